@@ -1,0 +1,125 @@
+//! The canonical layout: `[out, ceil(in / 16)]` little-endian u32 words, 16 consecutive inputs a
+//! word, input `k` at bit `2·(k mod 16)`, padding code 1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::WeightCode;
+use crate::error::LayoutError;
+use crate::scale::ScaleGranularity;
+
+/// Weights in one u32 word.
+pub const WEIGHTS_PER_WORD: usize = 16;
+
+/// Largest `in_features`: below it no i32 accumulator of 2-bit × int8 products can overflow,
+/// biased codes included.
+pub const MAX_IN_FEATURES: usize = (1 << 23) - 1;
+
+/// Shape, code table and scale granularity of a packed `[out, in]` weight matrix. Always valid.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawLayout")]
+pub struct PackedLayout {
+    out_features: usize,
+    in_features: usize,
+    code: WeightCode,
+    scale: ScaleGranularity,
+}
+
+impl PackedLayout {
+    /// A layout of `out_features` rows of `in_features` weights.
+    ///
+    /// # Errors
+    /// [`LayoutError`] if a size is zero, `in_features` is over [`MAX_IN_FEATURES`], the matrix
+    /// has more than `u32::MAX` words, or the granularity does not fit.
+    pub fn new(
+        out_features: usize,
+        in_features: usize,
+        code: WeightCode,
+        scale: ScaleGranularity,
+    ) -> Result<Self, LayoutError> {
+        if out_features == 0 || in_features == 0 {
+            return Err(LayoutError::Empty {
+                out_features,
+                in_features,
+            });
+        }
+        if in_features > MAX_IN_FEATURES {
+            return Err(LayoutError::InFeatures {
+                in_features,
+                max: MAX_IN_FEATURES,
+            });
+        }
+        let words = in_features.div_ceil(WEIGHTS_PER_WORD);
+        if out_features
+            .checked_mul(words)
+            .is_none_or(|n| n > u32::MAX as usize)
+        {
+            return Err(LayoutError::TooLarge {
+                out_features,
+                in_features,
+            });
+        }
+        scale.validate(out_features)?;
+        Ok(Self {
+            out_features,
+            in_features,
+            code,
+            scale,
+        })
+    }
+
+    /// Rows of the matrix.
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// Columns of the matrix.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Code table.
+    pub fn code(&self) -> WeightCode {
+        self.code
+    }
+
+    /// Scale granularity.
+    pub fn scale(&self) -> &ScaleGranularity {
+        &self.scale
+    }
+
+    /// u32 words of one row: `ceil(in / 16)`.
+    pub fn words_per_row(&self) -> usize {
+        self.in_features.div_ceil(WEIGHTS_PER_WORD)
+    }
+
+    /// u32 words of the matrix.
+    pub fn word_count(&self) -> usize {
+        self.out_features * self.words_per_row()
+    }
+
+    /// Number of f32 scales.
+    pub fn scale_count(&self) -> usize {
+        self.scale.count(self.out_features, self.in_features)
+    }
+
+    /// Bytes of words and scales together.
+    pub fn byte_count(&self) -> usize {
+        4 * (self.word_count() + self.scale_count())
+    }
+}
+
+#[derive(Deserialize)]
+struct RawLayout {
+    out_features: usize,
+    in_features: usize,
+    code: WeightCode,
+    scale: ScaleGranularity,
+}
+
+impl TryFrom<RawLayout> for PackedLayout {
+    type Error = LayoutError;
+
+    fn try_from(raw: RawLayout) -> Result<Self, LayoutError> {
+        Self::new(raw.out_features, raw.in_features, raw.code, raw.scale)
+    }
+}
