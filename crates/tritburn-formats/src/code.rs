@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::layout::MAX_IN_FEATURES;
+
 /// The code table of a packed matrix.
 ///
 /// Kernels multiply the integer [`value`](Self::value) of a code; the real weight is
@@ -27,6 +29,16 @@ impl WeightCode {
         match self {
             Self::Ternary => 3,
             Self::Int2 => 4,
+        }
+    }
+
+    /// Largest `in_features` whose i32 sums of products with int8 activations stay exact: the
+    /// largest code (biased) or value times 128 times this fits an i32. 2²³ - 1 for ternary,
+    /// `(2³¹ - 1) / (3 · 128)` for int2.
+    pub const fn max_in_features(self) -> usize {
+        match self {
+            Self::Ternary => MAX_IN_FEATURES,
+            Self::Int2 => i32::MAX as usize / (3 * 128),
         }
     }
 

@@ -2,6 +2,10 @@
 
 use thiserror::Error;
 
+use crate::code::WeightCode;
+use crate::header::FORMAT_NAME;
+use crate::scale::ScaleGranularity;
+
 /// A layout that no packed matrix can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -58,6 +62,12 @@ pub enum HeaderError {
         /// First word expected.
         expected: u32,
     },
+    /// A JSON header of another format.
+    #[error("header is of format {found:?}, expected {FORMAT_NAME:?}")]
+    Format {
+        /// Format name found.
+        found: String,
+    },
     /// Written by a version this one cannot read.
     #[error("header version {found} is not supported, this build reads version {supported}")]
     Version {
@@ -83,6 +93,83 @@ pub enum HeaderError {
         value: u32,
     },
     /// The fields are readable but describe no valid matrix.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// Weights, words or scales that do not make a packed matrix.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// A buffer of the wrong length.
+    #[error("{what}: got {found} values, expected {expected}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Values found.
+        found: usize,
+        /// Values expected.
+        expected: usize,
+    },
+    /// A NaN or infinite weight.
+    #[error("weight [{row}, {col}] is {value}: only finite weights can be packed")]
+    NonFinite {
+        /// Row of the first such weight.
+        row: usize,
+        /// Column of it.
+        col: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// Finite weights whose absolute mean is beyond f32.
+    #[error("the scale with index {index} overflows f32: the weights are too large to pack")]
+    ScaleOverflow {
+        /// Index of the first such scale.
+        index: usize,
+    },
+    /// A stored code without a meaning.
+    #[error("weight [{row}, {col}] has the code {code}, which {table:?} does not define")]
+    InvalidCode {
+        /// Row of the first such code.
+        row: usize,
+        /// Column of it.
+        col: usize,
+        /// The code.
+        code: u32,
+        /// Code table of the matrix.
+        table: WeightCode,
+    },
+    /// Nothing to fuse.
+    #[error("no matrices to concatenate")]
+    NothingToConcat,
+    /// Matrices that differ in width or code.
+    #[error(
+        "matrix {index} has {in_features} inputs of code {code:?}, the first one has \
+         {first_in_features} of {first_code:?}"
+    )]
+    ConcatShape {
+        /// Index of the odd one.
+        index: usize,
+        /// Its columns.
+        in_features: usize,
+        /// Its code.
+        code: WeightCode,
+        /// Columns of matrix 0.
+        first_in_features: usize,
+        /// Code of matrix 0.
+        first_code: WeightCode,
+    },
+    /// Matrices whose scales have no common granularity.
+    #[error("matrix {index} has scales per {found:?}, which cannot join scales per {first:?}")]
+    ConcatScale {
+        /// Index of the odd one.
+        index: usize,
+        /// Its granularity.
+        found: ScaleGranularity,
+        /// Granularity of matrix 0.
+        first: ScaleGranularity,
+    },
+    /// The result would be no valid layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }

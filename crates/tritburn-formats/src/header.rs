@@ -20,6 +20,7 @@ pub const FORMAT_NAME: &str = "tritburn-packed";
 
 /// A [`PackedLayout`] with the name and version of its storage format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawHeader")]
 pub struct PackedHeader {
     format: String,
     version: u32,
@@ -138,5 +139,30 @@ impl PackedHeader {
         };
         let layout = PackedLayout::new(words[2] as usize, words[3] as usize, code, scale)?;
         Ok(Self::new(layout))
+    }
+}
+
+#[derive(Deserialize)]
+struct RawHeader {
+    format: String,
+    version: u32,
+    #[serde(flatten)]
+    layout: PackedLayout,
+}
+
+impl TryFrom<RawHeader> for PackedHeader {
+    type Error = HeaderError;
+
+    fn try_from(raw: RawHeader) -> Result<Self, HeaderError> {
+        if raw.format != FORMAT_NAME {
+            return Err(HeaderError::Format { found: raw.format });
+        }
+        if raw.version != VERSION {
+            return Err(HeaderError::Version {
+                found: raw.version,
+                supported: VERSION,
+            });
+        }
+        Ok(Self::new(raw.layout))
     }
 }

@@ -10,9 +10,17 @@ use crate::scale::ScaleGranularity;
 /// Weights in one u32 word.
 pub const WEIGHTS_PER_WORD: usize = 16;
 
-/// Largest `in_features`: below it no i32 accumulator of 2-bit × int8 products can overflow,
-/// biased codes included.
+/// Largest `in_features` of any code: up to it no i32 accumulator of ternary × int8 products can
+/// overflow, biased codes (0..=2) included. Int2 has a lower limit of its own, see
+/// [`WeightCode::max_in_features`].
 pub const MAX_IN_FEATURES: usize = (1 << 23) - 1;
+
+/// u32 words that hold one row of `in_features` int8 activations, four a word (input `4j + b` is
+/// byte `b` of word `j`, little-endian), zero padded to the 16 inputs of a weight word:
+/// `4 · ceil(in / 16)`.
+pub const fn activation_words_per_row(in_features: usize) -> usize {
+    4 * in_features.div_ceil(WEIGHTS_PER_WORD)
+}
 
 /// Shape, code table and scale granularity of a packed `[out, in]` weight matrix. Always valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,8 +36,8 @@ impl PackedLayout {
     /// A layout of `out_features` rows of `in_features` weights.
     ///
     /// # Errors
-    /// [`LayoutError`] if a size is zero, `in_features` is over [`MAX_IN_FEATURES`], the matrix
-    /// has more than `u32::MAX` words, or the granularity does not fit.
+    /// [`LayoutError`] if a size is zero, `in_features` is over [`WeightCode::max_in_features`],
+    /// the matrix has more than `u32::MAX` words, or the granularity does not fit.
     pub fn new(
         out_features: usize,
         in_features: usize,
@@ -42,11 +50,9 @@ impl PackedLayout {
                 in_features,
             });
         }
-        if in_features > MAX_IN_FEATURES {
-            return Err(LayoutError::InFeatures {
-                in_features,
-                max: MAX_IN_FEATURES,
-            });
+        let max = code.max_in_features();
+        if in_features > max {
+            return Err(LayoutError::InFeatures { in_features, max });
         }
         let words = in_features.div_ceil(WEIGHTS_PER_WORD);
         if out_features
@@ -95,6 +101,20 @@ impl PackedLayout {
     /// u32 words of the matrix.
     pub fn word_count(&self) -> usize {
         self.out_features * self.words_per_row()
+    }
+
+    /// Weights of the matrix: `out · in`.
+    pub fn weight_count(&self) -> usize {
+        self.out_features * self.in_features
+    }
+
+    /// Inputs that share one scale within a row: the group size, or `in_features` unless grouped
+    /// (a group larger than the row counts as the row).
+    pub fn scale_span(&self) -> usize {
+        match &self.scale {
+            ScaleGranularity::Group { size } => self.in_features.min(*size),
+            _ => self.in_features,
+        }
     }
 
     /// Number of f32 scales.

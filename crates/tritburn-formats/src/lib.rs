@@ -7,15 +7,34 @@
 //! | [`scale`] | how many f32 scales a matrix carries and which weight uses which |
 //! | [`layout`] | the shape of a packed matrix: [`PackedLayout`] |
 //! | [`header`] | the typed, versioned header that travels with stored weights |
+//! | [`sum`] | the summation tree of `mean\|W\|` that every device follows bit for bit |
+//! | [`quantize`] | weights to codes and scales, activations to int8 |
+//! | [`matrix`] | packed weights with their scales: [`PackedMatrix`] |
+//! | [`reference`](mod@reference) | slow, plain matmuls that kernels are tested against |
+//!
+//! Bytes are viewed as little-endian words in place, so big-endian targets are refused at compile
+//! time.
 
 pub mod code;
 pub mod error;
 pub mod header;
 pub mod layout;
+pub mod matrix;
+pub mod quantize;
+pub mod reference;
 pub mod scale;
+mod simd;
+pub mod sum;
 
 pub use code::WeightCode;
-pub use error::{HeaderError, LayoutError};
+pub use error::{HeaderError, LayoutError, PackError};
 pub use header::PackedHeader;
 pub use layout::PackedLayout;
+pub use matrix::PackedMatrix;
+pub use quantize::activation::QuantizedActivations;
 pub use scale::ScaleGranularity;
+
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "tritburn-formats needs a little-endian target"
+);

@@ -1,0 +1,11 @@
+//! The two quantisers: [`weight`] (absmean ternary, four-level int2) and [`activation`] (per-token
+//! absmax int8). Rounding is half to even and scales are f32, everywhere.
+
+pub mod activation;
+pub mod weight;
+
+pub use activation::{QuantizedActivations, quantize_row};
+pub use weight::{pack_weights, quantize_weights, weight_scales};
+
+/// Floor of `mean|W|` and of `max|x|`: keeps a zero matrix or a zero token from dividing by zero.
+pub const SCALE_FLOOR: f32 = 1e-5;
