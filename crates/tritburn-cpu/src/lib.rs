@@ -1,1 +1,33 @@
-//! crates/tritburn-cpu
+//! Native CPU kernels for weights packed to 2 bits: `y[M, N] = x[M, K] · W[N, K]ᵀ` with the
+//! weights decoded in registers.
+//!
+//! | function | activations | accumulator |
+//! |---|---|---|
+//! | [`quantize_activations`] | f32 to int8, one scale per token | |
+//! | [`matmul_w2a8`] | int8 | i32, exact on every instruction set |
+//! | [`matmul_w2a8_i32`] | int8 | i32, returned as it is |
+//! | [`matmul_w2a16`] | f32 | f32 |
+//! | [`dequantize`] | | |
+//!
+//! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
+//! pool it is called from. [`Isa`] says which instruction set runs; each function has a `_with`
+//! twin that takes one. The same input gives the same bits on every run, whatever the number of
+//! threads.
+
+mod activation;
+mod dequantize;
+mod error;
+mod isa;
+mod parallel;
+mod planes;
+mod view;
+mod w2a16;
+mod w2a8;
+
+pub use activation::{quantize_activations, quantize_activations_with};
+pub use dequantize::dequantize;
+pub use error::CpuError;
+pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
+pub use view::{QuantizedView, WeightView, activation_words};
+pub use w2a8::{matmul_w2a8, matmul_w2a8_i32, matmul_w2a8_i32_with, matmul_w2a8_with};
+pub use w2a16::{matmul_w2a16, matmul_w2a16_with};

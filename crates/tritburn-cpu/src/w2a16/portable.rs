@@ -1,0 +1,71 @@
+//! Plain Rust, for any processor.
+
+use std::ops::Range;
+
+use super::tile::{self, Job, Lanes};
+
+/// Computes the outputs of `rows` and `tokens`.
+///
+/// # Safety
+/// As [`tile::run`].
+pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::run::<Portable>(job, rows, tokens) }
+}
+
+struct Portable;
+
+impl Lanes for Portable {
+    type V = [f32; 16];
+    type Table = [f32; 4];
+    const ROWS: usize = 2;
+    const MAX_TOKENS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        [0.0; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn table(values: [f32; 4]) -> Self::Table {
+        values
+    }
+
+    #[inline(always)]
+    unsafe fn load(x: *const f32) -> Self::V {
+        // SAFETY: the caller promises 16 floats.
+        unsafe { x.cast::<Self::V>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn decode(word: u32, table: Self::Table) -> Self::V {
+        // The codes are evenly spaced, and arithmetic vectorises where a lookup does not.
+        let step = table[1] - table[0];
+        let mut weights = [0.0; 16];
+        for (i, weight) in weights.iter_mut().enumerate() {
+            *weight = (word >> (2 * i) & 3) as i32 as f32 * step + table[0];
+        }
+        weights
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(mut acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        for (acc, (a, b)) in acc.iter_mut().zip(a.iter().zip(b)) {
+            *acc += a * b;
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(mut acc: Self::V, a: Self::V, scale: f32) -> Self::V {
+        for (acc, a) in acc.iter_mut().zip(a) {
+            *acc += a * scale;
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        v.iter().sum()
+    }
+}

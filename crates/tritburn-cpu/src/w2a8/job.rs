@@ -1,0 +1,194 @@
+//! Operands and output of one product, and the epilogue that all instruction sets share.
+
+use tritburn_formats::ScaleGranularity;
+
+use crate::parallel::OutPtr;
+use crate::planes::Planes;
+use crate::view::WeightView;
+
+/// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
+pub(crate) struct Job<'a> {
+    pub(crate) words: &'a [u32],
+    pub(crate) words_per_row: usize,
+    pub(crate) planes: &'a Planes,
+    pub(crate) group_words: Option<usize>,
+    out_features: usize,
+    multiplier: i32,
+    offset: i32,
+    unit: f32,
+    output: Output<'a>,
+}
+
+/// Where results go.
+pub(crate) enum Output<'a> {
+    /// The exact integers.
+    Int(OutPtr<i32>),
+    /// Rescaled, with an optional bias.
+    Float {
+        y: OutPtr<f32>,
+        scales: &'a RowScales<'a>,
+        tokens: &'a [f32],
+        bias: Option<&'a [f32]>,
+    },
+}
+
+/// Weight scales as the epilogue reads them.
+pub(crate) enum RowScales<'a> {
+    /// One for all rows.
+    One(f32),
+    /// One a row, or several where rows are grouped.
+    Many(&'a [f32]),
+    /// One a row, spread out from segments.
+    Spread(Vec<f32>),
+}
+
+impl<'a> RowScales<'a> {
+    pub(crate) fn new(w: &WeightView<'a>) -> Self {
+        match w.layout().scale() {
+            ScaleGranularity::Tensor => Self::One(w.scales()[0]),
+            scale => match scale {
+                ScaleGranularity::Segments { .. } => scale
+                    .row_scales(w.scales(), w.layout().out_features())
+                    .map_or(Self::Many(w.scales()), Self::Spread),
+                _ => Self::Many(w.scales()),
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn rows<const R: usize>(&self, row: usize) -> [f32; R] {
+        let scales = match self {
+            Self::One(scale) => return [*scale; R],
+            Self::Many(scales) => scales,
+            Self::Spread(scales) => scales.as_slice(),
+        };
+        let mut rows = [0.0; R];
+        rows.copy_from_slice(&scales[row..row + R]);
+        rows
+    }
+
+    #[inline(always)]
+    fn get(&self, index: usize) -> f32 {
+        match self {
+            Self::One(scale) => *scale,
+            Self::Many(scales) => scales[index],
+            Self::Spread(scales) => scales[index],
+        }
+    }
+}
+
+impl<'a> Job<'a> {
+    pub(crate) fn new(w: &WeightView<'a>, planes: &'a Planes, output: Output<'a>) -> Self {
+        let layout = w.layout();
+        Self {
+            words: w.words(),
+            words_per_row: layout.words_per_row(),
+            planes,
+            group_words: w.group().map(|size| size / 16),
+            out_features: layout.out_features(),
+            multiplier: layout.code().multiplier(),
+            offset: layout.code().offset(),
+            unit: layout.code().unit(),
+            output,
+        }
+    }
+
+    /// Rows N of the weight matrix.
+    pub(crate) fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// First word of a row.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> *const u32 {
+        self.words[row * self.words_per_row..].as_ptr()
+    }
+
+    /// `Σ q·value` from `Σ q·code` and `Σ q`.
+    ///
+    /// Steps may wrap around; the result is the true sum, which fits.
+    #[inline(always)]
+    fn exact(&self, raw: i32, sum: i32) -> i32 {
+        raw.wrapping_mul(self.multiplier)
+            .wrapping_sub(sum.wrapping_mul(self.offset))
+    }
+
+    /// Finishes the outputs of `R` rows from `row` on, from their `Σ q·code`.
+    ///
+    /// # Safety
+    /// `token` and the rows are in range, and no other task writes these outputs.
+    #[inline(always)]
+    pub(crate) unsafe fn store<const R: usize>(&self, token: usize, row: usize, raw: [i32; R]) {
+        let sum = self.planes.sums(token)[0];
+        let at = token * self.out_features + row;
+        match &self.output {
+            Output::Int(out) => {
+                for (r, raw) in raw.into_iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    unsafe { out.write(at + r, self.exact(raw, sum)) }
+                }
+            }
+            Output::Float {
+                y,
+                scales,
+                tokens,
+                bias,
+            } => {
+                let mut scales: [f32; R] = scales.rows(row);
+                for scale in &mut scales {
+                    *scale = *scale * self.unit * tokens[token];
+                }
+                let mut values = [0.0; R];
+                for r in 0..R {
+                    values[r] = self.exact(raw[r], sum) as f32 * scales[r];
+                }
+                if let Some(bias) = bias {
+                    for (value, bias) in values.iter_mut().zip(&bias[row..row + R]) {
+                        *value += bias;
+                    }
+                }
+                for (r, value) in values.into_iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    unsafe { y.write(at + r, value) }
+                }
+            }
+        }
+    }
+
+    /// Finishes one output from the `Σ q·code` of each of its words, where rows are grouped.
+    ///
+    /// # Safety
+    /// As [`store`](Self::store).
+    #[inline(always)]
+    pub(crate) unsafe fn store_groups(
+        &self,
+        token: usize,
+        row: usize,
+        word_sums: &[i32],
+        group_words: usize,
+    ) {
+        let Output::Float {
+            y,
+            scales,
+            tokens,
+            bias,
+        } = &self.output
+        else {
+            return;
+        };
+        let sums = self.planes.sums(token);
+        let mut total = 0.0f32;
+        for (g, (words, &sum)) in word_sums.chunks(group_words).zip(sums).enumerate() {
+            let mut raw = 0i32;
+            for &word in words {
+                raw = raw.wrapping_add(word);
+            }
+            let scale = scales.get(row * sums.len() + g) * self.unit;
+            total += self.exact(raw, sum) as f32 * scale;
+        }
+        let scaled = total * tokens[token];
+        let biased = bias.map_or(scaled, |bias| scaled + bias[row]);
+        // SAFETY: the caller's promise.
+        unsafe { y.write(token * self.out_features + row, biased) }
+    }
+}
