@@ -1,1 +1,27 @@
-//! crates/tritburn
+//! 1.58-bit (ternary) and other very-low-bit layers for [Burn](https://burn.dev): train with the
+//! straight-through estimator, pack to 2 bits a weight, run faster than dense matmul.
+//!
+//! # Feature flags
+//!
+//! Backends, named as Burn names them. Enable the same ones on `burn`.
+//!
+//! - `flex` (default): Burn's pure-Rust CPU backend, with native integer kernels.
+//! - `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`, `rocm`: CubeCL devices. `cpu` and `cuda` need LLVM at
+//!   build time (`cargo xtask setup`), `cuda` needs the CUDA toolkit (NVRTC) at run time.
+
+#![warn(missing_docs)]
+
+mod error;
+pub mod nn;
+pub mod ops;
+mod pack;
+pub mod stats;
+pub mod store;
+mod ternarize;
+
+pub use error::Error;
+pub use nn::{Activations, BitLinear, BitLinearConfig, PackedLinear};
+pub use pack::{Pack, PackError};
+pub use ternarize::{TernaryWeight, ternarize_linears, ternarize_linears_with};
+pub use tritburn_formats as formats;
+pub use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};

@@ -1,0 +1,163 @@
+//! A linear layer with 2-bit weights, for training.
+
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::{Linear, RmsNorm};
+use burn::tensor::{Device, Int, Tensor};
+use tritburn_formats::PackedLayout;
+
+use super::activations::Activations;
+use super::config::{BitLinearConfig, header_param};
+use super::packed_linear::PackedLinear;
+use super::packed_weight::PackedWeight;
+use super::projection::{project, split_segments};
+use crate::error::Error;
+use crate::pack::{PackError, quantize_param};
+
+/// `y = Q(norm(x)) · Q(W)ᵀ + b`: a linear layer whose weights, and by default activations, are
+/// quantised in every forward pass, with straight-through gradients to a float latent weight.
+///
+/// Created with [`BitLinearConfig`]. BitNet b1.58, arXiv 2402.17764 section 2.
+///
+/// In a model packed with [`Pack::pack`](crate::Pack::pack) the same type holds 2-bit codes instead
+/// of the latent weight and runs on them.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BitLinear {
+    /// Latent weight `[d_output, d_input]`; in packed state the scales, `[1, scale_count]`, with a
+    /// [`PackedWeight`] attached.
+    pub weight: Param<Tensor<2>>,
+    /// [`PackedHeader`](tritburn_formats::PackedHeader) as U32 words: stored with every record.
+    pub header: Param<Tensor<1, Int>>,
+    /// Bias `[d_output]`, added after the rescale.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// RMSNorm of the input (SubLN).
+    pub norm: Option<RmsNorm>,
+    #[module(skip)]
+    layout: PackedLayout,
+    #[module(skip)]
+    activations: Activations,
+}
+
+impl BitLinear {
+    pub(super) fn from_parts(
+        weight: Param<Tensor<2>>,
+        bias: Option<Param<Tensor<1>>>,
+        norm: Option<RmsNorm>,
+        layout: PackedLayout,
+        activations: Activations,
+        device: &Device,
+    ) -> Self {
+        let header = header_param(&layout, device);
+        Self { weight, header, bias, norm, layout, activations }
+    }
+
+    /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
+    ///
+    /// # Panics
+    /// Where [`try_forward`](Self::try_forward) returns an error, with its message.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.try_forward(x).unwrap_or_else(|error| panic!("BitLinear: {error}"))
+    }
+
+    /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
+    ///
+    /// # Errors
+    /// [`Error::InputFeatures`], [`Error::DType`] or [`Error::Device`].
+    pub fn try_forward<const D: usize>(&self, x: Tensor<D>) -> Result<Tensor<D>, Error> {
+        project(
+            x,
+            &self.weight,
+            self.bias.as_ref(),
+            self.norm.as_ref(),
+            &self.layout,
+            self.activations,
+        )
+    }
+
+    /// Applies a [fused](BitLinearConfig::fused) layer and cuts the result into its projections,
+    /// each `[.., rows]`. The input is normalised and quantised once.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_segments<const D: usize>(&self, x: Tensor<D>) -> Vec<Tensor<D>> {
+        split_segments(self.forward(x), &self.layout)
+    }
+
+    /// Takes over weight and bias of a Burn [`Linear`], also of one trained through
+    /// [`ternarize_linears`](crate::ternarize_linears): its latent weight, not the quantised one.
+    ///
+    /// `config` decides all but the sizes and the bias, which are the `linear`'s.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if the granularity does not fit.
+    pub fn from_linear(linear: &Linear, config: &BitLinearConfig) -> Result<Self, Error> {
+        // Burn stores `[d_input, d_output]`.
+        let latent = linear.weight.base();
+        let [d_input, d_output] = latent.dims();
+        let device = latent.device();
+        let config = BitLinearConfig {
+            d_input,
+            d_output,
+            bias: linear.bias.is_some(),
+            ..config.clone()
+        };
+        let mut layer = config.try_init(&device)?;
+        layer.weight = Param::from_tensor(latent.detach().transpose());
+        layer.bias = linear.bias.clone();
+        Ok(layer)
+    }
+
+    /// Quantises and packs the weight.
+    ///
+    /// # Errors
+    /// [`PackError::NonFinite`] if the weight holds a NaN or an infinity.
+    pub fn pack(&self) -> Result<PackedLinear, PackError> {
+        let weight = match self.is_packed() {
+            true => self.weight.clone(),
+            false => {
+                let latent = self.weight.val();
+                let (codes, scales) = quantize_param("weight", latent, &self.layout)?;
+                PackedWeight::attach(self.weight.clone(), codes, scales, self.layout.clone())
+            }
+        };
+        Ok(PackedLinear::from_parts(
+            weight,
+            self.header.clone(),
+            self.bias.clone(),
+            self.norm.clone(),
+            self.layout.clone(),
+            self.activations,
+        ))
+    }
+
+    /// Whether the weight is in packed state.
+    pub fn is_packed(&self) -> bool {
+        self.weight.reparameterization::<PackedWeight>().is_some()
+    }
+
+    /// Shape, code table and scale granularity of the packed weight.
+    pub fn layout(&self) -> &PackedLayout {
+        &self.layout
+    }
+
+    /// Precision of the input.
+    pub fn activations(&self) -> Activations {
+        self.activations
+    }
+}
+
+impl ModuleDisplay for BitLinear {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        content
+            .add("d_input", &self.layout.in_features())
+            .add("d_output", &self.layout.out_features())
+            .add("bias", &self.bias.is_some())
+            .add("norm", &self.norm.is_some())
+            .add("packed", &self.is_packed())
+            .optional()
+    }
+}

@@ -1,0 +1,112 @@
+//! The packed state of a weight, as a reparameterization of the parameter.
+
+use burn::module::{Module, Param, ParamId, Reparameterization, Reparameterizer};
+use burn::tensor::{DType, Device, Int, Tensor};
+use tritburn_formats::PackedLayout;
+
+use crate::error::Error;
+use crate::ops;
+
+/// 2-bit codes in place of a latent weight.
+///
+/// Attached to a weight parameter whose base is then the scales, F32 `[1, scale_count]`. Layers
+/// look for it and multiply with the codes. Reading the parameter through [`Param::val`] or
+/// [`Module::materialize`] gives latent weights that quantise to the same codes and scales again
+/// (exactly for ternary codes, scales up to f32 rounding), so a packed model can go on training.
+#[derive(Module, Debug)]
+pub struct PackedWeight {
+    /// Packed codes, U32 `[layout.word_count()]` in the canonical layout.
+    pub codes: Param<Tensor<1, Int>>,
+    #[module(skip)]
+    layout: PackedLayout,
+}
+
+impl PackedWeight {
+    /// Shape, code table and scale granularity.
+    pub fn layout(&self) -> &PackedLayout {
+        &self.layout
+    }
+
+    /// Replaces `weight` by codes and scales, keeping its id.
+    pub(crate) fn attach(
+        weight: Param<Tensor<2>>,
+        codes: Tensor<1, Int>,
+        scales: Tensor<1>,
+        layout: PackedLayout,
+    ) -> Param<Tensor<2>> {
+        let mut packed = Some(PackedParts { codes, scales, layout });
+        weight.apply_reparameterization(AttachPacked { take: |_| packed.take() })
+    }
+}
+
+impl Reparameterization for PackedWeight {
+    const NAME: &'static str = "packed";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let scales = base.reshape([self.layout.scale_count()]);
+        let latent = latent_weight(self.codes.val(), scales, &self.layout)
+            .unwrap_or_else(|error| panic!("a packed weight is checked when attached: {error}"));
+        Tensor::from_dispatch(latent.into_dispatch())
+    }
+}
+
+/// Latent weights whose absmean scale is the stored one.
+///
+/// `mean|Ŵ|` is smaller than γ by the share of non-zero codes, so Ŵ itself would quantise to a
+/// smaller scale: stretch it by `γ / scale(Ŵ)`.
+fn latent_weight(
+    codes: Tensor<1, Int>,
+    scales: Tensor<1>,
+    layout: &PackedLayout,
+) -> Result<Tensor<2>, Error> {
+    let real = ops::unpack_weight(codes.clone(), scales.clone(), layout, DType::F32)?;
+    let (_, shrunk) = ops::quantize_weight(real, layout)?;
+    let stretched = scales.clone() * scales / shrunk;
+    ops::unpack_weight(codes, stretched, layout, DType::F32)
+}
+
+/// What a packed weight is made of.
+pub(crate) struct PackedParts {
+    /// Packed codes, U32 `[layout.word_count()]`.
+    pub codes: Tensor<1, Int>,
+    /// Scales, F32 `[layout.scale_count()]`.
+    pub scales: Tensor<1>,
+    /// Shape, code table and scale granularity.
+    pub layout: PackedLayout,
+}
+
+impl PackedParts {
+    /// Parts of the right shapes with no meaningful values, to be loaded into.
+    pub fn blank(layout: PackedLayout, device: &Device) -> Self {
+        Self {
+            codes: Tensor::zeros([layout.word_count()], (device, DType::U32)),
+            scales: Tensor::zeros([layout.scale_count()], (device, DType::F32)),
+            layout,
+        }
+    }
+}
+
+/// Packs the parameters of a module that `take` has parts for.
+pub(crate) struct AttachPacked<F> {
+    /// The parts of a parameter, if it is to be packed.
+    pub take: F,
+}
+
+impl<F: FnMut(ParamId) -> Option<PackedParts>> Reparameterizer for AttachPacked<F> {
+    type Reparam = PackedWeight;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        _path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
+        let Some(PackedParts { codes, scales, layout }) = (self.take)(param.id) else {
+            return (param, None);
+        };
+        let mut shape = [1; D];
+        shape[D - 1] = layout.scale_count();
+        let base = Param::initialized(param.id, scales.detach().reshape(shape));
+        let codes = Param::initialized(ParamId::new(), codes);
+        (base.set_require_grad(false), Some(PackedWeight { codes, layout }))
+    }
+}

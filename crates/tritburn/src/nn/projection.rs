@@ -1,0 +1,56 @@
+//! The forward pass that [`BitLinear`](super::BitLinear) and
+//! [`PackedLinear`](super::PackedLinear) share.
+
+use burn::module::Param;
+use burn::nn::RmsNorm;
+use burn::tensor::Tensor;
+use tritburn_formats::{PackedLayout, ScaleGranularity};
+
+use super::activations::Activations;
+use super::packed_weight::PackedWeight;
+use crate::error::Error;
+use crate::ops;
+
+/// Norm, product and bias: packed if the weight carries a [`PackedWeight`], else quantised on the
+/// fly with straight-through gradients.
+pub(super) fn project<const D: usize>(
+    x: Tensor<D>,
+    weight: &Param<Tensor<2>>,
+    bias: Option<&Param<Tensor<1>>>,
+    norm: Option<&RmsNorm>,
+    layout: &PackedLayout,
+    activations: Activations,
+) -> Result<Tensor<D>, Error> {
+    // Ahead of the norm, which would panic on a mismatch.
+    let dims = x.dims();
+    if dims.last() != Some(&layout.in_features()) {
+        return Err(Error::InputFeatures {
+            shape: dims.to_vec(),
+            found: dims.last().copied().unwrap_or(0),
+            expected: layout.in_features(),
+        });
+    }
+    let x = match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    };
+    let bias = bias.map(Param::val);
+    match weight.reparameterization::<PackedWeight>() {
+        Some(packed) => {
+            let scales = weight.base().flatten::<1>(0, 1);
+            ops::packed_linear(x, packed.codes.val(), scales, bias, layout, activations)
+        }
+        None => ops::bit_linear(x, weight.val(), bias, layout, activations),
+    }
+}
+
+/// Cuts the last axis into the row segments of a fused layer; one part if it has none.
+pub(super) fn split_segments<const D: usize>(
+    y: Tensor<D>,
+    layout: &PackedLayout,
+) -> Vec<Tensor<D>> {
+    match layout.scale() {
+        ScaleGranularity::Segments { rows } => y.split_with_sizes(rows.clone(), D - 1),
+        _ => vec![y],
+    }
+}

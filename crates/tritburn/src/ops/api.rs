@@ -1,0 +1,241 @@
+//! Checked tensor functions: shapes, dtypes and devices are verified here, once.
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Device, Int, Tensor};
+use tritburn_formats::PackedLayout;
+
+use super::backend::TernaryOps;
+use super::bias::Bias;
+use crate::error::Error;
+use crate::nn::Activations;
+
+/// Quantises and packs latent weights.
+///
+/// # Shapes
+/// `weight` `[out, in]`, f32, f16 or bf16; returns codes U32 `[out · ceil(in / 16)]` and scales
+/// F32 `[layout.scale_count()]`. No gradient flows through. A NaN or infinite weight makes its
+/// scale NaN.
+///
+/// # Errors
+/// [`Error::Shape`] or [`Error::DType`].
+pub fn quantize_weight(
+    weight: Tensor<2>,
+    layout: &PackedLayout,
+) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
+    check_float("weight", weight.dtype())?;
+    check_weight_shape(&weight, layout)?;
+    let (codes, scales) =
+        <Dispatch as TernaryOps>::quantize_weight(weight.into_dispatch(), layout.clone());
+    Ok((Tensor::from_dispatch(codes), Tensor::from_dispatch(scales)))
+}
+
+/// Quantises activations to int8 with one absmax scale per token.
+///
+/// # Shapes
+/// `x` `[tokens, in]`; returns codes U32 `[tokens · 4 · ceil(in / 16)]`, four int8 a word in rows
+/// padded with zeros, and scales F32 `[tokens]` with `x ≈ code · scale`. No gradient flows through.
+///
+/// # Errors
+/// [`Error::DType`], or [`Error::Layout`] for an empty or too wide `x`.
+pub fn quantize_activations(x: Tensor<2>) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
+    check_float("input", x.dtype())?;
+    let [tokens, cols] = x.dims();
+    PackedLayout::new(tokens.max(1), cols, Default::default(), Default::default())?;
+    if tokens == 0 {
+        let device = x.device();
+        return Ok((
+            Tensor::empty([0], (&device, DType::U32)),
+            Tensor::empty([0], (&device, DType::F32)),
+        ));
+    }
+    let (codes, scales) = <Dispatch as TernaryOps>::quantize_activations(x.into_dispatch());
+    Ok((Tensor::from_dispatch(codes), Tensor::from_dispatch(scales)))
+}
+
+/// The real weights `[out, in]` of packed codes and scales, in `dtype`.
+///
+/// # Errors
+/// [`Error::Shape`] or [`Error::DType`].
+pub fn unpack_weight(
+    codes: Tensor<1, Int>,
+    scales: Tensor<1>,
+    layout: &PackedLayout,
+    dtype: DType,
+) -> Result<Tensor<2>, Error> {
+    check_float("unpacked weight", dtype)?;
+    check_packed(&codes, &scales, layout)?;
+    Ok(Tensor::from_dispatch(<Dispatch as TernaryOps>::unpack_weight(
+        codes.into_dispatch(),
+        scales.into_dispatch(),
+        layout.clone(),
+        dtype,
+    )))
+}
+
+/// `x · Ŵᵀ + bias` with packed weights.
+///
+/// # Shapes
+/// `x` `[.., in]` of f32, f16 or bf16; codes and scales as [`quantize_weight`] returns them; `bias`
+/// `[out]` in the dtype of `x`. Returns `[.., out]` in the dtype of `x`. Differentiable in `x` and
+/// `bias`.
+///
+/// # Errors
+/// [`Error::InputFeatures`], [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn packed_linear<const D: usize>(
+    x: Tensor<D>,
+    codes: Tensor<1, Int>,
+    scales: Tensor<1>,
+    bias: Option<Tensor<1>>,
+    layout: &PackedLayout,
+    activations: Activations,
+) -> Result<Tensor<D>, Error> {
+    check_packed(&codes, &scales, layout)?;
+    let tokens = Tokens::new(&x, layout)?;
+    check_device("packed weight", &codes.device(), &x.device())?;
+    check_device("scale", &scales.device(), &x.device())?;
+    check_bias(bias.as_ref(), &x, layout)?;
+    tokens.map(x, |x| {
+        Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
+            x.into_dispatch(),
+            codes.into_dispatch(),
+            scales.into_dispatch(),
+            dispatch_bias(bias),
+            layout.clone(),
+            activations.is_int8(),
+        ))
+    })
+}
+
+/// The training operation: quantises `weight` and (for [`Activations::Int8`]) `x`, multiplies,
+/// rescales, adds `bias`. Both quantisers pass gradients straight through:
+/// `dX = dY · Ŵ`, `dW = dYᵀ · X̂`.
+///
+/// # Shapes
+/// `x` `[.., in]`, `weight` `[out, in]`, `bias` `[out]`; returns `[.., out]` in the dtype of `x`.
+///
+/// # Errors
+/// [`Error::InputFeatures`], [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn bit_linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    layout: &PackedLayout,
+    activations: Activations,
+) -> Result<Tensor<D>, Error> {
+    check_float("weight", weight.dtype())?;
+    check_weight_shape(&weight, layout)?;
+    let tokens = Tokens::new(&x, layout)?;
+    check_device("weight", &weight.device(), &x.device())?;
+    check_bias(bias.as_ref(), &x, layout)?;
+    tokens.map(x, |x| {
+        Tensor::from_dispatch(<Dispatch as TernaryOps>::bit_linear(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            dispatch_bias(bias),
+            layout.clone(),
+            activations.is_int8(),
+        ))
+    })
+}
+
+fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
+    bias.map(Tensor::into_dispatch).into()
+}
+
+/// The leading axes of an input, flattened to one token axis and restored afterwards.
+struct Tokens<const D: usize> {
+    dims: [usize; D],
+    in_features: usize,
+    out_features: usize,
+}
+
+impl<const D: usize> Tokens<D> {
+    fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
+        check_float("input", x.dtype())?;
+        let dims = x.dims();
+        let found = dims.last().copied().unwrap_or(0);
+        if found != layout.in_features() {
+            return Err(Error::InputFeatures {
+                shape: dims.to_vec(),
+                found,
+                expected: layout.in_features(),
+            });
+        }
+        Ok(Self { dims, in_features: layout.in_features(), out_features: layout.out_features() })
+    }
+
+    fn map(
+        self,
+        x: Tensor<D>,
+        product: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Result<Tensor<D>, Error> {
+        let tokens = self.dims[..D - 1].iter().product();
+        let mut out = self.dims;
+        out[D - 1] = self.out_features;
+        if tokens == 0 {
+            return Ok(Tensor::empty(out, (&x.device(), x.dtype())));
+        }
+        Ok(product(x.reshape([tokens, self.in_features])).reshape(out))
+    }
+}
+
+fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
+    match found {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
+        _ => Err(Error::DType { operand, found, expected: "f32, f16 or bf16" }),
+    }
+}
+
+fn check_shape(operand: &'static str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
+    match found == expected {
+        true => Ok(()),
+        false => {
+            Err(Error::Shape { operand, found: found.to_vec(), expected: expected.to_vec() })
+        }
+    }
+}
+
+fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
+    check_shape("weight", &weight.dims(), &[layout.out_features(), layout.in_features()])
+}
+
+fn check_packed(
+    codes: &Tensor<1, Int>,
+    scales: &Tensor<1>,
+    layout: &PackedLayout,
+) -> Result<(), Error> {
+    check_shape("packed codes", &codes.dims(), &[layout.word_count()])?;
+    check_shape("scales", &scales.dims(), &[layout.scale_count()])?;
+    if codes.dtype() != DType::U32 {
+        let found = codes.dtype();
+        return Err(Error::DType { operand: "packed codes", found, expected: "u32" });
+    }
+    if scales.dtype() != DType::F32 {
+        let found = scales.dtype();
+        return Err(Error::DType { operand: "scales", found, expected: "f32" });
+    }
+    Ok(())
+}
+
+fn check_bias<const D: usize>(
+    bias: Option<&Tensor<1>>,
+    x: &Tensor<D>,
+    layout: &PackedLayout,
+) -> Result<(), Error> {
+    let Some(bias) = bias else { return Ok(()) };
+    check_float("bias", bias.dtype())?;
+    check_shape("bias", &bias.dims(), &[layout.out_features()])?;
+    check_device("bias", &bias.device(), &x.device())
+}
+
+/// Device equality ignores autodiff: a packed weight is a constant of a training graph.
+fn check_device(operand: &'static str, found: &Device, expected: &Device) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Device {
+        operand,
+        found: format!("{found:?}"),
+        expected: format!("{expected:?}"),
+    })
+}

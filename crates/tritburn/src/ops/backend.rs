@@ -1,0 +1,133 @@
+//! The backend extension trait.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+use burn::tensor::DType;
+use tritburn_formats::PackedLayout;
+
+use super::bias::Bias;
+#[cfg(feature = "cube")]
+use super::meta;
+
+/// Quantised linear operations of a backend.
+///
+/// Shapes: `M` tokens, `K` = `layout.in_features()`, `N` = `layout.out_features()`,
+/// `Kw = ceil(K / 16)`. Packed codes are U32 `[N·Kw]` in the canonical layout, scales F32
+/// `[layout.scale_count()]`. Quantised activations are U32 `[M·4·Kw]` (four int8 a word,
+/// zero-padded rows) with per-token scales F32 `[M]`.
+///
+/// Callers check shapes, dtypes and devices first: use the functions of [`crate::ops`].
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "cube"),
+    Autodiff: cfg(any(feature = "flex", feature = "cube")),
+)]
+pub trait TernaryOps: Backend {
+    /// Quantises and packs weights `[N, K]` of any float dtype: `(codes, scales)`.
+    #[fusion(meta = meta::quantize_weight)]
+    fn quantize_weight(
+        weight: FloatTensor<Self>,
+        layout: PackedLayout,
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
+
+    /// Quantises activations `[M, K]` per token: `(codes, scales)`.
+    #[fusion(meta = meta::quantize_activations)]
+    fn quantize_activations(x: FloatTensor<Self>) -> (IntTensor<Self>, FloatTensor<Self>);
+
+    /// The real weights `[N, K]` that codes and scales stand for.
+    #[fusion(meta = meta::unpack_weight)]
+    fn unpack_weight(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        layout: PackedLayout,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// W2A8 product of quantised activations with packed weights: `[M, N]` of `dtype`, exact in
+    /// i32 before the rescale.
+    #[fusion(meta = meta::matmul_w2a8)]
+    fn matmul_w2a8(
+        x_codes: IntTensor<Self>,
+        x_scales: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// W2A16 product of float activations `[M, K]` with packed weights: `[M, N]` in the dtype of
+    /// `x`, accumulated in f32.
+    #[fusion(meta = meta::matmul_w2a16)]
+    fn matmul_w2a16(
+        x: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of the input, `dY · Ŵ`: `[M, N]` to `[M, K]`.
+    #[fusion(meta = meta::grad_input)]
+    fn grad_input(
+        dy: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of the weight, `dYᵀ · X̂`, from quantised activations: `[N, K]` of `dtype`.
+    #[fusion(meta = meta::grad_weight)]
+    fn grad_weight(
+        dy: FloatTensor<Self>,
+        x_codes: IntTensor<Self>,
+        x_scales: FloatTensor<Self>,
+        layout: PackedLayout,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// Inference with packed weights: quantises `x` `[M, K]` if `int8_activations`, multiplies,
+    /// rescales. Differentiable in `x` and the bias.
+    #[fusion(default)]
+    fn packed_linear(
+        x: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+        int8_activations: bool,
+    ) -> FloatTensor<Self> {
+        if int8_activations {
+            let dtype = burn::backend::TensorMetadata::dtype(&x);
+            let (x_codes, x_scales) = Self::quantize_activations(x);
+            Self::matmul_w2a8(x_codes, x_scales, codes, scales, bias, layout, dtype)
+        } else {
+            Self::matmul_w2a16(x, codes, scales, bias, layout)
+        }
+    }
+
+    /// Training forward: quantises latent weights `[N, K]`, then [`packed_linear`](Self::packed_linear).
+    /// Gradients pass both quantisers straight through.
+    #[fusion(default)]
+    fn bit_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+        int8_activations: bool,
+    ) -> FloatTensor<Self> {
+        let (codes, scales) = Self::quantize_weight(weight, layout.clone());
+        Self::packed_linear(x, codes, scales, bias, layout, int8_activations)
+    }
+}
+
+/// `dYᵀ · X` for float activations: `[M, N]`, `[M, K]` to `[N, K]`.
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(super) fn grad_weight_float<B: Backend>(
+    dy: FloatTensor<B>,
+    x: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::float_matmul(<B as FloatTensorOps<B>>::float_transpose(dy), x)
+}

@@ -1,0 +1,44 @@
+//! The burnpack container.
+
+use std::path::Path;
+
+use burn::tensor::TensorData;
+use burn_pack::{Reader, Tensor, Writer};
+
+use super::error::StoreError;
+use super::file::{FORMAT_KEY, FORMAT_NAME, Tensors, VERSION, VERSION_KEY, check_metadata};
+
+pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, data)| {
+            let (bytes, shape, dtype) = data.into_parts();
+            Tensor::new(name, dtype, shape, None, bytes)
+        })
+        .collect();
+    Writer::new(tensors)
+        .with_metadata(FORMAT_KEY, FORMAT_NAME)
+        .with_metadata(VERSION_KEY, &VERSION.to_string())
+        .overwrite(true)
+        .write_to_file(path)
+        .map_err(|error| StoreError::Write { path: path.into(), reason: error.to_string() })
+}
+
+pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
+    let damaged = |error: burn_pack::Error| StoreError::Damaged {
+        path: path.into(),
+        reason: error.to_string(),
+    };
+    // For an error with the operating system's own reason.
+    std::fs::File::open(path).map_err(|source| StoreError::Open { path: path.into(), source })?;
+    let reader = Reader::from_file_exact(path).map_err(damaged)?;
+    check_metadata(path, |key| reader.metadata().get(key))?;
+    let tensors = reader.into_tensors().map_err(damaged)?;
+    tensors
+        .into_iter()
+        .map(|tensor| {
+            let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(damaged)?;
+            Ok((name, TensorData::from_bytes(bytes, shape, dtype)))
+        })
+        .collect()
+}
