@@ -1,0 +1,46 @@
+//! Calling cargo in the workspace root.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A cargo command that runs in the workspace root, with the same cargo that runs this program.
+pub fn cargo(args: &[&str]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(workspace_root()).args(args);
+    command
+}
+
+/// The folder of the workspace's `Cargo.toml`.
+pub fn workspace_root() -> PathBuf {
+    // `cargo run` gives the present place; the compiled-in one serves a binary started by hand.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest
+        .parent()
+        .map_or_else(|| manifest.clone(), Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_the_folder_above_xtask() {
+        assert!(workspace_root().join("xtask").join("Cargo.toml").is_file());
+        assert!(workspace_root().join("Cargo.lock").is_file());
+    }
+
+    #[test]
+    fn cargo_runs_in_the_root() {
+        let command = cargo(&["metadata", "--no-deps"]);
+        assert_eq!(command.get_current_dir(), Some(workspace_root().as_path()));
+        assert_eq!(
+            command.get_args().collect::<Vec<_>>(),
+            ["metadata", "--no-deps"]
+        );
+    }
+}
