@@ -16,7 +16,11 @@ pub fn dequantize(w: WeightView<'_>, out: &mut [f32]) -> Result<(), CpuError> {
     expect_len("out", out.len(), area(n, k)?)?;
     let group = w.group().unwrap_or(k);
     let row = |(row, (out, words)): (usize, (&mut [f32], &[u32]))| {
-        for (g, (out, words)) in out.chunks_mut(group).zip(words.chunks(group.div_ceil(16))).enumerate() {
+        for (g, (out, words)) in out
+            .chunks_mut(group)
+            .zip(words.chunks(group.div_ceil(16)))
+            .enumerate()
+        {
             let scale = w.scales()[layout.scale().index(row, g * group, k)];
             decode(out, words, values(&w, scale));
         }

@@ -29,14 +29,6 @@ pub enum CpuError {
     /// An activation row of zero inputs.
     #[error("activation rows need at least one input")]
     EmptyRow,
-    /// More inputs than an i32 sum of this code table and int8 activations can hold.
-    #[error("in_features is {in_features}, over the limit of {max} that keeps i32 sums exact")]
-    TooManyInputs {
-        /// Inputs of a row.
-        in_features: usize,
-        /// Largest allowed.
-        max: usize,
-    },
     /// A matrix whose element count does not fit `usize`.
     #[error("a [{rows}, {columns}] matrix has more elements than this machine can address")]
     TooLarge {

@@ -10,7 +10,7 @@
 //! | [`dequantize`] | | |
 //!
 //! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
-//! pool it is called from. [`Isa`] says which instruction set runs; each function has a `_with`
+//! pool it is called from. [`Isa`] says which instruction set runs; each product has a `_with`
 //! twin that takes one. The same input gives the same bits on every run, whatever the number of
 //! threads.
 
@@ -24,10 +24,10 @@ mod view;
 mod w2a16;
 mod w2a8;
 
-pub use activation::{quantize_activations, quantize_activations_with};
+pub use activation::quantize_activations;
 pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
-pub use view::{QuantizedView, WeightView, activation_words};
+pub use view::{QuantizedView, WeightView};
 pub use w2a8::{matmul_w2a8, matmul_w2a8_i32, matmul_w2a8_i32_with, matmul_w2a8_with};
 pub use w2a16::{matmul_w2a16, matmul_w2a16_with};

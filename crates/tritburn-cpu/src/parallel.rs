@@ -36,7 +36,9 @@ pub(crate) fn for_ranges(
     let range = |task: usize| task * step..((task + 1) * step).min(len);
     let count = len.div_ceil(step);
     if parallel && count > 1 {
-        (0..count).into_par_iter().for_each(|task| body(range(task)));
+        (0..count)
+            .into_par_iter()
+            .for_each(|task| body(range(task)));
     } else {
         (0..count).for_each(|task| body(range(task)));
     }
@@ -76,8 +78,13 @@ mod tests {
 
     #[test]
     fn ranges_cover_everything_once_and_start_aligned() {
-        for (len, align, max_len) in [(0, 4, 64), (1, 4, 64), (7, 4, 64), (1000, 16, 64), (9, 1, 2)]
-        {
+        for (len, align, max_len) in [
+            (0, 4, 64),
+            (1, 4, 64),
+            (7, 4, 64),
+            (1000, 16, 64),
+            (9, 1, 2),
+        ] {
             for parallel in [false, true] {
                 let seen = Mutex::new(vec![0; len]);
                 for_ranges(parallel, len, align, max_len, |range| {

@@ -132,20 +132,17 @@ mod tests {
     #[test]
     fn planes_hold_each_input_at_its_place_and_nothing_past_the_end() {
         for k in [1, 4, 5, 16, 63, 255, 256, 257, 300, 513] {
-            let words = crate::activation_words(k);
+            let words = tritburn_formats::layout::activation_words_per_row(k);
             let codes: Vec<u32> = (0..2 * words as u32)
                 .map(|i| i.wrapping_mul(0x9e37_79b9) | 1)
                 .collect();
             let view = QuantizedView::new(&codes, &[1.0, 1.0], k).unwrap();
             let planes = Planes::new(&view, Some(16));
             for token in 0..2 {
-                let input = |k: usize| {
-                    (codes[token * words + k / 4] >> (8 * (k % 4))) as u8 as i8
-                };
+                let input = |k: usize| (codes[token * words + k / 4] >> (8 * (k % 4))) as u8 as i8;
                 // SAFETY: a token has `stride` bytes.
-                let bytes = unsafe {
-                    std::slice::from_raw_parts(planes.token(token), planes.stride())
-                };
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(planes.token(token), planes.stride()) };
                 for (at, &byte) in bytes.iter().enumerate() {
                     let (block, plane, j) = (at / BLOCK, at % BLOCK / PLANE, at % PLANE);
                     let source = block * BLOCK + 4 * j + plane;

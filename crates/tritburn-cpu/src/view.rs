@@ -1,7 +1,7 @@
 //! Borrowed operands, checked once when they are made.
 
-use tritburn_formats::layout::MAX_IN_FEATURES;
-use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+use tritburn_formats::layout::activation_words_per_row;
+use tritburn_formats::{PackedLayout, PackedMatrix, QuantizedActivations, ScaleGranularity};
 
 use crate::error::{CpuError, area, expect_len};
 
@@ -17,8 +17,7 @@ impl<'a> WeightView<'a> {
     /// A view of `words` `[out, ceil(in / 16)]` and `scales` `[layout.scale_count()]`.
     ///
     /// # Errors
-    /// [`CpuError::Length`] if a slice does not fit the layout, [`CpuError::TooManyInputs`] if
-    /// `in` is so large that an int2 product could leave i32.
+    /// [`CpuError::Length`] if a slice does not fit the layout.
     pub fn new(
         layout: &'a PackedLayout,
         words: &'a [u32],
@@ -26,18 +25,20 @@ impl<'a> WeightView<'a> {
     ) -> Result<Self, CpuError> {
         expect_len("words", words.len(), layout.word_count())?;
         expect_len("scales", scales.len(), layout.scale_count())?;
-        let max = max_in_features(layout.code());
-        if layout.in_features() > max {
-            return Err(CpuError::TooManyInputs {
-                in_features: layout.in_features(),
-                max,
-            });
-        }
         Ok(Self {
             layout,
             words,
             scales,
         })
+    }
+
+    /// A view of a packed matrix.
+    pub fn of(matrix: &'a PackedMatrix) -> Self {
+        Self {
+            layout: matrix.layout(),
+            words: matrix.words(),
+            scales: matrix.scales(),
+        }
     }
 
     /// Shape, code table and scale granularity.
@@ -64,21 +65,6 @@ impl<'a> WeightView<'a> {
     }
 }
 
-/// Largest number of inputs whose products with int8 activations sum within i32.
-fn max_in_features(code: WeightCode) -> usize {
-    let largest = (0..code.levels())
-        .map(|c| code.value(c).unsigned_abs() as usize)
-        .max()
-        .unwrap_or(1);
-    MAX_IN_FEATURES.min(i32::MAX as usize / (128 * largest))
-}
-
-/// u32 words of one row of int8 codes: four to a word, as many as the packed weights of the row
-/// cover, `4 · ceil(in / 16)`.
-pub fn activation_words(in_features: usize) -> usize {
-    4 * in_features.div_ceil(16)
-}
-
 /// Activations quantised per token by [`quantize_activations`](crate::quantize_activations).
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizedView<'a> {
@@ -93,21 +79,26 @@ impl<'a> QuantizedView<'a> {
     ///
     /// # Errors
     /// [`CpuError::Length`] if `codes` does not fit, [`CpuError::EmptyRow`] if `in` is zero.
-    pub fn new(
-        codes: &'a [u32],
-        scales: &'a [f32],
-        in_features: usize,
-    ) -> Result<Self, CpuError> {
+    pub fn new(codes: &'a [u32], scales: &'a [f32], in_features: usize) -> Result<Self, CpuError> {
         if in_features == 0 {
             return Err(CpuError::EmptyRow);
         }
-        let words = area(scales.len(), activation_words(in_features))?;
+        let words = area(scales.len(), activation_words_per_row(in_features))?;
         expect_len("codes", codes.len(), words)?;
         Ok(Self {
             codes,
             scales,
             in_features,
         })
+    }
+
+    /// A view of activations quantised by the codec crate.
+    pub fn of(activations: &'a QuantizedActivations) -> Self {
+        Self {
+            codes: activations.words(),
+            scales: activations.scales(),
+            in_features: activations.in_features(),
+        }
     }
 
     /// Rows M (tokens).

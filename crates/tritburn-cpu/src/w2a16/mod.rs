@@ -1,5 +1,10 @@
 //! Float activations times 2-bit weights, f32 sums.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and token"
+)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -126,11 +126,7 @@ unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, to
 
 /// `R` rows and `T` tokens.
 #[inline(always)]
-unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
-    job: &Job<'_>,
-    row: usize,
-    token: usize,
-) {
+unsafe fn tile<L: Lanes, const R: usize, const T: usize>(job: &Job<'_>, row: usize, token: usize) {
     let layout = job.w.layout();
     let words_per_row = layout.words_per_row();
     let words = job.w.words()[row * words_per_row..].as_ptr();

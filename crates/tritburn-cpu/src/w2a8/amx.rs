@@ -210,13 +210,7 @@ unsafe fn strip(
 /// # Safety
 /// AVX-512 BW is available and `row` is inside the job.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn decode(
-    job: &Job<'_>,
-    row: usize,
-    r: usize,
-    panel: Range<usize>,
-    weights: &mut [Tile],
-) {
+unsafe fn decode(job: &Job<'_>, row: usize, r: usize, panel: Range<usize>, weights: &mut [Tile]) {
     let words = job.row(row);
     let mask = _mm512_set1_epi8(3);
     for (at, block) in panel.enumerate() {

@@ -7,6 +7,11 @@
 //! | `portable`, `avx2`, `avx_vnni`, `avx512`, `neon` | the vector operations of each set |
 //! | `amx` | tiles of 16 rows by 16 tokens with their own loops |
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and token"
+)]
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
