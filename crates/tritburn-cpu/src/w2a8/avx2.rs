@@ -79,6 +79,18 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn sum4(acc: [__m256i; 4]) -> [i32; 4] {
+        // SAFETY: the caller has the set.
+        unsafe { sum4(acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn quads(acc: [__m256i; 4], out: *mut [i32; 4]) {
+        // SAFETY: the caller has the set and promises room for two quads.
+        unsafe { _mm256_storeu_si256(out.cast(), quad(acc)) }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: __m256i, out: *mut i32) {
         // SAFETY: the caller promises room for 8 lanes.
         unsafe { _mm256_storeu_si256(out.cast(), acc) }
@@ -148,5 +160,45 @@ pub(super) unsafe fn sum(acc: __m256i) -> i32 {
         let pair = _mm_add_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
         let one = _mm_add_epi32(pair, _mm_shuffle_epi32::<0b10_11_00_01>(pair));
         _mm_cvtsi128_si32(one)
+    }
+}
+
+/// In each half, the sums of that half of the four vectors: two rounds of interleaved adds.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+pub(super) unsafe fn quad(acc: [__m256i; 4]) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = _mm256_add_epi32(
+            _mm256_unpacklo_epi32(acc[0], acc[1]),
+            _mm256_unpackhi_epi32(acc[0], acc[1]),
+        );
+        let high = _mm256_add_epi32(
+            _mm256_unpacklo_epi32(acc[2], acc[3]),
+            _mm256_unpackhi_epi32(acc[2], acc[3]),
+        );
+        _mm256_add_epi32(
+            _mm256_unpacklo_epi64(low, high),
+            _mm256_unpackhi_epi64(low, high),
+        )
+    }
+}
+
+/// Sums of the lanes of four vectors, wrapping.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum4(acc: [__m256i; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let quad = quad(acc);
+        let sums = _mm_add_epi32(
+            _mm256_castsi256_si128(quad),
+            _mm256_extracti128_si256::<1>(quad),
+        );
+        std::mem::transmute(sums)
     }
 }

@@ -70,19 +70,7 @@ impl Lanes for Avx512 {
     unsafe fn sum4(acc: [__m512i; 4]) -> [i32; 4] {
         // SAFETY: the caller has the set.
         unsafe {
-            // Two rounds of interleaved adds leave [Σ0, Σ1, Σ2, Σ3] in each quarter.
-            let low = _mm512_add_epi32(
-                _mm512_unpacklo_epi32(acc[0], acc[1]),
-                _mm512_unpackhi_epi32(acc[0], acc[1]),
-            );
-            let high = _mm512_add_epi32(
-                _mm512_unpacklo_epi32(acc[2], acc[3]),
-                _mm512_unpackhi_epi32(acc[2], acc[3]),
-            );
-            let quad = _mm512_add_epi32(
-                _mm512_unpacklo_epi64(low, high),
-                _mm512_unpackhi_epi64(low, high),
-            );
+            let quad = quad(acc);
             let half = _mm256_add_epi32(
                 _mm512_castsi512_si256(quad),
                 _mm512_extracti64x4_epi64::<1>(quad),
@@ -93,6 +81,12 @@ impl Lanes for Avx512 {
             );
             std::mem::transmute(quarter)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn quads(acc: [__m512i; 4], out: *mut [i32; 4]) {
+        // SAFETY: the caller has the set and promises room for four quads.
+        unsafe { _mm512_storeu_si512(out.cast(), quad(acc)) }
     }
 
     #[inline(always)]
@@ -128,5 +122,25 @@ unsafe fn plane<const R: usize, const T: usize, const SHIFT: u32>(
                 acc[r][t] = _mm512_dpbusd_epi32(acc[r][t], codes[r], x);
             }
         }
+    }
+}
+
+/// In each quarter, the sums of that quarter of the four vectors: two rounds of interleaved adds.
+#[inline(always)]
+unsafe fn quad(acc: [__m512i; 4]) -> __m512i {
+    // SAFETY: the caller has the set.
+    unsafe {
+        let low = _mm512_add_epi32(
+            _mm512_unpacklo_epi32(acc[0], acc[1]),
+            _mm512_unpackhi_epi32(acc[0], acc[1]),
+        );
+        let high = _mm512_add_epi32(
+            _mm512_unpacklo_epi32(acc[2], acc[3]),
+            _mm512_unpackhi_epi32(acc[2], acc[3]),
+        );
+        _mm512_add_epi32(
+            _mm512_unpacklo_epi64(low, high),
+            _mm512_unpackhi_epi64(low, high),
+        )
     }
 }

@@ -74,6 +74,18 @@ impl Lanes for AvxVnni {
     }
 
     #[inline(always)]
+    unsafe fn sum4(acc: [__m256i; 4]) -> [i32; 4] {
+        // SAFETY: the caller has the set.
+        unsafe { avx2::sum4(acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn quads(acc: [__m256i; 4], out: *mut [i32; 4]) {
+        // SAFETY: the caller has the set and promises room for two quads.
+        unsafe { _mm256_storeu_si256(out.cast(), avx2::quad(acc)) }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: __m256i, out: *mut i32) {
         // SAFETY: the caller promises room for 8 lanes.
         unsafe { _mm256_storeu_si256(out.cast(), acc) }

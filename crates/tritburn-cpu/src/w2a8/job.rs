@@ -66,15 +66,6 @@ impl<'a> RowScales<'a> {
         rows.copy_from_slice(&scales[row..row + R]);
         rows
     }
-
-    #[inline(always)]
-    fn get(&self, index: usize) -> f32 {
-        match self {
-            Self::One(scale) => *scale,
-            Self::Many(scales) => scales[index],
-            Self::Spread(scales) => scales[index],
-        }
-    }
 }
 
 impl<'a> Job<'a> {
@@ -155,21 +146,22 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Finishes one output from the `Σ q·code` of each of its words, where rows are grouped.
+    /// Finishes the outputs of `R` rows that carry a scale per group, from the `Σ q·code` of the
+    /// parts of each row, `group_parts` of them a group.
     ///
     /// # Safety
     /// As [`store`](Self::store).
     #[inline(always)]
-    pub(crate) unsafe fn store_groups(
+    pub(crate) unsafe fn store_groups<const R: usize>(
         &self,
         token: usize,
         row: usize,
-        word_sums: &[i32],
-        group_words: usize,
+        parts: &[[i32; R]],
+        group_parts: usize,
     ) {
         let Output::Float {
             y,
-            scales,
+            scales: RowScales::Many(scales),
             tokens,
             bias,
         } = &self.output
@@ -177,18 +169,28 @@ impl<'a> Job<'a> {
             return;
         };
         let sums = self.planes.sums(token);
-        let mut total = 0.0f32;
-        for (g, (words, &sum)) in word_sums.chunks(group_words).zip(sums).enumerate() {
-            let mut raw = 0i32;
-            for &word in words {
-                raw = raw.wrapping_add(word);
-            }
-            let scale = scales.get(row * sums.len() + g) * self.unit;
-            total += self.exact(raw, sum) as f32 * scale;
+        let groups = sums.len();
+        let mut rows = [*scales; R];
+        for (r, scales_of_row) in rows.iter_mut().enumerate() {
+            *scales_of_row = &scales[(row + r) * groups..][..groups];
         }
-        let scaled = total * tokens[token];
-        let biased = bias.map_or(scaled, |bias| scaled + bias[row]);
-        // SAFETY: the caller's promise.
-        unsafe { y.write(token * self.out_features + row, biased) }
+        let mut totals = [0.0f32; R];
+        for (g, parts) in parts.chunks(group_parts).enumerate() {
+            let mut raw = [0i32; R];
+            for part in parts {
+                for r in 0..R {
+                    raw[r] = raw[r].wrapping_add(part[r]);
+                }
+            }
+            for r in 0..R {
+                totals[r] += self.exact(raw[r], sums[g]) as f32 * (rows[r][g] * self.unit);
+            }
+        }
+        for (r, total) in totals.into_iter().enumerate() {
+            let scaled = total * tokens[token];
+            let biased = bias.map_or(scaled, |bias| scaled + bias[row + r]);
+            // SAFETY: the caller's promise.
+            unsafe { y.write(token * self.out_features + row + r, biased) }
+        }
     }
 }

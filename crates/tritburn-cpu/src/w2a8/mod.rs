@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `job` | operands and output of one product, the epilogue |
 //! | `tile` | the loops over rows, tokens and inputs, generic over an instruction set |
+//! | `grouped` | the same where rows carry a scale per group |
 //! | `portable`, `avx2`, `avx_vnni`, `avx512`, `neon` | the vector operations of each set |
 //! | `amx` | tiles of 16 rows by 16 tokens with their own loops |
 
@@ -20,6 +21,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+mod grouped;
 mod job;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -140,6 +140,21 @@ impl<M: Multiply> Lanes for Neon<M> {
     }
 
     #[inline(always)]
+    unsafe fn sum4(acc: [int32x4_t; 4]) -> [i32; 4] {
+        // SAFETY: NEON is part of AArch64; a vector is four i32.
+        unsafe {
+            let sums = vpaddq_s32(vpaddq_s32(acc[0], acc[1]), vpaddq_s32(acc[2], acc[3]));
+            std::mem::transmute(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn quads(acc: [int32x4_t; 4], out: *mut [i32; 4]) {
+        // SAFETY: the caller promises room for the one quad of a vector.
+        unsafe { out.write(Self::sum4(acc)) }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: int32x4_t, out: *mut i32) {
         // SAFETY: the caller promises room for 4 lanes.
         unsafe { vst1q_s32(out, acc) }

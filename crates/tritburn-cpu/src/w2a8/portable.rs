@@ -71,6 +71,25 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn sum4(acc: [Self::Acc; 4]) -> [i32; 4] {
+        // SAFETY: plain Rust.
+        acc.map(|acc| unsafe { Self::sum(acc) })
+    }
+
+    #[inline(always)]
+    unsafe fn quads(acc: [Self::Acc; 4], out: *mut [i32; 4]) {
+        for q in 0..4 {
+            let sum = |acc: Self::Acc| {
+                acc[4 * q..4 * q + 4]
+                    .iter()
+                    .fold(0, |a: i32, &b| a.wrapping_add(b))
+            };
+            // SAFETY: the caller promises room for four quads.
+            unsafe { out.add(q).write(acc.map(sum)) }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: Self::Acc, out: *mut i32) {
         // SAFETY: the caller promises room for 16 lanes.
         unsafe { out.cast::<Self::Acc>().write_unaligned(acc) }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::grouped;
 use super::job::Job;
 use crate::planes::{BLOCK, PLANE};
 
@@ -9,7 +10,7 @@ use crate::planes::{BLOCK, PLANE};
 pub(crate) const ROWS: usize = 4;
 
 /// How far ahead of the codes in use the next ones are asked for.
-const PREFETCH_BYTES: usize = 4096;
+pub(super) const PREFETCH_BYTES: usize = 4096;
 
 /// The vector operations of an instruction set.
 ///
@@ -44,18 +45,10 @@ pub(crate) trait Lanes {
     /// Sum of the lanes, wrapping.
     unsafe fn sum(acc: Self::Acc) -> i32;
     /// Sums of the lanes of four vectors, wrapping.
-    #[inline(always)]
-    unsafe fn sum4(acc: [Self::Acc; 4]) -> [i32; 4] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                Self::sum(acc[0]),
-                Self::sum(acc[1]),
-                Self::sum(acc[2]),
-                Self::sum(acc[3]),
-            ]
-        }
-    }
+    unsafe fn sum4(acc: [Self::Acc; 4]) -> [i32; 4];
+    /// Sums of each four neighbouring lanes of four vectors, wrapping: writes `BYTES / 16` times
+    /// `[acc[0], acc[1], acc[2], acc[3]]`.
+    unsafe fn quads(acc: [Self::Acc; 4], out: *mut [i32; 4]);
     /// Writes the lanes, `BYTES / 4` of them.
     unsafe fn store(acc: Self::Acc, out: *mut i32);
     /// Asks for the cache line of an address, valid or not.
@@ -95,7 +88,7 @@ pub(crate) unsafe fn run<L: Lanes>(job: &Job<'_>, rows: Range<usize>, tokens: Ra
 unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, token: usize) {
     if let Some(group_words) = job.group_words {
         // SAFETY: the caller's promise.
-        unsafe { grouped::<L, T>(job, rows, token, group_words) };
+        unsafe { grouped::column::<L, T>(job, rows, token, group_words) };
         return;
     }
     let mut row = rows.start;
@@ -140,75 +133,55 @@ unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
     unsafe {
         let mut acc = [[L::zero(); T]; R];
         for step in 0..steps {
-            let at = w.add(step * step_words);
-            let mut raw = [L::load(at); R];
-            for (r, raw) in raw.iter_mut().enumerate() {
-                if T == 1 {
+            if T == 1 {
+                for r in 0..R {
                     let ahead = (step * R + r) * L::BYTES + PREFETCH_BYTES;
                     L::prefetch(w.wrapping_byte_add(ahead));
                 }
-                *raw = L::load(at.add(r * words));
             }
+            let raw = load_rows::<L, R>(w.add(step * step_words), words, step_words);
             L::dot(&mut acc, &raw, x.add(plane_offset::<L>(step)), stride);
         }
         let left = words - steps * step_words;
         if left > 0 {
-            let at = w.add(steps * step_words);
-            let mut raw = [L::load_part(at, left); R];
-            for (r, raw) in raw.iter_mut().enumerate() {
-                *raw = L::load_part(at.add(r * words), left);
-            }
+            let raw = load_rows::<L, R>(w.add(steps * step_words), words, left);
             L::dot(&mut acc, &raw, x.add(plane_offset::<L>(steps)), stride);
         }
         acc
     }
 }
 
-/// Where plane 0 of a vector of codes starts.
-#[inline(always)]
-fn plane_offset<L: Lanes>(step: usize) -> usize {
-    let per_block = PLANE / L::BYTES;
-    step / per_block * BLOCK + step % per_block * L::BYTES
-}
-
-/// All `rows` for `T` tokens, with a scale per group.
+/// A vector of each of `R` rows that are `words` apart, its first `count` words at most.
 ///
-/// A group is a whole number of words, so the sums of single words are kept, and the epilogue
-/// adds them up as the groups lie.
+/// # Safety
+/// As [`Lanes`].
 #[inline(always)]
-unsafe fn grouped<L: Lanes, const T: usize>(
-    job: &Job<'_>,
-    rows: Range<usize>,
-    token: usize,
-    group_words: usize,
-) {
-    let words = job.words_per_row;
-    let step_words = L::BYTES / 4;
-    let steps = words.div_ceil(step_words);
-    let mut sums = vec![0i32; T * steps * step_words];
-    let x = job.planes.token(token);
-    let stride = job.planes.stride();
-    for row in rows {
-        let w = job.row(row);
-        for step in 0..steps {
-            // SAFETY: as in `tile`; `sums` has `steps · step_words` lanes a token.
-            unsafe {
-                let at = w.add(step * step_words);
-                let left = words - step * step_words;
-                let raw = match left >= step_words {
-                    true => L::load(at),
-                    false => L::load_part(at, left),
-                };
-                let mut acc = [[L::zero(); T]; 1];
-                L::dot(&mut acc, &[raw], x.add(plane_offset::<L>(step)), stride);
-                for (t, &acc) in acc[0].iter().enumerate() {
-                    L::store(acc, sums.as_mut_ptr().add((t * steps + step) * step_words));
-                }
+pub(super) unsafe fn load_rows<L: Lanes, const R: usize>(
+    at: *const u32,
+    words: usize,
+    count: usize,
+) -> [L::Raw; R] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count >= L::BYTES / 4 {
+            let mut raw = [L::load(at); R];
+            for r in 1..R {
+                raw[r] = L::load(at.add(r * words));
             }
-        }
-        for (t, sums) in sums.chunks_exact(steps * step_words).enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { job.store_groups(token + t, row, &sums[..words], group_words) };
+            raw
+        } else {
+            let mut raw = [L::load_part(at, count); R];
+            for r in 1..R {
+                raw[r] = L::load_part(at.add(r * words), count);
+            }
+            raw
         }
     }
+}
+
+/// Where plane 0 of a vector of codes starts.
+#[inline(always)]
+pub(super) fn plane_offset<L: Lanes>(step: usize) -> usize {
+    let per_block = PLANE / L::BYTES;
+    step / per_block * BLOCK + step % per_block * L::BYTES
 }
