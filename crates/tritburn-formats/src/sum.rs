@@ -90,3 +90,19 @@ fn block_sums_generic(x: &[f32], partials: &mut [f32]) {
         *partial = lanes[0];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_sums_to_the_same_bits() {
+        let x: Vec<f32> = (0..5 * BLOCK + 77)
+            .map(|i| (i as f32 * 0.7).sin() / 3.0)
+            .collect();
+        let mut partials = [[0.0; 6]; 2];
+        block_sums(&x, &mut partials[0]);
+        block_sums_generic(&x, &mut partials[1]);
+        assert_eq!(partials[0].map(f32::to_bits), partials[1].map(f32::to_bits));
+    }
+}

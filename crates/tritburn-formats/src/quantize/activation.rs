@@ -39,7 +39,11 @@ pub fn quantize_rows(
     let words_per_row = activation_words_per_row(in_features);
     let rows = scales.len();
     check_length("activations", x.len(), rows.saturating_mul(in_features))?;
-    check_length("activation words", words.len(), rows.saturating_mul(words_per_row))?;
+    check_length(
+        "activation words",
+        words.len(),
+        rows.saturating_mul(words_per_row),
+    )?;
     if in_features == 0 {
         scales.fill(SCALE_FLOOR / 127.0);
         return Ok(());
@@ -180,4 +184,24 @@ fn quantize_exact_generic(x: &[f32], out: &mut [i8]) -> f32 {
         *q = (v * a + ROUND).to_bits() as i8;
     }
     1.0 / a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_quantises_to_the_same_bytes() {
+        for len in [1, 7, 64, 1000, 4099] {
+            let x: Vec<f32> = (0..len).map(|i| (i as f32 * 1.3).cos() * 5.0).collect();
+            let mut out = [vec![0; len], vec![0; len]];
+            let a = quantize_exact(&x, &mut out[0]);
+            let b = quantize_exact_generic(&x, &mut out[1]);
+            assert_eq!(
+                (a.to_bits(), &out[0]),
+                (b.to_bits(), &out[1]),
+                "{len} values"
+            );
+        }
+    }
 }

@@ -198,27 +198,100 @@ fn int2_words_generic(w: &[f32], s: f32, words: &mut [u32]) {
     }
 }
 
+/// Words packed at a time: their codes, one byte each, stay in L1.
+const TILE_WORDS: usize = 64;
+
+/// Codes of `w` into `words`, padding included. In two simple loops, which vectorise where one
+/// that does both does not: weights to a byte each, then eight bytes to 16 bits.
 #[inline(always)]
 fn pack_words(w: &[f32], words: &mut [u32], code: impl Fn(f32) -> u32) {
-    let (full, rest) = w.as_chunks::<WEIGHTS_PER_WORD>();
-    let (full_words, rest_words) = words.split_at_mut(full.len());
-    for (w, word) in full.iter().zip(full_words) {
-        *word = pack_word(w, &code);
-    }
-    for (word, w) in rest_words.iter_mut().zip(rest.chunks(WEIGHTS_PER_WORD)) {
-        // Padding has no weight to be derived from.
-        *word = (0..WEIGHTS_PER_WORD).fold(0, |word, i| {
-            let code = w.get(i).map_or(WeightCode::PADDING, |&v| code(v));
-            word | code << (2 * i)
-        });
+    let mut codes = [WeightCode::PADDING as u8; TILE_WORDS * WEIGHTS_PER_WORD];
+    for (w, words) in w.chunks(codes.len()).zip(words.chunks_mut(TILE_WORDS)) {
+        for (byte, &v) in codes.iter_mut().zip(w) {
+            *byte = code(v) as u8;
+        }
+        // Only the last word of a row has padding; no weight to derive its code from.
+        codes[w.len()..words.len() * WEIGHTS_PER_WORD].fill(WeightCode::PADDING as u8);
+        let (eights, _) = codes.as_chunks::<8>();
+        let (pairs, _) = eights.as_chunks::<2>();
+        for (word, [low, high]) in words.iter_mut().zip(pairs) {
+            *word = gather_fields(*low) | gather_fields(*high) << 16;
+        }
     }
 }
 
+/// Eight 2-bit codes, one a byte, side by side in 16 bits.
 #[inline(always)]
-fn pack_word(w: &[f32; WEIGHTS_PER_WORD], code: impl Fn(f32) -> u32) -> u32 {
-    let mut fields = [0; WEIGHTS_PER_WORD];
-    for i in 0..WEIGHTS_PER_WORD {
-        fields[i] = code(w[i]) << (2 * i);
+fn gather_fields(codes: [u8; 8]) -> u32 {
+    let x = u64::from_le_bytes(codes);
+    let x = (x | x >> 6) & 0x000f_000f_000f_000f;
+    let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
+    (x | x >> 24) as u32 & 0xffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded_quotient(w: f32, gamma: f32) -> u32 {
+        ((w / gamma).round_ties_even().clamp(-1.0, 1.0) + 1.0) as u32
     }
-    fields.iter().fold(0, |word, field| word | field)
+
+    fn random_bits(state: &mut u64) -> u32 {
+        *state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (*state >> 32) as u32
+    }
+
+    #[test]
+    fn comparing_with_half_gamma_is_the_rounded_ieee_quotient() {
+        let mut state = 7;
+        let floor = SCALE_FLOOR.to_bits();
+        for _ in 0..20_000 {
+            let gamma = f32::from_bits(floor + random_bits(&mut state) % (0x7f80_0000 - floor));
+            let half = gamma / 2.0;
+            let mut w: Vec<f32> = (-8i32..8)
+                .map(|d| f32::from_bits(half.to_bits().wrapping_add_signed(d)))
+                .flat_map(|v| [v, -v])
+                .collect();
+            w.extend([
+                0.0,
+                -0.0,
+                gamma,
+                -gamma,
+                f32::MIN_POSITIVE,
+                f32::MAX,
+                f32::MIN,
+            ]);
+            let mut words = vec![0; w.len().div_ceil(16)];
+            ternary_words(&w, gamma, &mut words);
+            for (i, &v) in w.iter().enumerate() {
+                let code = words[i / 16] >> (2 * (i % 16)) & 3;
+                assert_eq!(code, rounded_quotient(v, gamma), "{v:e} / {gamma:e}");
+                assert_eq!(code, ternary_code(v, gamma), "{v:e} / {gamma:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_packs_the_same_words() {
+        let mut state = 3;
+        for len in [1usize, 15, 16, 17, 1023, 1024, 1025, 5000] {
+            let w: Vec<f32> = (0..len)
+                .map(|_| random_bits(&mut state) as i32 as f32 / 1e9)
+                .collect();
+            type Pack = fn(&[f32], f32, &mut [u32]);
+            let pairs: [(Pack, Pack); 2] = [
+                (ternary_words, ternary_words_generic),
+                (int2_words, int2_words_generic),
+            ];
+            for (dispatched, generic) in pairs {
+                let mut words = [vec![0; len.div_ceil(16)], vec![0; len.div_ceil(16)]];
+                dispatched(&w, 1.1, &mut words[0]);
+                generic(&w, 1.1, &mut words[1]);
+                assert_eq!(words[0], words[1], "{len} weights");
+            }
+        }
+    }
 }
