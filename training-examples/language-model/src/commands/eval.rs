@@ -1,0 +1,30 @@
+//! `eval`
+
+use crate::cli::ModelArgs;
+use crate::data::Corpus;
+use crate::device;
+use crate::error::Error;
+use crate::evaluate::Evaluation;
+use crate::train::RunFolder;
+
+pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
+    let device = device::open(&args.device.device)?;
+    let run = RunFolder::at(&args.output);
+    let (config, model) = super::load(&run, &run.model(), &device)?;
+    let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
+    let evaluation = Evaluation::new(&corpus, config.model.context, &device);
+    let show = |name: &str, nats: f64| {
+        println!(
+            "{name:<8} {nats:.4} nats/byte  perplexity {:.3}",
+            nats.exp()
+        );
+    };
+    println!("{} held-out bytes of {}", evaluation.bytes, corpus.source);
+    show("unigram", evaluation.unigram_nats);
+    show("trained", evaluation.loss(&model)?);
+    if run.packed().exists() {
+        let (_, packed) = super::load(&run, &run.packed(), &device)?;
+        show("packed", evaluation.loss(&packed)?);
+    }
+    Ok(())
+}

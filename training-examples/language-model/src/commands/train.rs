@@ -1,0 +1,31 @@
+//! `train`
+
+use crate::cli::TrainArgs;
+use crate::device;
+use crate::error::Error;
+use crate::model::ModelConfig;
+use crate::train::{RunFolder, TrainConfig, train};
+
+pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
+    let device = device::open(&args.device.device)?;
+    let run = RunFolder::at(&args.output);
+    let base = match args.resume && run.config_path().exists() {
+        true => run.config()?,
+        false => TrainConfig::new(ModelConfig::new()),
+    };
+    let config = args.config.over(base);
+    let trained = train(&args.output, &config, &device, args.resume)?;
+    match trained.resumed_at {
+        0 => println!("trained {} steps", config.steps),
+        step => println!(
+            "resumed after step {step} and trained to step {}",
+            config.steps
+        ),
+    }
+    println!(
+        "in {:.1} s; the model is {}",
+        trained.time.as_secs_f64(),
+        run.model().display()
+    );
+    Ok(())
+}

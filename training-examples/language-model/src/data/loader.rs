@@ -1,0 +1,318 @@
+//! Batches of windows of the text.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Windows of text, each byte with the one that follows it.
+#[derive(Clone, Debug)]
+pub struct ByteBatch {
+    /// `[batch, context]`.
+    pub inputs: Tensor<2, Int>,
+    /// The byte after each input, `[batch, context]`.
+    pub targets: Tensor<2, Int>,
+    /// Step of the training that this batch is for, counted from 1; 0 in validation.
+    pub step: usize,
+}
+
+impl ByteBatch {
+    /// The windows of `context + 1` bytes of `text` that begin at `starts`.
+    pub fn new(
+        text: &[u8],
+        starts: &[usize],
+        context: usize,
+        step: usize,
+        device: &Device,
+    ) -> Self {
+        let windows = |shift: usize| {
+            let bytes = starts
+                .iter()
+                .flat_map(|start| &text[start + shift..][..context]);
+            let data: Vec<i32> = bytes.map(|byte| i32::from(*byte)).collect();
+            Tensor::from_data(TensorData::new(data, [starts.len(), context]), device)
+        };
+        Self {
+            inputs: windows(0),
+            targets: windows(1),
+            step,
+        }
+    }
+}
+
+/// Random windows of the training text.
+///
+/// Burn resumes a training at an epoch and does not save the state of a shuffle. So an epoch here
+/// is a number of steps, and the windows of a step follow from the seed and the step alone: a
+/// resumed training sees what an unbroken one would have seen.
+pub struct TrainLoader {
+    text: Arc<[u8]>,
+    plan: Plan,
+    /// The epoch that the next call to `iter` gives.
+    epoch: AtomicUsize,
+    device: Device,
+}
+
+/// What decides the windows of every step.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Seed of the whole training.
+    pub seed: u64,
+    /// Windows a step.
+    pub batch_size: usize,
+    /// Bytes a window.
+    pub context: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Steps an epoch.
+    pub epoch_steps: usize,
+}
+
+impl Plan {
+    /// Number of epochs; the last may be shorter.
+    pub fn epochs(&self) -> usize {
+        self.steps.div_ceil(self.epoch_steps)
+    }
+
+    /// The steps of an epoch, both counted from 1.
+    fn steps_of(&self, epoch: usize) -> Range<usize> {
+        let first = (epoch - 1) * self.epoch_steps + 1;
+        first..(first + self.epoch_steps).min(self.steps + 1)
+    }
+
+    /// Where the windows of a step begin, in a text of `length` bytes.
+    fn starts(&self, step: usize, length: usize) -> Vec<usize> {
+        // Seeds side by side give unrelated streams: `seed_from_u64` hashes them.
+        let mut rng = StdRng::seed_from_u64(self.seed ^ (step as u64).rotate_left(32));
+        (0..self.batch_size)
+            .map(|_| rng.random_range(0..length - self.context))
+            .collect()
+    }
+}
+
+impl TrainLoader {
+    /// Gives the batches from `epoch` on, counted from 1.
+    ///
+    /// `text` is longer than the context.
+    pub fn new(text: Arc<[u8]>, plan: Plan, epoch: usize, device: Device) -> Self {
+        Self {
+            text,
+            plan,
+            epoch: AtomicUsize::new(epoch),
+            device,
+        }
+    }
+}
+
+impl DataLoader<ByteBatch> for TrainLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ByteBatch> + 'a> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let steps = self.plan.steps_of(epoch);
+        let total = steps.len();
+        let batches = steps.map(|step| {
+            let starts = self.plan.starts(step, self.text.len());
+            ByteBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
+        });
+        Box::new(Counted {
+            batches,
+            done: 0,
+            total,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.plan.epoch_steps.min(self.plan.steps)
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        Arc::new(Self::new(
+            self.text.clone(),
+            self.plan,
+            epoch,
+            device.clone(),
+        ))
+    }
+
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+        unimplemented!("only training on several devices slices the data")
+    }
+}
+
+/// Windows spread evenly over the held-out text, the same each time.
+pub struct ValidLoader {
+    text: Arc<[u8]>,
+    starts: Vec<usize>,
+    batch_size: usize,
+    context: usize,
+    device: Device,
+}
+
+impl ValidLoader {
+    /// At most `windows` windows that do not overlap, in batches of equal size.
+    ///
+    /// `text` is longer than the context.
+    pub fn new(
+        text: Arc<[u8]>,
+        windows: usize,
+        batch_size: usize,
+        context: usize,
+        device: Device,
+    ) -> Self {
+        let room = (text.len() - 1) / context;
+        let batch_size = batch_size.min(room);
+        // Batches of one size weigh the same in a mean over batches.
+        let count = (windows.min(room) / batch_size).max(1) * batch_size;
+        let starts = (0..count)
+            .map(|index| index * room / count * context)
+            .collect();
+        Self {
+            text,
+            starts,
+            batch_size,
+            context,
+            device,
+        }
+    }
+
+    /// Every byte that is to be predicted.
+    pub fn targets(&self) -> Vec<u8> {
+        let windows = self
+            .starts
+            .iter()
+            .map(|start| &self.text[start + 1..][..self.context]);
+        windows.flatten().copied().collect()
+    }
+}
+
+impl DataLoader<ByteBatch> for ValidLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ByteBatch> + 'a> {
+        let batches = self
+            .starts
+            .chunks(self.batch_size)
+            .map(|starts| ByteBatch::new(&self.text, starts, self.context, 0, &self.device));
+        Box::new(Counted {
+            batches,
+            done: 0,
+            total: self.num_items(),
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.starts.len() / self.batch_size
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
+        Arc::new(Self {
+            text: self.text.clone(),
+            starts: self.starts.clone(),
+            device: device.clone(),
+            ..*self
+        })
+    }
+
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+        unimplemented!("only training on several devices slices the data")
+    }
+}
+
+/// Batches with the progress that Burn asks for; an item is a batch.
+struct Counted<I> {
+    batches: I,
+    done: usize,
+    total: usize,
+}
+
+impl<I: Iterator<Item = ByteBatch>> Iterator for Counted<I> {
+    type Item = Result<ByteBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next()?;
+        self.done += 1;
+        Some(Ok(batch))
+    }
+}
+
+impl<I: Iterator<Item = ByteBatch>> DataLoaderIterator<ByteBatch> for Counted<I> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.done, self.total, Some("steps".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        seed: 7,
+        batch_size: 3,
+        context: 5,
+        steps: 7,
+        epoch_steps: 3,
+    };
+
+    fn text() -> Arc<[u8]> {
+        (0..=255).collect::<Vec<u8>>().into()
+    }
+
+    fn epoch(loader: &TrainLoader) -> Vec<(usize, Vec<i64>)> {
+        let batches = loader.iter().map(Result::unwrap);
+        batches
+            .map(|b| (b.step, b.inputs.into_data().iter().collect()))
+            .collect()
+    }
+
+    #[test]
+    fn a_loader_begun_at_a_later_epoch_gives_what_an_unbroken_one_gives() {
+        let device = Device::default();
+        let unbroken = TrainLoader::new(text(), PLAN, 1, device.clone());
+        let epochs: Vec<_> = (0..PLAN.epochs()).map(|_| epoch(&unbroken)).collect();
+        assert_eq!(epochs.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+        assert_eq!(epochs[2][0].0, 7);
+        let resumed = TrainLoader::new(text(), PLAN, 2, device.clone()).to_device(&device);
+        let batches: Vec<_> = resumed.iter().map(|b| b.unwrap().step).collect();
+        assert_eq!(batches, [4, 5, 6]);
+        assert_eq!(epoch(&TrainLoader::new(text(), PLAN, 3, device)), epochs[2]);
+        assert_ne!(epochs[0][0].1, epochs[0][1].1);
+    }
+
+    #[test]
+    fn another_seed_gives_other_windows_all_within_the_text() {
+        let other = Plan { seed: 8, ..PLAN };
+        assert_ne!(PLAN.starts(1, 256), other.starts(1, 256));
+        // One start only is left.
+        assert_eq!(PLAN.starts(1, 6), [0, 0, 0]);
+    }
+
+    #[test]
+    fn targets_are_the_inputs_one_byte_on() {
+        let batch = ByteBatch::new(&text(), &[3, 250], 5, 1, &Device::default());
+        let inputs: Vec<i64> = batch.inputs.into_data().iter().collect();
+        let targets: Vec<i64> = batch.targets.into_data().iter().collect();
+        assert_eq!(inputs, [3, 4, 5, 6, 7, 250, 251, 252, 253, 254]);
+        assert_eq!(targets, [4, 5, 6, 7, 8, 251, 252, 253, 254, 255]);
+    }
+
+    #[test]
+    fn validation_windows_do_not_overlap_and_fill_equal_batches() {
+        let device = Device::default();
+        let loader = ValidLoader::new(text(), 10, 4, 25, device.clone());
+        let sizes: Vec<_> = loader.iter().map(|b| b.unwrap().inputs.dims()).collect();
+        assert_eq!(sizes, [[4, 25], [4, 25]]);
+        let mut targets = loader.targets();
+        targets.dedup();
+        assert_eq!(targets.len(), 8 * 25);
+        assert!(targets.is_sorted());
+        // A text of barely one window.
+        let short: Arc<[u8]> = text()[..26].into();
+        assert_eq!(
+            ValidLoader::new(short, 10, 4, 25, device).targets().len(),
+            25
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Devices by name.
+
+use std::panic::catch_unwind;
+
+use burn::tensor::{Device, Tensor};
+use thiserror::Error;
+
+/// Every device name, and whether this build has it.
+const DEVICES: [(&str, bool); 7] = [
+    ("flex", cfg!(feature = "flex")),
+    ("cpu", cfg!(feature = "cpu")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("rocm", cfg!(feature = "rocm")),
+    ("wgpu", cfg!(feature = "wgpu")),
+    ("vulkan", cfg!(feature = "vulkan")),
+    ("metal", cfg!(feature = "metal")),
+];
+
+/// The name used when none is given: the first device of this build.
+pub fn default_name() -> &'static str {
+    built().next().unwrap_or("flex")
+}
+
+/// The device called `name`, checked by running something on it.
+///
+/// # Errors
+/// [`DeviceError`], listing the devices of this build.
+pub fn open(name: &str) -> Result<Device, DeviceError> {
+    match DEVICES.iter().find(|(known, _)| *known == name) {
+        None => Err(DeviceError::Unknown {
+            name: name.into(),
+            built: list(),
+        }),
+        Some((known, false)) => Err(DeviceError::NotBuilt {
+            name: known,
+            built: list(),
+        }),
+        Some((known, true)) => {
+            // Drivers are loaded on first use, and a missing one is a panic there.
+            let probe = catch_unwind(|| {
+                let device = create(known);
+                Tensor::<1>::ones([1], &device).into_data();
+                device
+            });
+            probe.map_err(|cause| DeviceError::Unavailable {
+                name: known,
+                reason: panic_message(cause.as_ref()),
+            })
+        }
+    }
+}
+
+fn create(name: &str) -> Device {
+    match name {
+        #[cfg(feature = "flex")]
+        "flex" => Device::flex(),
+        #[cfg(feature = "cpu")]
+        "cpu" => Device::cpu(),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(0),
+        #[cfg(feature = "rocm")]
+        "rocm" => Device::rocm(0),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "metal")]
+        "metal" => Device::metal(burn::tensor::DeviceKind::DefaultDevice),
+        other => unreachable!("`{other}` is not in this build"),
+    }
+}
+
+fn built() -> impl Iterator<Item = &'static str> {
+    DEVICES
+        .into_iter()
+        .filter_map(|(name, built)| built.then_some(name))
+}
+
+fn list() -> String {
+    let names: Vec<_> = built().collect();
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn panic_message(cause: &(dyn std::any::Any + Send)) -> String {
+    let text = cause.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| cause.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it stopped without saying why".into())
+}
+
+/// A device that cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No device has this name.
+    #[error("unknown device `{name}`; this build has: {built}")]
+    Unknown {
+        /// The name given.
+        name: String,
+        /// Devices of this build.
+        built: String,
+    },
+    /// The device exists, in another build.
+    #[error("this build has no device `{name}` (it has: {built}); build with `--features {name}`")]
+    NotBuilt {
+        /// The name given, which is also the name of the feature.
+        name: &'static str,
+        /// Devices of this build.
+        built: String,
+    },
+    /// The device did not start.
+    #[error("device `{name}` cannot be used on this machine: {reason}")]
+    Unavailable {
+        /// The name given.
+        name: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_names_that_exist() {
+        let error = open("gpu0").unwrap_err().to_string();
+        assert!(
+            error.contains("`gpu0`") && error.contains(&list()),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_device_of_another_build_is_refused_with_the_feature_to_build() {
+        let Some((name, _)) = DEVICES.iter().find(|(_, built)| !built) else {
+            return;
+        };
+        let error = open(name).unwrap_err().to_string();
+        assert!(error.contains(&format!("--features {name}")), "{error}");
+    }
+
+    #[test]
+    fn the_default_device_opens() {
+        assert_eq!(open(default_name()).unwrap(), create(default_name()));
+    }
+}

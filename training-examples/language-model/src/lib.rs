@@ -1,0 +1,16 @@
+//! Trains a small 1.58-bit language model on text, packs it to 2 bits a weight and writes with it.
+//!
+//! A program to copy from. The model is in [`model`], its training in [`train`]; of tritburn it uses
+//! `BitLinear` (in [`model::Projection`]), `pack`, and the model files of `tritburn::store`.
+
+pub mod cli;
+pub mod commands;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod evaluate;
+pub mod generate;
+mod hash;
+pub mod model;
+pub mod report;
+pub mod train;

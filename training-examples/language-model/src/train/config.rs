@@ -1,0 +1,87 @@
+//! Everything that decides a training.
+
+use std::path::PathBuf;
+
+use burn::config::Config;
+
+use super::Schedule;
+use super::run_folder::RunError;
+use crate::data::Plan;
+use crate::error::Error;
+use crate::model::ModelConfig;
+
+/// Everything that decides a training, saved as `config.json` in its folder.
+#[derive(Config, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// Sizes of the model.
+    pub model: ModelConfig,
+    /// Text file, or folder of them; without one, the Rust sources this program is built from.
+    pub data: Option<PathBuf>,
+    /// Seed of the first weights and of the order of the text.
+    #[config(default = 42)]
+    pub seed: u64,
+    /// Number of optimizer steps.
+    #[config(default = 600)]
+    pub steps: usize,
+    /// Windows of text a step.
+    #[config(default = 16)]
+    pub batch_size: usize,
+    /// Steps from one checkpoint to the next.
+    #[config(default = 50)]
+    pub checkpoint_steps: usize,
+    /// Steps over which the learning rate rises to its peak.
+    #[config(default = 30)]
+    pub warmup_steps: usize,
+    /// Peak learning rate of the first half.
+    #[config(default = 4e-3)]
+    pub learning_rate: f64,
+    /// Peak learning rate of the second half.
+    #[config(default = 2.5e-3)]
+    pub second_learning_rate: f64,
+    /// Weight decay that the first half rises to; the second half has none.
+    #[config(default = 0.1)]
+    pub weight_decay: f64,
+    /// Norm to which the gradient of each parameter is clipped.
+    #[config(default = 1.0)]
+    pub gradient_norm: f32,
+}
+
+impl TrainConfig {
+    /// Checks what can be wrong on its own.
+    ///
+    /// # Errors
+    /// [`RunError::ZeroSteps`] or a [`ConfigError`](crate::model::ConfigError).
+    pub fn validate(&self) -> Result<(), Error> {
+        let counts = [
+            ("steps", self.steps),
+            ("batch-size", self.batch_size),
+            ("checkpoint-steps", self.checkpoint_steps),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(RunError::ZeroSteps { name }.into());
+        }
+        Ok(self.model.validate()?)
+    }
+
+    /// Learning rate and weight decay of every step.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            steps: self.steps,
+            warmup_steps: self.warmup_steps,
+            learning_rate: self.learning_rate,
+            second_learning_rate: self.second_learning_rate,
+            weight_decay: self.weight_decay,
+        }
+    }
+
+    /// The text of every step. An epoch, to Burn, is what lies between two checkpoints.
+    pub fn plan(&self) -> Plan {
+        Plan {
+            seed: self.seed,
+            batch_size: self.batch_size,
+            context: self.model.context,
+            steps: self.steps,
+            epoch_steps: self.checkpoint_steps,
+        }
+    }
+}

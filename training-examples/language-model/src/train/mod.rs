@@ -1,0 +1,147 @@
+//! Training with Burn's `SupervisedTraining`.
+
+mod checkpoint;
+mod config;
+mod metrics;
+mod optimizer;
+mod progress;
+mod run_folder;
+mod schedule;
+mod step_log;
+mod trainee;
+
+use std::io::{IsTerminal, stdout};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use burn::grad_clipping::GradientClipping;
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::tensor::Device;
+use burn::train::{Interrupter, Learner, SupervisedTraining};
+
+use crate::data::{Corpus, TrainLoader, ValidLoader};
+use crate::error::Error;
+use crate::model::LanguageModel;
+
+pub use checkpoint::{CheckpointError, Checkpoints};
+pub use config::TrainConfig;
+pub use optimizer::{DecayingAdamW, ScheduledRate};
+pub use progress::PlainProgress;
+pub use run_folder::{RunError, RunFolder, write_atomic};
+pub use schedule::Schedule;
+pub use step_log::{StepLog, StepRecord};
+pub use trainee::Trainee;
+
+/// Number of held-out windows that an epoch ends with: a glance, not the final evaluation.
+const VALID_WINDOWS: usize = 32;
+
+/// How a training went.
+pub struct Trained {
+    /// The model, ready for inference.
+    pub model: LanguageModel,
+    /// Step after which it was resumed; 0 if it began here.
+    pub resumed_at: usize,
+    /// Time spent in this process.
+    pub time: Duration,
+}
+
+/// Trains `config`'s model in `folder` and leaves it there as `model.bpk`.
+///
+/// With `resume`, continues from the newest whole checkpoint in `folder`: the steps that follow are
+/// those of an unbroken run, on the Flex device bit for bit.
+///
+/// # Errors
+/// [`Error`]: data, folder, checkpoints, or a training that was interrupted or came to NaN.
+pub fn train(
+    folder: &Path,
+    config: &TrainConfig,
+    device: &Device,
+    resume: bool,
+) -> Result<Trained, Error> {
+    config.validate()?;
+    let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
+    let run = match resume {
+        true => RunFolder::resume(folder, config, &corpus)?,
+        false => RunFolder::create(folder, config, &corpus)?,
+    };
+    let checkpoints = Checkpoints::open(&run.checkpoints())?;
+    let newest = if resume { checkpoints.newest()? } else { None };
+    let plan = config.plan();
+    let resumed_at = newest.map_or(0, |epoch| (epoch * plan.epoch_steps).min(plan.steps));
+
+    // Parameters on an autodiff device train; the seed fixes their first values.
+    let device = device.clone().autodiff();
+    device.seed(config.seed);
+    let model = config.model.init(&device)?;
+    let schedule = config.schedule();
+    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone()))
+        .with_grad_clipping(GradientClipping::Norm(config.gradient_norm));
+
+    let first_epoch = newest.map_or(1, |epoch| epoch + 1);
+    let train = TrainLoader::new(corpus.train.clone(), plan, first_epoch, device.clone());
+    let valid = ValidLoader::new(
+        corpus.valid.clone(),
+        VALID_WINDOWS,
+        config.batch_size,
+        config.model.context,
+        device.clone().inner(),
+    );
+    let interrupter = Interrupter::new();
+    let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
+    let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
+
+    let mut training = SupervisedTraining::new(
+        folder,
+        std::sync::Arc::new(train),
+        std::sync::Arc::new(valid),
+    )
+    .num_epochs(plan.epochs())
+    .with_interrupter(interrupter)
+    .with_application_logger(None)
+    .with_custom_checkpointers(model_part, optimizer_part, schedule_part)
+    .with_checkpointing_strategy(checkpoints.strategy())
+    .metric_train(log.clone())
+    .metrics((metrics::loss(), metrics::perplexity()))
+    .metric_train_numeric(burn::train::metric::LearningRateMetric::new());
+    if !config.model.dense {
+        training = training
+            .metric_train_numeric(metrics::zero_share())
+            .metric_train_numeric(metrics::flip_share());
+    }
+    if let Some(epoch) = newest {
+        training = training.checkpoint(epoch);
+    }
+    if !stdout().is_terminal() {
+        training = training.renderer(Box::new(PlainProgress::new(plan, resumed_at)));
+    }
+
+    let begun = Instant::now();
+    let result = training.launch(Learner::new(
+        Trainee::new(model),
+        optimizer,
+        ScheduledRate::new(schedule),
+    ));
+    let time = begun.elapsed();
+    // The log's error is the cause where there is one: it stopped the training.
+    log.close()?;
+    if let Some(error) = result.error {
+        return Err(Error::Training(error));
+    }
+    if let Some(interruption) = result.interrupted {
+        let reason = interruption
+            .reason
+            .unwrap_or_else(|| "stopped by hand".into());
+        return Err(Error::Interrupted {
+            reason,
+            folder: folder.into(),
+        });
+    }
+    let model = result.model.valid().model;
+    tritburn::store::save(&model, run.model())?;
+    Ok(Trained {
+        model,
+        resumed_at,
+        time,
+    })
+}

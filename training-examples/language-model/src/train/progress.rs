@@ -1,0 +1,182 @@
+//! Progress without a terminal: a line now and then.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use burn::train::LearnerSummary;
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::metric::{MetricDefinition, MetricId, MetricName};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining,
+};
+
+use crate::data::Plan;
+
+/// Time between two lines.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Prints a line with the latest metrics every few seconds, and one after every epoch.
+///
+/// Burn's own renderer for this case prints a line a step, without metrics.
+pub struct PlainProgress {
+    plan: Plan,
+    /// Steps done before this process.
+    resumed_at: usize,
+    /// Steps done before this epoch.
+    epoch_start: usize,
+    steps_done: usize,
+    training: bool,
+    names: HashMap<MetricId, MetricName>,
+    /// Latest values in order of registration.
+    train: Vec<(MetricName, f64)>,
+    valid: Vec<(MetricName, f64)>,
+    begun: Instant,
+    printed: Instant,
+}
+
+impl PlainProgress {
+    /// Progress of a training that begins after step `resumed_at`.
+    pub fn new(plan: Plan, resumed_at: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            plan,
+            resumed_at,
+            epoch_start: resumed_at,
+            steps_done: resumed_at,
+            training: true,
+            names: HashMap::new(),
+            train: Vec::new(),
+            valid: Vec::new(),
+            begun: now,
+            printed: now,
+        }
+    }
+
+    fn keep(&mut self, state: MetricState, train: bool) {
+        let MetricState::Numeric(entry, Some(value)) = state else {
+            return;
+        };
+        let Some(name) = self.names.get(&entry.metric_id) else {
+            return;
+        };
+        let values = if train {
+            &mut self.train
+        } else {
+            &mut self.valid
+        };
+        match values.iter_mut().find(|(known, _)| known == name) {
+            Some((_, latest)) => *latest = value.current(),
+            None => values.push((name.clone(), value.current())),
+        }
+    }
+
+    fn print(&mut self, what: &str, values: &[(MetricName, f64)]) {
+        let (done, total) = (self.steps_done, self.plan.steps);
+        let rate = (done - self.resumed_at) as f64 / self.begun.elapsed().as_secs_f64();
+        let left = (total - done) as f64 / rate.max(1e-9);
+        let values: String = values
+            .iter()
+            .map(|(name, value)| format!("  {name} {}", short(*value)))
+            .collect();
+        println!("{what} {done}/{total}{values}  {rate:.2} steps/s  {left:.0} s left");
+        self.printed = Instant::now();
+    }
+}
+
+/// Four significant digits.
+fn short(value: f64) -> String {
+    match value.abs() {
+        small if small < 0.01 && small > 0.0 => format!("{value:.2e}"),
+        middle if middle < 10.0 => format!("{value:.3}"),
+        _ => format!("{value:.1}"),
+    }
+}
+
+impl MetricsRendererTraining for PlainProgress {
+    fn update_train(&mut self, state: MetricState) {
+        self.keep(state, true);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.keep(state, false);
+    }
+
+    fn on_train_end(
+        &mut self,
+        _summary: Option<LearnerSummary>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(())
+    }
+}
+
+impl TrainingProgressLogger for PlainProgress {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {
+        self.begun = Instant::now();
+    }
+
+    fn start_split(&mut self, split: &str, _total_items: usize) {
+        self.training = split == "train";
+    }
+
+    fn update_split(&mut self, items_processed: usize) {
+        if !self.training {
+            return;
+        }
+        self.steps_done = self.epoch_start + items_processed;
+        if self.printed.elapsed() >= INTERVAL {
+            let values = self.train.clone();
+            self.print("step", &values);
+        }
+    }
+
+    fn update_epoch(&mut self, epoch: usize) {
+        self.epoch_start = (epoch * self.plan.epoch_steps).min(self.plan.steps);
+        let values = self.valid.clone();
+        self.print("held-out text after step", &values);
+    }
+
+    fn end_split(&mut self) {}
+
+    fn end(&mut self) {}
+
+    fn log_event_training(&mut self, _event: String) {}
+}
+
+impl MetricsRenderer for PlainProgress {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.names.insert(definition.metric_id, definition.name);
+    }
+}
+
+// Burn asks for one renderer for both; nothing is evaluated through it here.
+impl MetricsRendererEvaluation for PlainProgress {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+}
+
+impl EvaluationProgressLogger for PlainProgress {
+    fn start_global_progress(&mut self, _total_tests: usize) {}
+
+    fn start_test(&mut self, _name: &str, _total_items: usize) {}
+
+    fn update_test_progress(&mut self, _items_processed: usize) {}
+
+    fn end_test(&mut self) {}
+
+    fn end_global_progress(&mut self) {}
+
+    fn log_event_evaluation(&mut self, _event: String) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_size_keep_their_meaning() {
+        let shown = [0.0, 0.00123, 0.0199, 1.23456, 41.96].map(short);
+        assert_eq!(shown, ["0.000", "1.23e-3", "0.020", "1.235", "42.0"]);
+    }
+}
