@@ -89,6 +89,7 @@ fn stored_rows_are_padded_words_in_little_endian_order() {
             x[2 * k] = f32::NAN;
         }
         let stored = QuantizedActivations::quantize(&x, k).expect("whole rows");
+        let back = stored.dequantize();
         let words = activation_words_per_row(k);
         assert_eq!(words, 4 * k.div_ceil(16));
         assert_eq!((stored.rows(), stored.in_features()), (rows, k));
@@ -103,7 +104,7 @@ fn stored_rows_are_padded_words_in_little_endian_order() {
                 assert_eq!((word >> (8 * (i % 4))) as u8 as i8, q, "[{m}, {i}]");
             }
             for i in 0..k {
-                let back = stored.dequantize()[m * k + i];
+                let back = back[m * k + i];
                 assert_eq!(
                     back.to_bits(),
                     (q[i] as f32 * scale).to_bits(),

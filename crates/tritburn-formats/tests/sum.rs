@@ -10,10 +10,10 @@ fn tree(x: &[f32]) -> f32 {
         .chunks(1024)
         .map(|block| {
             let mut lane = [0.0f32; 32];
-            for l in 0..32 {
+            for (l, lane) in lane.iter_mut().enumerate() {
                 let mut i = l;
                 while i < 1024 {
-                    lane[l] += if i < block.len() { block[i].abs() } else { 0.0 };
+                    *lane += if i < block.len() { block[i].abs() } else { 0.0 };
                     i += 32;
                 }
             }

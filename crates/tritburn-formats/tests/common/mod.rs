@@ -3,7 +3,7 @@
 
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
-/// Deterministic values in [-1, 1), dense around nothing in particular.
+/// Deterministic values, uniform in [-1, 1).
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
