@@ -1,1 +1,35 @@
-//! kernels
+//! CubeCL kernels for ternary and other 2-bit weights. No Burn: operands are device handles with
+//! checked shapes ([`operand`]), errors are typed ([`KernelError`]), and every kernel runs on every
+//! runtime, from CubeCL's CPU runtime to CUDA.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`operand`] | packed weights, int8 activations, float matrices and vectors |
+//! | [`quantize`] | weights to codes and scales, activations to int8 |
+//! | [`unpack`] | packed weights to a float matrix |
+//! | [`matmul`] | `y = x · Ŵᵀ + bias`, int8 or float activations; picks from [`gemm`] and [`gemv`] |
+//! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
+//!
+//! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
+//! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
+
+pub mod backward;
+mod decode;
+pub mod device;
+mod dot;
+pub mod error;
+mod extents;
+pub mod gemm;
+pub mod gemv;
+pub mod matmul;
+pub mod operand;
+pub mod quantize;
+pub mod unpack;
+
+pub use decode::ScaleKind;
+pub use device::DeviceFacts;
+pub use dot::{IntegerDot, Tile};
+pub use error::KernelError;
+pub use operand::{
+    Buffer, FloatMatrix, FloatType, FloatVector, MAX_SEGMENTS, PackedWeights, QuantizedActivations,
+};

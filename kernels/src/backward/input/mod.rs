@@ -1,0 +1,8 @@
+//! `dX = dY · Ŵ`: a unit owns one packed word column (16 inputs) of a few tokens and walks the
+//! weight rows, so that neighbouring units read neighbouring words.
+
+mod base;
+mod kernel;
+mod launch;
+
+pub use launch::launch;

@@ -1,0 +1,95 @@
+//! What a launch asks a device before it cuts its work.
+
+use cubecl::prelude::*;
+
+use crate::error::KernelError;
+
+/// Units of a cube on a GPU where the work needs no particular number.
+const GPU_CUBE: u32 = 256;
+
+/// Units that fold one reduction together on a GPU.
+pub(crate) const LANES: u32 = 32;
+
+/// The facts of a device that plans depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// Units run in lockstep planes (GPU); otherwise they are threads (CPU), for which waiting on
+    /// each other costs more than the reduction.
+    pub lockstep: bool,
+    /// Units of one cube, a power of two on a GPU.
+    pub cube_units: u32,
+    /// Elements of f32 that one unit's arithmetic handles at once.
+    pub vector: usize,
+}
+
+impl DeviceFacts {
+    /// Asks `client`.
+    pub fn of(client: &Client) -> Self {
+        let hardware = &client.properties().hardware;
+        let lockstep = hardware.num_cpu_cores.is_none() && hardware.max_units_per_cube >= LANES;
+        let limit = hardware.max_units_per_cube.max(1);
+        match lockstep {
+            true => Self {
+                lockstep,
+                cube_units: GPU_CUBE.min(1 << limit.ilog2()),
+                vector: 4,
+            },
+            false => Self {
+                lockstep,
+                cube_units: hardware.num_cpu_cores.unwrap_or(1).clamp(1, limit),
+                vector: 16,
+            },
+        }
+    }
+
+    /// Units that reduce together: [`LANES`] in lockstep, else 1.
+    pub(crate) fn lanes(&self) -> usize {
+        if self.lockstep { LANES as usize } else { 1 }
+    }
+
+    pub(crate) fn cube_dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.cube_units)
+    }
+}
+
+/// As many cubes as `items` need at `per_cube` each; a device may get some more, whose items are
+/// past the end.
+///
+/// # Errors
+/// [`KernelError::GridTooLarge`] past `i32::MAX` cubes.
+pub(crate) fn cubes(
+    client: &Client,
+    items: usize,
+    per_cube: usize,
+) -> Result<CubeCount, KernelError> {
+    let count = items.div_ceil(per_cube);
+    let max = i32::MAX as usize;
+    if count > max {
+        return Err(KernelError::GridTooLarge {
+            items,
+            max: max.saturating_mul(per_cube),
+        });
+    }
+    Ok(cubecl::calculate_cube_count_elemwise(
+        client,
+        count,
+        CubeDim::new_1d(1),
+    ))
+}
+
+/// Index width for the largest of `extents` (elements).
+///
+/// # Errors
+/// [`KernelError::AddressWidth`] where 64-bit indices are needed and missing.
+pub(crate) fn address(client: &Client, extents: &[usize]) -> Result<AddressType, KernelError> {
+    let elements = extents.iter().copied().max().unwrap_or(0);
+    // Tiles reach past the end before they are cut off; leave them room.
+    let address = AddressType::from_len_signed(elements.saturating_mul(2));
+    if client.properties().supports_address(address) {
+        return Ok(address);
+    }
+    Err(KernelError::AddressWidth {
+        elements,
+        device: client.properties().identity.name.clone(),
+    })
+}

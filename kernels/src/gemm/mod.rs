@@ -1,0 +1,3 @@
+//! Products of many tokens. [`portable`] runs on every device.
+
+pub mod portable;

@@ -1,0 +1,3 @@
+//! Products of a few tokens. [`portable`] runs on every device.
+
+pub mod portable;

@@ -1,0 +1,84 @@
+//! Device code of the activation quantiser: one group of lanes a row, two passes over it.
+
+use cubecl::prelude::*;
+
+use super::base::ActivationBlueprint;
+use crate::decode::{INFINITY_BITS, magnitude_bits, nan};
+
+/// Quantises `rows` rows. `words` is the number of output words (four int8 each) of a row.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn quantize<F: Float>(
+    x: &[F],
+    codes: &mut [u32],
+    scales: &mut [f32],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    words: usize,
+    #[comptime] plan: ActivationBlueprint,
+    #[define(F)] _dtype: ElemType,
+) {
+    let lanes = comptime!(plan.lanes);
+    let lane = UNIT_POS as usize % lanes;
+    let row = CUBE_POS * comptime!(plan.rows_per_cube()) + UNIT_POS as usize / lanes;
+    // Units past the end repeat the last row and store nothing: they still meet at the barriers.
+    let live = row < rows;
+    let base = select(live, row, rows - 1) * stride;
+
+    // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
+    let mut top = 0u32;
+    let mut col = lane;
+    while col < cols {
+        top = max(top, magnitude_bits(f32::cast_from(x[base + col])));
+        col += lanes;
+    }
+    if comptime!(lanes > 1) {
+        top = fold_max(top, lane, lanes, comptime!(plan.cube_units));
+    }
+
+    let finite = top < INFINITY_BITS;
+    let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+    let mut word = lane;
+    while word < words {
+        let mut packed = 0u32;
+        #[unroll]
+        for i in 0..4usize {
+            let col = word * 4 + i;
+            let inside = col < cols && finite;
+            let value = f32::cast_from(x[base + select(inside, col, 0)]);
+            let q = clamp((value * a).round(), -128.0f32, 127.0f32);
+            let q = select(inside, q, 0.0f32);
+            let byte = u32::reinterpret(i32::cast_from(q)) & 0xFF;
+            packed = packed | (byte << comptime!(8 * i as u32).runtime());
+        }
+        if live {
+            codes[row * words + word] = packed;
+        }
+        word += lanes;
+    }
+    if live && lane == 0 {
+        scales[row] = select(finite, 1.0f32 / a, nan());
+    }
+}
+
+/// The largest `value` of a group of lanes, given to all of them.
+#[cube]
+fn fold_max(value: u32, lane: usize, #[comptime] lanes: usize, #[comptime] units: usize) -> u32 {
+    let mut shared = Shared::<[u32]>::new_slice(units);
+    let unit = UNIT_POS as usize;
+    shared[unit] = value;
+    sync_cube();
+    #[unroll]
+    for i in 0..comptime!(lanes.ilog2()) {
+        let step = comptime!(lanes >> (i + 1));
+        if lane < step {
+            shared[unit] = max(shared[unit], shared[unit + step]);
+        }
+        sync_cube();
+    }
+    shared[unit - lane]
+}

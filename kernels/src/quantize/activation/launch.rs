@@ -1,0 +1,62 @@
+//! Checked launch of the activation quantiser.
+
+use cubecl::prelude::*;
+
+use super::base::{ActivationBlueprint, ActivationProblem};
+use super::kernel::quantize;
+use crate::device::{DeviceFacts, address, cubes};
+use crate::error::KernelError;
+use crate::operand::{FloatMatrix, QuantizedActivations};
+
+/// Quantises `x` `[M, K]` into `out`, which the caller allocated. M = 0 launches nothing.
+///
+/// # Errors
+/// [`KernelError`] if the shapes differ or the device lacks the element type.
+pub fn launch(
+    client: &Client,
+    x: &FloatMatrix,
+    out: &QuantizedActivations,
+) -> Result<(), KernelError> {
+    launch_with(client, x, out, None)
+}
+
+/// As [`launch`], with a plan of the caller's choice.
+///
+/// # Errors
+/// As [`launch`], and [`KernelError::Plan`].
+pub fn launch_with(
+    client: &Client,
+    x: &FloatMatrix,
+    out: &QuantizedActivations,
+    plan: Option<ActivationBlueprint>,
+) -> Result<(), KernelError> {
+    x.check(client, "x", [out.rows(), out.cols()])?;
+    let problem = ActivationProblem {
+        rows: out.rows(),
+        cols: out.cols(),
+    };
+    let plan = plan.unwrap_or_else(|| ActivationBlueprint::new(&problem, &DeviceFacts::of(client)));
+    plan.validate()?;
+    if problem.rows == 0 {
+        return Ok(());
+    }
+    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    unsafe {
+        quantize::launch_unchecked(
+            client,
+            cubes(client, problem.rows, plan.rows_per_cube())?,
+            CubeDim::new_1d(plan.cube_units as u32),
+            address(client, &[x.extent(), out.codes().len()])?,
+            x.lines(1),
+            out.codes().arg(),
+            out.scales().arg(),
+            problem.rows,
+            problem.cols,
+            x.row_stride(),
+            QuantizedActivations::words_per_row(problem.cols),
+            plan,
+            x.dtype().elem(),
+        );
+    }
+    Ok(())
+}
