@@ -56,11 +56,9 @@ unsafe fn four_rows<L: Lanes, const T: usize>(
         // SAFETY: rows and tokens are inside the job, whose planes are padded to whole blocks; a
         // row's words are only read up to its end; `sums` has room for every step.
         unsafe {
-            if T == 1 {
-                for r in 0..ROWS {
-                    let ahead = (step * ROWS + r) * L::BYTES + PREFETCH_BYTES;
-                    L::prefetch(w.wrapping_byte_add(ahead));
-                }
+            for r in 0..ROWS {
+                let ahead = (step * ROWS + r) * L::BYTES + PREFETCH_BYTES;
+                L::prefetch(w.wrapping_byte_add(ahead));
             }
             let raw = load_rows::<L, ROWS>(w.add(done), words, words - done);
             let mut acc = [[L::zero(); T]; ROWS];

@@ -9,8 +9,9 @@ use crate::planes::{BLOCK, PLANE};
 /// Weight rows of a tile.
 pub(crate) const ROWS: usize = 4;
 
-/// How far ahead of the codes in use the next ones are asked for.
-pub(super) const PREFETCH_BYTES: usize = 4096;
+/// How far ahead of the codes in use the next ones are asked for. Measured: from 4 KiB to 8 KiB
+/// cold products of one token gain a tenth to a quarter, beyond they lose again.
+pub(super) const PREFETCH_BYTES: usize = 8192;
 
 /// The vector operations of an instruction set.
 ///
@@ -133,11 +134,9 @@ unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
     unsafe {
         let mut acc = [[L::zero(); T]; R];
         for step in 0..steps {
-            if T == 1 {
-                for r in 0..R {
-                    let ahead = (step * R + r) * L::BYTES + PREFETCH_BYTES;
-                    L::prefetch(w.wrapping_byte_add(ahead));
-                }
+            for r in 0..R {
+                let ahead = (step * R + r) * L::BYTES + PREFETCH_BYTES;
+                L::prefetch(w.wrapping_byte_add(ahead));
             }
             let raw = load_rows::<L, R>(w.add(step * step_words), words, step_words);
             L::dot(&mut acc, &raw, x.add(plane_offset::<L>(step)), stride);
