@@ -113,6 +113,13 @@ pub(crate) fn values<A: Size>(
     Vector::cast_from(codes * multiplier - offset)
 }
 
+/// `a · b` rounded to f32, kept from being fused with an addition that follows: CubeCL's optimiser
+/// fuses a product with the sum it goes into, on every runtime.
+#[cube]
+pub(crate) fn rounded_product(a: f32, b: f32) -> f32 {
+    f32::reinterpret(u32::reinterpret(a * b))
+}
+
 /// NaN, made so that no compiler folds it away.
 #[cube]
 pub(crate) fn nan() -> f32 {

@@ -207,7 +207,8 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
     #[comptime] tile: Tile,
     #[comptime] code: WeightCode,
 ) {
-    let chunks = comptime!(WEIGHTS_PER_WORD / A::value());
+    let lanes = A::value();
+    let chunks = comptime!(WEIGHTS_PER_WORD / lanes);
     let mut wide = Array::<Vector<f32, A>>::new(comptime!(tile.len()));
     #[unroll]
     for i in 0..comptime!(tile.len()) {
@@ -222,7 +223,7 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
         }
         #[unroll]
         for c in 0..chunks {
-            let first = comptime!(c * A::value());
+            let first = comptime!(c * lanes);
             let mut inputs = Array::<Vector<f32, A>>::new(comptime!(tile.tokens));
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
@@ -260,8 +261,10 @@ fn load<F: Float, V: Size, A: Size>(
     col: usize,
     cols: usize,
 ) -> Vector<f32, A> {
+    let lanes = A::value();
+    let width = V::value();
     let mut out = Vector::<f32, A>::empty();
-    if comptime!(V::value() == 1) {
+    if comptime!(width == 1) {
         #[unroll]
         for i in 0..A::value() {
             let inside = col + i < cols;
@@ -270,12 +273,11 @@ fn load<F: Float, V: Size, A: Size>(
         }
     } else {
         #[unroll]
-        for line in 0..comptime!(A::value() / V::value()) {
-            let values =
-                Vector::<f32, V>::cast_from(x[(base + col) / comptime!(V::value()) + line]);
+        for line in 0..comptime!(lanes / width) {
+            let values = Vector::<f32, V>::cast_from(x[(base + col) / width + line]);
             #[unroll]
             for i in 0..V::value() {
-                out.insert(comptime!(line * V::value() + i), values.extract(i));
+                out.insert(comptime!(line * width + i), values.extract(i));
             }
         }
     }

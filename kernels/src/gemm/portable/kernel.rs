@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::GemmBlueprint;
-use crate::decode::{ScaleKind, ScaleMap, scale_index};
+use crate::decode::{ScaleKind, ScaleMap, rounded_product, scale_index};
 use crate::dot::{Tile, Words, dot_f32, dot_i32};
 use crate::extents::Extents;
 
@@ -118,9 +118,9 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                     let sum = f32::cast_from(acc[i]);
                     let s = x_scales[min(place.tokens[t], extents.m - 1)];
                     if comptime!(grouped) {
-                        sums[i] = sums[i] + sum * scale;
+                        sums[i] = sums[i] + rounded_product(sum, scale);
                     } else {
-                        sums[i] = sum * (scale * s);
+                        sums[i] = rounded_product(sum, scale * s);
                     }
                 }
             }
@@ -146,7 +146,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 #[unroll]
                 for r in 0..comptime!(tile.rows) {
                     let i = comptime!(r * tile.tokens + t);
-                    sums[i] = sums[i] * s;
+                    sums[i] = rounded_product(sums[i], s);
                 }
             }
         }

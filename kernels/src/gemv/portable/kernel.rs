@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::GemvBlueprint;
-use crate::decode::{ScaleKind, ScaleMap, scale_index};
+use crate::decode::{ScaleKind, ScaleMap, rounded_product, scale_index};
 use crate::dot::{Words, dot_f32, dot_i32};
 use crate::extents::Extents;
 
@@ -105,7 +105,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
-                    let term = f32::cast_from(acc[i]) * scale;
+                    let term = rounded_product(f32::cast_from(acc[i]), scale);
                     terms[UNIT_POS as usize * comptime!(tile.len()) + i] = term;
                 }
             }
@@ -127,7 +127,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
             #[unroll]
             for r in 0..comptime!(tile.rows) {
                 let i = comptime!(r * tile.tokens + t);
-                sums[i] = sums[i] * s;
+                sums[i] = rounded_product(sums[i], s);
             }
         }
     } else {
@@ -157,7 +157,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 let i = comptime!(r * tile.tokens + t);
                 if comptime!(!integers) {
                     let s = x_scales[min(place.token + t, extents.m - 1)];
-                    sums[i] = f32::cast_from(acc[i]) * (scale * s);
+                    sums[i] = rounded_product(f32::cast_from(acc[i]), scale * s);
                 }
             }
         }

@@ -6,4 +6,4 @@ mod kernel;
 mod launch;
 
 pub use base::{ActivationBlueprint, ActivationProblem};
-pub use launch::launch;
+pub use launch::{launch, launch_with};
