@@ -23,13 +23,13 @@ fn fused_weights_are_the_parts_one_under_the_other() {
             (
                 [Tensor, Tensor, Tensor],
                 Segments {
-                    rows: vec![8, 2, 3],
+                    rows: vec![8, 3, 2],
                 },
             ),
             (
-                [Tensor, Segments { rows: vec![1, 1] }, Tensor],
+                [Tensor, Segments { rows: vec![1, 2] }, Tensor],
                 Segments {
-                    rows: vec![8, 1, 1, 3],
+                    rows: vec![8, 1, 2, 2],
                 },
             ),
             ([Row, Row, Row], Row),
@@ -41,8 +41,8 @@ fn fused_weights_are_the_parts_one_under_the_other() {
             let [a, b, c] = scales;
             let parts = [
                 matrix(8, 37, code, a),
-                matrix(2, 37, code, b),
-                matrix(3, 37, code, c),
+                matrix(3, 37, code, b),
+                matrix(2, 37, code, c),
             ];
             let fused = concat_rows(&parts).expect("parts that fit");
             assert_eq!(fused.layout(), &layout(13, 37, code, fused_scale));

@@ -191,11 +191,7 @@ multiversion! {
 
 #[inline(always)]
 fn int2_words_generic(w: &[f32], s: f32, words: &mut [u32]) {
-    if s.is_nan() {
-        pack_words(w, words, |_| WeightCode::PADDING);
-    } else {
-        pack_words(w, words, |v| int2_code(v, s));
-    }
+    pack_words(w, words, |v| int2_code(v, s));
 }
 
 /// Words packed at a time: their codes, one byte each, stay in L1.
