@@ -21,7 +21,7 @@ use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode,
 
 /// Bytes of packed weights in rotation when cold.
 const COLD_BYTES: usize = 800 << 20;
-const PASSES: usize = 7;
+const PASSES: usize = 5;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -175,11 +175,13 @@ fn measure(calls: usize, work: f64, mut call: impl FnMut(usize)) -> Speed {
     }
 }
 
-/// All threads read the words once, a contiguous part each.
+/// All threads read the next 4 MiB, a contiguous part each, as a product of one token does.
 fn read_bandwidth(words: &[u32]) -> Speed {
-    let part = words.len().div_ceil(rayon::current_num_threads());
-    measure(1, 4.0 * words.len() as f64, |_| {
-        let sum = words
+    const CALL: usize = 1 << 20;
+    let part = CALL.div_ceil(rayon::current_num_threads());
+    let calls = words.len() / CALL;
+    measure(calls, 4.0 * CALL as f64, |i| {
+        let sum = words[i * CALL..(i + 1) * CALL]
             .par_chunks(part)
             .map(|part| {
                 let mut lanes = [0u32; 64];
@@ -221,20 +223,24 @@ fn gemv_w2a8(isa: Isa, layout: &PackedLayout, words: &[u32], copies: usize) -> S
     let mut codes = vec![0; activation_words_per_row(k)];
     let mut scales = [0.0];
     let mut y = vec![0.0; n];
-    measure(calls(matrices.len()), layout.byte_count() as f64, |i| {
-        quantize_activations(&x, k, &mut codes, &mut scales).expect("operands fit");
-        let x = QuantizedView::new(&codes, &scales, k).expect("operands fit");
-        let w = WeightView::new(layout, matrices[i % matrices.len()], &weight_scales)
-            .expect("operands fit");
-        matmul_w2a8_with(isa, x, w, None, &mut y).expect("operands fit");
-    })
+    measure(
+        calls(matrices.len()),
+        4.0 * layout.word_count() as f64,
+        |i| {
+            quantize_activations(&x, k, &mut codes, &mut scales).expect("operands fit");
+            let x = QuantizedView::new(&codes, &scales, k).expect("operands fit");
+            let w = WeightView::new(layout, matrices[i % matrices.len()], &weight_scales)
+                .expect("operands fit");
+            matmul_w2a8_with(isa, x, w, None, &mut y).expect("operands fit");
+        },
+    )
 }
 
 fn gemv_w2a16(isa: Isa, layout: &PackedLayout, words: &[u32]) -> Speed {
     let matrices = cut(layout, words, usize::MAX);
     let x = activations(layout.in_features());
     let mut y = vec![0.0; layout.out_features()];
-    measure(matrices.len(), layout.byte_count() as f64, |i| {
+    measure(matrices.len(), 4.0 * layout.word_count() as f64, |i| {
         let w = WeightView::new(layout, matrices[i], &[1.0]).expect("operands fit");
         matmul_w2a16_with(isa, &x, w, None, &mut y).expect("operands fit");
     })

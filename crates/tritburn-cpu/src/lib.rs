@@ -13,6 +13,21 @@
 //! pool it is called from. [`Isa`] says which instruction set runs; each product has a `_with`
 //! twin that takes one. The same input gives the same bits on every run, whatever the number of
 //! threads.
+//!
+//! ```
+//! use tritburn_cpu::{QuantizedView, WeightView, matmul_w2a8};
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, QuantizedActivations, ScaleGranularity, WeightCode};
+//!
+//! // Two rows of three weights, each of size γ = 0.5.
+//! let layout = PackedLayout::new(2, 3, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let matrix = pack_weights(&[0.5, -0.5, 0.5, -0.5, -0.5, -0.5], &layout)?;
+//! let x = QuantizedActivations::quantize(&[1.0, 1.0, -1.0], 3)?;
+//! let mut y = [0.0; 2];
+//! matmul_w2a8(QuantizedView::of(&x), WeightView::of(&matrix), None, &mut y)?;
+//! assert!((y[0] + 0.5).abs() < 1e-6 && (y[1] + 0.5).abs() < 1e-6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod activation;
 mod dequantize;

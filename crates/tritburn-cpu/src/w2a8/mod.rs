@@ -143,13 +143,15 @@ fn run(isa: Isa, x: &QuantizedView<'_>, w: &WeightView<'_>, output: Output<'_>) 
     let (m, n, k) = (x.rows(), w.layout().out_features(), x.in_features());
     let parallel = parallel::worth_it(m.saturating_mul(n).saturating_mul(k));
 
-    #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Amx && m >= amx::MIN_TOKENS && w.group().is_none() {
-        amx::run(&job, m, parallel);
-        return;
-    }
     for first in (0..m).step_by(TASK_TOKENS) {
         let tokens = first..(first + TASK_TOKENS).min(m);
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Amx && tokens.len() >= amx::MIN_TOKENS && w.group().is_none() {
+            // SAFETY: `check` made sure that AMX is available, which includes AVX-512; the
+            // operands were checked against each other.
+            unsafe { amx::run(&job, tokens, parallel) };
+            continue;
+        }
         parallel::for_ranges(parallel, n, tile::ROWS, TASK_ROWS, |rows| {
             // SAFETY: `check` made sure that the set is available; the operands were checked
             // against each other, and tasks own disjoint rows of the output.
