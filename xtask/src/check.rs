@@ -1,6 +1,6 @@
 //! `cargo xtask check`: everything about the code that is not a test.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::{
@@ -14,10 +14,11 @@ use crate::{
 /// What lints and documentation look at: every backend that compiles on Linux and that our code
 /// treats differently, in one build of the dependencies.
 const LINTED: [&str; 5] = ["flex", "cpu", "cuda", "wgpu", "vulkan"];
-/// The features that `features` compiles one by one; `none` is no feature at all.
-const BACKENDS: [&str; 8] = [
-    "none", "flex", "cpu", "cuda", "wgpu", "vulkan", "metal", "rocm",
-];
+/// The features that `features` looks at one by one; `none` is no feature at all.
+const BACKENDS: [&str; 7] = ["none", "flex", "cpu", "cuda", "wgpu", "vulkan", "metal"];
+/// Looked at only where it is named: it needs LLD as a library, which the LLVM that the build
+/// downloads has and Debian's has not.
+const ON_DEMAND: &str = "rocm";
 /// The crate a user depends on.
 const LIBRARY: &str = "tritburn";
 
@@ -26,8 +27,8 @@ pub struct Args {
     /// What to check; everything if left out
     #[arg(value_enum)]
     checks: Vec<Check>,
-    /// For `features`: only these
-    #[arg(long, value_delimiter = ',', value_parser = BACKENDS)]
+    /// For `features`: only these, by name; `none` is no feature
+    #[arg(long, value_delimiter = ',')]
     backends: Vec<String>,
 }
 
@@ -133,11 +134,8 @@ fn audit() -> Result<()> {
     step::run("audit", &mut cargo(&["deny", "check"]))
 }
 
-fn features(only: &[String]) -> Result<()> {
-    for backend in BACKENDS {
-        if !only.is_empty() && !only.iter().any(|name| name == backend) {
-            continue;
-        }
+fn features(named: &[String]) -> Result<()> {
+    for backend in backends(named)? {
         let mut command = cargo(&["clippy", "--package", LIBRARY, "--no-default-features"]);
         if backend != "none" {
             command.args(["--features", backend]);
@@ -147,6 +145,22 @@ fn features(only: &[String]) -> Result<()> {
         step::run(&format!("features: {backend}"), &mut command)?;
     }
     Ok(())
+}
+
+/// The backends to look at: those that are named, or all that compile anywhere.
+fn backends(named: &[String]) -> Result<Vec<&str>> {
+    if named.is_empty() {
+        return Ok(BACKENDS.to_vec());
+    }
+    for name in named {
+        if !BACKENDS.contains(&name.as_str()) && name != ON_DEMAND {
+            bail!(
+                "no backend {name}: there are {} and {ON_DEMAND}",
+                BACKENDS.join(", ")
+            );
+        }
+    }
+    Ok(named.iter().map(String::as_str).collect())
 }
 
 #[cfg(test)]
@@ -177,11 +191,34 @@ mod tests {
             .iter()
             .find(|member| member.name == LIBRARY)
             .unwrap();
-        for backend in BACKENDS.iter().filter(|backend| **backend != "none") {
+        for backend in BACKENDS
+            .into_iter()
+            .chain([ON_DEMAND])
+            .filter(|name| *name != "none")
+        {
             assert!(
                 library.features.iter().any(|own| own == backend),
                 "no feature {backend}"
             );
         }
+    }
+
+    #[test]
+    fn backends_are_looked_at_by_name_and_unknown_ones_refused() {
+        let named = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(backends(&[]).unwrap(), BACKENDS);
+        assert_eq!(
+            backends(&named(&["rocm", "none"])).unwrap(),
+            ["rocm", "none"]
+        );
+        let error = backends(&named(&["flex", "opencl"]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("no backend opencl"), "{error}");
     }
 }
