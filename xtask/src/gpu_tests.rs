@@ -209,7 +209,7 @@ mod tests {
             "not json",
             r#"{"reason":"build-finished","success":true}"#,
             r#"{"reason":"compiler-artifact","package_id":"path+file:///p/crates/layers#0.1.0",
-                "target":{"kind":["lib"],"name":"layers"},"profile":{"test":false},"executable":null}"#,
+                "target":{"kind":["lib"],"name":"layers"},"profile":{"test":false},"executable":"/t/bin"}"#,
             r#"{"reason":"compiler-artifact","package_id":"path+file:///p/crates/other#0.1.0",
                 "target":{"kind":["lib"],"name":"other"},"profile":{"test":true},"executable":"/t/o"}"#,
         ] {
