@@ -106,6 +106,12 @@ fn choose(forced: Option<&str>) -> Isa {
         .find(|isa| isa.is_available())
         .unwrap_or(Isa::Portable);
     match forced.map(str::parse::<Isa>) {
+        None if best == Isa::Portable => {
+            tracing::warn!(
+                "no known vector instruction set: 2-bit products run on slow plain code"
+            );
+            best
+        }
         None => best,
         Some(Ok(isa)) if isa.is_available() => isa,
         Some(Ok(isa)) => {
