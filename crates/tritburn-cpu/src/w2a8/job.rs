@@ -85,6 +85,7 @@ impl<'a> Job<'a> {
     }
 
     /// Rows N of the weight matrix.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn out_features(&self) -> usize {
         self.out_features
     }
