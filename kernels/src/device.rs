@@ -1,5 +1,6 @@
 //! What a launch asks a device before it cuts its work.
 
+use cubecl::ir::features::Features;
 use cubecl::prelude::*;
 
 use crate::error::KernelError;
@@ -18,6 +19,11 @@ pub struct DeviceFacts {
     pub lockstep: bool,
     /// Units of one cube, a power of two on a GPU.
     pub cube_units: u32,
+    /// Most units that a cube may have. Threads past the number of cores are slow where they wait
+    /// on each other, but right.
+    pub max_units: u32,
+    /// Bytes of memory that the units of a cube share.
+    pub shared_bytes: usize,
     /// Elements of f32 that one unit's arithmetic handles at once.
     pub vector: usize,
 }
@@ -32,11 +38,15 @@ impl DeviceFacts {
             true => Self {
                 lockstep,
                 cube_units: GPU_CUBE.min(1 << limit.ilog2()),
+                max_units: limit,
+                shared_bytes: hardware.max_shared_memory_size,
                 vector: 4,
             },
             false => Self {
                 lockstep,
                 cube_units: hardware.num_cpu_cores.unwrap_or(1).clamp(1, limit),
+                max_units: u32::MAX,
+                shared_bytes: hardware.max_shared_memory_size,
                 vector: 16,
             },
         }
@@ -62,19 +72,24 @@ pub(crate) fn cubes(
     items: usize,
     per_cube: usize,
 ) -> Result<CubeCount, KernelError> {
-    let count = items.div_ceil(per_cube);
-    let max = i32::MAX as usize;
-    if count > max {
-        return Err(KernelError::GridTooLarge {
-            items,
-            max: max.saturating_mul(per_cube),
-        });
-    }
+    let count = cube_count(items, per_cube)?;
     Ok(cubecl::calculate_cube_count_elemwise(
         client,
         count,
         CubeDim::new_1d(1),
     ))
+}
+
+fn cube_count(items: usize, per_cube: usize) -> Result<usize, KernelError> {
+    let count = items.div_ceil(per_cube);
+    let max = i32::MAX as usize;
+    match count <= max {
+        true => Ok(count),
+        false => Err(KernelError::GridTooLarge {
+            items,
+            max: max.saturating_mul(per_cube),
+        }),
+    }
 }
 
 /// Index width for the largest of `extents` (elements).
@@ -83,13 +98,57 @@ pub(crate) fn cubes(
 /// [`KernelError::AddressWidth`] where 64-bit indices are needed and missing.
 pub(crate) fn address(client: &Client, extents: &[usize]) -> Result<AddressType, KernelError> {
     let elements = extents.iter().copied().max().unwrap_or(0);
+    let (features, identity) = (client.features(), &client.properties().identity);
+    index_width(elements, features, &identity.name)
+}
+
+fn index_width(
+    elements: usize,
+    features: &Features,
+    device: &str,
+) -> Result<AddressType, KernelError> {
     // Tiles reach past the end before they are cut off; leave them room.
     let address = AddressType::from_len_signed(elements.saturating_mul(2));
-    if client.properties().supports_address(address) {
-        return Ok(address);
+    match features.supports_address(address) {
+        true => Ok(address),
+        false => Err(KernelError::AddressWidth {
+            elements,
+            device: device.to_string(),
+        }),
     }
-    Err(KernelError::AddressWidth {
-        elements,
-        device: client.properties().identity.name.clone(),
-    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_cubes_than_an_i32_counts_are_refused() {
+        let max = i32::MAX as usize;
+        assert_eq!(cube_count(2 * max, 2), Ok(max));
+        let error = KernelError::GridTooLarge {
+            items: 2 * max + 1,
+            max: 2 * max,
+        };
+        assert_eq!(cube_count(2 * max + 1, 2), Err(error));
+    }
+
+    #[test]
+    fn buffers_past_32_bit_indices_are_refused_where_there_are_no_wider_ones() {
+        let mut features = Features::default();
+        features.types.address.insert(AddressType::U32);
+        let narrow = |elements| index_width(elements, &features, "small");
+        assert_eq!(narrow(1 << 29), Ok(AddressType::U32));
+        let error = KernelError::AddressWidth {
+            elements: 1 << 31,
+            device: "small".into(),
+        };
+        assert_eq!(narrow(1 << 31), Err(error));
+
+        features.types.address.insert(AddressType::U64);
+        assert_eq!(
+            index_width(1 << 31, &features, "large"),
+            Ok(AddressType::U64)
+        );
+    }
 }

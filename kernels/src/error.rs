@@ -2,7 +2,6 @@
 
 use cubecl::ir::ElemType;
 use thiserror::Error;
-use tritburn_formats::LayoutError;
 
 use crate::operand::FloatType;
 
@@ -10,9 +9,6 @@ use crate::operand::FloatType;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KernelError {
-    /// No packed matrix can have this shape: zero rows or columns, or too many columns.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
     /// A buffer holds fewer or more elements than the operand needs.
     #[error("{operand} needs {expected} elements, the buffer was given with {found}")]
     Length {

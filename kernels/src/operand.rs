@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use cubecl::ir::features::Features;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
@@ -49,12 +50,22 @@ impl FloatType {
     }
 
     fn check(self, client: &Client, operand: &'static str) -> Result<(), KernelError> {
-        match client.properties().supports_type(self.elem()) {
+        let device = &client.properties().identity.name;
+        self.check_features(client.features(), device, operand)
+    }
+
+    fn check_features(
+        self,
+        features: &Features,
+        device: &str,
+        operand: &'static str,
+    ) -> Result<(), KernelError> {
+        match features.supports_type(self.elem()) {
             true => Ok(()),
             false => Err(KernelError::UnsupportedOnDevice {
                 operand,
                 dtype: self,
-                device: client.properties().identity.name.clone(),
+                device: device.to_string(),
             }),
         }
     }
@@ -462,5 +473,37 @@ impl FloatVector {
     pub(crate) fn arg(&self) -> BufferArg {
         // SAFETY: `new` checked that the buffer holds `len` elements.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cubecl::ir::features::TypeUsage;
+
+    use super::*;
+
+    #[test]
+    fn a_type_that_the_device_lacks_is_refused_by_name() {
+        let mut features = Features::default();
+        let f32 = FloatType::F32;
+        features.types.elem.insert(f32.elem(), TypeUsage::all());
+        assert_eq!(f32.check_features(&features, "plain", "y"), Ok(()));
+        let error = FloatType::BF16.check_features(&features, "plain", "y");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "y is bf16, which device `plain` does not support"
+        );
+    }
+
+    #[test]
+    fn only_the_three_float_types_are_float_types() {
+        for dtype in [FloatType::F32, FloatType::F16, FloatType::BF16] {
+            assert_eq!(FloatType::try_from(dtype.elem()), Ok(dtype));
+            assert_eq!(dtype.elem().size(), dtype.size());
+        }
+        for found in [f64::elem_type_native(), u32::elem_type_native()] {
+            let error = KernelError::ElementType { found };
+            assert_eq!(FloatType::try_from(found), Err(error));
+        }
     }
 }

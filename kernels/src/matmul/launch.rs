@@ -63,8 +63,8 @@ impl Call<'_> {
     fn run(self, client: &Client, strategy: Strategy) -> Result<(), KernelError> {
         let device = DeviceFacts::of(client);
         match strategy.plan(&self.problem, &device) {
-            Plan::Gemm(plan) => gemm::portable::launch(client, &self, plan),
-            Plan::Gemv(plan) => gemv::portable::launch(client, &self, plan),
+            Plan::Gemm(plan) => gemm::portable::launch(client, &self, &device, plan),
+            Plan::Gemv(plan) => gemv::portable::launch(client, &self, &device, plan),
         }
     }
 }

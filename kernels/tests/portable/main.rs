@@ -14,7 +14,6 @@ mod device;
 mod harness;
 mod matmul_float;
 mod matmul_int;
-mod plans;
 mod quantize_activations;
 mod quantize_weights;
 mod refusals;

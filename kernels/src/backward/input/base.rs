@@ -45,6 +45,8 @@ mod tests {
             let device = DeviceFacts {
                 lockstep,
                 cube_units: 8,
+                max_units: 8,
+                shared_bytes: 0,
                 vector: 4,
             };
             for m in 1..20 {

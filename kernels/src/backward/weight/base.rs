@@ -50,6 +50,8 @@ mod tests {
             let device = DeviceFacts {
                 lockstep,
                 cube_units: 8,
+                max_units: 8,
+                shared_bytes: 0,
                 vector: 4,
             };
             for n in 1..20 {

@@ -67,17 +67,96 @@ impl GemmBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for an empty or oversized tile, or lanes that do not divide a word.
-    pub fn validate(&self) -> Result<(), KernelError> {
+    /// [`KernelError::Plan`] for an empty or oversized tile, lanes that do not divide a word, or
+    /// more units than a cube of `device` may have.
+    pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let tile = (1..=32).contains(&self.tile.len());
         let lanes = matches!(self.lanes, 4 | 8 | 16);
-        if tile && lanes && self.units() > 0 {
+        let units = (1..=device.max_units as usize).contains(&self.units());
+        if tile && lanes && units {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
-                "{self:?} wants a tile of 1 to 32 outputs, units, and 4, 8 or 16 lanes"
+                "{self:?} wants a tile of 1 to 32 outputs, 1 to {} units, and 4, 8 or 16 lanes",
+                device.max_units
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tritburn_formats::WeightCode;
+
+    use super::*;
+    use crate::decode::ScaleKind;
+
+    fn device(lockstep: bool) -> DeviceFacts {
+        DeviceFacts {
+            lockstep,
+            cube_units: if lockstep { 256 } else { 12 },
+            max_units: if lockstep { 256 } else { u32::MAX },
+            shared_bytes: 16 << 10,
+            vector: if lockstep { 4 } else { 16 },
+        }
+    }
+
+    fn problem(m: usize, integer: bool) -> MatmulProblem {
+        MatmulProblem {
+            m,
+            n: 6912,
+            k: 2560,
+            code: WeightCode::Ternary,
+            scale: ScaleKind::Tensor,
+            integer,
+        }
+    }
+
+    #[test]
+    fn every_number_of_tokens_takes_a_plan_that_fills_the_cube() {
+        for lockstep in [false, true] {
+            let device = device(lockstep);
+            for m in [0, 1, 2, 3, 5, 8, 16, 17, 100, 8192] {
+                for integer in [false, true] {
+                    let plan = GemmBlueprint::new(&problem(m, integer), &device);
+                    assert_eq!(plan.validate(&device), Ok(()), "{m} tokens: {plan:?}");
+                    assert_eq!(plan.units(), device.cube_units as usize, "{m} tokens");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cube_holds_no_more_token_units_than_there_are_tokens() {
+        let plan = GemmBlueprint::new(&problem(5, true), &device(true));
+        assert_eq!((plan.units_m, plan.tile.tokens), (2, 4));
+        assert_eq!(plan.rows(), 128 * 4);
+    }
+
+    #[test]
+    fn plans_that_no_kernel_runs_are_refused() {
+        let device = device(true);
+        let good = GemmBlueprint::new(&problem(64, true), &device);
+        let tile = |rows, tokens| Tile { rows, tokens };
+        for bad in [
+            GemmBlueprint {
+                tile: tile(0, 4),
+                ..good
+            },
+            GemmBlueprint {
+                tile: tile(8, 8),
+                ..good
+            },
+            GemmBlueprint { lanes: 3, ..good },
+            GemmBlueprint { units_n: 0, ..good },
+            GemmBlueprint {
+                units_n: 1024,
+                ..good
+            },
+        ] {
+            let refused = bad.validate(&device);
+            assert!(matches!(refused, Err(KernelError::Plan { .. })), "{bad:?}");
+        }
     }
 }

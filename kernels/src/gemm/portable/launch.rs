@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::base::GemmBlueprint;
 use super::kernel::{w2a8, w2a16};
 use crate::decode::scale_map;
-use crate::device::{address, cubes};
+use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::extents::ExtentsLaunch;
 use crate::matmul::{Call, Input};
@@ -18,9 +18,10 @@ use crate::operand::QuantizedActivations;
 pub(crate) fn launch(
     client: &Client,
     call: &Call<'_>,
+    device: &DeviceFacts,
     plan: GemmBlueprint,
 ) -> Result<(), KernelError> {
-    plan.validate()?;
+    plan.validate(device)?;
     let problem = &call.problem;
     if problem.m == 0 {
         return Ok(());

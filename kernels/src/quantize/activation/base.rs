@@ -41,17 +41,54 @@ impl ActivationBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] if the units do not split into power-of-two groups of lanes.
-    pub fn validate(&self) -> Result<(), KernelError> {
+    /// [`KernelError::Plan`] if the units do not split into power-of-two groups of lanes, or are
+    /// more than a cube of `device` may have.
+    pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let whole = self.lanes.is_power_of_two() && self.cube_units.is_multiple_of(self.lanes);
-        if whole && self.cube_units > 0 {
+        if whole && (1..=device.max_units as usize).contains(&self.cube_units) {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
-                "{} units do not split into groups of {} lanes, a power of two",
-                self.cube_units, self.lanes
+                "{} units do not split into groups of {} lanes, a power of two, or are \
+                 more than {}",
+                self.cube_units, self.lanes, device.max_units
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GPU: DeviceFacts = DeviceFacts {
+        lockstep: true,
+        cube_units: 256,
+        max_units: 256,
+        shared_bytes: 16 << 10,
+        vector: 4,
+    };
+
+    #[test]
+    fn short_rows_share_a_cube_and_long_rows_fill_one() {
+        for (cols, lanes) in [(1, 32), (128, 32), (300, 128), (2560, 256), (100_000, 256)] {
+            let plan = ActivationBlueprint::new(&ActivationProblem { rows: 3, cols }, &GPU);
+            assert_eq!(plan.validate(&GPU), Ok(()));
+            assert_eq!(
+                (plan.lanes, plan.rows_per_cube()),
+                (lanes, 256 / lanes),
+                "{cols}"
+            );
+        }
+    }
+
+    #[test]
+    fn units_that_do_not_split_into_lanes_are_refused() {
+        for (lanes, cube_units) in [(3, 6), (4, 6), (0, 0), (1, 0), (512, 512)] {
+            let plan = ActivationBlueprint { lanes, cube_units };
+            let refused = plan.validate(&GPU);
+            assert!(matches!(refused, Err(KernelError::Plan { .. })), "{plan:?}");
+        }
     }
 }

@@ -35,8 +35,9 @@ pub fn launch_with(
         rows: out.rows(),
         cols: out.cols(),
     };
-    let plan = plan.unwrap_or_else(|| ActivationBlueprint::new(&problem, &DeviceFacts::of(client)));
-    plan.validate()?;
+    let device = DeviceFacts::of(client);
+    let plan = plan.unwrap_or_else(|| ActivationBlueprint::new(&problem, &device));
+    plan.validate(&device)?;
     if problem.rows == 0 {
         return Ok(());
     }

@@ -56,11 +56,13 @@ impl SumBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] unless the units share the lanes evenly and fill the cube.
-    pub fn validate(&self) -> Result<(), KernelError> {
+    /// [`KernelError::Plan`] unless the units share the lanes evenly, fill the cube, and `device` has
+    /// that many.
+    pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let units = self.units_per_block;
         let shared = units.is_power_of_two() && units <= LANES;
-        if shared && self.cube_units > 0 && self.cube_units.is_multiple_of(units) {
+        let fits = (1..=device.max_units as usize).contains(&self.cube_units);
+        if shared && fits && self.cube_units.is_multiple_of(units) {
             return Ok(());
         }
         Err(KernelError::Plan {
@@ -69,5 +71,43 @@ impl SumBlueprint {
                 self.cube_units
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GPU: DeviceFacts = DeviceFacts {
+        lockstep: true,
+        cube_units: 256,
+        max_units: 256,
+        shared_bytes: 16 << 10,
+        vector: 4,
+    };
+
+    #[test]
+    fn a_plan_sums_blocks_side_by_side() {
+        let plan = SumBlueprint::new(&GPU);
+        assert_eq!(plan.validate(&GPU), Ok(()));
+        assert_eq!(plan.blocks_per_cube(), 8);
+        let threads = DeviceFacts {
+            lockstep: false,
+            cube_units: 3,
+            ..GPU
+        };
+        assert_eq!(SumBlueprint::new(&threads).blocks_per_cube(), 3);
+    }
+
+    #[test]
+    fn units_that_do_not_share_the_lanes_are_refused() {
+        for (units_per_block, cube_units) in [(3, 6), (64, 64), (2, 3), (1, 0), (32, 512)] {
+            let plan = SumBlueprint {
+                units_per_block,
+                cube_units,
+            };
+            let refused = plan.validate(&GPU);
+            assert!(matches!(refused, Err(KernelError::Plan { .. })), "{plan:?}");
+        }
     }
 }

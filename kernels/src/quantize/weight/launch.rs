@@ -33,7 +33,7 @@ pub fn launch_with(
     w.check(client, "w", [rows, cols])?;
     let device = DeviceFacts::of(client);
     let plan = plan.unwrap_or_else(|| SumBlueprint::new(&device));
-    plan.validate()?;
+    plan.validate(&device)?;
 
     let scales = Reduction {
         client,
