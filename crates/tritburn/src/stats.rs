@@ -42,7 +42,9 @@ impl LayerCodes {
     pub fn flips(&self, other: &Self) -> u64 {
         let pairs = self.words.iter().zip(&other.words);
         let changed = |(a, b): (&u32, &u32)| ((a ^ b) | ((a ^ b) >> 1)) & LOW_BITS;
-        pairs.map(|pair| u64::from(changed(pair).count_ones())).sum()
+        pairs
+            .map(|pair| u64::from(changed(pair).count_ones()))
+            .sum()
     }
 }
 
@@ -56,29 +58,51 @@ pub fn layer_codes<M: Module>(model: &M) -> Result<Vec<LayerCodes>, PackError> {
     let layers = bit_layers(model)?;
     layers
         .into_iter()
-        .map(|BitLayer { path, layout, weight, .. }| {
-            let codes = match weight {
-                LayerWeight::Packed { codes } => codes,
-                LayerWeight::Latent(latent) => quantize_param(&path, latent.val(), &layout)?.0,
-            };
-            let words = read_vec::<u32>(&path, codes.try_into_data())?;
-            Ok(LayerCodes { path, layout, words })
-        })
+        .map(
+            |BitLayer {
+                 path,
+                 layout,
+                 weight,
+                 ..
+             }| {
+                let codes = match weight {
+                    LayerWeight::Packed { codes } => codes,
+                    LayerWeight::Latent(latent) => quantize_param(&path, latent.val(), &layout)?.0,
+                };
+                let words = read_vec::<u32>(&path, codes.try_into_data())?;
+                Ok(LayerCodes {
+                    path,
+                    layout,
+                    words,
+                })
+            },
+        )
         .collect()
 }
 
 /// Share of weights that are zero, over all ternary layers; 0 without any.
 pub fn zero_share(layers: &[LayerCodes]) -> f64 {
-    let ternary = layers.iter().filter(|layer| layer.layout.code() == WeightCode::Ternary);
+    let ternary = layers
+        .iter()
+        .filter(|layer| layer.layout.code() == WeightCode::Ternary);
     share(ternary.map(|layer| (layer.histogram()[1], layer.weight_count())))
 }
 
 /// Share of weights whose code differs between two states of a model.
 pub fn flip_share(before: &[LayerCodes], after: &[LayerCodes]) -> f64 {
-    share(before.iter().zip(after).map(|(a, b)| (a.flips(b), a.weight_count())))
+    share(
+        before
+            .iter()
+            .zip(after)
+            .map(|(a, b)| (a.flips(b), a.weight_count())),
+    )
 }
 
 fn share(counts: impl Iterator<Item = (u64, u64)>) -> f64 {
     let (part, whole) = counts.fold((0, 0), |(p, w), (a, b)| (p + a, w + b));
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }

@@ -3,9 +3,7 @@
 
 use std::collections::HashSet;
 
-use burn::module::{
-    Module, ModuleVisitor, Param, ParamId, Reparameterization, Reparameterizer,
-};
+use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
@@ -71,7 +69,11 @@ pub fn ternarize_linears_with<M: Module>(
         PackedLayout::new(d_output, d_input, code, scale.clone())?;
     }
     let ids = visitor.ids;
-    Ok(model.apply_reparameterization(Ternarize { ids, code, scale: scale.clone() }))
+    Ok(model.apply_reparameterization(Ternarize {
+        ids,
+        code,
+        scale: scale.clone(),
+    }))
 }
 
 #[derive(Default)]
@@ -83,7 +85,8 @@ struct LinearVisitor {
 
 impl ModuleVisitor for LinearVisitor {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.stack.push(name == "weight" && container_type == "Struct:Linear");
+        self.stack
+            .push(name == "weight" && container_type == "Struct:Linear");
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {

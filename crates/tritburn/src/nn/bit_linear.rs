@@ -48,7 +48,14 @@ impl BitLinear {
         device: &Device,
     ) -> Self {
         let header = header_param(&layout, device);
-        Self { weight, header, bias, norm, layout, activations }
+        Self {
+            weight,
+            header,
+            bias,
+            norm,
+            layout,
+            activations,
+        }
     }
 
     /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
@@ -56,7 +63,8 @@ impl BitLinear {
     /// # Panics
     /// Where [`try_forward`](Self::try_forward) returns an error, with its message.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.try_forward(x).unwrap_or_else(|error| panic!("BitLinear: {error}"))
+        self.try_forward(x)
+            .unwrap_or_else(|error| panic!("BitLinear: {error}"))
     }
 
     /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
@@ -148,7 +156,9 @@ impl BitLinear {
 
 impl ModuleDisplay for BitLinear {
     fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {

@@ -52,8 +52,9 @@ impl BitLinearConfig {
     /// Projections of the same input as one layer with a scale for each:
     /// see [`BitLinear::forward_segments`].
     pub fn fused(d_input: usize, d_outputs: &[usize]) -> Self {
-        Self::new(d_input, d_outputs.iter().sum())
-            .with_scale(ScaleGranularity::Segments { rows: d_outputs.to_vec() })
+        Self::new(d_input, d_outputs.iter().sum()).with_scale(ScaleGranularity::Segments {
+            rows: d_outputs.to_vec(),
+        })
     }
 
     /// The layout of the packed weight.
@@ -61,7 +62,12 @@ impl BitLinearConfig {
     /// # Errors
     /// [`Error::Layout`] if no packed matrix can have these sizes or this granularity.
     pub fn layout(&self) -> Result<PackedLayout, Error> {
-        Ok(PackedLayout::new(self.d_output, self.d_input, self.code, self.scale.clone())?)
+        Ok(PackedLayout::new(
+            self.d_output,
+            self.d_input,
+            self.code,
+            self.scale.clone(),
+        )?)
     }
 
     /// Initialises the layer on `device`.
@@ -69,7 +75,8 @@ impl BitLinearConfig {
     /// # Panics
     /// Where [`try_init`](Self::try_init) returns an error, with its message.
     pub fn init(&self, device: &Device) -> BitLinear {
-        self.try_init(device).unwrap_or_else(|error| panic!("BitLinear: {error}"))
+        self.try_init(device)
+            .unwrap_or_else(|error| panic!("BitLinear: {error}"))
     }
 
     /// Initialises the layer on `device`.
@@ -81,13 +88,23 @@ impl BitLinearConfig {
         let (fan_in, fan_out) = (Some(self.d_input), Some(self.d_output));
         let shape = [self.d_output, self.d_input];
         let weight = self.initializer.init_with(shape, fan_in, fan_out, device);
-        let bias = self
-            .bias
-            .then(|| self.initializer.init_with([self.d_output], fan_in, fan_out, device));
-        let norm = self.norm.then(|| {
-            RmsNormConfig::new(self.d_input).with_epsilon(self.norm_eps).init(device)
+        let bias = self.bias.then(|| {
+            self.initializer
+                .init_with([self.d_output], fan_in, fan_out, device)
         });
-        Ok(BitLinear::from_parts(weight, bias, norm, layout, self.activations, device))
+        let norm = self.norm.then(|| {
+            RmsNormConfig::new(self.d_input)
+                .with_epsilon(self.norm_eps)
+                .init(device)
+        });
+        Ok(BitLinear::from_parts(
+            weight,
+            bias,
+            norm,
+            layout,
+            self.activations,
+            device,
+        ))
     }
 }
 
@@ -95,5 +112,8 @@ impl BitLinearConfig {
 pub(super) fn header_param(layout: &PackedLayout, device: &Device) -> Param<Tensor<1, Int>> {
     let words = PackedHeader::new(layout.clone()).to_words();
     let data = TensorData::new(words.clone(), [words.len()]);
-    Param::initialized(ParamId::new(), Tensor::from_data(data, (device, DType::U32)))
+    Param::initialized(
+        ParamId::new(),
+        Tensor::from_data(data, (device, DType::U32)),
+    )
 }

@@ -42,7 +42,14 @@ impl PackedLinear {
         layout: PackedLayout,
         activations: Activations,
     ) -> Self {
-        Self { weight, header, bias, norm, layout, activations }
+        Self {
+            weight,
+            header,
+            bias,
+            norm,
+            layout,
+            activations,
+        }
     }
 
     /// A layer on `device` from a packed matrix of the codec crate.
@@ -85,7 +92,8 @@ impl PackedLinear {
     /// # Panics
     /// Where [`try_forward`](Self::try_forward) returns an error, with its message.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.try_forward(x).unwrap_or_else(|error| panic!("PackedLinear: {error}"))
+        self.try_forward(x)
+            .unwrap_or_else(|error| panic!("PackedLinear: {error}"))
     }
 
     /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
@@ -146,7 +154,9 @@ impl PackedLinear {
 
 impl ModuleDisplay for PackedLinear {
     fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {

@@ -34,8 +34,14 @@ impl PackedWeight {
         scales: Tensor<1>,
         layout: PackedLayout,
     ) -> Param<Tensor<2>> {
-        let mut packed = Some(PackedParts { codes, scales, layout });
-        weight.apply_reparameterization(AttachPacked { take: |_| packed.take() })
+        let mut packed = Some(PackedParts {
+            codes,
+            scales,
+            layout,
+        });
+        weight.apply_reparameterization(AttachPacked {
+            take: |_| packed.take(),
+        })
     }
 }
 
@@ -100,13 +106,21 @@ impl<F: FnMut(ParamId) -> Option<PackedParts>> Reparameterizer for AttachPacked<
         _path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
-        let Some(PackedParts { codes, scales, layout }) = (self.take)(param.id) else {
+        let Some(PackedParts {
+            codes,
+            scales,
+            layout,
+        }) = (self.take)(param.id)
+        else {
             return (param, None);
         };
         let mut shape = [1; D];
         shape[D - 1] = layout.scale_count();
         let base = Param::initialized(param.id, scales.detach().reshape(shape));
         let codes = Param::initialized(ParamId::new(), codes);
-        (base.set_require_grad(false), Some(PackedWeight { codes, layout }))
+        (
+            base.set_require_grad(false),
+            Some(PackedWeight { codes, layout }),
+        )
     }
 }

@@ -64,12 +64,14 @@ pub fn unpack_weight(
 ) -> Result<Tensor<2>, Error> {
     check_float("unpacked weight", dtype)?;
     check_packed(&codes, &scales, layout)?;
-    Ok(Tensor::from_dispatch(<Dispatch as TernaryOps>::unpack_weight(
-        codes.into_dispatch(),
-        scales.into_dispatch(),
-        layout.clone(),
-        dtype,
-    )))
+    Ok(Tensor::from_dispatch(
+        <Dispatch as TernaryOps>::unpack_weight(
+            codes.into_dispatch(),
+            scales.into_dispatch(),
+            layout.clone(),
+            dtype,
+        ),
+    ))
 }
 
 /// `x · Ŵᵀ + bias` with packed weights.
@@ -161,7 +163,11 @@ impl<const D: usize> Tokens<D> {
                 expected: layout.in_features(),
             });
         }
-        Ok(Self { dims, in_features: layout.in_features(), out_features: layout.out_features() })
+        Ok(Self {
+            dims,
+            in_features: layout.in_features(),
+            out_features: layout.out_features(),
+        })
     }
 
     fn map(
@@ -182,21 +188,31 @@ impl<const D: usize> Tokens<D> {
 fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
     match found {
         DType::F32 | DType::F16 | DType::BF16 => Ok(()),
-        _ => Err(Error::DType { operand, found, expected: "f32, f16 or bf16" }),
+        _ => Err(Error::DType {
+            operand,
+            found,
+            expected: "f32, f16 or bf16",
+        }),
     }
 }
 
 fn check_shape(operand: &'static str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
     match found == expected {
         true => Ok(()),
-        false => {
-            Err(Error::Shape { operand, found: found.to_vec(), expected: expected.to_vec() })
-        }
+        false => Err(Error::Shape {
+            operand,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        }),
     }
 }
 
 fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
-    check_shape("weight", &weight.dims(), &[layout.out_features(), layout.in_features()])
+    check_shape(
+        "weight",
+        &weight.dims(),
+        &[layout.out_features(), layout.in_features()],
+    )
 }
 
 fn check_packed(
@@ -208,11 +224,19 @@ fn check_packed(
     check_shape("scales", &scales.dims(), &[layout.scale_count()])?;
     if codes.dtype() != DType::U32 {
         let found = codes.dtype();
-        return Err(Error::DType { operand: "packed codes", found, expected: "u32" });
+        return Err(Error::DType {
+            operand: "packed codes",
+            found,
+            expected: "u32",
+        });
     }
     if scales.dtype() != DType::F32 {
         let found = scales.dtype();
-        return Err(Error::DType { operand: "scales", found, expected: "f32" });
+        return Err(Error::DType {
+            operand: "scales",
+            found,
+            expected: "f32",
+        });
     }
     Ok(())
 }

@@ -25,7 +25,10 @@ enum Operand {
 /// What the weight gradient needs of the input.
 #[derive(Clone, Debug)]
 enum SavedInput<B: Backend> {
-    Int8 { codes: IntTensor<B>, scales: FloatTensor<B> },
+    Int8 {
+        codes: IntTensor<B>,
+        scales: FloatTensor<B>,
+    },
     Float(FloatTensor<B>),
 }
 
@@ -54,7 +57,13 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
         _checkpointer: &mut Checkpointer,
     ) {
         let dy = grads.consume::<B>(&ops.node);
-        let Saved { operands, codes, scales, layout, mut input } = ops.state;
+        let Saved {
+            operands,
+            codes,
+            scales,
+            layout,
+            mut input,
+        } = ops.state;
 
         for (parent, operand) in ops.parents.into_iter().zip(operands) {
             let Some(parent) = parent else { continue };
@@ -69,9 +78,10 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
                     Some((SavedInput::Float(x), _)) => grad_weight_float::<B>(dy.clone(), x),
                     None => continue,
                 },
-                Operand::Bias => {
-                    B::float_reshape(B::float_sum_dim(dy.clone(), 0), [layout.out_features()].into())
-                }
+                Operand::Bias => B::float_reshape(
+                    B::float_sum_dim(dy.clone(), 0),
+                    [layout.out_features()].into(),
+                ),
             };
             grads.register::<B>(parent.id, grad);
         }
@@ -93,9 +103,14 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
 ) -> FloatTensor<Autodiff<B, C>> {
     let prepared = Backward::<B, N>::prepare::<C>(LinearBackward, parents);
     match prepared.compute_bound().stateful() {
-        OpsKind::UnTracked(prep) => {
-            prep.finish(B::packed_linear(x, codes, scales, bias, layout, int8_activations))
-        }
+        OpsKind::UnTracked(prep) => prep.finish(B::packed_linear(
+            x,
+            codes,
+            scales,
+            bias,
+            layout,
+            int8_activations,
+        )),
         OpsKind::Tracked(prep) => {
             let (input, y) = if int8_activations {
                 let dtype = x.dtype();
@@ -109,7 +124,13 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
                     layout.clone(),
                     dtype,
                 );
-                (SavedInput::Int8 { codes: x_codes, scales: x_scales }, y)
+                (
+                    SavedInput::Int8 {
+                        codes: x_codes,
+                        scales: x_scales,
+                    },
+                    y,
+                )
             } else {
                 let y = B::matmul_w2a16(
                     x.clone(),
@@ -121,7 +142,16 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
                 (SavedInput::Float(x), y)
             };
             let input = trained_weight.map(|dtype| (input, dtype));
-            prep.finish(Saved { operands, codes, scales, layout, input }, y)
+            prep.finish(
+                Saved {
+                    operands,
+                    codes,
+                    scales,
+                    layout,
+                    input,
+                },
+                y,
+            )
         }
     }
 }
@@ -146,7 +176,12 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         layout: PackedLayout,
         dtype: DType,
     ) -> FloatTensor<Self> {
-        constant::<B, C>(B::unpack_weight(codes, scales.into_primitive(), layout, dtype))
+        constant::<B, C>(B::unpack_weight(
+            codes,
+            scales.into_primitive(),
+            layout,
+            dtype,
+        ))
     }
 
     fn matmul_w2a8(

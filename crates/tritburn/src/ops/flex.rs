@@ -8,7 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Shape, TensorData};
 use burn_flex::FlexTensor;
-use tritburn_cpu::{QuantizedView, CpuError, WeightView};
+use tritburn_cpu::{CpuError, QuantizedView, WeightView};
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::quantize::activation::activation_bytes;
 use tritburn_formats::{PackedLayout, quantize};
@@ -19,7 +19,9 @@ use super::bias::Bias;
 /// A contiguous tensor of element type `E`, borrowed as a slice.
 macro_rules! slice {
     ($tensor:expr, $type:ty) => {
-        $tensor.as_slice::<$type>().expect("a contiguous tensor of the checked dtype")
+        $tensor
+            .as_slice::<$type>()
+            .expect("a contiguous tensor of the checked dtype")
     };
 }
 
@@ -48,7 +50,9 @@ fn word_tensor(words: Vec<u32>) -> FlexTensor {
 fn dequantize_activations(x: QuantizedView) -> Vec<f32> {
     let cols = x.in_features();
     let stored = 4 * activation_words_per_row(cols);
-    let rows = activation_bytes(x.codes()).chunks_exact(stored).zip(x.scales());
+    let rows = activation_bytes(x.codes())
+        .chunks_exact(stored)
+        .zip(x.scales());
     let mut values = Vec::with_capacity(x.rows() * cols);
     for (codes, &scale) in rows {
         values.extend(codes[..cols].iter().map(|&code| f32::from(code) * scale));
@@ -69,7 +73,10 @@ impl TernaryOps for Flex {
         let matrix = quantize::weight::quantize_weights(slice!(weight, f32), &layout);
         let (_, words, scales) = matrix.into_parts();
         let count = scales.len();
-        (word_tensor(words), float_tensor(scales, [count].into(), DType::F32))
+        (
+            word_tensor(words),
+            float_tensor(scales, [count].into(), DType::F32),
+        )
     }
 
     fn quantize_activations(x: FloatTensor<Self>) -> (IntTensor<Self>, FloatTensor<Self>) {
@@ -77,8 +84,16 @@ impl TernaryOps for Flex {
         let [rows, cols] = x.shape().dims();
         let mut codes = vec![0; rows * activation_words_per_row(cols)];
         let mut scales = vec![0.0; rows];
-        checked(tritburn_cpu::quantize_activations(slice!(x, f32), cols, &mut codes, &mut scales));
-        (word_tensor(codes), float_tensor(scales, [rows].into(), DType::F32))
+        checked(tritburn_cpu::quantize_activations(
+            slice!(x, f32),
+            cols,
+            &mut codes,
+            &mut scales,
+        ));
+        (
+            word_tensor(codes),
+            float_tensor(scales, [rows].into(), DType::F32),
+        )
     }
 
     fn unpack_weight(
@@ -88,7 +103,11 @@ impl TernaryOps for Flex {
         dtype: DType,
     ) -> FloatTensor<Self> {
         let (codes, scales) = (codes.to_contiguous(), scales.to_contiguous());
-        let weight = checked(WeightView::new(&layout, slice!(codes, u32), slice!(scales, f32)));
+        let weight = checked(WeightView::new(
+            &layout,
+            slice!(codes, u32),
+            slice!(scales, f32),
+        ));
         let shape = [layout.out_features(), layout.in_features()];
         let mut values = vec![0.0; shape[0] * shape[1]];
         checked(tritburn_cpu::dequantize(weight, &mut values));
@@ -112,7 +131,11 @@ impl TernaryOps for Flex {
             slice!(x_scales, f32),
             layout.in_features(),
         ));
-        let weight = checked(WeightView::new(&layout, slice!(codes, u32), slice!(scales, f32)));
+        let weight = checked(WeightView::new(
+            &layout,
+            slice!(codes, u32),
+            slice!(scales, f32),
+        ));
         let shape = [x.rows(), layout.out_features()];
         let mut y = vec![0.0; shape[0] * shape[1]];
         let bias = bias.as_ref().map(|bias| slice!(bias, f32));
@@ -131,11 +154,20 @@ impl TernaryOps for Flex {
         let x = contiguous_f32(x);
         let (codes, scales) = (codes.to_contiguous(), scales.to_contiguous());
         let bias = bias.into_option().map(contiguous_f32);
-        let weight = checked(WeightView::new(&layout, slice!(codes, u32), slice!(scales, f32)));
+        let weight = checked(WeightView::new(
+            &layout,
+            slice!(codes, u32),
+            slice!(scales, f32),
+        ));
         let shape = [x.shape()[0], layout.out_features()];
         let mut y = vec![0.0; shape[0] * shape[1]];
         let bias = bias.as_ref().map(|bias| slice!(bias, f32));
-        checked(tritburn_cpu::matmul_w2a16(slice!(x, f32), weight, bias, &mut y));
+        checked(tritburn_cpu::matmul_w2a16(
+            slice!(x, f32),
+            weight,
+            bias,
+            &mut y,
+        ));
         float_tensor(y, shape.into(), dtype)
     }
 
@@ -160,7 +192,11 @@ impl TernaryOps for Flex {
     ) -> FloatTensor<Self> {
         let (x_codes, x_scales) = (x_codes.to_contiguous(), x_scales.to_contiguous());
         let cols = layout.in_features();
-        let x = checked(QuantizedView::new(slice!(x_codes, u32), slice!(x_scales, f32), cols));
+        let x = checked(QuantizedView::new(
+            slice!(x_codes, u32),
+            slice!(x_scales, f32),
+            cols,
+        ));
         let values = dequantize_activations(x);
         let x = float_tensor(values, [x.rows(), cols].into(), dy.dtype());
         let grad = Self::float_matmul(Self::float_transpose(dy), x);

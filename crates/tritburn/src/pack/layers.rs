@@ -42,9 +42,14 @@ pub(crate) fn read_vec<E: Element>(
     path: &str,
     data: Result<TensorData, ExecutionError>,
 ) -> Result<Vec<E>, PackError> {
-    let failed = |reason: String| PackError::Read { tensor: path.to_string(), reason };
+    let failed = |reason: String| PackError::Read {
+        tensor: path.to_string(),
+        reason,
+    };
     let data = data.map_err(|error| failed(error.to_string()))?;
-    let values = data.as_slice::<E>().map_err(|error| failed(format!("{error:?}")))?;
+    let values = data
+        .as_slice::<E>()
+        .map_err(|error| failed(format!("{error:?}")))?;
     Ok(values.to_vec())
 }
 
@@ -66,14 +71,18 @@ impl LayerVisitor {
     fn at_field(&self, field: &str) -> bool {
         self.stack.last().is_some_and(|(name, container)| {
             name == field
-                && matches!(container.as_str(), "Struct:BitLinear" | "Struct:PackedLinear")
+                && matches!(
+                    container.as_str(),
+                    "Struct:BitLinear" | "Struct:PackedLinear"
+                )
         })
     }
 }
 
 impl ModuleVisitor for LayerVisitor {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.stack.push((name.to_string(), container_type.to_string()));
+        self.stack
+            .push((name.to_string(), container_type.to_string()));
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
@@ -94,7 +103,13 @@ impl ModuleVisitor for LayerVisitor {
         }
         let value = || Tensor::<1, Int>::from_dispatch(param.base().into_dispatch());
         let packed_path = [PackedWeight::NAME, "codes"];
-        if self.stack.iter().rev().zip(packed_path.iter().rev()).all(|((name, _), p)| name == p) {
+        if self
+            .stack
+            .iter()
+            .rev()
+            .zip(packed_path.iter().rev())
+            .all(|((name, _), p)| name == p)
+        {
             if let Some((.., codes)) = &mut self.pending {
                 *codes = Some(value());
             }
@@ -118,7 +133,10 @@ impl ModuleVisitor for LayerVisitor {
 
 fn read_header(path: &str, words: Tensor<1, Int>) -> Result<PackedLayout, PackError> {
     let words = read_vec::<u32>(path, words.try_into_data())?;
-    PackedHeader::from_words(&words).map(|header| header.layout().clone()).map_err(|error| {
-        PackError::Layer { tensor: path.to_string(), source: error.into() }
-    })
+    PackedHeader::from_words(&words)
+        .map(|header| header.layout().clone())
+        .map_err(|error| PackError::Layer {
+            tensor: path.to_string(),
+            source: error.into(),
+        })
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::nn::{AttachPacked, PackedParts};
 use crate::ops;
 
-/// Why a model was not packed. It is left as it was.
+/// Why a model was not packed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PackError {
@@ -58,19 +58,34 @@ pub trait Pack: Module {
     ///
     /// # Errors
     /// [`PackError`], naming the tensor.
-    fn pack(self) -> Result<Self, PackError>;
+    fn pack(&self) -> Result<Self, PackError>;
 }
 
 impl<M: Module> Pack for M {
-    fn pack(self) -> Result<Self, PackError> {
+    fn pack(&self) -> Result<Self, PackError> {
         let mut packed = HashMap::new();
-        for BitLayer { path, id, layout, weight } in bit_layers(&self)? {
+        for BitLayer {
+            path,
+            id,
+            layout,
+            weight,
+        } in bit_layers(self)?
+        {
             if let LayerWeight::Latent(latent) = weight {
                 let (codes, scales) = quantize_param(&path, latent.val(), &layout)?;
-                packed.insert(id, PackedParts { codes, scales, layout });
+                packed.insert(
+                    id,
+                    PackedParts {
+                        codes,
+                        scales,
+                        layout,
+                    },
+                );
             }
         }
-        Ok(self.apply_reparameterization(AttachPacked { take: |id| packed.remove(&id) }))
+        Ok(self.clone().apply_reparameterization(AttachPacked {
+            take: |id| packed.remove(&id),
+        }))
     }
 }
 
@@ -81,13 +96,19 @@ pub(crate) fn quantize_param(
     layout: &PackedLayout,
 ) -> Result<(Tensor<1, Int>, Tensor<1>), PackError> {
     let tensor = path.to_string();
-    let (codes, scales) = ops::quantize_weight(latent.detach(), layout)
-        .map_err(|source| PackError::Layer { tensor: tensor.clone(), source })?;
+    let (codes, scales) =
+        ops::quantize_weight(latent.detach(), layout).map_err(|source| PackError::Layer {
+            tensor: tensor.clone(),
+            source,
+        })?;
     let host = read_vec::<f32>(path, scales.clone().try_into_data())?;
     match host.iter().position(|scale| !scale.is_finite()) {
-        Some(scale) => {
-            Err(PackError::NonFinite { tensor, scale, scales: host.len(), value: host[scale] })
-        }
+        Some(scale) => Err(PackError::NonFinite {
+            tensor,
+            scale,
+            scales: host.len(),
+            value: host[scale],
+        }),
         None => Ok((codes, scales)),
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
         .with_metadata(VERSION_KEY, &VERSION.to_string())
         .overwrite(true)
         .write_to_file(path)
-        .map_err(|error| StoreError::Write { path: path.into(), reason: error.to_string() })
+        .map_err(|error| StoreError::Write {
+            path: path.into(),
+            reason: error.to_string(),
+        })
 }
 
 pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
@@ -30,7 +33,10 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
         reason: error.to_string(),
     };
     // For an error with the operating system's own reason.
-    std::fs::File::open(path).map_err(|source| StoreError::Open { path: path.into(), source })?;
+    std::fs::File::open(path).map_err(|source| StoreError::Open {
+        path: path.into(),
+        source,
+    })?;
     let reader = Reader::from_file_exact(path).map_err(damaged)?;
     check_metadata(path, |key| reader.metadata().get(key))?;
     let tensors = reader.into_tensors().map_err(damaged)?;

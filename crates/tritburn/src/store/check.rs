@@ -15,18 +15,25 @@ use crate::pack::BitLayer;
 pub(super) fn headers(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreError> {
     for layer in layers {
         let tensor = header_path(&layer.path);
-        let data =
-            file.get(&tensor).ok_or_else(|| StoreError::Missing { tensor: tensor.clone() })?;
+        let data = file.get(&tensor).ok_or_else(|| StoreError::Missing {
+            tensor: tensor.clone(),
+        })?;
         let words = data.as_slice::<u32>().map_err(|_| StoreError::DType {
             tensor: tensor.clone(),
             found: data.dtype(),
             expected: DType::U32,
         })?;
-        let header = PackedHeader::from_words(words)
-            .map_err(|source| StoreError::Header { tensor: tensor.clone(), source })?;
+        let header = PackedHeader::from_words(words).map_err(|source| StoreError::Header {
+            tensor: tensor.clone(),
+            source,
+        })?;
         if header.layout() != &layer.layout {
             let (found, expected) = (describe(header.layout()), describe(&layer.layout));
-            return Err(StoreError::Layout { tensor, found, expected });
+            return Err(StoreError::Layout {
+                tensor,
+                found,
+                expected,
+            });
         }
     }
     Ok(())
@@ -41,11 +48,23 @@ pub(super) fn packed(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreErr
             continue;
         };
         let tensor = layer.path.clone();
-        let wrong = |found, expected| StoreError::DType { tensor: tensor.clone(), found, expected };
-        let codes = codes.as_slice::<u32>().map_err(|_| wrong(codes.dtype(), DType::U32))?;
-        let scales = scales.as_slice::<f32>().map_err(|_| wrong(scales.dtype(), DType::F32))?;
+        let wrong = |found, expected| StoreError::DType {
+            tensor: tensor.clone(),
+            found,
+            expected,
+        };
+        let codes = codes
+            .as_slice::<u32>()
+            .map_err(|_| wrong(codes.dtype(), DType::U32))?;
+        let scales = scales
+            .as_slice::<f32>()
+            .map_err(|_| wrong(scales.dtype(), DType::F32))?;
         if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(StoreError::Scale { tensor, index, value: scales[index] });
+            return Err(StoreError::Scale {
+                tensor,
+                index,
+                value: scales[index],
+            });
         }
         PackedMatrix::new(layer.layout.clone(), codes.to_vec(), scales.to_vec())
             .map_err(|source| StoreError::Packed { tensor, source })?;
@@ -56,15 +75,21 @@ pub(super) fn packed(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreErr
 /// Names, shapes and kinds: the file holds exactly the tensors of the model. Float parameters take
 /// the float type of the file.
 pub(super) fn tensors<M: Module>(model: &M, file: &Tensors) -> Result<(), StoreError> {
-    let mut visitor =
-        Compare { path: Vec::new(), file, seen: BTreeSet::new(), failed: None };
+    let mut visitor = Compare {
+        path: Vec::new(),
+        file,
+        seen: BTreeSet::new(),
+        failed: None,
+    };
     model.visit(&mut visitor);
     let Compare { seen, failed, .. } = visitor;
     if let Some(error) = failed {
         return Err(error);
     }
     match file.keys().find(|name| !seen.contains(*name)) {
-        Some(tensor) => Err(StoreError::Unexpected { tensor: tensor.clone() }),
+        Some(tensor) => Err(StoreError::Unexpected {
+            tensor: tensor.clone(),
+        }),
         None => Ok(()),
     }
 }
@@ -96,10 +121,18 @@ impl Compare<'_> {
         };
         if data.shape() != &expected {
             let (found, expected) = (data.shape().to_vec(), expected.to_vec());
-            return Err(StoreError::Shape { tensor, found, expected });
+            return Err(StoreError::Shape {
+                tensor,
+                found,
+                expected,
+            });
         }
         if !same_kind(data.dtype()) {
-            return Err(StoreError::DType { tensor, found: data.dtype(), expected: kind });
+            return Err(StoreError::DType {
+                tensor,
+                found: data.dtype(),
+                expected: kind,
+            });
         }
         Ok(())
     }
@@ -128,7 +161,9 @@ impl ModuleVisitor for Compare<'_> {
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.check(param.lazy_shape(), param.base().dtype(), |dtype| dtype.is_bool());
+        self.check(param.lazy_shape(), param.base().dtype(), |dtype| {
+            dtype.is_bool()
+        });
     }
 }
 

@@ -32,7 +32,10 @@ impl Collect {
                 self.tensors.insert(tensor, data);
             }
             Err(error) => {
-                self.failed = Some(PackError::Read { tensor, reason: error.to_string() });
+                self.failed = Some(PackError::Read {
+                    tensor,
+                    reason: error.to_string(),
+                });
             }
         }
     }

@@ -143,7 +143,9 @@ pub enum StoreError {
         value: f32,
     },
     /// The file holds a latent weight where the model is packed.
-    #[error("`{tensor}` is latent in the file and packed in the model: load into an unpacked model")]
+    #[error(
+        "`{tensor}` is latent in the file and packed in the model: load into an unpacked model"
+    )]
     LatentIntoPacked {
         /// Path of the weight.
         tensor: String,

@@ -30,7 +30,9 @@ impl Container {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("bpk") => Ok(Self::Burnpack),
             Some("safetensors") => Ok(Self::Safetensors),
-            _ => Err(StoreError::Extension { path: path.to_path_buf() }),
+            _ => Err(StoreError::Extension {
+                path: path.to_path_buf(),
+            }),
         }
     }
 }
@@ -43,11 +45,19 @@ pub(super) fn check_metadata<'a>(
     let found = get(FORMAT_KEY).cloned();
     let path: PathBuf = path.to_path_buf();
     if found.as_deref() != Some(FORMAT_NAME) {
-        return Err(StoreError::Format { path, found, expected: FORMAT_NAME });
+        return Err(StoreError::Format {
+            path,
+            found,
+            expected: FORMAT_NAME,
+        });
     }
     let found = get(VERSION_KEY).cloned();
     if found.as_deref() != Some(VERSION.to_string().as_str()) {
-        return Err(StoreError::Version { path, found, supported: VERSION });
+        return Err(StoreError::Version {
+            path,
+            found,
+            supported: VERSION,
+        });
     }
     Ok(())
 }

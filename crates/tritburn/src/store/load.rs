@@ -18,18 +18,23 @@ pub(super) fn into_model<M: Module>(model: &M, file: Tensors) -> Result<M, Store
     let skeleton = pack_like(model.clone(), layers, &file)?;
     check::tensors(&skeleton, &file)?;
     check::packed(&bit_layers(&skeleton)?, &file)?;
-    Ok(skeleton.map(&mut Load { path: Vec::new(), file }))
+    Ok(skeleton.map(&mut Load {
+        path: Vec::new(),
+        file,
+    }))
 }
 
 /// Gives the layers that are packed in the file blank packed weights.
-fn pack_like<M: Module>(
-    model: M,
-    layers: Vec<BitLayer>,
-    file: &Tensors,
-) -> Result<M, StoreError> {
+fn pack_like<M: Module>(model: M, layers: Vec<BitLayer>, file: &Tensors) -> Result<M, StoreError> {
     let device = model.devices().into_iter().next().unwrap_or_default();
     let mut blank = HashMap::new();
-    for BitLayer { path, id, layout, weight } in layers {
+    for BitLayer {
+        path,
+        id,
+        layout,
+        weight,
+    } in layers
+    {
         let packed_in_file = file.contains_key(&codes_path(&path));
         match weight {
             LayerWeight::Latent(_) if packed_in_file => {
@@ -41,7 +46,9 @@ fn pack_like<M: Module>(
             _ => {}
         }
     }
-    Ok(model.apply_reparameterization(AttachPacked { take: |id| blank.remove(&id) }))
+    Ok(model.apply_reparameterization(AttachPacked {
+        take: |id| blank.remove(&id),
+    }))
 }
 
 /// Where the codes of the weight at `path` are stored.
@@ -72,14 +79,18 @@ impl ModuleMapper for Load {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(data) = self.take() else { return param };
+        let Some(data) = self.take() else {
+            return param;
+        };
         let (id, device) = (param.id, param.lazy_device());
         let dtype = data.dtype();
         param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        let Some(data) = self.take() else { return param };
+        let Some(data) = self.take() else {
+            return param;
+        };
         let (id, device) = (param.id, param.lazy_device());
         let dtype: DType = param.base().dtype();
         param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
@@ -89,7 +100,9 @@ impl ModuleMapper for Load {
         &mut self,
         param: Param<Tensor<D, Bool>>,
     ) -> Param<Tensor<D, Bool>> {
-        let Some(data) = self.take() else { return param };
+        let Some(data) = self.take() else {
+            return param;
+        };
         let (id, device) = (param.id, param.lazy_device());
         param.transform_for_load(Tensor::from_data(data, &device), id)
     }

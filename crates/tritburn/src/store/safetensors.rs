@@ -6,19 +6,25 @@ use std::path::Path;
 
 use burn::tensor::{BoolStore, DType, TensorData};
 use burn_pack::AtomicFile;
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, View};
 
 use super::error::StoreError;
 use super::file::{FORMAT_KEY, FORMAT_NAME, Tensors, VERSION, VERSION_KEY, check_metadata};
 
 pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
-    let failed =
-        |reason: String| StoreError::Write { path: path.into(), reason };
+    let failed = |reason: String| StoreError::Write {
+        path: path.into(),
+        reason,
+    };
     let views = tensors
         .iter()
         .map(|(name, data)| match to_safetensors(data.dtype()) {
             Some(dtype) => Ok((name, Borrowed { data, dtype })),
-            None => Err(failed(format!("`{name}`: safetensors has no {:?}", data.dtype()))),
+            None => Err(failed(format!(
+                "`{name}`: safetensors has no {:?}",
+                data.dtype()
+            ))),
         })
         .collect::<Result<Vec<_>, _>>()?;
     let metadata = HashMap::from([
@@ -33,11 +39,15 @@ pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
 }
 
 pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
-    let damaged = |reason: String| StoreError::Damaged { path: path.into(), reason };
-    let bytes = std::fs::read(path)
-        .map_err(|source| StoreError::Open { path: path.into(), source })?;
-    let (header_size, metadata) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |reason: String| StoreError::Damaged {
+        path: path.into(),
+        reason,
+    };
+    let bytes = std::fs::read(path).map_err(|source| StoreError::Open {
+        path: path.into(),
+        source,
+    })?;
+    let (header_size, metadata) = read_header(&bytes).map_err(damaged)?;
     let empty = HashMap::new();
     let user = metadata.metadata().as_ref().unwrap_or(&empty);
     check_metadata(path, |key| user.get(key))?;
@@ -50,7 +60,12 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
         let end = start + end;
         let Some(data) = bytes.get(start + begin..end) else {
             let (expected, found) = (end as u64, bytes.len() as u64);
-            return Err(StoreError::Truncated { path: path.into(), tensor, expected, found });
+            return Err(StoreError::Truncated {
+                path: path.into(),
+                tensor,
+                expected,
+                found,
+            });
         };
         let dtype = from_safetensors(info.dtype)
             .ok_or_else(|| damaged(format!("`{tensor}` has the element type {:?}", info.dtype)))?;
@@ -58,6 +73,21 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
         tensors.insert(tensor, data);
     }
     Ok(tensors)
+}
+
+/// Length and content of the header. Not `SafeTensors::read_metadata`, which refuses a file that
+/// ends inside a tensor without saying which.
+fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
+    let (length, rest) = bytes
+        .split_first_chunk::<8>()
+        .ok_or_else(|| format!("{} bytes, too short for a header", bytes.len()))?;
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.get(..length))
+        .ok_or_else(|| format!("header of {length} bytes, {} follow", rest.len()))?;
+    let metadata = serde_json::from_slice(header).map_err(|error| error.to_string())?;
+    Ok((header.len(), metadata))
 }
 
 struct Borrowed<'a> {
@@ -100,9 +130,15 @@ const TYPES: [(DType, Dtype); 13] = [
 ];
 
 fn to_safetensors(dtype: DType) -> Option<Dtype> {
-    TYPES.iter().find(|(burn, _)| *burn == dtype).map(|&(_, safe)| safe)
+    TYPES
+        .iter()
+        .find(|(burn, _)| *burn == dtype)
+        .map(|&(_, safe)| safe)
 }
 
 fn from_safetensors(dtype: Dtype) -> Option<DType> {
-    TYPES.iter().find(|(_, safe)| *safe == dtype).map(|&(burn, _)| burn)
+    TYPES
+        .iter()
+        .find(|(_, safe)| *safe == dtype)
+        .map(|&(burn, _)| burn)
 }

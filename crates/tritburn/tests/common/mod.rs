@@ -1,0 +1,49 @@
+//! Helpers of the integration tests: devices to run on and plain references.
+
+#![allow(dead_code)]
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+/// Every device this build can test on.
+pub fn devices() -> Vec<Device> {
+    let mut devices = Vec::new();
+    #[cfg(feature = "flex")]
+    devices.push(Device::flex());
+    #[cfg(feature = "cpu")]
+    devices.push(Device::cpu());
+    #[cfg(feature = "cuda")]
+    devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
+    devices
+}
+
+/// Reproducible normal-ish values.
+pub fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..len)
+        .map(|_| (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>())
+        .collect()
+}
+
+/// A `[rows, cols]` tensor of [`values`].
+pub fn matrix(seed: u64, rows: usize, cols: usize, device: &Device) -> Tensor<2> {
+    Tensor::from_data(
+        TensorData::new(values(seed, rows * cols), [rows, cols]),
+        device,
+    )
+}
+
+/// A tensor's values in f32.
+pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().unwrap()
+}
+
+/// Largest difference relative to the largest expected magnitude.
+pub fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(1e-12f32, |m, v| m.max(v.abs()));
+    found.iter().zip(expected).fold(0.0, |m, (a, b)| {
+        assert!(a.is_finite() && b.is_finite(), "{a} against {b}");
+        f32::max(m, (a - b).abs() / scale)
+    })
+}

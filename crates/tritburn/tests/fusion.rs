@@ -1,0 +1,80 @@
+//! The shapes and dtypes that Fusion is told are those that the kernels return.
+#![cfg(feature = "cube")]
+
+mod common;
+
+use burn::tensor::{DType, Device, Tensor};
+use common::{devices, matrix};
+use rstest::rstest;
+use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
+
+fn fused() -> impl Iterator<Item = Device> {
+    devices()
+        .into_iter()
+        .filter(|device| *device != Device::flex())
+}
+
+#[rstest]
+fn announced_and_returned_shapes_agree(
+    #[values(ScaleGranularity::Tensor, ScaleGranularity::Group { size: 16 })]
+    scale: ScaleGranularity,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
+    let (m, n, k) = (3, 10, 40);
+    let layout = PackedLayout::new(n, k, WeightCode::Ternary, scale).unwrap();
+    for device in fused() {
+        if !device.supports_dtype(dtype) {
+            continue;
+        }
+        let x = matrix(1, m, k, &device).cast(dtype);
+        let w = matrix(2, n, k, &device).cast(dtype);
+        macro_rules! agree {
+            ($tensor:expr) => {{
+                let tensor = $tensor;
+                let announced = (tensor.shape(), tensor.dtype());
+                let data = tensor.into_data();
+                assert_eq!(announced, (data.shape().clone(), data.dtype()));
+            }};
+        }
+        let (codes, scales) = ops::quantize_weight(w.clone(), &layout).unwrap();
+        agree!(codes.clone());
+        agree!(scales.clone());
+        let (x_codes, x_scales) = ops::quantize_activations(x.clone()).unwrap();
+        agree!(x_codes);
+        agree!(x_scales);
+        agree!(ops::unpack_weight(codes.clone(), scales.clone(), &layout, dtype).unwrap());
+        for activations in [Activations::Int8, Activations::Float] {
+            let (codes, scales) = (codes.clone(), scales.clone());
+            agree!(
+                ops::packed_linear(x.clone(), codes, scales, None, &layout, activations).unwrap()
+            );
+            let ad = |t: Tensor<2>| t.autodiff().require_grad();
+            let (x, w) = (ad(x.clone()), ad(w.clone()));
+            let y = ops::bit_linear(x.clone(), w.clone(), None, &layout, activations).unwrap();
+            let grads = y.sum().backward();
+            agree!(x.grad(&grads).unwrap());
+            agree!(w.grad(&grads).unwrap());
+        }
+    }
+}
+
+/// Lazy operations before and after ours give what the same operations give one by one.
+#[test]
+fn the_operations_run_in_order_with_fused_neighbours() {
+    let layout = PackedLayout::new(10, 40, WeightCode::Ternary, ScaleGranularity::Row).unwrap();
+    let run = |device: &Device, sync: bool| {
+        let step = |t: Tensor<2>| {
+            if sync {
+                device.sync().unwrap();
+            }
+            t
+        };
+        let x = step(matrix(3, 4, 40, device) * 2.0 + 0.25);
+        let w = step(matrix(4, 10, 40, device).exp() - 1.5);
+        let y = step(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap());
+        common::to_vec(step(y * 3.0 - 1.0))
+    };
+    for device in fused() {
+        assert_eq!(run(&device, false), run(&device, true));
+    }
+}
