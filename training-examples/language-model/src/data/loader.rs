@@ -55,6 +55,8 @@ pub struct TrainLoader {
     plan: Plan,
     /// The epoch that the next call to `iter` gives.
     epoch: AtomicUsize,
+    /// The steps of each epoch that this loader gives, counted from 0.
+    part: Range<usize>,
     device: Device,
 }
 
@@ -113,6 +115,7 @@ impl DataLoader<ByteBatch> for TrainLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ByteBatch> + 'a> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let steps = self.plan.steps_of(epoch);
+        let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
         let total = steps.len();
         let batches = steps.map(|step| {
             let starts = self.plan.starts(step, self.text.len());
@@ -126,21 +129,16 @@ impl DataLoader<ByteBatch> for TrainLoader {
     }
 
     fn num_items(&self) -> usize {
-        self.plan.epoch_steps.min(self.plan.steps)
+        self.part.len()
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        Arc::new(Self::new(
-            self.text.clone(),
-            self.plan,
-            epoch,
-            device.clone(),
-        ))
+        Arc::new(self.with(self.part.clone(), device.clone()))
     }
 
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
-        unimplemented!("only training on several devices slices the data")
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+        let part = self.part.start + start..self.part.end.min(self.part.start + end);
+        Arc::new(self.with(part, self.device.clone()))
     }
 }
 
@@ -180,6 +178,15 @@ impl ValidLoader {
         }
     }
 
+    fn with(&self, starts: Vec<usize>, device: Device) -> Self {
+        Self {
+            text: self.text.clone(),
+            starts,
+            device,
+            ..*self
+        }
+    }
+
     /// Every byte that is to be predicted.
     pub fn targets(&self) -> Vec<u8> {
         let windows = self
@@ -208,16 +215,12 @@ impl DataLoader<ByteBatch> for ValidLoader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
-        Arc::new(Self {
-            text: self.text.clone(),
-            starts: self.starts.clone(),
-            device: device.clone(),
-            ..*self
-        })
+        Arc::new(self.with(self.starts.clone(), device.clone()))
     }
 
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
-        unimplemented!("only training on several devices slices the data")
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+        let windows = start * self.batch_size..end.min(self.num_items()) * self.batch_size;
+        Arc::new(self.with(self.starts[windows].to_vec(), self.device.clone()))
     }
 }
 
@@ -279,6 +282,25 @@ mod tests {
         assert_eq!(batches, [4, 5, 6]);
         assert_eq!(epoch(&TrainLoader::new(text(), PLAN, 3, device)), epochs[2]);
         assert_ne!(epochs[0][0].1, epochs[0][1].1);
+    }
+
+    #[test]
+    fn the_slices_of_a_loader_together_give_what_it_gives() {
+        let device = Device::default();
+        let train = TrainLoader::new(text(), PLAN, 2, device.clone());
+        let valid = ValidLoader::new(text(), 12, 4, 20, device);
+        let inputs = |loader: &dyn DataLoader<ByteBatch>| -> Vec<Vec<i64>> {
+            loader
+                .iter()
+                .map(|b| b.unwrap().inputs.into_data().iter().collect())
+                .collect()
+        };
+        let halves = |loader: &dyn DataLoader<ByteBatch>| {
+            [inputs(&*loader.slice(0, 2)), inputs(&*loader.slice(2, 3))].concat()
+        };
+        assert_eq!(halves(&train), inputs(&train));
+        assert_eq!(halves(&valid), inputs(&valid));
+        assert_eq!(train.slice(1, 3).num_items(), 2);
     }
 
     #[test]
