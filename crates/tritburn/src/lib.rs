@@ -27,3 +27,8 @@ pub use q2s::Q2sError;
 pub use ternarize::{TernaryWeight, ternarize_linears, ternarize_linears_with};
 pub use tritburn_formats as formats;
 pub use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
 //! Shapes and dtypes of the operations' outputs, for Fusion's lazy registration.
 //!
-//! Fusion never compares them with what a backend returns, so `tests/fusion.rs` does.
+//! Fusion never compares them with what a backend returns, so `tests/suite/fusion.rs` does.
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::DType;

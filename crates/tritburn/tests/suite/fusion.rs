@@ -1,18 +1,9 @@
 //! The shapes and dtypes that Fusion is told are those that the kernels return.
-#![cfg(feature = "cube")]
 
-mod common;
-
+use crate::common::{cube_devices, matrix};
 use burn::tensor::{DType, Device, Tensor};
-use common::{devices, matrix};
 use rstest::rstest;
 use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
-
-fn fused() -> impl Iterator<Item = Device> {
-    devices()
-        .into_iter()
-        .filter(|device| *device != Device::flex())
-}
 
 #[rstest]
 fn announced_and_returned_shapes_agree(
@@ -22,7 +13,7 @@ fn announced_and_returned_shapes_agree(
 ) {
     let (m, n, k) = (3, 10, 40);
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, scale).unwrap();
-    for device in fused() {
+    for device in cube_devices() {
         if !device.supports_dtype(dtype) {
             continue;
         }
@@ -72,9 +63,9 @@ fn the_operations_run_in_order_with_fused_neighbours() {
         let x = step(matrix(3, 4, 40, device) * 2.0 + 0.25);
         let w = step(matrix(4, 10, 40, device).exp() - 1.5);
         let y = step(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap());
-        common::to_vec(step(y * 3.0 - 1.0))
+        crate::common::to_vec(step(y * 3.0 - 1.0))
     };
-    for device in fused() {
+    for device in cube_devices() {
         assert_eq!(run(&device, false), run(&device, true));
     }
 }

@@ -1,10 +1,8 @@
 //! Conversion to and from Burn's own 2-bit quantisation.
 
-mod common;
-
+use crate::common::{device, devices, to_vec};
 use burn::tensor::quantization::{QuantScheme, QuantStore, QuantValue, ScaleDtype};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use common::{devices, to_vec};
 use rstest::rstest;
 use tritburn::{
     Activations, BitLinearConfig, PackedLinear, Q2sError, ScaleGranularity, WeightCode,
@@ -41,7 +39,7 @@ fn a_layer_survives_the_way_through_burns_format(#[case] scale: ScaleGranularity
 #[case(ScaleGranularity::Tensor)]
 #[case(ScaleGranularity::Group { size: 32 })]
 fn burn_reads_the_same_weights(#[case] scale: ScaleGranularity) {
-    let device = Device::flex();
+    let device = device();
     let layer = layer(&device, scale);
     let quantized = Tensor::<2>::from_data(layer.to_q2s().unwrap(), &device);
     assert!(matches!(quantized.dtype(), DType::QFloat(_)));
@@ -53,7 +51,7 @@ fn burn_reads_the_same_weights(#[case] scale: ScaleGranularity) {
 
 #[test]
 fn a_tensor_that_burn_quantised_becomes_a_layer() {
-    let device = Device::flex();
+    let device = device();
     let scheme = QuantScheme::default()
         .with_value(QuantValue::Q2S)
         .with_store(QuantStore::Native)
@@ -67,7 +65,7 @@ fn a_tensor_that_burn_quantised_becomes_a_layer() {
 
 #[test]
 fn what_the_other_form_cannot_hold_is_refused() {
-    let device = Device::flex();
+    let device = device();
     let pack = |config: BitLinearConfig| config.init(&device).pack().unwrap().to_q2s().unwrap_err();
     let error = pack(BitLinearConfig::new(64, 4).with_code(WeightCode::Int2));
     assert!(matches!(error, Q2sError::Code(WeightCode::Int2)));

@@ -1,11 +1,9 @@
 //! Layers: shapes, packing, and equality of trained and packed numbers.
 
-mod common;
-
+use crate::common::{devices, matrix, relative_error, to_vec};
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use common::{devices, matrix, relative_error, to_vec};
 use tritburn::stats::{flip_share, layer_codes, zero_share};
 use tritburn::{
     Activations, BitLinear, BitLinearConfig, Error, Pack, PackError, ScaleGranularity, WeightCode,
@@ -256,7 +254,7 @@ fn a_row_that_is_not_finite_gives_nan_and_spares_the_others() {
     for device in devices() {
         let layer = BitLinearConfig::new(16, 4).init(&device);
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut x = common::values(14, 3 * 16);
+            let mut x = crate::common::values(14, 3 * 16);
             x[16 + 5] = bad;
             let x = Tensor::<1>::from_floats(x.as_slice(), &device).reshape([3, 16]);
             let y = to_vec(layer.forward(x));

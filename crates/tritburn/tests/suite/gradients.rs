@@ -1,10 +1,8 @@
 //! Gradients of the training operation against the plain straight-through composition, built from
 //! Burn's own operations.
 
-mod common;
-
+use crate::common::{devices, matrix, relative_error, to_vec};
 use burn::tensor::{Device, Tensor};
-use common::{devices, matrix, relative_error, to_vec};
 use rstest::rstest;
 use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
 

@@ -1,14 +1,12 @@
 //! Saving and loading: round trips in both containers, and files that must be refused.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::common::{device, devices, matrix, to_vec};
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Int, Tensor};
-use common::{devices, matrix, to_vec};
 use rstest::rstest;
 use tempfile::TempDir;
 use tritburn::store::{StoreError, load, save};
@@ -93,7 +91,7 @@ fn latent_and_packed_models_come_back_with_the_same_numbers(
 
 #[test]
 fn a_packed_file_is_small_and_holds_plain_tensors() {
-    let device = Device::flex();
+    let device = device();
     let files = file("safetensors");
     let layer = BitLinearConfig::new(1024, 512).init(&device);
     save(&layer.pack().unwrap(), &files.path).unwrap();
@@ -111,7 +109,7 @@ fn a_packed_file_is_small_and_holds_plain_tensors() {
 
 #[rstest]
 fn a_truncated_file_is_refused(#[values("bpk", "safetensors")] extension: &str) {
-    let device = Device::flex();
+    let device = device();
     let files = file(extension);
     let saved = model(1, &device).pack().unwrap();
     let expected = saved.run(&device);
@@ -131,7 +129,7 @@ fn a_truncated_file_is_refused(#[values("bpk", "safetensors")] extension: &str) 
 
 #[test]
 fn a_truncated_safetensors_file_names_the_tensor() {
-    let device = Device::flex();
+    let device = device();
     let files = file("safetensors");
     save(&model(1, &device), &files.path).unwrap();
     let bytes = fs::read(&files.path).unwrap();
@@ -154,7 +152,7 @@ fn another_shape_or_layout_is_refused_by_name(
     #[values("bpk", "safetensors")] extension: &str,
     #[values(false, true)] packed: bool,
 ) {
-    let device = Device::flex();
+    let device = device();
     let files = file(extension);
     let saved = model_of(48, &device);
     let saved = if packed { saved.pack().unwrap() } else { saved };
@@ -177,7 +175,7 @@ fn another_shape_or_layout_is_refused_by_name(
 
 #[test]
 fn missing_and_unexpected_tensors_are_named() {
-    let device = Device::flex();
+    let device = device();
     let files = file("bpk");
     let mut without_bias = model(1, &device);
     without_bias.second.bias = None;
@@ -198,7 +196,7 @@ fn missing_and_unexpected_tensors_are_named() {
 
 #[test]
 fn damaged_codes_scales_and_headers_are_refused() {
-    let device = Device::flex();
+    let device = device();
     let files = file("safetensors");
     let layer = BitLinearConfig::new(32, 4).init(&device);
     let packed = layer.pack().unwrap();
@@ -235,7 +233,7 @@ fn damaged_codes_scales_and_headers_are_refused() {
 
 #[test]
 fn a_latent_file_does_not_go_into_a_packed_model() {
-    let device = Device::flex();
+    let device = device();
     let files = file("bpk");
     save(&model(1, &device), &files.path).unwrap();
     let packed = model(1, &device).pack().unwrap();
@@ -248,7 +246,7 @@ fn a_latent_file_does_not_go_into_a_packed_model() {
 
 #[test]
 fn paths_that_cannot_be_used_are_refused() {
-    let device = Device::flex();
+    let device = device();
     let saved = model(1, &device);
     let error = save(&saved, "model.txt").unwrap_err();
     assert!(matches!(error, StoreError::Extension { .. }));

@@ -1,7 +1,5 @@
 //! Helpers of the integration tests: devices to run on and plain references.
 
-#![allow(dead_code)]
-
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -10,6 +8,20 @@ pub fn devices() -> Vec<Device> {
     let mut devices = Vec::new();
     #[cfg(feature = "flex")]
     devices.push(Device::flex());
+    #[cfg(feature = "cube")]
+    devices.extend(cube_devices());
+    devices
+}
+
+/// One device, for tests of what does not depend on it.
+pub fn device() -> Device {
+    devices().swap_remove(0)
+}
+
+/// The CubeCL devices among them.
+#[cfg(feature = "cube")]
+pub fn cube_devices() -> Vec<Device> {
+    let mut devices = Vec::new();
     #[cfg(feature = "cpu")]
     devices.push(Device::cpu());
     #[cfg(feature = "cuda")]

@@ -1,0 +1,50 @@
+//! Devices by name.
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use clap::ValueEnum;
+
+/// A Burn backend; which of them work is decided by the features of the build.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Name {
+    Flex,
+    Cpu,
+    Cuda,
+    Wgpu,
+    Vulkan,
+    Metal,
+    Rocm,
+}
+
+impl Name {
+    /// The default device of the backend.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => Ok(Device::flex()),
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Ok(Device::cpu()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "metal")]
+            Self::Metal => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "rocm")]
+            Self::Rocm => Ok(Device::rocm(burn::tensor::DeviceIndex::Default)),
+            #[allow(unreachable_patterns)]
+            other => bail!("this build has no `{other}` backend: add `--features {other}`"),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("?", |value| value.get_name()))
+    }
+}
