@@ -102,10 +102,24 @@ impl TrainLoader {
     ///
     /// `text` is longer than the context.
     pub fn new(text: Arc<[u8]>, plan: Plan, epoch: usize, device: Device) -> Self {
+        let part = 0..plan.epoch_steps.min(plan.steps);
+        let epoch = AtomicUsize::new(epoch);
         Self {
             text,
             plan,
-            epoch: AtomicUsize::new(epoch),
+            epoch,
+            part,
+            device,
+        }
+    }
+
+    fn with(&self, part: Range<usize>, device: Device) -> Self {
+        let epoch = AtomicUsize::new(self.epoch.load(Ordering::Relaxed));
+        Self {
+            text: self.text.clone(),
+            plan: self.plan,
+            epoch,
+            part,
             device,
         }
     }

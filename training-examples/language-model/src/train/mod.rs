@@ -65,6 +65,8 @@ pub fn train(
         true => RunFolder::resume(folder, config, &corpus)?,
         false => RunFolder::create(folder, config, &corpus)?,
     };
+    // From its file even now, so that a resumed training has the same numbers to the last bit.
+    let config = run.config()?;
     let checkpoints = Checkpoints::open(&run.checkpoints())?;
     let newest = if resume { checkpoints.newest()? } else { None };
     let plan = config.plan();

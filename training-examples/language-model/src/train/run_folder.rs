@@ -64,7 +64,7 @@ impl RunFolder {
         if !run.config_path().exists() {
             return Self::create(root, config, corpus);
         }
-        if run.config()? != *config {
+        if run.config()? != as_saved(config) {
             return Err(RunError::OtherConfig {
                 path: run.config_path(),
             });
@@ -125,6 +125,11 @@ impl RunFolder {
     fn data_path(&self) -> PathBuf {
         self.root.join("data.json")
     }
+}
+
+/// The configuration as it comes back from its file: a JSON number can lose its last bit.
+fn as_saved(config: &TrainConfig) -> TrainConfig {
+    TrainConfig::load_binary(config_to_json(config).as_bytes()).unwrap_or_else(|_| config.clone())
 }
 
 /// Writes a file that, at any moment, is there whole or not at all.

@@ -1,10 +1,8 @@
 //! The sub-commands on a training that has ended.
 
-mod common;
-
 use std::fs;
 
-use common::{Bench, output_of, program, succeed};
+use crate::bench::{Bench, TINY, fail, output_of, program, succeed};
 
 fn number_after(text: &str, name: &str) -> f64 {
     let line = text
@@ -74,8 +72,8 @@ fn a_demo_reports_what_it_measured_and_fails_if_it_learned_too_little() {
             .arg(bench.path("demo"))
             .arg("--data")
             .arg(bench.path("text.txt"));
-        command.args(common::TINY).args(["--steps", "2"]);
-        common::fail(&mut command)
+        command.args(TINY).args(["--steps", "2"]);
+        fail(&mut command)
     };
     let said = demo();
     assert!(

@@ -1,10 +1,8 @@
 //! Each thing that a user can get wrong has an error that says so.
 
-mod common;
-
 use std::fs;
 
-use common::{Bench, TINY, fail, output_of, program, succeed};
+use crate::bench::{Bench, TINY, fail, output_of, program, succeed};
 
 #[test]
 fn an_unknown_device_is_refused_with_the_devices_there_are() {

@@ -1,13 +1,11 @@
 //! A training that is killed goes on as if nothing had happened.
 
-mod common;
-
 use std::fs;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Bench, fail, succeed};
+use crate::bench::{Bench, fail, succeed};
 
 const STEPS: [&str; 4] = ["--steps", "40", "--checkpoint-steps", "2"];
 
