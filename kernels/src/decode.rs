@@ -120,10 +120,10 @@ pub(crate) fn rounded_product(a: f32, b: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(a * b))
 }
 
-/// NaN, made so that no compiler folds it away.
+/// A NaN made of any bits: a run-time value, because WGSL refuses a NaN constant.
 #[cube]
-pub(crate) fn nan() -> f32 {
-    f32::reinterpret(0x7FC0_0000u32)
+pub(crate) fn nan_of(bits: u32) -> f32 {
+    f32::reinterpret(bits | 0x7FC0_0000)
 }
 
 /// Bits of f32 infinity: those of `|NaN|` lie above, of every finite `|x|` below.

@@ -159,7 +159,7 @@ fn dot_wide(
         #[unroll]
         for t in 0..comptime!(tile.tokens) {
             q[t] = Vector::cast_from(Vector::<i8, Const<16>>::reinterpret(x[x_base[t] + word]));
-            sums[t] = sums[t] + q[t];
+            sums[t] += q[t];
         }
         #[unroll]
         for r in 0..comptime!(tile.rows) {
@@ -167,7 +167,7 @@ fn dot_wide(
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
-                wide[i] = wide[i] + codes * q[t];
+                wide[i] += codes * q[t];
             }
         }
         word += range.step;
@@ -236,7 +236,7 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
-                    wide[i] = wide[i] + weights * inputs[t];
+                    wide[i] += weights * inputs[t];
                 }
             }
         }

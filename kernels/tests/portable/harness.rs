@@ -49,6 +49,16 @@ pub fn granularities(n: usize) -> Vec<ScaleGranularity> {
     all
 }
 
+/// Every granularity with the four-level code, whose unit is not 1, and one with the ternary code:
+/// a kernel is compiled for each pair, and code and granularity meet in one factor only.
+pub fn layouts(n: usize, k: usize) -> Vec<PackedLayout> {
+    let int2 = granularities(n)
+        .into_iter()
+        .map(|scale| layout(n, k, WeightCode::Int2, scale));
+    let ternary = layout(n, k, WeightCode::Ternary, ScaleGranularity::Row);
+    int2.chain([ternary]).collect()
+}
+
 pub fn layout(n: usize, k: usize, code: WeightCode, scale: ScaleGranularity) -> PackedLayout {
     PackedLayout::new(n, k, code, scale).expect("a valid layout")
 }

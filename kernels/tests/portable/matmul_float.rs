@@ -87,25 +87,22 @@ impl Case<'_> {
 #[case::gemm(1)]
 #[case::gemv(2)]
 fn outputs_are_close_to_f64_sums_for_every_shape_and_granularity(#[case] strategy: usize) {
-    for code in CODES {
-        for (i, (n, k)) in WEIGHT_SHAPES.into_iter().enumerate() {
-            for scale in granularities(n) {
-                let layout = layout(n, k, code, scale);
-                for m in [1, 7] {
-                    let mut rng = rng(100 * i + m);
-                    let matrix = matrix(&mut rng, &layout);
-                    let x = floats(&mut rng, m * k, FloatType::F32);
-                    Case {
-                        x: &x,
-                        m,
-                        stride: k + 4 * (i % 2),
-                        dtype: FloatType::F32,
-                        matrix: &matrix,
-                        bias: None,
-                        strategy: strategies()[strategy],
-                    }
-                    .assert_close();
+    for (i, (n, k)) in WEIGHT_SHAPES.into_iter().enumerate() {
+        for layout in layouts(n, k) {
+            for m in [1, 7] {
+                let mut rng = rng(100 * i + m);
+                let matrix = matrix(&mut rng, &layout);
+                let x = floats(&mut rng, m * k, FloatType::F32);
+                Case {
+                    x: &x,
+                    m,
+                    stride: k + 5,
+                    dtype: FloatType::F32,
+                    matrix: &matrix,
+                    bias: None,
+                    strategy: strategies()[strategy],
                 }
+                .assert_close();
             }
         }
     }

@@ -20,8 +20,8 @@ pub(super) fn input_gradient<F: Float, O: Float>(
     extents: Extents,
     #[comptime] code: WeightCode,
     #[comptime] plan: InputBlueprint,
-    #[define(F)] _dy: ElemType,
-    #[define(O)] _dx: ElemType,
+    #[define(F)] _dy_type: ElemType,
+    #[define(O)] _dx_type: ElemType,
 ) {
     let word = ABSOLUTE_POS % extents.words;
     let token = (ABSOLUTE_POS / extents.words) * comptime!(plan.tokens);
@@ -47,9 +47,9 @@ pub(super) fn input_gradient<F: Float, O: Float>(
         for t in 0..comptime!(plan.tokens) {
             let mut gradient = f32::cast_from(dy[base[t] + n]);
             if comptime!(!hoisted) {
-                gradient = gradient * scale;
+                gradient *= scale;
             }
-            acc[t] = acc[t] + weights * Vector::new(gradient);
+            acc[t] += weights * Vector::new(gradient);
         }
     }
     let mut scale = 1.0f32;

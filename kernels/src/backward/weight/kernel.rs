@@ -17,8 +17,8 @@ pub(super) fn weight_gradient<F: Float, O: Float>(
     dy_stride: usize,
     extents: Extents,
     #[comptime] plan: WeightBlueprint,
-    #[define(F)] _dy: ElemType,
-    #[define(O)] _dw: ElemType,
+    #[define(F)] _dy_type: ElemType,
+    #[define(O)] _dw_type: ElemType,
 ) {
     let line = ABSOLUTE_POS % extents.words;
     let row = (ABSOLUTE_POS / extents.words) * comptime!(plan.rows);
@@ -38,7 +38,7 @@ pub(super) fn weight_gradient<F: Float, O: Float>(
         #[unroll]
         for r in 0..comptime!(plan.rows) {
             let gradient = f32::cast_from(dy[m * dy_stride + column[r]]) * scale;
-            acc[r] = acc[r] + q * Vector::new(gradient);
+            acc[r] += q * Vector::new(gradient);
         }
     }
     #[unroll]

@@ -68,8 +68,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     #[comptime] code: WeightCode,
     #[comptime] integers: bool,
     #[comptime] plan: GemmBlueprint,
-    #[define(O)] _out: ElemType,
-    #[define(B)] _bias: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
 ) {
     let tile = comptime!(plan.tile);
     let place = place(&extents, plan);
@@ -118,7 +118,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                     let sum = f32::cast_from(acc[i]);
                     let s = x_scales[min(place.tokens[t], extents.m - 1)];
                     if comptime!(grouped) {
-                        sums[i] = sums[i] + rounded_product(sum, scale);
+                        sums[i] += rounded_product(sum, scale);
                     } else {
                         sums[i] = rounded_product(sum, scale * s);
                     }
@@ -170,9 +170,9 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     extents: Extents,
     #[comptime] code: WeightCode,
     #[comptime] plan: GemmBlueprint,
-    #[define(F)] _x: ElemType,
-    #[define(O)] _out: ElemType,
-    #[define(B)] _bias: ElemType,
+    #[define(F)] _x_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
 ) {
     let tile = comptime!(plan.tile);
     let place = place(&extents, plan);
@@ -214,7 +214,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
-                sums[i] = sums[i] + acc[i] * scale;
+                sums[i] += acc[i] * scale;
             }
         }
         start += span;
@@ -247,7 +247,7 @@ fn store<O: Numeric, B: Float>(
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
-                    out[i] = out[i] + value;
+                    out[i] += value;
                 }
             }
         }

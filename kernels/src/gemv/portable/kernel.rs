@@ -63,8 +63,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     #[comptime] code: WeightCode,
     #[comptime] integers: bool,
     #[comptime] plan: GemvBlueprint,
-    #[define(O)] _out: ElemType,
-    #[define(B)] _bias: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
 ) {
     let tile = comptime!(plan.tile);
     let place = place(&extents, plan);
@@ -115,7 +115,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
             for lane in 0..count {
                 #[unroll]
                 for i in 0..comptime!(tile.len()) {
-                    sums[i] = sums[i] + terms[first + lane * comptime!(tile.len()) + i];
+                    sums[i] += terms[first + lane * comptime!(tile.len()) + i];
                 }
             }
             sync_cube();
@@ -185,9 +185,9 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     extents: Extents,
     #[comptime] code: WeightCode,
     #[comptime] plan: GemvBlueprint,
-    #[define(F)] _x: ElemType,
-    #[define(O)] _out: ElemType,
-    #[define(B)] _bias: ElemType,
+    #[define(F)] _x_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
 ) {
     let tile = comptime!(plan.tile);
     let place = place(&extents, plan);
@@ -237,7 +237,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
-                sums[i] = sums[i] + acc[i] * scale;
+                sums[i] += acc[i] * scale;
             }
         }
         group += comptime!(plan.lanes);
@@ -265,7 +265,8 @@ fn fold<T: Numeric>(acc: &mut Array<T>, lane: usize, #[comptime] plan: GemvBluep
                 #[unroll]
                 for i in 0..comptime!(plan.tile.len()) {
                     let at = unit + comptime!(i * units);
-                    shared[at] = shared[at] + shared[at + step];
+                    let other = shared[at + step];
+                    shared[at] += other;
                 }
             }
             sync_cube();
@@ -306,7 +307,7 @@ fn store<T: Numeric, O: Numeric, B: Float>(
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
                     if comptime!(!integers) {
-                        out[i] = out[i] + value;
+                        out[i] += value;
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::base::ActivationBlueprint;
-use crate::decode::{INFINITY_BITS, magnitude_bits, nan};
+use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
 
 /// Quantises `rows` rows. `words` is the number of output words (four int8 each) of a row.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -53,7 +53,7 @@ pub(super) fn quantize<F: Float>(
             let q = clamp((value * a).round(), -128.0f32, 127.0f32);
             let q = select(inside, q, 0.0f32);
             let byte = u32::reinterpret(i32::cast_from(q)) & 0xFF;
-            packed = packed | (byte << comptime!(8 * i as u32).runtime());
+            packed |= byte << comptime!(8 * i as u32).runtime();
         }
         if live {
             codes[row * words + word] = packed;
@@ -61,7 +61,7 @@ pub(super) fn quantize<F: Float>(
         word += lanes;
     }
     if live && lane == 0 {
-        scales[row] = select(finite, 1.0f32 / a, nan());
+        scales[row] = select(finite, 1.0f32 / a, nan_of(top));
     }
 }
 

@@ -8,7 +8,7 @@ use tritburn_formats::sum::{BLOCK, LANES};
 use super::base::SumBlueprint;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
 
-use crate::decode::{INFINITY_BITS, ScaleMap, magnitude_bits, nan, scale_index};
+use crate::decode::{INFINITY_BITS, ScaleMap, magnitude_bits, nan_of, scale_index};
 
 /// Where the elements of a segment lie.
 #[derive(CubeType, CubeLaunch)]
@@ -91,7 +91,7 @@ pub(super) fn block_sums<F: Float>(
                 offset = (segments.row + at / segments.cols) * segments.stride + at % segments.cols;
             }
             let value = f32::cast_from(x[offset]).abs();
-            lanes[i] = lanes[i] + select(inside, value, 0.0f32);
+            lanes[i] += select(inside, value, 0.0f32);
         }
         chunk += comptime!(LANES);
     }
@@ -102,7 +102,7 @@ pub(super) fn block_sums<F: Float>(
         let step = comptime!(per_unit >> (level + 1));
         #[unroll]
         for i in 0..step {
-            lanes[i] = lanes[i] + lanes[comptime!(i + step)];
+            lanes[i] += lanes[comptime!(i + step)];
         }
     }
     let mut sum = lanes[0];
@@ -127,10 +127,10 @@ pub(super) fn block_sums<F: Float>(
 fn scale_of(mean: f32, #[comptime] code: WeightCode) -> f32 {
     let mut scale = max(mean, comptime!(SCALE_FLOOR).runtime());
     if comptime!(code == WeightCode::Int2) {
-        scale = scale * comptime!(INT2_STEP).runtime();
+        scale *= comptime!(INT2_STEP).runtime();
     }
     let finite = magnitude_bits(mean) < INFINITY_BITS && magnitude_bits(scale) < INFINITY_BITS;
-    select(finite, scale, nan())
+    select(finite, scale, nan_of(magnitude_bits(mean)))
 }
 
 /// The last steps of the tree, across the units of a block.
@@ -149,7 +149,8 @@ fn fold_units(
     for level in 0..comptime!(units.ilog2()) {
         let step = comptime!(units >> (level + 1));
         if unit < step {
-            shared[at] = shared[at] + shared[at + step];
+            let other = shared[at + step];
+            shared[at] += other;
         }
         sync_cube();
     }
@@ -192,7 +193,7 @@ pub(super) fn pack<F: Float>(
             _ => ternary_code(value, scale),
         };
         let field = select(inside, field, comptime!(WeightCode::PADDING).runtime());
-        packed = packed | (field << comptime!(2 * i as u32).runtime());
+        packed |= field << comptime!(2 * i as u32).runtime();
     }
     words[index] = packed;
 }
