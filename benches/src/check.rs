@@ -22,7 +22,10 @@ pub fn packed(layer: &PackedLinear, x: Tensor<2>) -> Result<()> {
     let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let error = (found - expected).abs() / largest;
-        ensure!(error < 1e-5, "output {i} is {found}, the reference gives {expected}");
+        ensure!(
+            error < 1e-5,
+            "output {i} is {found}, the reference gives {expected}"
+        );
     }
     Ok(())
 }

@@ -42,11 +42,13 @@ struct Copies<L>(Vec<L>);
 
 impl<L> Copies<L> {
     fn of(total: usize, each: usize, mut make: impl FnMut() -> Result<L>) -> Result<Self> {
-        (0..total.div_ceil(each).max(1)).map(|_| make()).collect::<Result<_>>().map(Self)
+        (0..total.div_ceil(each).max(1))
+            .map(|_| make())
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     fn at(&self, call: usize, cold: bool) -> &L {
         &self.0[if cold { call % self.0.len() } else { 0 }]
     }
 }
-

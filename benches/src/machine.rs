@@ -5,7 +5,9 @@ use std::process::Command;
 /// Name of the processor, from the kernel.
 pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     name.map(|name| name.trim_start_matches(['\t', ' ', ':']).to_string())
         .unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
@@ -17,7 +19,10 @@ pub fn nvidia(query: &str) -> Option<String> {
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    text.lines().next().map(|line| line.trim().to_string()).filter(|line| !line.is_empty())
+    text.lines()
+        .next()
+        .map(|line| line.trim().to_string())
+        .filter(|line| !line.is_empty())
 }
 
 /// Today, `YYYY-MM-DD` in UTC.

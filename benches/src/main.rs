@@ -39,7 +39,9 @@ fn main() -> Result<()> {
     let rows = layers::run(&device, args.cold_mb << 20, &plan)?;
     let report = report::Report::new(args.device.to_string(), rows);
     println!("{}", report.table());
-    let path = args.output.unwrap_or_else(|| report::default_path(&args.device.to_string()));
+    let path = args
+        .output
+        .unwrap_or_else(|| report::default_path(&args.device.to_string()));
     report.save(&path)?;
     println!("{}", path.display());
     Ok(())

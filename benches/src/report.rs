@@ -50,7 +50,10 @@ impl Row {
             spread_us: ours.spread_us,
             weight_bytes_per_s: (n * k) as f64 / 4.0 / seconds,
             tops: 2.0 * (m * n * k) as f64 / seconds * 1e-12,
-            peers_us: Peers { burn_dense_f32: burns.us, burn_dense_f32_spread: burns.spread_us },
+            peers_us: Peers {
+                burn_dense_f32: burns.us,
+                burn_dense_f32_spread: burns.spread_us,
+            },
         }
     }
 }
@@ -86,7 +89,10 @@ impl Report {
             driver: gpu("driver_version"),
             clocks: gpu("clocks.sm"),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            versions: Versions { tritburn: env!("CARGO_PKG_VERSION"), burn: "0.22.1" },
+            versions: Versions {
+                tritburn: env!("CARGO_PKG_VERSION"),
+                burn: "0.22.1",
+            },
             date: machine::date(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             rows,
@@ -96,9 +102,16 @@ impl Report {
     /// The rows for people.
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN);
+        table.load_style(presets::ASCII_MARKDOWN);
         table.set_header([
-            "tokens", "out x in", "weights", "packed us", "+-", "GB/s", "TOPS", "dense us",
+            "tokens",
+            "out x in",
+            "weights",
+            "packed us",
+            "+-",
+            "GB/s",
+            "TOPS",
+            "dense us",
             "speed-up",
         ]);
         for row in &self.rows {
@@ -115,7 +128,10 @@ impl Report {
                 format!("{:.1}", dense / row.us),
             ]);
         }
-        format!("{} ({} threads, {})\n{table}", self.device, self.threads, self.date)
+        format!(
+            "{} ({} threads, {})\n{table}",
+            self.device, self.threads, self.date
+        )
     }
 
     /// Writes the JSON.
@@ -127,5 +143,7 @@ impl Report {
 
 /// `results/<backend>.json` beside the sources.
 pub fn default_path(backend: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(format!("{backend}.json"))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("results")
+        .join(format!("{backend}.json"))
 }

@@ -134,7 +134,7 @@ impl TernaryOps for CubeBackend {
         );
         let client = dy.client.clone();
         let packed = packed_weights(&codes, &scales, layout);
-        checked(backward::input::launch(
+        checked(backward::input(
             &client,
             &float_matrix(dy),
             &packed,
@@ -154,7 +154,7 @@ impl TernaryOps for CubeBackend {
         let dw = empty(&dy, shape.into(), dtype);
         let client = dy.client.clone();
         let x = activations(&x_codes, &x_scales, layout.in_features());
-        checked(backward::weight::launch(
+        checked(backward::weight(
             &client,
             &float_matrix(dy),
             &x,
@@ -194,8 +194,8 @@ fn buffer(tensor: &CubeTensor) -> Buffer {
 /// A matrix as the kernels read it: rows may be pitched, columns may not.
 fn float_matrix(tensor: CubeTensor) -> FloatMatrix {
     let tensor = untile(tensor);
-    let tensor = match tensor.meta.strides() {
-        [rows, 1] if *rows >= tensor.meta.shape()[1] => tensor,
+    let tensor = match **tensor.meta.strides() {
+        [rows, 1] if rows >= tensor.meta.shape()[1] => tensor,
         _ => into_contiguous(tensor),
     };
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());

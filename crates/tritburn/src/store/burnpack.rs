@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use burn_pack::{Reader, Tensor, Writer};
 
 use super::error::StoreError;
-use super::file::{FORMAT_KEY, FORMAT_NAME, Tensors, VERSION, VERSION_KEY, check_metadata};
+use super::file::{FORMAT_KEY, Tensors, check_format, format_value};
 
 pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
     let tensors = tensors
@@ -17,8 +17,7 @@ pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
         })
         .collect();
     Writer::new(tensors)
-        .with_metadata(FORMAT_KEY, FORMAT_NAME)
-        .with_metadata(VERSION_KEY, &VERSION.to_string())
+        .with_metadata(FORMAT_KEY, &format_value())
         .overwrite(true)
         .write_to_file(path)
         .map_err(|error| StoreError::Write {
@@ -38,7 +37,7 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
         source,
     })?;
     let reader = Reader::from_file_exact(path).map_err(damaged)?;
-    check_metadata(path, |key| reader.metadata().get(key))?;
+    check_format(path, reader.metadata().get(FORMAT_KEY))?;
     let tensors = reader.into_tensors().map_err(damaged)?;
     tensors
         .into_iter()

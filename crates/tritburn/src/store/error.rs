@@ -65,12 +65,12 @@ pub enum StoreError {
         expected: &'static str,
     },
     /// The file was written by a version this one cannot read.
-    #[error("{path}: format version {found:?}, this build reads {supported}")]
+    #[error("{path}: format version {found}, this build reads {supported}")]
     Version {
         /// The path given.
         path: PathBuf,
-        /// Version found, if any.
-        found: Option<String>,
+        /// Version found.
+        found: String,
         /// Version supported.
         supported: u32,
     },

@@ -7,14 +7,18 @@ use burn::tensor::TensorData;
 
 use super::error::StoreError;
 
-/// Metadata key of the format's name.
+/// Metadata key of the format's name and version, `"tritburn-model 1"`. One entry: safetensors
+/// writes several in no fixed order, and the same model shall give the same bytes.
 pub const FORMAT_KEY: &str = "tritburn.format";
-/// Metadata key of the format's version.
-pub const VERSION_KEY: &str = "tritburn.version";
 /// Name of the format.
 pub const FORMAT_NAME: &str = "tritburn-model";
 /// Version this build writes and reads.
 pub const VERSION: u32 = 1;
+
+/// Value of [`FORMAT_KEY`] in files that this build writes.
+pub(super) fn format_value() -> String {
+    format!("{FORMAT_NAME} {VERSION}")
+}
 
 /// The tensors of a model by path.
 pub(super) type Tensors = BTreeMap<String, TensorData>;
@@ -37,22 +41,19 @@ impl Container {
     }
 }
 
-/// Checks the format's name and version in a file's metadata.
-pub(super) fn check_metadata<'a>(
-    path: &Path,
-    get: impl Fn(&str) -> Option<&'a String>,
-) -> Result<(), StoreError> {
-    let found = get(FORMAT_KEY).cloned();
+/// Checks the format's name and version in the value of [`FORMAT_KEY`].
+pub(super) fn check_format(path: &Path, value: Option<&String>) -> Result<(), StoreError> {
     let path: PathBuf = path.to_path_buf();
-    if found.as_deref() != Some(FORMAT_NAME) {
+    let found = value.cloned();
+    let Some((FORMAT_NAME, version)) = value.and_then(|value| value.split_once(' ')) else {
         return Err(StoreError::Format {
             path,
             found,
             expected: FORMAT_NAME,
         });
-    }
-    let found = get(VERSION_KEY).cloned();
-    if found.as_deref() != Some(VERSION.to_string().as_str()) {
+    };
+    if version.parse() != Ok(VERSION) {
+        let found = version.to_string();
         return Err(StoreError::Version {
             path,
             found,

@@ -19,7 +19,7 @@ use std::path::Path;
 use burn::module::Module;
 
 pub use error::StoreError;
-pub use file::{FORMAT_KEY, FORMAT_NAME, VERSION, VERSION_KEY};
+pub use file::{FORMAT_KEY, FORMAT_NAME, VERSION};
 
 use file::Container;
 

