@@ -107,14 +107,6 @@ pub enum KernelError {
         /// Inputs per group.
         size: usize,
     },
-    /// More row segments than a kernel carries as scalars.
-    #[error("{count} row segments, kernels take at most {max}")]
-    Segments {
-        /// Segments given.
-        count: usize,
-        /// Largest allowed.
-        max: usize,
-    },
     /// More work items than one launch can number.
     #[error("{items} work items do not fit one launch of at most {max}")]
     GridTooLarge {

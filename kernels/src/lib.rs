@@ -31,5 +31,5 @@ pub use device::DeviceFacts;
 pub use dot::{IntegerDot, Tile};
 pub use error::KernelError;
 pub use operand::{
-    Buffer, FloatMatrix, FloatType, FloatVector, MAX_SEGMENTS, PackedWeights, QuantizedActivations,
+    Buffer, FloatMatrix, FloatType, FloatVector, PackedWeights, QuantizedActivations,
 };

@@ -17,9 +17,6 @@ use crate::error::KernelError;
 /// Bytes that a 16-byte load needs its buffer to start at a multiple of.
 const LINE_BYTES: u64 = 16;
 
-/// Largest number of row segments; each one is a scalar of the kernel.
-pub const MAX_SEGMENTS: usize = 64;
-
 /// Float element types of inputs and outputs. Arithmetic is f32 throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FloatType {
@@ -190,19 +187,10 @@ impl PackedWeights {
     /// `layout.scale_count()`).
     ///
     /// # Errors
-    /// [`KernelError`] if a buffer has another length or is too small, or there are more than
-    /// [`MAX_SEGMENTS`] row segments.
+    /// [`KernelError`] if a buffer has another length or is too small.
     pub fn new(layout: PackedLayout, words: Buffer, scales: Buffer) -> Result<Self, KernelError> {
         words.check_exact("packed words", layout.word_count())?;
         scales.check_exact("weight scales", layout.scale_count())?;
-        if let tritburn_formats::ScaleGranularity::Segments { rows } = layout.scale()
-            && rows.len() > MAX_SEGMENTS
-        {
-            return Err(KernelError::Segments {
-                count: rows.len(),
-                max: MAX_SEGMENTS,
-            });
-        }
         Ok(Self {
             layout,
             words,

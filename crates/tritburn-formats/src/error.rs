@@ -40,6 +40,14 @@ pub enum LayoutError {
         /// Inputs per group.
         size: usize,
     },
+    /// More row segments than kernels carry.
+    #[error("{count} row segments, at most {max} are possible")]
+    SegmentCount {
+        /// Segments given.
+        count: usize,
+        /// Largest allowed.
+        max: usize,
+    },
     /// Segments that do not add up.
     #[error("row segments {rows:?} must be positive and add up to {out_features}")]
     Segments {

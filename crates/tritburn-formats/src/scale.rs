@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::LayoutError;
 use crate::layout::WEIGHTS_PER_WORD;
 
+/// Largest number of row segments: GPU kernels take each one as a scalar.
+pub const MAX_SEGMENTS: usize = 64;
+
 /// Which part of a `[out, in]` weight matrix shares one f32 scale γ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -23,7 +26,7 @@ pub enum ScaleGranularity {
     },
     /// One scale per run of consecutive rows: fused projections (q|k|v, gate|up).
     Segments {
-        /// Rows of each segment, all positive, adding up to `out`.
+        /// Rows of each segment, all positive, adding up to `out`; at most [`MAX_SEGMENTS`].
         rows: Vec<usize>,
     },
 }
@@ -32,7 +35,7 @@ impl ScaleGranularity {
     /// Checks the granularity against a matrix of `out_features` rows.
     ///
     /// # Errors
-    /// [`LayoutError::GroupSize`] or [`LayoutError::Segments`].
+    /// [`LayoutError::GroupSize`], [`LayoutError::SegmentCount`] or [`LayoutError::Segments`].
     pub fn validate(&self, out_features: usize) -> Result<(), LayoutError> {
         match self {
             Self::Tensor | Self::Row => Ok(()),
@@ -43,6 +46,12 @@ impl ScaleGranularity {
                 Ok(())
             }
             Self::Segments { rows } => {
+                if rows.len() > MAX_SEGMENTS {
+                    return Err(LayoutError::SegmentCount {
+                        count: rows.len(),
+                        max: MAX_SEGMENTS,
+                    });
+                }
                 let total = rows.iter().try_fold(0usize, |sum, &r| sum.checked_add(r));
                 if rows.is_empty() || rows.contains(&0) || total != Some(out_features) {
                     return Err(LayoutError::Segments {
@@ -105,5 +114,25 @@ impl ScaleGranularity {
                     .collect(),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_SEGMENTS, ScaleGranularity};
+    use crate::error::LayoutError;
+
+    #[test]
+    fn as_many_segments_as_a_kernel_carries_and_no_more() {
+        let of = |count| ScaleGranularity::Segments {
+            rows: vec![1; count],
+        };
+        assert_eq!(of(MAX_SEGMENTS).validate(MAX_SEGMENTS), Ok(()));
+        let count = MAX_SEGMENTS + 1;
+        let expected = LayoutError::SegmentCount {
+            count,
+            max: MAX_SEGMENTS,
+        };
+        assert_eq!(of(count).validate(count), Err(expected));
     }
 }

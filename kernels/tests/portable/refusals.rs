@@ -8,8 +8,8 @@ use tritburn_kernels::matmul::{self, Plan, Strategy};
 use tritburn_kernels::quantize::activation::{self, ActivationBlueprint};
 use tritburn_kernels::quantize::weight::{self, SumBlueprint};
 use tritburn_kernels::{
-    Buffer, FloatMatrix, FloatType, FloatVector, IntegerDot, KernelError, MAX_SEGMENTS,
-    PackedWeights, QuantizedActivations, Tile, backward, unpack,
+    Buffer, FloatMatrix, FloatType, FloatVector, IntegerDot, KernelError, PackedWeights,
+    QuantizedActivations, Tile, backward, unpack,
 };
 
 use crate::device::client;
@@ -67,26 +67,6 @@ fn packed_weights_with_buffers_of_another_length_are_refused() {
         found: 12,
     };
     assert_eq!(new(stated_too_long, six), Err(bytes));
-}
-
-#[test]
-fn more_row_segments_than_a_kernel_carries_are_refused() {
-    let client = client();
-    for count in [MAX_SEGMENTS, MAX_SEGMENTS + 1] {
-        let rows = vec![1; count];
-        let scale = ScaleGranularity::Segments { rows };
-        let layout = layout(count, 16, WeightCode::Ternary, scale);
-        let [words, scales] = [(); 2].map(|()| empty(&client, count).0);
-        let found = PackedWeights::new(layout, words, scales).map(|_| ());
-        let expected = match count > MAX_SEGMENTS {
-            true => Err(KernelError::Segments {
-                count,
-                max: MAX_SEGMENTS,
-            }),
-            false => Ok(()),
-        };
-        assert_eq!(found, expected);
-    }
 }
 
 #[test]
