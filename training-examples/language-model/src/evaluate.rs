@@ -69,8 +69,8 @@ impl Evaluation {
         for batch in self.loader.iter().flatten().take(batches) {
             let difference = one.forward(batch.inputs.clone()) - other.forward(batch.inputs);
             let difference = difference.abs().max().try_into_scalar::<f64>()?;
-            // A NaN is the largest difference of all.
-            if !(difference <= largest) {
+            // A NaN is the largest difference of all, and stays it.
+            if difference.is_nan() || difference > largest {
                 largest = difference;
             }
         }

@@ -47,15 +47,17 @@ impl Report {
     /// What the demo promises and did not keep, one sentence each.
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
-        // Written so that a NaN fails.
-        if !(self.valid_loss <= self.unigram_nats - GAIN) {
+        // Comparisons that a NaN fails.
+        let learned = self.valid_loss <= self.unigram_nats - GAIN;
+        if !learned {
             failures.push(format!(
                 "the held-out loss {:.3} is not {GAIN} nat below the unigram cost {:.3}",
                 self.valid_loss, self.unigram_nats
             ));
         }
         let difference = self.max_abs_logit_diff_packed_vs_trained;
-        if !(difference <= LOGIT_TOLERANCE) {
+        let agree = difference <= LOGIT_TOLERANCE;
+        if !agree {
             failures.push(format!(
                 "packed and trained logits differ by {difference:e}"
             ));

@@ -21,7 +21,7 @@ pub struct TrainConfig {
     #[config(default = 42)]
     pub seed: u64,
     /// Number of optimizer steps.
-    #[config(default = 600)]
+    #[config(default = 500)]
     pub steps: usize,
     /// Windows of text a step.
     #[config(default = 16)]

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use burn::train::LearnerSummary;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
-use burn::train::metric::{MetricDefinition, MetricId, MetricName};
+use burn::train::metric::{
+    MetricAttributes, MetricDefinition, MetricId, MetricName, NumericAttributes,
+};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining,
@@ -15,6 +17,9 @@ use crate::data::Plan;
 
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Name and unit of a metric.
+type Label = (MetricName, String);
 
 /// Prints a line with the latest metrics every few seconds, and one after every epoch.
 ///
@@ -27,10 +32,10 @@ pub struct PlainProgress {
     epoch_start: usize,
     steps_done: usize,
     training: bool,
-    names: HashMap<MetricId, MetricName>,
+    metrics: HashMap<MetricId, Label>,
     /// Latest values in order of registration.
-    train: Vec<(MetricName, f64)>,
-    valid: Vec<(MetricName, f64)>,
+    train: Vec<(Label, f64)>,
+    valid: Vec<(Label, f64)>,
     begun: Instant,
     printed: Instant,
 }
@@ -45,7 +50,7 @@ impl PlainProgress {
             epoch_start: resumed_at,
             steps_done: resumed_at,
             training: true,
-            names: HashMap::new(),
+            metrics: HashMap::new(),
             train: Vec::new(),
             valid: Vec::new(),
             begun: now,
@@ -57,7 +62,7 @@ impl PlainProgress {
         let MetricState::Numeric(entry, Some(value)) = state else {
             return;
         };
-        let Some(name) = self.names.get(&entry.metric_id) else {
+        let Some(label) = self.metrics.get(&entry.metric_id) else {
             return;
         };
         let values = if train {
@@ -65,19 +70,19 @@ impl PlainProgress {
         } else {
             &mut self.valid
         };
-        match values.iter_mut().find(|(known, _)| known == name) {
+        match values.iter_mut().find(|(known, _)| known == label) {
             Some((_, latest)) => *latest = value.current(),
-            None => values.push((name.clone(), value.current())),
+            None => values.push((label.clone(), value.current())),
         }
     }
 
-    fn print(&mut self, what: &str, values: &[(MetricName, f64)]) {
+    fn print(&mut self, what: &str, values: &[(Label, f64)]) {
         let (done, total) = (self.steps_done, self.plan.steps);
         let rate = (done - self.resumed_at) as f64 / self.begun.elapsed().as_secs_f64();
         let left = (total - done) as f64 / rate.max(1e-9);
         let values: String = values
             .iter()
-            .map(|(name, value)| format!("  {name} {}", short(*value)))
+            .map(|((name, unit), value)| format!("  {name} {}{unit}", short(*value)))
             .collect();
         println!("{what} {done}/{total}{values}  {rate:.2} steps/s  {left:.0} s left");
         self.printed = Instant::now();
@@ -147,7 +152,14 @@ impl MetricsRenderer for PlainProgress {
     fn manual_close(&mut self) {}
 
     fn register_metric(&mut self, definition: MetricDefinition) {
-        self.names.insert(definition.metric_id, definition.name);
+        let unit = match definition.attributes {
+            MetricAttributes::Numeric(NumericAttributes {
+                unit: Some(unit), ..
+            }) => unit,
+            _ => String::new(),
+        };
+        self.metrics
+            .insert(definition.metric_id, (definition.name, unit));
     }
 }
 
