@@ -12,8 +12,8 @@ pub fn packed(layer: &PackedLinear, x: Tensor<2>) -> Result<()> {
     let x = x.slice([0..rows]);
     let matrix = PackedMatrix::new(
         layer.layout().clone(),
-        layer.codes().into_data().try_into_vec::<u32>()?,
-        layer.scales().into_data().try_into_vec::<f32>()?,
+        layer.codes()?.into_data().try_into_vec::<u32>()?,
+        layer.scales()?.into_data().try_into_vec::<f32>()?,
     )?;
     let host = x.clone().into_data().try_into_vec::<f32>()?;
     let quantized = QuantizedActivations::quantize(&host, layer.layout().in_features())?;

@@ -2,7 +2,7 @@
 
 use burn::tensor::DType;
 use thiserror::Error;
-use tritburn_formats::{HeaderError, LayoutError};
+use tritburn_formats::{HeaderError, LayoutError, PackedLayout};
 
 /// What can go wrong when a layer is built, run, packed or converted.
 #[derive(Debug, Error)]
@@ -44,6 +44,31 @@ pub enum Error {
         /// Types accepted.
         expected: &'static str,
     },
+    /// A device cannot compute with an element type.
+    #[error("{device} does not support {dtype:?}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// The element type.
+        dtype: DType,
+    },
+    /// A weight carries a reparameterization already; they do not nest.
+    #[error("a weight carries the reparameterization `{name}`: materialize() the model first")]
+    Reparameterized {
+        /// Name of the reparameterization.
+        name: String,
+    },
+    /// The packed weight was made for another layout than the layer's.
+    #[error("the packed weight is {found:?}, the layer {expected:?}")]
+    PackedLayout {
+        /// Layout of the packed weight.
+        found: Box<PackedLayout>,
+        /// Layout of the layer.
+        expected: Box<PackedLayout>,
+    },
+    /// A `PackedLinear` that has been materialized holds no codes any more.
+    #[error("the layer has been materialized and holds no packed codes")]
+    NotPacked,
     /// Operands live on different devices.
     #[error("{operand} is on {found}, the input is on {expected}")]
     Device {

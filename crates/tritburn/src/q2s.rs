@@ -62,7 +62,10 @@ pub enum Q2sError {
     /// The described matrix is not a valid packed matrix.
     #[error(transparent)]
     Matrix(#[from] MatrixError),
-    /// The layer could not be read from its device.
+    /// The layer has been materialized.
+    #[error(transparent)]
+    Layer(#[from] crate::error::Error),
+    /// The layer could not be read from its device, or a scale is not a positive number.
     #[error(transparent)]
     Read(#[from] PackError),
 }
@@ -99,8 +102,8 @@ impl PackedLinear {
                 });
             }
         };
-        let words = read_vec::<u32>("codes", self.codes().try_into_data())?;
-        let scales = read_vec::<f32>("scales", self.scales().try_into_data())?;
+        let words = read_vec::<u32>("codes", self.codes()?.try_into_data())?;
+        let scales = read_vec::<f32>("scales", self.scales()?.try_into_data())?;
         let bytes = words
             .iter()
             .flat_map(|&word| to_twos_complement(word).to_ne_bytes())
@@ -166,7 +169,7 @@ impl PackedLinear {
         let codes: Vec<u8> = values.iter().map(|value| (value + 1) as u8).collect();
         let words = pack_codes(&codes, &layout);
         let matrix = PackedMatrix::new(layout, words, scales.block)?;
-        Ok(Self::from_matrix(&matrix, activations, device))
+        Ok(Self::from_matrix(&matrix, activations, device)?)
     }
 }
 

@@ -20,17 +20,24 @@ impl LayerCodes {
     /// How often each code 0..4 occurs.
     pub fn histogram(&self) -> [u64; 4] {
         let mut counts = [0u64; 4];
-        for &word in &self.words {
-            let (low, high) = (word & LOW_BITS, (word >> 1) & LOW_BITS);
-            counts[1] += u64::from((low & !high).count_ones());
-            counts[2] += u64::from((high & !low).count_ones());
-            counts[3] += u64::from((low & high).count_ones());
-            counts[0] += u64::from((!low & !high & LOW_BITS).count_ones());
+        for (word, real) in self.words.iter().zip(self.real_fields()) {
+            let (low, high) = (word, word >> 1);
+            let fields = [!low & !high, low & !high, !low & high, low & high];
+            for (count, field) in counts.iter_mut().zip(fields) {
+                *count += u64::from((field & real).count_ones());
+            }
         }
-        let stored = 16 * self.words.len() as u64;
-        // Padding is always code 1.
-        counts[1] -= stored - self.weight_count();
         counts
+    }
+
+    /// For every word, the low bits of the fields that hold weights and not padding.
+    fn real_fields(&self) -> impl Iterator<Item = u32> {
+        let per_row = self.layout.words_per_row();
+        let padding = 16 * per_row - self.layout.in_features();
+        (0..self.words.len()).map(move |word| match (word + 1) % per_row {
+            0 => LOW_BITS >> (2 * padding),
+            _ => LOW_BITS,
+        })
     }
 
     /// Number of weights.
@@ -40,10 +47,9 @@ impl LayerCodes {
 
     /// How many weights have another code in `other`, a later or earlier state of the same layer.
     pub fn flips(&self, other: &Self) -> u64 {
-        let pairs = self.words.iter().zip(&other.words);
-        let changed = |(a, b): (&u32, &u32)| ((a ^ b) | ((a ^ b) >> 1)) & LOW_BITS;
+        let pairs = self.words.iter().zip(&other.words).zip(self.real_fields());
         pairs
-            .map(|pair| u64::from(changed(pair).count_ones()))
+            .map(|((a, b), real)| u64::from((((a ^ b) | ((a ^ b) >> 1)) & real).count_ones()))
             .sum()
     }
 }

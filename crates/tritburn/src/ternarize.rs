@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterization, Reparameterizer};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
@@ -49,7 +49,8 @@ impl Reparameterization for TernaryWeight {
 /// Undo it with [`Module::materialize`], which leaves dense ternary-valued weights.
 ///
 /// # Errors
-/// [`Error::Layout`] for a `Linear` with no inputs, no outputs or too many inputs.
+/// [`Error::Layout`] for a `Linear` with no inputs, no outputs or too many inputs,
+/// [`Error::Reparameterized`] if one carries another reparameterization.
 pub fn ternarize_linears<M: Module>(model: M) -> Result<M, Error> {
     ternarize_linears_with(model, WeightCode::Ternary, &ScaleGranularity::Tensor)
 }
@@ -68,9 +69,12 @@ pub fn ternarize_linears_with<M: Module>(
     for &[d_input, d_output] in &visitor.shapes {
         PackedLayout::new(d_output, d_input, code, scale.clone())?;
     }
-    let ids = visitor.ids;
+    if let Some(name) = visitor.foreign {
+        return Err(Error::Reparameterized { name });
+    }
+    let paths = visitor.paths;
     Ok(model.apply_reparameterization(Ternarize {
-        ids,
+        paths,
         code,
         scale: scale.clone(),
     }))
@@ -78,15 +82,26 @@ pub fn ternarize_linears_with<M: Module>(
 
 #[derive(Default)]
 struct LinearVisitor {
-    stack: Vec<bool>,
-    ids: HashSet<ParamId>,
+    stack: Vec<(String, bool)>,
+    /// A reparameterization that a weight carries already.
+    foreign: Option<String>,
+    paths: HashSet<String>,
     shapes: Vec<[usize; 2]>,
+}
+
+impl LinearVisitor {
+    fn at_weight(&self) -> bool {
+        self.stack.last().is_some_and(|(_, weight)| *weight)
+    }
 }
 
 impl ModuleVisitor for LinearVisitor {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.stack
-            .push(name == "weight" && container_type == "Struct:Linear");
+        if container_type == "Reparameterization" && self.at_weight() {
+            self.foreign = Some(name.to_string());
+        }
+        let weight = name == "weight" && container_type == "Struct:Linear";
+        self.stack.push((name.to_string(), weight));
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
@@ -94,15 +109,16 @@ impl ModuleVisitor for LinearVisitor {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D == 2 && self.stack.last() == Some(&true) {
-            self.ids.insert(param.id);
+        if D == 2 && self.at_weight() {
+            let names: Vec<&str> = self.stack.iter().map(|(name, _)| name.as_str()).collect();
+            self.paths.insert(names.join("."));
             self.shapes.push(param.lazy_shape().dims());
         }
     }
 }
 
 struct Ternarize {
-    ids: HashSet<ParamId>,
+    paths: HashSet<String>,
     code: WeightCode,
     scale: ScaleGranularity,
 }
@@ -112,10 +128,10 @@ impl Reparameterizer for Ternarize {
 
     fn reparameterize<const D: usize>(
         &mut self,
-        _path: &str,
+        path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<TernaryWeight>) {
-        if D != 2 || !self.ids.contains(&param.id) {
+        if D != 2 || !self.paths.contains(path) {
             return (param, None);
         }
         let [d_input, d_output] = param.lazy_shape().dims();

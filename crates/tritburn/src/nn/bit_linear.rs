@@ -11,7 +11,8 @@ use super::packed_linear::PackedLinear;
 use super::packed_weight::PackedWeight;
 use super::projection::{project, split_segments};
 use crate::error::Error;
-use crate::pack::{PackError, quantize_param};
+use crate::pack::{Pack, PackError};
+use crate::ternarize::TernaryWeight;
 
 /// `y = Q(norm(x)) · Q(W)ᵀ + b`: a linear layer whose weights, and by default activations, are
 /// quantised in every forward pass, with straight-through gradients to a float latent weight.
@@ -91,8 +92,9 @@ impl BitLinear {
         split_segments(self.forward(x), &self.layout)
     }
 
-    /// Takes over weight and bias of a Burn [`Linear`], also of one trained through
-    /// [`ternarize_linears`](crate::ternarize_linears): its latent weight, not the quantised one.
+    /// Takes over weight and bias of a Burn [`Linear`]. One trained through
+    /// [`ternarize_linears`](crate::ternarize_linears) hands over its latent weight, code table and
+    /// granularity; choose [`Activations::Float`] for the numbers it was trained with.
     ///
     /// `config` decides all but the sizes and the bias, which are the `linear`'s.
     ///
@@ -100,7 +102,11 @@ impl BitLinear {
     /// [`Error::Layout`] if the granularity does not fit.
     pub fn from_linear(linear: &Linear, config: &BitLinearConfig) -> Result<Self, Error> {
         // Burn stores `[d_input, d_output]`.
-        let latent = linear.weight.base();
+        let ternary = linear.weight.reparameterization::<TernaryWeight>();
+        let latent = match ternary {
+            Some(_) => linear.weight.base(),
+            None => linear.weight.val(),
+        };
         let [d_input, d_output] = latent.dims();
         let device = latent.device();
         let config = BitLinearConfig {
@@ -108,6 +114,12 @@ impl BitLinear {
             d_output,
             bias: linear.bias.is_some(),
             ..config.clone()
+        };
+        let config = match ternary.map(TernaryWeight::layout) {
+            Some(layout) => config
+                .with_code(layout.code())
+                .with_scale(layout.scale().clone()),
+            None => config,
         };
         let mut layer = config.try_init(&device)?;
         layer.weight = Param::from_tensor(latent.detach().transpose());
@@ -118,23 +130,16 @@ impl BitLinear {
     /// Quantises and packs the weight.
     ///
     /// # Errors
-    /// [`PackError::NonFinite`] if the weight holds a NaN or an infinity.
+    /// [`PackError`] if the weight is not finite or carries another reparameterization.
     pub fn pack(&self) -> Result<PackedLinear, PackError> {
-        let weight = match self.is_packed() {
-            true => self.weight.clone(),
-            false => {
-                let latent = self.weight.val();
-                let (codes, scales) = quantize_param("weight", latent, &self.layout)?;
-                PackedWeight::attach(self.weight.clone(), codes, scales, self.layout.clone())
-            }
-        };
+        let packed: Self = Pack::pack(self)?;
         Ok(PackedLinear::from_parts(
-            weight,
-            self.header.clone(),
-            self.bias.clone(),
-            self.norm.clone(),
-            self.layout.clone(),
-            self.activations,
+            packed.weight,
+            packed.header,
+            packed.bias,
+            packed.norm,
+            packed.layout,
+            packed.activations,
         ))
     }
 

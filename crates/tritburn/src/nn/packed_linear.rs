@@ -12,6 +12,7 @@ use super::packed_weight::PackedWeight;
 use super::projection::{project, split_segments};
 use crate::error::Error;
 use crate::ops;
+use crate::pack::{PackError, check_scales};
 
 /// The packed twin of a [`BitLinear`]: 2 bits a weight, same numbers.
 ///
@@ -53,11 +54,15 @@ impl PackedLinear {
     }
 
     /// A layer on `device` from a packed matrix of the codec crate.
+    ///
+    /// # Errors
+    /// [`PackError::Scale`] for a scale that is not a positive number.
     pub fn from_matrix(
         matrix: &PackedMatrix,
         activations: Activations,
         device: &burn::tensor::Device,
-    ) -> Self {
+    ) -> Result<Self, PackError> {
+        check_scales("weight", matrix.scales())?;
         let layout = matrix.layout().clone();
         let codes = TensorData::new(matrix.words().to_vec(), [layout.word_count()]);
         let scales = TensorData::new(matrix.scales().to_vec(), [layout.scale_count()]);
@@ -68,23 +73,32 @@ impl PackedLinear {
             layout.clone(),
         );
         let header = header_param(&layout, device);
-        Self::from_parts(weight, header, None, None, layout, activations)
+        Ok(Self::from_parts(
+            weight,
+            header,
+            None,
+            None,
+            layout,
+            activations,
+        ))
     }
 
     /// The packed codes, U32 `[layout.word_count()]`.
-    pub fn codes(&self) -> Tensor<1, Int> {
-        self.packed().codes.val()
+    ///
+    /// # Errors
+    /// [`Error::NotPacked`] once the layer has been materialized.
+    pub fn codes(&self) -> Result<Tensor<1, Int>, Error> {
+        let packed = self.weight.reparameterization::<PackedWeight>();
+        Ok(packed.ok_or(Error::NotPacked)?.codes.val())
     }
 
     /// The scales, F32 `[layout.scale_count()]`.
-    pub fn scales(&self) -> Tensor<1> {
-        self.weight.base().flatten(0, 1)
-    }
-
-    fn packed(&self) -> &PackedWeight {
-        self.weight
-            .reparameterization()
-            .expect("a PackedLinear is never built without its PackedWeight")
+    ///
+    /// # Errors
+    /// [`Error::NotPacked`] once the layer has been materialized.
+    pub fn scales(&self) -> Result<Tensor<1>, Error> {
+        self.codes()?;
+        Ok(self.weight.base().flatten(0, 1))
     }
 
     /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
@@ -123,9 +137,9 @@ impl PackedLinear {
     /// The real weights `[d_output, d_input]` that codes and scales stand for, in f32.
     ///
     /// # Errors
-    /// None for a layer that was built or loaded by this crate.
+    /// [`Error::NotPacked`] once the layer has been materialized.
     pub fn dense_weight(&self) -> Result<Tensor<2>, Error> {
-        ops::unpack_weight(self.codes(), self.scales(), &self.layout, DType::F32)
+        ops::unpack_weight(self.codes()?, self.scales()?, &self.layout, DType::F32)
     }
 
     /// A layer to train on: its latent weight quantises to the same codes and scales (scales up to

@@ -28,7 +28,7 @@ impl PackedWeight {
     }
 
     /// Replaces `weight` by codes and scales, keeping its id.
-    pub(crate) fn attach(
+    pub(super) fn attach(
         weight: Param<Tensor<2>>,
         codes: Tensor<1, Int>,
         scales: Tensor<1>,
@@ -40,7 +40,7 @@ impl PackedWeight {
             layout,
         });
         weight.apply_reparameterization(AttachPacked {
-            take: |_| packed.take(),
+            take: |_: &str| packed.take(),
         })
     }
 }
@@ -94,23 +94,23 @@ impl PackedParts {
 
 /// Packs the parameters of a module that `take` has parts for.
 pub(crate) struct AttachPacked<F> {
-    /// The parts of a parameter, if it is to be packed.
+    /// The parts of the parameter at a path, if it is to be packed. Not by id: clones share theirs.
     pub take: F,
 }
 
-impl<F: FnMut(ParamId) -> Option<PackedParts>> Reparameterizer for AttachPacked<F> {
+impl<F: FnMut(&str) -> Option<PackedParts>> Reparameterizer for AttachPacked<F> {
     type Reparam = PackedWeight;
 
     fn reparameterize<const D: usize>(
         &mut self,
-        _path: &str,
+        path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
         let Some(PackedParts {
             codes,
             scales,
             layout,
-        }) = (self.take)(param.id)
+        }) = (self.take)(path)
         else {
             return (param, None);
         };

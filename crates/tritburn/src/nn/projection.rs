@@ -31,12 +31,30 @@ pub(super) fn project<const D: usize>(
         });
     }
     let x = match norm {
-        Some(norm) => norm.forward(x),
+        Some(norm) => {
+            let gamma = norm.gamma.val();
+            if gamma.dtype() != x.dtype() {
+                return Err(Error::DType {
+                    operand: "norm of the input",
+                    found: gamma.dtype(),
+                    expected: "the dtype of the input",
+                });
+            }
+            ops::check_device("norm of the input", &gamma.device(), &x.device())?;
+            norm.forward(x)
+        }
         None => x,
     };
-    let bias = bias.map(Param::val);
+    let dtype = x.dtype();
+    let bias = bias.map(|bias| bias.val().cast(dtype));
     match weight.reparameterization::<PackedWeight>() {
         Some(packed) => {
+            if packed.layout() != layout {
+                return Err(Error::PackedLayout {
+                    found: Box::new(packed.layout().clone()),
+                    expected: Box::new(layout.clone()),
+                });
+            }
             let scales = weight.base().flatten::<1>(0, 1);
             ops::packed_linear(x, packed.codes.val(), scales, bias, layout, activations)
         }

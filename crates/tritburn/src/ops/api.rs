@@ -64,6 +64,11 @@ pub fn unpack_weight(
 ) -> Result<Tensor<2>, Error> {
     check_float("unpacked weight", dtype)?;
     check_packed(&codes, &scales, layout)?;
+    check_device("scales", &scales.device(), &codes.device())?;
+    if !codes.device().supports_dtype(dtype) {
+        let device = format!("{:?}", codes.device());
+        return Err(Error::Unsupported { device, dtype });
+    }
     Ok(Tensor::from_dispatch(
         <Dispatch as TernaryOps>::unpack_weight(
             codes.into_dispatch(),
@@ -247,13 +252,25 @@ fn check_bias<const D: usize>(
     layout: &PackedLayout,
 ) -> Result<(), Error> {
     let Some(bias) = bias else { return Ok(()) };
-    check_float("bias", bias.dtype())?;
+    if bias.dtype() != x.dtype() {
+        let found = bias.dtype();
+        let expected = "the dtype of the input";
+        return Err(Error::DType {
+            operand: "bias",
+            found,
+            expected,
+        });
+    }
     check_shape("bias", &bias.dims(), &[layout.out_features()])?;
     check_device("bias", &bias.device(), &x.device())
 }
 
 /// Device equality ignores autodiff: a packed weight is a constant of a training graph.
-fn check_device(operand: &'static str, found: &Device, expected: &Device) -> Result<(), Error> {
+pub(crate) fn check_device(
+    operand: &'static str,
+    found: &Device,
+    expected: &Device,
+) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }

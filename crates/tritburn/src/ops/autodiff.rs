@@ -75,7 +75,13 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
                     Some((SavedInput::Int8 { codes, scales }, dtype)) => {
                         B::grad_weight(dy.clone(), codes, scales, layout.clone(), dtype)
                     }
-                    Some((SavedInput::Float(x), _)) => grad_weight_float::<B>(dy.clone(), x),
+                    Some((SavedInput::Float(x), dtype)) => {
+                        let grad = grad_weight_float::<B>(dy.clone(), x);
+                        match grad.dtype() == dtype {
+                            true => grad,
+                            false => B::float_cast(grad, dtype.into()),
+                        }
+                    }
                     None => continue,
                 },
                 Operand::Bias => B::float_reshape(
@@ -112,48 +118,47 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
             int8_activations,
         )),
         OpsKind::Tracked(prep) => {
-            let (input, y) = if int8_activations {
-                let dtype = x.dtype();
-                let (x_codes, x_scales) = B::quantize_activations(x);
-                let y = B::matmul_w2a8(
-                    x_codes.clone(),
-                    x_scales.clone(),
-                    codes.clone(),
-                    scales.clone(),
-                    bias,
-                    layout.clone(),
-                    dtype,
-                );
-                (
-                    SavedInput::Int8 {
-                        codes: x_codes,
-                        scales: x_scales,
-                    },
-                    y,
-                )
-            } else {
-                let y = B::matmul_w2a16(
-                    x.clone(),
-                    codes.clone(),
-                    scales.clone(),
-                    bias,
-                    layout.clone(),
-                );
-                (SavedInput::Float(x), y)
-            };
-            let input = trained_weight.map(|dtype| (input, dtype));
-            prep.finish(
-                Saved {
-                    operands,
-                    codes,
-                    scales,
-                    layout,
-                    input,
-                },
-                y,
-            )
+            let weight = (codes, scales, layout);
+            let (saved, y) =
+                forward::<B, N>(operands, x, weight, bias, int8_activations, trained_weight);
+            prep.finish(saved, y)
         }
     }
+}
+
+/// The product and all that stays alive for its gradients.
+fn forward<B: Backend + TernaryOps, const N: usize>(
+    operands: [Operand; N],
+    x: FloatTensor<B>,
+    (codes, scales, layout): (IntTensor<B>, FloatTensor<B>, PackedLayout),
+    bias: Bias<B>,
+    int8_activations: bool,
+    trained_weight: Option<DType>,
+) -> (Saved<B, N>, FloatTensor<B>) {
+    let (w, s) = (codes.clone(), scales.clone());
+    let (input, y) = if int8_activations {
+        let dtype = x.dtype();
+        let (x_codes, x_scales) = B::quantize_activations(x);
+        let (q, a) = (x_codes.clone(), x_scales.clone());
+        let y = B::matmul_w2a8(q, a, w, s, bias, layout.clone(), dtype);
+        let input = SavedInput::Int8 {
+            codes: x_codes,
+            scales: x_scales,
+        };
+        (input, y)
+    } else {
+        let y = B::matmul_w2a16(x.clone(), w, s, bias, layout.clone());
+        (SavedInput::Float(x), y)
+    };
+    let input = trained_weight.map(|dtype| (input, dtype));
+    let saved = Saved {
+        operands,
+        codes,
+        scales,
+        layout,
+        input,
+    };
+    (saved, y)
 }
 
 impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, C> {
@@ -333,4 +338,64 @@ fn constant<B: Backend, C: CheckpointStrategy>(
 
 fn inner<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
     bias.into_option().map(|bias| bias.into_primitive()).into()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::backend::Flex;
+    use burn::tensor::TensorData;
+    use burn_flex::FlexTensor;
+    use tritburn_formats::{ScaleGranularity, WeightCode};
+
+    /// Bytes of every tensor in `saved`.
+    fn bytes<const N: usize>(saved: &Saved<Flex, N>) -> usize {
+        // No `..`: a field that is added must be counted.
+        let Saved {
+            operands: _,
+            codes,
+            scales,
+            layout: _,
+            input,
+        } = saved;
+        let input = match input {
+            None => 0,
+            Some((SavedInput::Int8 { codes, scales }, _)) => {
+                codes.bytes().len() + scales.bytes().len()
+            }
+            Some((SavedInput::Float(x), _)) => x.bytes().len(),
+        };
+        codes.bytes().len() + scales.bytes().len() + input
+    }
+
+    /// A quarter of f32 activations and a sixteenth of f32 weights stay for the backward pass.
+    #[test]
+    fn int8_activations_and_packed_weights_are_all_that_is_saved() {
+        let (tokens, n, k) = (64, 128, 256);
+        let layout =
+            PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+        let tensor = |rows: usize| {
+            let values = (0..rows * k).map(|i| (i % 7) as f32 - 3.0).collect();
+            FlexTensor::from_data(TensorData::new::<f32, _>(values, [rows, k]))
+        };
+        let (codes, scales) = Flex::quantize_weight(tensor(n), layout.clone());
+        let saved = |int8: bool, trained: bool| {
+            let weight = (codes.clone(), scales.clone(), layout.clone());
+            let operands = [Operand::Input, Operand::Weight];
+            let trained = trained.then_some(DType::F32);
+            let (saved, _) = forward::<Flex, 2>(
+                operands,
+                tensor(tokens),
+                weight,
+                Bias::Absent,
+                int8,
+                trained,
+            );
+            bytes(&saved)
+        };
+        let weight = n * k / 4 + 4;
+        assert_eq!(saved(true, true), weight + tokens * k + 4 * tokens);
+        assert_eq!(saved(true, false), weight);
+        assert_eq!(saved(false, true), weight + 4 * tokens * k);
+    }
 }

@@ -17,6 +17,7 @@ mod flex;
 #[cfg(feature = "cube")]
 mod meta;
 
-pub use api::*;
+pub(crate) use api::check_device;
+pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
 pub use backend::TernaryOps;
 pub use bias::Bias;

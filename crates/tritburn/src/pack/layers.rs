@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterization};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::{Element, ExecutionError, Int, Tensor, TensorData};
 use tritburn_formats::{PackedHeader, PackedLayout};
 
@@ -13,8 +13,6 @@ use crate::nn::PackedWeight;
 pub(crate) struct BitLayer {
     /// Path of the weight parameter, `block.0.up.weight`.
     pub path: String,
-    /// Its id.
-    pub id: ParamId,
     /// What the layer's header says.
     pub layout: PackedLayout,
     /// Its state.
@@ -59,6 +57,8 @@ struct LayerVisitor {
     stack: Vec<(String, String)>,
     /// A weight whose header has not come yet, with the codes if it is packed.
     pending: Option<(String, Param<Tensor<2>>, Option<Tensor<1, Int>>)>,
+    /// Name of a reparameterization of that weight which is not ours.
+    foreign: Option<String>,
     layers: Vec<Result<BitLayer, PackError>>,
 }
 
@@ -81,6 +81,12 @@ impl LayerVisitor {
 
 impl ModuleVisitor for LayerVisitor {
     fn enter_module(&mut self, name: &str, container_type: &str) {
+        if container_type == "Reparameterization"
+            && name != PackedWeight::NAME
+            && self.at_field("weight")
+        {
+            self.foreign = Some(name.to_string());
+        }
         self.stack
             .push((name.to_string(), container_type.to_string()));
     }
@@ -116,9 +122,15 @@ impl ModuleVisitor for LayerVisitor {
         } else if self.at_field("header") {
             let path = self.path();
             if let Some((weight_path, weight, codes)) = self.pending.take() {
+                if let Some(name) = self.foreign.take() {
+                    self.layers.push(Err(PackError::Reparameterized {
+                        tensor: weight_path,
+                        name,
+                    }));
+                    return;
+                }
                 let layer = read_header(&path, value()).map(|layout| BitLayer {
                     path: weight_path,
-                    id: weight.id,
                     layout,
                     weight: match codes {
                         Some(codes) => LayerWeight::Packed { codes },

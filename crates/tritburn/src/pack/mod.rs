@@ -39,6 +39,24 @@ pub enum PackError {
         /// What is wrong.
         source: Error,
     },
+    /// The weight carries another reparameterization, which packing would lose.
+    #[error("`{tensor}` carries the reparameterization `{name}`: materialize() the model first")]
+    Reparameterized {
+        /// Path of the weight in the model.
+        tensor: String,
+        /// Name of the other reparameterization.
+        name: String,
+    },
+    /// A scale that no quantiser makes.
+    #[error("`{tensor}`: scale {index} is {value}, not a positive number")]
+    Scale {
+        /// Path of the weight.
+        tensor: String,
+        /// Index of the scale.
+        index: usize,
+        /// The scale found.
+        value: f32,
+    },
     /// A tensor could not be read back from its device.
     #[error("`{tensor}` could not be read from its device: {reason}")]
     Read {
@@ -66,7 +84,6 @@ impl<M: Module> Pack for M {
         let mut packed = HashMap::new();
         for BitLayer {
             path,
-            id,
             layout,
             weight,
         } in bit_layers(self)?
@@ -74,7 +91,7 @@ impl<M: Module> Pack for M {
             if let LayerWeight::Latent(latent) = weight {
                 let (codes, scales) = quantize_param(&path, latent.val(), &layout)?;
                 packed.insert(
-                    id,
+                    path,
                     PackedParts {
                         codes,
                         scales,
@@ -84,7 +101,7 @@ impl<M: Module> Pack for M {
             }
         }
         Ok(self.clone().apply_reparameterization(AttachPacked {
-            take: |id| packed.remove(&id),
+            take: |path: &str| packed.remove(path),
         }))
     }
 }
@@ -110,5 +127,18 @@ pub(crate) fn quantize_param(
             value: host[scale],
         }),
         None => Ok((codes, scales)),
+    }
+}
+
+/// Refuses scales that are not positive and finite.
+pub(crate) fn check_scales(path: &str, scales: &[f32]) -> Result<(), PackError> {
+    let good = |scale: &f32| scale.is_finite() && *scale > 0.0;
+    match scales.iter().position(|scale| !good(scale)) {
+        Some(index) => Err(PackError::Scale {
+            tensor: path.to_string(),
+            index,
+            value: scales[index],
+        }),
+        None => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use tritburn_formats::{PackedHeader, PackedLayout, PackedMatrix};
 use super::error::StoreError;
 use super::file::Tensors;
 use super::load::codes_path;
-use crate::pack::BitLayer;
+use crate::pack::{BitLayer, check_scales};
 
 /// The header of every 2-bit layer: readable, and the same as the model's.
 pub(super) fn headers(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreError> {
@@ -59,13 +59,7 @@ pub(super) fn packed(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreErr
         let scales = scales
             .as_slice::<f32>()
             .map_err(|_| wrong(scales.dtype(), DType::F32))?;
-        if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(StoreError::Scale {
-                tensor,
-                index,
-                value: scales[index],
-            });
-        }
+        check_scales(&layer.path, scales)?;
         PackedMatrix::new(layer.layout.clone(), codes.to_vec(), scales.to_vec())
             .map_err(|source| StoreError::Packed { tensor, source })?;
     }
@@ -148,7 +142,9 @@ impl ModuleVisitor for Compare<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.check(param.lazy_shape(), DType::F32, |dtype| dtype.is_float());
+        self.check(param.lazy_shape(), DType::F32, |dtype| {
+            matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+        });
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

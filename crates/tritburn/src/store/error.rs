@@ -132,16 +132,6 @@ pub enum StoreError {
         /// What is wrong.
         source: MatrixError,
     },
-    /// A scale is NaN or infinite.
-    #[error("`{tensor}`: scale {index} is {value}")]
-    Scale {
-        /// Path of the weight.
-        tensor: String,
-        /// Index of the scale.
-        index: usize,
-        /// Value found.
-        value: f32,
-    },
     /// The file holds a latent weight where the model is packed.
     #[error(
         "`{tensor}` is latent in the file and packed in the model: load into an unpacked model"
@@ -150,7 +140,8 @@ pub enum StoreError {
         /// Path of the weight.
         tensor: String,
     },
-    /// A tensor of the model cannot be read back from its device, or its header is damaged.
+    /// A tensor of the model cannot be read back from its device, or a stored scale is not a positive
+    /// number.
     #[error(transparent)]
     Read(#[from] PackError),
 }

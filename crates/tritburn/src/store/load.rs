@@ -26,19 +26,17 @@ pub(super) fn into_model<M: Module>(model: &M, file: Tensors) -> Result<M, Store
 
 /// Gives the layers that are packed in the file blank packed weights.
 fn pack_like<M: Module>(model: M, layers: Vec<BitLayer>, file: &Tensors) -> Result<M, StoreError> {
-    let device = model.devices().into_iter().next().unwrap_or_default();
     let mut blank = HashMap::new();
     for BitLayer {
         path,
-        id,
         layout,
         weight,
     } in layers
     {
         let packed_in_file = file.contains_key(&codes_path(&path));
         match weight {
-            LayerWeight::Latent(_) if packed_in_file => {
-                blank.insert(id, PackedParts::blank(layout, &device));
+            LayerWeight::Latent(latent) if packed_in_file => {
+                blank.insert(path, PackedParts::blank(layout, &latent.lazy_device()));
             }
             LayerWeight::Packed { .. } if !packed_in_file => {
                 return Err(StoreError::LatentIntoPacked { tensor: path });
@@ -47,7 +45,7 @@ fn pack_like<M: Module>(model: M, layers: Vec<BitLayer>, file: &Tensors) -> Resu
         }
     }
     Ok(model.apply_reparameterization(AttachPacked {
-        take: |id| blank.remove(&id),
+        take: |path: &str| blank.remove(path),
     }))
 }
 

@@ -51,10 +51,15 @@ pub(super) fn read(path: &Path) -> Result<Tensors, StoreError> {
     // The 8-byte length ahead of the header counts too.
     let start = 8 + header_size;
     let mut tensors = Tensors::new();
-    for (tensor, info) in metadata.tensors() {
+    for tensor in metadata.offset_keys() {
+        let Some(info) = metadata.info(&tensor) else {
+            continue;
+        };
         let (begin, end) = info.data_offsets;
-        let end = start + end;
-        let Some(data) = bytes.get(start + begin..end) else {
+        let (Some(begin), Some(end)) = (start.checked_add(begin), start.checked_add(end)) else {
+            return Err(damaged(format!("`{tensor}` ends past every file")));
+        };
+        let Some(data) = bytes.get(begin..end) else {
             let (expected, found) = (end as u64, bytes.len() as u64);
             return Err(StoreError::Truncated {
                 path: path.into(),

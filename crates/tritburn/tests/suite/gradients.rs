@@ -1,8 +1,8 @@
 //! Gradients of the training operation against the plain straight-through composition, built from
 //! Burn's own operations.
 
-use crate::common::{devices, matrix, relative_error, to_vec};
-use burn::tensor::{Device, Tensor};
+use crate::common::{device as reference, devices, matrix, relative_error, to_vec};
+use burn::tensor::{DType, Device, Tensor};
 use rstest::rstest;
 use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
 
@@ -51,8 +51,10 @@ fn forward_and_gradients_equal_the_plain_composition(
     let (m, n, k) = (19, 33, 100);
     let layout = PackedLayout::new(n, k, code, scale).unwrap();
     for device in devices() {
-        let device = device.autodiff();
-        let run = |op: &dyn Fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>) -> Tensor<2>| {
+        // The reference runs on the first device, Flex: CUDA's own f32 product is TF32.
+        type Op<'a> = &'a dyn Fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>) -> Tensor<2>;
+        let run = |device: Device, op: Op| {
+            let device = device.autodiff();
             let x = matrix(1, m, k, &device).require_grad();
             let w = matrix(2, n, k, &device).require_grad();
             let b = with_bias.then(|| matrix(3, 1, n, &device).flatten::<1>(0, 1).require_grad());
@@ -67,8 +69,10 @@ fn forward_and_gradients_equal_the_plain_composition(
             results.extend(b.map(|b| to_vec(b.grad(&grads).unwrap())));
             results
         };
-        let found = run(&|x, w, b| ops::bit_linear(x, w, b, &layout, activations).unwrap());
-        let expected = run(&|x, w, b| plain(x, w, b, &layout, activations));
+        let found = run(device.clone(), &|x, w, b| {
+            ops::bit_linear(x, w, b, &layout, activations).unwrap()
+        });
+        let expected = run(reference(), &|x, w, b| plain(x, w, b, &layout, activations));
         for (name, (found, expected)) in ["y", "dx", "dw", "db"]
             .iter()
             .zip(found.iter().zip(&expected))
@@ -84,32 +88,69 @@ fn a_frozen_packed_layer_passes_gradients_to_its_input() {
     let (m, n, k) = (7, 18, 50);
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     for device in devices() {
-        let weight = matrix(5, n, k, &device);
-        let (codes, scales) = ops::quantize_weight(weight, &layout).unwrap();
-        let dense = ops::unpack_weight(
-            codes.clone(),
-            scales.clone(),
-            &layout,
-            burn::tensor::DType::F32,
-        )
-        .unwrap();
-
-        let device = device.autodiff();
-        let x = matrix(6, m, k, &device).require_grad();
+        let packed =
+            |device: &Device| ops::quantize_weight(matrix(5, n, k, device), &layout).unwrap();
+        let (codes, scales) = packed(&device);
+        let ad = device.clone().autodiff();
+        let x = matrix(6, m, k, &ad).require_grad();
         let y =
             ops::packed_linear(x.clone(), codes, scales, None, &layout, Activations::Int8).unwrap();
-        let dy = matrix(7, m, n, &device);
-        let grads = (y * dy.clone()).sum().backward();
+        let grads = (y * matrix(7, m, n, &ad)).sum().backward();
 
-        let expected = to_vec(dy.inner().matmul(dense));
+        let (codes, scales) = packed(&reference());
+        let dense = ops::unpack_weight(codes, scales, &layout, DType::F32).unwrap();
+        let expected = to_vec(matrix(7, m, n, &reference()).matmul(dense));
         let error = relative_error(&to_vec(x.grad(&grads).unwrap()), &expected);
         assert!(error < 2e-6, "{device:?}: {error}");
     }
 }
 
-/// Central differences of the loss in directions that move no code: the scale of an output row is
-/// a smooth function of its weights, but the straight-through estimator ignores it, so the check
-/// runs over the bias and over an input so small a step moves nothing but the per-token scale.
+#[rstest]
+fn gradients_have_the_dtypes_of_their_tensors(
+    #[values(DType::F16, DType::BF16)] dtype: DType,
+    #[values(Activations::Int8, Activations::Float)] activations: Activations,
+) {
+    let (m, n, k) = (5, 12, 48);
+    let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+    for device in devices() {
+        if !device.supports_dtype(dtype) {
+            continue;
+        }
+        let ad = device.clone().autodiff();
+        let x = matrix(1, m, k, &ad).cast(dtype).require_grad();
+        let w = matrix(2, n, k, &ad).require_grad();
+        let b = matrix(3, 1, n, &ad)
+            .flatten::<1>(0, 1)
+            .cast(dtype)
+            .require_grad();
+        let y = ops::bit_linear(x.clone(), w.clone(), Some(b.clone()), &layout, activations);
+        let y = y.unwrap();
+        assert_eq!(y.dtype(), dtype);
+        let grads = (y * matrix(4, m, n, &ad).cast(dtype)).sum().backward();
+        let (dx, dw, db) = (
+            x.grad(&grads).unwrap(),
+            w.grad(&grads).unwrap(),
+            b.grad(&grads).unwrap(),
+        );
+        assert_eq!(
+            (dx.dtype(), dw.dtype(), db.dtype()),
+            (dtype, DType::F32, dtype)
+        );
+
+        // Half precision rounds dY and the results, not the sums in between.
+        let reference = reference();
+        let (codes, scales) = ops::quantize_weight(matrix(2, n, k, &reference), &layout).unwrap();
+        let dense = ops::unpack_weight(codes, scales, &layout, DType::F32).unwrap();
+        let dy = matrix(4, m, n, &reference);
+        let error = relative_error(&to_vec(dx), &to_vec(dy.clone().matmul(dense)));
+        assert!(error < 2e-2, "dx on {device:?}: {error}");
+        let x = matrix(1, m, k, &reference);
+        let error = relative_error(&to_vec(dw), &to_vec(dy.transpose().matmul(x)));
+        assert!(error < 2e-2, "dw on {device:?}: {error}");
+    }
+}
+
+/// The quantisers are steps, so that only the bias has a derivative to compare with.
 #[test]
 fn the_bias_gradient_equals_a_finite_difference() {
     let layout = PackedLayout::new(5, 20, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();

@@ -1,13 +1,13 @@
 //! Layers: shapes, packing, and equality of trained and packed numbers.
 
-use crate::common::{devices, matrix, relative_error, to_vec};
-use burn::module::{Module, Param};
+use crate::common::{device, devices, matrix, relative_error, to_vec};
+use burn::module::{Lora, Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use tritburn::stats::{flip_share, layer_codes, zero_share};
 use tritburn::{
     Activations, BitLinear, BitLinearConfig, Error, Pack, PackError, ScaleGranularity, WeightCode,
-    ternarize_linears,
+    ternarize_linears, ternarize_linears_with,
 };
 
 #[derive(Module, Debug)]
@@ -165,14 +165,15 @@ fn a_linear_trains_ternary_and_hands_its_latent_weight_over() {
             .expect("gradients reach the latent weight");
         // d(sum y)/dW[k, n] is the column sum of x, whatever the codes.
         let expected = to_vec(x.clone().sum_dim(0).transpose().repeat_dim(1, 30));
-        assert!(relative_error(&to_vec(grad), &expected) < 1e-5);
+        // Burn's own product: TF32 on CUDA.
+        assert!(relative_error(&to_vec(grad), &expected) < 1e-3);
 
         let config = BitLinearConfig::new(0, 0).with_activations(Activations::Float);
         let layer = BitLinear::from_linear(&ternary.valid(), &config).unwrap();
         assert_eq!(layer.layout().out_features(), 30);
         let packed = layer.pack().unwrap();
         let error = relative_error(&to_vec(packed.forward(x)), &to_vec(y));
-        assert!(error < 1e-5, "{error}");
+        assert!(error < 1e-3, "{error}");
     }
 }
 
@@ -259,4 +260,112 @@ fn a_row_that_is_not_finite_gives_nan_and_spares_the_others() {
             assert!(y[4..8].iter().all(|v| v.is_nan()), "{y:?}");
         }
     }
+}
+
+#[test]
+fn clones_that_went_their_own_way_are_packed_each_with_its_own_weight() {
+    #[derive(Module, Debug)]
+    struct Pair {
+        student: BitLinear,
+        teacher: BitLinear,
+    }
+    for device in devices() {
+        device.seed(6);
+        let teacher = BitLinearConfig::new(32, 8).init(&device);
+        let mut student = teacher.clone();
+        student.weight = student.weight.map(|weight| weight.neg());
+        assert_eq!(student.weight.id, teacher.weight.id);
+        let x = matrix(15, 3, 32, &device);
+        let expected = [&student, &teacher].map(|layer| to_vec(layer.forward(x.clone())));
+        let packed = Pair { student, teacher }.pack().unwrap();
+        let found =
+            [&packed.student, &packed.teacher].map(|layer| to_vec(layer.forward(x.clone())));
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_weight_with_another_reparameterization_is_refused_by_name() {
+    let device = device();
+    let adapted = BitLinearConfig::new(32, 8)
+        .init(&device)
+        .apply_lora(Lora::new(2, 4.0));
+    let error = Pack::pack(&adapted).unwrap_err();
+    assert!(
+        matches!(&error, PackError::Reparameterized { tensor, .. } if tensor == "weight"),
+        "{error}"
+    );
+    assert!(adapted.pack().is_err());
+    assert!(adapted.materialize().pack().is_ok());
+
+    let linear = LinearConfig::new(32, 8).init(&device);
+    let twice = ternarize_linears(ternarize_linears(linear).unwrap()).unwrap_err();
+    assert!(matches!(twice, Error::Reparameterized { .. }), "{twice}");
+}
+
+#[test]
+fn a_ternarized_linear_hands_its_granularity_over() {
+    for device in devices() {
+        device.seed(7);
+        let linear = LinearConfig::new(64, 6).with_bias(false).init(&device);
+        let scale = ScaleGranularity::Group { size: 32 };
+        let ternary = ternarize_linears_with(linear, WeightCode::Int2, &scale).unwrap();
+        let config = BitLinearConfig::new(0, 0).with_activations(Activations::Float);
+        let layer = BitLinear::from_linear(&ternary, &config).unwrap();
+        assert_eq!(layer.layout().code(), WeightCode::Int2);
+        assert_eq!(layer.layout().scale(), &scale);
+        let packed = layer.pack().unwrap();
+        assert_eq!(
+            to_vec(packed.dense_weight().unwrap()),
+            to_vec(ternary.weight.val().transpose())
+        );
+    }
+}
+
+#[test]
+fn a_materialized_packed_linear_says_so() {
+    let device = device();
+    let layer = BitLinearConfig::new(32, 8).init(&device).pack().unwrap();
+    let latent = layer.clone().materialize();
+    assert!(matches!(latent.codes(), Err(Error::NotPacked)));
+    assert!(matches!(latent.scales(), Err(Error::NotPacked)));
+    let x = matrix(16, 2, 32, &device);
+    let error = relative_error(
+        &to_vec(latent.forward(x.clone())),
+        &to_vec(layer.forward(x)),
+    );
+    assert!(error < 1e-5, "{error}");
+}
+
+#[test]
+fn padding_is_not_counted_whatever_it_holds() {
+    let device = device();
+    let layer = BitLinearConfig::new(20, 3).init(&device).pack().unwrap();
+    let mut codes = layer_codes(&layer).unwrap().remove(0);
+    let before = codes.clone();
+    let expected = codes.histogram();
+    assert_eq!(expected.iter().sum::<u64>(), 60);
+    for row in 0..3 {
+        codes.words[2 * row + 1] &= 0xff;
+    }
+    assert_eq!(codes.histogram(), expected);
+    assert_eq!(codes.flips(&before), 0);
+}
+
+#[test]
+fn a_norm_of_another_dtype_is_refused() {
+    let device = device();
+    let layer = BitLinearConfig::new(32, 8).with_norm(true).init(&device);
+    let x = matrix(17, 2, 32, &device).cast(DType::BF16);
+    let error = layer.try_forward(x).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::DType {
+                found: DType::F32,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

@@ -5,5 +5,6 @@ mod common;
 mod fusion;
 mod gradients;
 mod layers;
+mod operands;
 mod q2s;
 mod store;

@@ -1,0 +1,240 @@
+//! Operands of the operations: strides, single rows, random shapes, and what is refused.
+
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tritburn::formats::quantize::quantize_weights;
+use tritburn::formats::{QuantizedActivations, reference};
+use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode, ops};
+
+use crate::common::{device, devices, matrix, relative_error, to_vec};
+
+/// The reference product of the codec crate.
+fn expected(x: &[f32], w: &[f32], layout: &PackedLayout) -> Vec<f32> {
+    let matrix = quantize_weights(w, layout);
+    let x = QuantizedActivations::quantize(x, layout.in_features()).unwrap();
+    reference::matmul_w2a8(x.bytes(), x.scales(), &matrix, None)
+}
+
+fn check(x: Tensor<2>, w: Tensor<2>, layout: &PackedLayout) {
+    let expected = expected(&to_vec(x.clone()), &to_vec(w.clone()), layout);
+    let y = ops::bit_linear(x.clone(), w.clone(), None, layout, Activations::Int8).unwrap();
+    let error = relative_error(&to_vec(y), &expected);
+    assert!(
+        error < 1e-6,
+        "{:?} {:?} {layout:?}: {error}",
+        x.dims(),
+        x.device()
+    );
+}
+
+#[test]
+fn random_shapes_equal_the_reference() {
+    let mut rng = StdRng::seed_from_u64(20);
+    for round in 0..40 {
+        let m = if round % 4 == 0 {
+            1
+        } else {
+            rng.random_range(1..24)
+        };
+        let (n, k) = (rng.random_range(1..70), rng.random_range(1..200));
+        let scale = match rng.random_range(0..4) {
+            0 => ScaleGranularity::Tensor,
+            1 => ScaleGranularity::Row,
+            2 => ScaleGranularity::Group {
+                size: 16 * rng.random_range(1..5),
+            },
+            _ if n > 1 => ScaleGranularity::Segments {
+                rows: vec![1, n - 1],
+            },
+            _ => ScaleGranularity::Tensor,
+        };
+        let code = [WeightCode::Ternary, WeightCode::Int2][round % 2];
+        let layout = PackedLayout::new(n, k, code, scale).unwrap();
+        for device in devices() {
+            let seed = 100 + round as u64;
+            check(
+                matrix(seed, m, k, &device),
+                matrix(seed + 1, n, k, &device),
+                &layout,
+            );
+        }
+    }
+}
+
+#[test]
+fn transposed_sliced_and_broadcast_operands_are_read_by_their_strides() {
+    let (m, n, k) = (6, 20, 48);
+    let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Row).unwrap();
+    for device in devices() {
+        let plain = || matrix(1, m, k, &device);
+        let weight = || matrix(2, n, k, &device);
+        check(matrix(1, k, m, &device).swap_dims(0, 1), weight(), &layout);
+        check(plain(), matrix(2, k, n, &device).swap_dims(0, 1), &layout);
+        check(
+            matrix(1, m, 2 * k, &device).slice([0..m, 7..7 + k]),
+            weight(),
+            &layout,
+        );
+        check(
+            plain(),
+            matrix(2, n + 3, k, &device).slice([3..n + 3, 0..k]),
+            &layout,
+        );
+        check(matrix(1, 1, k, &device).expand([m, k]), weight(), &layout);
+        check(plain(), matrix(2, n, 1, &device).expand([n, k]), &layout);
+    }
+}
+
+#[test]
+fn one_token_gives_the_bits_that_it_has_among_many() {
+    let (m, n, k) = (32, 40, 96);
+    for scale in [
+        ScaleGranularity::Tensor,
+        ScaleGranularity::Group { size: 32 },
+    ] {
+        let layout = PackedLayout::new(n, k, WeightCode::Ternary, scale).unwrap();
+        for device in devices() {
+            let run = |x: Tensor<2>| {
+                let w = matrix(2, n, k, &device);
+                to_vec(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap())
+            };
+            let all = run(matrix(1, m, k, &device));
+            for row in [0, 17, 31] {
+                let one = run(matrix(1, m, k, &device).slice([row..row + 1, 0..k]));
+                assert_eq!(one, all[row * n..(row + 1) * n], "{device:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let device = device();
+    let layout = PackedLayout::new(4, 16, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+    let x = || matrix(1, 2, 16, &device);
+    let w = || matrix(2, 4, 16, &device);
+    let run = |x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>| {
+        ops::bit_linear(x, w, bias, &layout, Activations::Int8).unwrap_err()
+    };
+    let error = run(matrix(1, 2, 15, &device), w(), None);
+    assert!(
+        matches!(
+            error,
+            Error::InputFeatures {
+                found: 15,
+                expected: 16,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = run(x(), matrix(2, 5, 16, &device), None);
+    assert!(
+        matches!(
+            error,
+            Error::Shape {
+                operand: "weight",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = run(x(), w(), Some(Tensor::zeros([5], &device)));
+    assert!(
+        matches!(
+            error,
+            Error::Shape {
+                operand: "bias",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = run(
+        x(),
+        w(),
+        Some(Tensor::<1>::zeros([4], &device).cast(DType::F16)),
+    );
+    assert!(
+        matches!(
+            error,
+            Error::DType {
+                operand: "bias",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = run(x().cast(DType::F64), w(), None);
+    assert!(
+        matches!(
+            error,
+            Error::DType {
+                operand: "input",
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    let (codes, scales) = ops::quantize_weight(w(), &layout).unwrap();
+    let packed = |codes: Tensor<1, Int>, scales: Tensor<1>| {
+        ops::packed_linear(x(), codes, scales, None, &layout, Activations::Int8).unwrap_err()
+    };
+    let short = Tensor::from_data(TensorData::new(vec![0u32; 3], [3]), (&device, DType::U32));
+    let error = packed(short, scales.clone());
+    assert!(
+        matches!(
+            error,
+            Error::Shape {
+                operand: "packed codes",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = packed(codes.clone(), scales.clone().cast(DType::F16));
+    assert!(
+        matches!(
+            error,
+            Error::DType {
+                operand: "scales",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let signed = codes.cast(DType::I32);
+    let error = packed(signed, scales);
+    assert!(
+        matches!(
+            error,
+            Error::DType {
+                operand: "packed codes",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn operands_on_two_devices_are_refused() {
+    let devices = devices();
+    let [first, .., second] = devices.as_slice() else {
+        return; // One device in this build.
+    };
+    let layout = PackedLayout::new(4, 16, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+    let (x, w): (Tensor<2>, Tensor<2>) = (matrix(1, 2, 16, first), matrix(2, 4, 16, second));
+    let error = ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Device {
+                operand: "weight",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
