@@ -9,7 +9,7 @@ use tritburn::formats::{PackedMatrix, QuantizedActivations, reference};
 /// tokens.
 pub fn packed(layer: &PackedLinear, x: Tensor<2>) -> Result<()> {
     let rows = x.dims()[0].min(2);
-    let x = x.slice([0..rows]);
+    let x = x.narrow(0, 0, rows);
     let matrix = PackedMatrix::new(
         layer.layout().clone(),
         layer.codes()?.into_data().try_into_vec::<u32>()?,

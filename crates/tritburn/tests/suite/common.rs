@@ -20,6 +20,8 @@ pub fn device() -> Device {
 
 /// The CubeCL devices among them.
 #[cfg(feature = "cube")]
+// `vec![]` takes no `cfg` on its elements.
+#[allow(clippy::vec_init_then_push)]
 pub fn cube_devices() -> Vec<Device> {
     let mut devices = Vec::new();
     #[cfg(feature = "cpu")]
