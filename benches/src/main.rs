@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: packed layers against Burn's own dense ones, in one run on one machine.
 //!
 //! Every case is checked against a reference before it is timed. Results go to a table and to
-//! `benches/results/<device>.json`.
+//! `benches/results/DEVICE.json`.
 
 mod check;
 mod device;
@@ -27,7 +27,7 @@ struct Args {
     /// Shorter and fewer measurements, to see that everything runs
     #[arg(long)]
     quick: bool,
-    /// Where the JSON goes; default: results/<device>.json beside this program's sources
+    /// Where the JSON goes; default: results/DEVICE.json beside this program's sources
     #[arg(long)]
     output: Option<PathBuf>,
 }

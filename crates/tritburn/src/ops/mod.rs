@@ -1,9 +1,8 @@
 //! Tensor operations on packed weights, and the trait that backends implement for them.
 //!
-//! [`api`] holds the checked functions on [`Tensor`](burn::tensor::Tensor) that layers call;
-//! [`backend`] the extension trait behind them, implemented for Flex ([`flex`]), for every CubeCL
-//! device ([`cube`]), lazily for Fusion (generated) and with hand-written gradients for
-//! [`autodiff`].
+//! The functions here check their operands; layers call them. Behind them stands [`TernaryOps`], the
+//! extension trait that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written
+//! gradients) implement.
 
 mod api;
 #[cfg(any(feature = "flex", feature = "cube"))]
