@@ -26,6 +26,30 @@ pub struct DeviceFacts {
     pub shared_bytes: usize,
     /// Elements of f32 that one unit's arithmetic handles at once.
     pub vector: usize,
+    /// Where CUDA kernels can run: inline PTX and tensor cores.
+    pub cuda: Option<CudaFacts>,
+}
+
+/// The facts of a CUDA device whose kernels are compiled by NVRTC. The LLVM compiler has no inline
+/// PTX, and takes asynchronous copies off the list of features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaFacts {
+    /// Compute capability times ten: 80 is Ampere, 87 Orin, 90 Hopper.
+    pub capability: u32,
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+}
+
+impl CudaFacts {
+    fn of(client: &Client) -> Option<Self> {
+        let properties = client.properties();
+        let capability = properties.identity.fingerprint.strip_prefix("ptx_sm")?;
+        let inline_ptx = properties.features.copy_async;
+        Some(Self {
+            capability: capability.parse().ok().filter(|_| inline_ptx)?,
+            multiprocessors: properties.hardware.num_streaming_multiprocessors?,
+        })
+    }
 }
 
 impl DeviceFacts {
@@ -41,6 +65,7 @@ impl DeviceFacts {
                 max_units: limit,
                 shared_bytes: hardware.max_shared_memory_size,
                 vector: 4,
+                cuda: CudaFacts::of(client),
             },
             false => Self {
                 lockstep,
@@ -48,6 +73,7 @@ impl DeviceFacts {
                 max_units: u32::MAX,
                 shared_bytes: hardware.max_shared_memory_size,
                 vector: 16,
+                cuda: None,
             },
         }
     }

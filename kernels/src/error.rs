@@ -2,8 +2,10 @@
 
 use cubecl::ir::ElemType;
 use thiserror::Error;
+use tritburn_formats::PackedLayout;
 
 use crate::operand::FloatType;
+use crate::prepack::FragmentOrder;
 
 /// A kernel launch that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -122,6 +124,28 @@ pub enum KernelError {
         elements: usize,
         /// Name of the device.
         device: String,
+    },
+    /// Weights that no tensor-core kernel can read.
+    #[error("weights of layout {layout:?} cannot be prepacked: their scales are per group, or sums could overflow")]
+    NotPrepackable {
+        /// Layout of the weights.
+        layout: Box<PackedLayout>,
+    },
+    /// Two weight operands that should be the same matrix.
+    #[error("weights have layout {found:?}, expected {expected:?}")]
+    Layouts {
+        /// Layout needed.
+        expected: Box<PackedLayout>,
+        /// Layout given.
+        found: Box<PackedLayout>,
+    },
+    /// Weights that were prepacked for another kind of activations.
+    #[error("weights were prepacked for {found:?} products, this one is {expected:?}")]
+    FragmentOrder {
+        /// Order needed.
+        expected: FragmentOrder,
+        /// Order given.
+        found: FragmentOrder,
     },
     /// A forced plan that the device or the problem cannot run.
     #[error("plan refused: {reason}")]

@@ -7,6 +7,7 @@
 //! | [`operand`] | packed weights, int8 activations, float matrices and vectors |
 //! | [`quantize`] | weights to codes and scales, activations to int8 |
 //! | [`unpack`] | packed weights to a float matrix |
+//! | [`prepack`] | packed weights to the order that tensor-core kernels read |
 //! | [`matmul`] | `y = x · Ŵᵀ + bias`, int8 or float activations; picks from [`gemm`] and [`gemv`] |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
 //!
@@ -17,12 +18,15 @@ pub mod backward;
 mod decode;
 pub mod device;
 mod dot;
+mod epilogue;
 pub mod error;
 mod extents;
 pub mod gemm;
 pub mod gemv;
 pub mod matmul;
 pub mod operand;
+pub mod prepack;
+mod ptx;
 pub mod quantize;
 pub mod unpack;
 
@@ -30,6 +34,7 @@ pub use decode::ScaleKind;
 pub use device::DeviceFacts;
 pub use dot::{IntegerDot, Tile};
 pub use error::KernelError;
+pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
 pub use operand::{
     Buffer, FloatMatrix, FloatType, FloatVector, PackedWeights, QuantizedActivations,
 };

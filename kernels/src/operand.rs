@@ -134,6 +134,16 @@ impl Buffer {
         check_alignment(&self.handle, operand, 4)
     }
 
+    /// As [`check_exact`](Self::check_exact), for a buffer that is read 16 bytes at a time.
+    pub(crate) fn check_lines(
+        &self,
+        operand: &'static str,
+        expected: usize,
+    ) -> Result<(), KernelError> {
+        self.check(operand, expected)?;
+        check_alignment(&self.handle, operand, LINE_BYTES)
+    }
+
     pub(crate) fn arg(&self) -> BufferArg {
         // SAFETY: the constructors of the operands check the length against the buffer's bytes.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
@@ -250,8 +260,7 @@ impl QuantizedActivations {
                 max: MAX_IN_FEATURES,
             });
         }
-        codes.check("activation codes", rows * Self::words_per_row(cols))?;
-        check_alignment(&codes.handle, "activation codes", LINE_BYTES)?;
+        codes.check_lines("activation codes", rows * Self::words_per_row(cols))?;
         scales.check_exact("activation scales", rows)?;
         Ok(Self {
             rows,
@@ -400,6 +409,22 @@ impl FloatMatrix {
         let whole = self.cols.is_multiple_of(WEIGHTS_PER_WORD)
             && (self.rows <= 1 || self.row_stride.is_multiple_of(width));
         if aligned && whole { width } else { 1 }
+    }
+
+    /// Whether every row starts at a multiple of 16 bytes.
+    pub(crate) fn starts_lines(&self) -> bool {
+        self.starts_at(LINE_BYTES as usize)
+    }
+
+    /// Whether every row starts at a multiple of two elements.
+    pub(crate) fn starts_pairs(&self) -> bool {
+        self.starts_at(2 * self.dtype.size())
+    }
+
+    fn starts_at(&self, bytes: usize) -> bool {
+        let offset = self.handle.offset_start.unwrap_or(0);
+        let stride = self.row_stride * self.dtype.size();
+        offset.is_multiple_of(bytes as u64) && (self.rows <= 1 || stride.is_multiple_of(bytes))
     }
 
     pub(crate) fn lines(&self, width: usize) -> BufferArg {

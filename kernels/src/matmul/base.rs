@@ -2,10 +2,15 @@
 
 use tritburn_formats::{PackedLayout, WeightCode};
 
+use super::select;
 use crate::decode::ScaleKind;
 use crate::device::DeviceFacts;
 use crate::gemm::portable::GemmBlueprint;
+use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+use crate::gemv::cuda::SkinnyBlueprint;
 use crate::gemv::portable::GemvBlueprint;
+use crate::operand::FloatType;
+use crate::prepack::FragmentOrder;
 
 /// The facts of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +25,43 @@ pub struct MatmulProblem {
     pub code: WeightCode,
     /// Scale granularity of the weights.
     pub scale: ScaleKind,
-    /// Activations are int8.
-    pub integer: bool,
+    /// Type of the activations.
+    pub activations: ActivationType,
+    /// Order of the weights, where they are prepacked.
+    pub fragments: Option<FragmentOrder>,
+}
+
+/// Type of the activations of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActivationType {
+    /// int8 with a scale per token.
+    Int8,
+    /// Floats.
+    Float(FloatType),
+}
+
+impl From<FloatType> for ActivationType {
+    fn from(dtype: FloatType) -> Self {
+        Self::Float(dtype)
+    }
 }
 
 impl MatmulProblem {
     /// `m` tokens against weights of `layout`.
-    pub fn new(m: usize, layout: &PackedLayout, integer: bool) -> Self {
+    pub fn new(
+        m: usize,
+        layout: &PackedLayout,
+        activations: ActivationType,
+        fragments: Option<FragmentOrder>,
+    ) -> Self {
         Self {
             m,
             n: layout.out_features(),
             k: layout.in_features(),
             code: layout.code(),
             scale: layout.scale().into(),
-            integer,
+            activations,
+            fragments,
         }
     }
 }
@@ -57,6 +85,10 @@ pub enum Plan {
     Gemm(GemmBlueprint),
     /// Several units per output, for a few tokens.
     Gemv(GemvBlueprint),
+    /// Tensor cores, a few tokens; prepacked weights.
+    Skinny(SkinnyBlueprint),
+    /// Hopper's warpgroup products; prepacked weights.
+    Wgmma(WgmmaBlueprint),
 }
 
 impl Strategy {
@@ -64,6 +96,7 @@ impl Strategy {
     pub fn plan(&self, problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         match self {
             Self::Forced(plan) => *plan,
+            Self::Auto if problem.fragments.is_some() => select::fragments(problem, device),
             Self::Auto if device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS => {
                 Plan::Gemv(GemvBlueprint::new(problem, device))
             }

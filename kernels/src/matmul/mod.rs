@@ -15,7 +15,8 @@
 
 mod base;
 mod launch;
+mod select;
 
-pub use base::{MatmulProblem, Plan, Strategy};
+pub use base::{ActivationType, MatmulProblem, Plan, Strategy};
 pub(crate) use launch::{Call, Input};
-pub use launch::{w2a8, w2a8_i32, w2a16};
+pub use launch::{Weights, w2a8, w2a8_i32, w2a16};

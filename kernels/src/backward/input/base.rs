@@ -48,6 +48,7 @@ mod tests {
                 max_units: 8,
                 shared_bytes: 0,
                 vector: 4,
+                cuda: None,
             };
             for m in 1..20 {
                 let problem = InputProblem { m, words: 3 };

@@ -53,6 +53,7 @@ mod tests {
                 max_units: 8,
                 shared_bytes: 0,
                 vector: 4,
+                cuda: None,
             };
             for n in 1..20 {
                 let problem = WeightProblem { n, lines: 3 };

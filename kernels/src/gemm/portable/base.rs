@@ -3,7 +3,7 @@
 use crate::device::DeviceFacts;
 use crate::dot::{IntegerDot, Tile};
 use crate::error::KernelError;
-use crate::matmul::MatmulProblem;
+use crate::matmul::{ActivationType, MatmulProblem};
 
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,7 @@ impl GemmBlueprint {
                 lanes: device.vector,
             };
         }
-        let tokens = if problem.integer { 4 } else { 2 };
+        let tokens = if problem.activations == ActivationType::Int8 { 4 } else { 2 };
         let units_m = (units / 16)
             .min(problem.m.div_ceil(tokens).next_power_of_two())
             .max(1);

@@ -9,7 +9,7 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::extents::ExtentsLaunch;
 use crate::matmul::{Call, Input};
-use crate::operand::QuantizedActivations;
+use crate::operand::{PackedWeights, QuantizedActivations};
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
 ///
@@ -18,6 +18,7 @@ use crate::operand::QuantizedActivations;
 pub(crate) fn launch(
     client: &Client,
     call: &Call<'_>,
+    weights: &PackedWeights,
     device: &DeviceFacts,
     plan: GemmBlueprint,
 ) -> Result<(), KernelError> {
@@ -30,9 +31,9 @@ pub(crate) fn launch(
     let count = cubes(client, boxes, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
     let address = address(client, &call.extents())?;
-    let layout = call.weights.layout();
+    let layout = weights.layout();
     let (y, _, y_stride, y_type) = call.output();
-    let (words, scales) = (call.weights.words().arg(), call.weights.scales().arg());
+    let (words, scales) = (weights.words().arg(), weights.scales().arg());
     let bias = call.bias.map(|bias| bias.arg());
     let extents = |x_stride| {
         let words = layout.words_per_row();

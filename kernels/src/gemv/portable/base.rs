@@ -88,6 +88,7 @@ mod tests {
         max_units: 256,
         shared_bytes: 16 << 10,
         vector: 4,
+        cuda: None,
     };
 
     fn plan(m: usize) -> GemvBlueprint {

@@ -1,0 +1,107 @@
+//! From sums to outputs: what the tensor-core kernels share.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use crate::decode::rounded_product;
+use crate::prepack::FragmentOrder;
+
+/// Two neighbouring weight rows, the first of them even: what a lane of a fragment holds.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct RowPair {
+    row: usize,
+    both: bool,
+    scale0: f32,
+    scale1: f32,
+    bias0: f32,
+    bias1: f32,
+}
+
+/// Scales and bias of rows `row` and `row + 1`; `row` is inside of the matrix.
+#[cube]
+pub(crate) fn row_pair<B: Float>(
+    row: usize,
+    rows: usize,
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+) -> RowPair {
+    let both = row + 1 < rows;
+    let next = select(both, row + 1, row);
+    let mut bias0 = 0.0f32;
+    let mut bias1 = 0.0f32;
+    #[comptime]
+    match bias {
+        ComptimeOption::Some(bias) => {
+            bias0 = f32::cast_from(bias[row]);
+            bias1 = f32::cast_from(bias[next]);
+        }
+        ComptimeOption::None => {}
+    }
+    RowPair {
+        row,
+        both,
+        scale0: row_scales[row],
+        scale1: row_scales[next],
+        bias0,
+        bias1,
+    }
+}
+
+/// Writes the outputs of two rows for one token: `f32(sum) · (γ·unit·s) + bias` rounded once, or
+/// the integer sums if `integers`. `start` is the first element of the token in y.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of two outputs")]
+pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
+    y: &mut [Vector<O, W>],
+    start: usize,
+    pair: &RowPair,
+    token: usize,
+    x_scales: &ComptimeOption<&[f32]>,
+    sum0: A,
+    sum1: A,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+) {
+    let at = start + pair.row;
+    if comptime!(integers) {
+        let shift = comptime!(FragmentOrder::Int8.shift(code) as i32);
+        let out0 = O::cast_from(i32::cast_from(sum0) >> shift.runtime());
+        let out1 = O::cast_from(i32::cast_from(sum1) >> shift.runtime());
+        store::<O, W>(y, at, out0, out1, pair.both);
+    } else {
+        let mut token_scale = 1.0f32;
+        #[comptime]
+        match x_scales {
+            ComptimeOption::Some(x_scales) => {
+                token_scale = x_scales[token];
+            }
+            ComptimeOption::None => {}
+        }
+        let value0 = rounded_product(f32::cast_from(sum0), pair.scale0 * token_scale);
+        let value1 = rounded_product(f32::cast_from(sum1), pair.scale1 * token_scale);
+        let out0 = O::cast_from(value0 + pair.bias0);
+        let out1 = O::cast_from(value1 + pair.bias1);
+        store::<O, W>(y, at, out0, out1, pair.both);
+    }
+}
+
+#[cube]
+fn store<O: Numeric, W: Size>(
+    y: &mut [Vector<O, W>],
+    at: usize,
+    first: O,
+    second: O,
+    both: bool,
+) {
+    if comptime!(W::value() == 2) {
+        let mut pair = Vector::<O, W>::empty();
+        pair.insert(0usize, first);
+        pair.insert(1usize, second);
+        y[at / 2] = pair;
+    } else {
+        y[at] = Vector::new(first);
+        if both {
+            y[at + 1] = Vector::new(second);
+        }
+    }
+}

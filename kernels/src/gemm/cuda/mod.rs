@@ -1,0 +1,3 @@
+//! Products of many tokens on tensor cores, from prepacked weights.
+
+pub mod wgmma;

@@ -1,0 +1,411 @@
+//! Device code of the warpgroup GEMM.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::WgmmaBlueprint;
+use crate::epilogue::{row_pair, write_pair};
+use crate::ptx::{
+    MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
+    global_address, shared_address,
+};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct WgmmaExtents {
+    /// Tokens.
+    pub m: usize,
+    /// Weight rows.
+    pub n: usize,
+    /// Tiles of 128 columns.
+    pub col_tiles: usize,
+    /// Tiles of 64 rows.
+    pub row_tiles: usize,
+    /// Bytes between tokens of x.
+    pub x_stride: usize,
+    /// Bytes of a token of x that may be read.
+    pub x_bytes: usize,
+    /// Elements between rows of y.
+    pub y_stride: usize,
+}
+
+/// An output tile of a cube.
+#[derive(CubeType, Clone, Copy)]
+struct Tile {
+    /// First weight row, in tiles of 64.
+    row_tile: usize,
+    /// First token.
+    token: usize,
+}
+
+/// Where the ring of copies stands.
+#[derive(CubeType)]
+struct Ahead {
+    index: usize,
+    step: usize,
+    slot: u32,
+    row_tile: usize,
+    token: usize,
+}
+
+/// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
+    x: &[F],
+    x_scales: ComptimeOption<&[f32]>,
+    words: &[u32],
+    row_scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: WgmmaExtents,
+    #[comptime] code: WeightCode,
+    #[comptime] types: MmaType,
+    #[comptime] integers: bool,
+    #[comptime] plan: WgmmaBlueprint,
+    #[define(F)] _x_type: ElemType,
+    #[define(A)] _sum_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let stage_bytes = comptime!(plan.stage_bytes(types) as u32);
+    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 1024usize);
+    let ring = (shared_address(&shared) + 1023u32) & 0xFFFF_FC00u32;
+    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
+
+    let declare = comptime!(declare_accumulators(plan, types));
+    gpu_asm!("{declare}");
+
+    let unit = UNIT_POS as usize;
+    let warpgroup = unit / 128;
+    let tiles_m = (extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
+    let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let count = tiles_m * tiles_n;
+
+    let mut index = CUBE_POS;
+    let mut tile = place(index, tiles_m, tiles_n, plan);
+    let mut ahead = Ahead {
+        index,
+        step: 0usize.runtime(),
+        slot: 0u32.runtime(),
+        row_tile: tile.row_tile,
+        token: tile.token,
+    };
+    #[unroll]
+    for _ in 0..comptime!(plan.stages - 2) {
+        copy(ring, x_base, w_base, &ahead, count, &extents, types, plan);
+        advance(&mut ahead, tiles_m, tiles_n, &extents, plan);
+    }
+
+    let mut step = 0usize.runtime();
+    let mut slot = 0u32.runtime();
+    while index < count {
+        copy_async_wait(comptime!(plan.stages - 3));
+        gpu_asm!("fence.proxy.async.shared::cta;");
+        sync_cube();
+        // The slot that products two steps back read: every warpgroup has waited for those.
+        copy(ring, x_base, w_base, &ahead, count, &extents, types, plan);
+        advance(&mut ahead, tiles_m, tiles_n, &extents, plan);
+
+        let stage = ring + slot * stage_bytes;
+        let weights = stage + comptime!(plan.x_bytes(types) as u32)
+            + u32::cast_from(warpgroup) * comptime!(2048 * plan.tiles as u32)
+            + u32::cast_from(unit % 128) * 16;
+        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
+        #[unroll]
+        for i in 0..comptime!(plan.tiles) {
+            held[i] = load_line(weights + comptime!(2048 * i as u32));
+        }
+        #[unroll]
+        for slice in 0..4usize {
+            let first = step == 0usize && comptime!(slice == 0).runtime();
+            products(&held, stage, slice, first, code, types, plan);
+        }
+        slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
+        step += 1usize;
+        if step == extents.col_tiles {
+            gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+            #[unroll]
+            for i in 0..comptime!(plan.tiles) {
+                write::<A, O, B, W>(
+                    &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types, plan,
+                );
+            }
+            step = 0usize.runtime();
+            index += CUBE_COUNT;
+            let next = place(index, tiles_m, tiles_n, plan);
+            tile.row_tile = next.row_tile;
+            tile.token = next.token;
+        }
+    }
+}
+
+/// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
+/// that the cubes at work share both operands in L2.
+#[cube]
+fn place(index: usize, tiles_m: usize, tiles_n: usize, #[comptime] plan: WgmmaBlueprint) -> Tile {
+    let per_group = tiles_n * comptime!(plan.group);
+    let group = index / per_group;
+    let within = index % per_group;
+    let first = min(group * comptime!(plan.group), tiles_m - 1);
+    let width = min(comptime!(plan.group).runtime(), tiles_m - first);
+    Tile {
+        row_tile: (within / width) * comptime!(plan.rows() / 64),
+        token: (first + within % width) * comptime!(plan.tokens),
+    }
+}
+
+/// Moves the ring on by one column tile.
+#[cube]
+fn advance(
+    ahead: &mut Ahead,
+    tiles_m: usize,
+    tiles_n: usize,
+    extents: &WgmmaExtents,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let last = comptime!(plan.stages as u32 - 1);
+    ahead.slot = select(ahead.slot == last, 0u32, ahead.slot + 1);
+    ahead.step += 1;
+    if ahead.step == extents.col_tiles {
+        ahead.step = 0usize.runtime();
+        ahead.index += CUBE_COUNT;
+        let tile = place(ahead.index, tiles_m, tiles_n, plan);
+        ahead.row_tile = tile.row_tile;
+        ahead.token = tile.token;
+    }
+}
+
+/// Starts the copies of one column tile, and closes the group whether there are any or not.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
+fn copy(
+    ring: u32,
+    x_base: u64,
+    w_base: u64,
+    ahead: &Ahead,
+    count: usize,
+    extents: &WgmmaExtents,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    if ahead.index < count {
+        let unit = UNIT_POS as usize;
+        let stage = ring + ahead.slot * comptime!(plan.stage_bytes(types) as u32);
+        // Activations: rows of 128 bytes, the 16-byte line of number l at l xor (row mod 8).
+        let (row, line) = (unit / 8, unit % 8);
+        let to = stage + u32::cast_from(row * 128 + (line ^ (row % 8)) * 16);
+        let rows_per_pass = comptime!(plan.units() / 8);
+        #[unroll]
+        for part in 0..comptime!(types.size()) {
+            let offset = (ahead.step * comptime!(types.size()) + part) * 128 + line * 16;
+            let left = select(offset < extents.x_bytes, extents.x_bytes - offset, 0usize);
+            #[unroll]
+            for pass in 0..comptime!(plan.tokens / rows_per_pass) {
+                let token = ahead.token + row + comptime!(pass * rows_per_pass);
+                let inside = token < extents.m && left > 0;
+                let valid = select(inside, u32::cast_from(min(left, 16usize)), 0u32);
+                let from = select(inside, token * extents.x_stride + offset, 0usize);
+                let target = comptime!(((part * plan.tokens) + pass * rows_per_pass) * 128) as u32;
+                copy_async(to + target, x_base + u64::cast_from(from), valid);
+            }
+        }
+        // Weights: the fragment tiles as they are.
+        let tiles = comptime!(plan.rows() / 64);
+        #[unroll]
+        for pass in 0..comptime!((tiles * 128).div_ceil(plan.units())) {
+            let line = unit + comptime!(pass * plan.units());
+            let row_tile = ahead.row_tile + line / 128;
+            let inside = row_tile < extents.row_tiles;
+            let valid = select(inside, 16u32, 0u32);
+            let from = (row_tile * extents.col_tiles + ahead.step) * 2048 + (line % 128) * 16;
+            let from = select(inside, from, 0usize);
+            let to = stage + comptime!(plan.x_bytes(types) as u32) + u32::cast_from(line) * 16;
+            copy_async(to, w_base + u64::cast_from(from), valid);
+        }
+    }
+    copy_async_commit();
+}
+
+/// 16 bytes of shared memory.
+#[cube]
+fn load_line(address: u32) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ld.shared.v4.u32 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    out
+}
+
+/// Starts the products of 32 columns, and waits for those of the 32 before.
+#[cube]
+fn products(
+    held: &Array<Vector<u32, Const<4>>>,
+    stage: u32,
+    #[comptime] slice: usize,
+    first: bool,
+    #[comptime] code: WeightCode,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let steps = comptime!(types.size());
+    let mut registers = Array::<u32>::new(comptime!(plan.tiles * steps * 4));
+    #[unroll]
+    for tile in 0..comptime!(plan.tiles) {
+        let word = held[tile].extract(slice);
+        #[unroll]
+        for register in 0..comptime!(steps * 4) {
+            registers[comptime!(tile * steps * 4 + register)] = match comptime!(types) {
+                MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
+                _ => decode_half(word, comptime!(register as u32), code, types),
+            };
+        }
+    }
+    gpu_asm!("wgmma.fence.sync.aligned;");
+    #[unroll]
+    for step in 0..steps {
+        // 32 columns are 32 bytes of int8; of half types 64, every second slice in the next part.
+        let offset = comptime!({
+            let byte = (slice * steps + step) * 32;
+            (byte / 128) * plan.tokens * 128 + byte % 128
+        });
+        let descriptor = ((stage + offset as u32) & 0x3FFFFu32) >> 4u32;
+        let more = u32::cast_from(!(first && comptime!(step == 0).runtime()));
+        #[unroll]
+        for tile in 0..comptime!(plan.tiles) {
+            let at = comptime!((tile * steps + step) * 4);
+            start(
+                registers[at],
+                registers[comptime!(at + 1)],
+                registers[comptime!(at + 2)],
+                registers[comptime!(at + 3)],
+                descriptor,
+                more,
+                tile,
+                types,
+                plan,
+            );
+        }
+    }
+    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
+}
+
+/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The
+/// descriptor (PTX ISA, "Matrix descriptor format") says 128-byte swizzle and 1024 bytes from one
+/// 8 tokens to the next.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
+fn start(
+    a0: u32,
+    a1: u32,
+    a2: u32,
+    a3: u32,
+    descriptor: u32,
+    more: u32,
+    #[comptime] tile: usize,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let sums = comptime!(accumulator_list(plan, tile));
+    let name = comptime!(instruction(plan, types));
+    let modifiers = comptime!(if types == MmaType::Int8 { "" } else { ", 1, 1, 0" });
+    let low = descriptor | comptime!(1u32 << 16);
+    let high = comptime!(64u32 | (1 << 30)).runtime();
+    gpu_asm!(
+        "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{low}, {high}}}; setp.ne.u32 p, {more}, 0; ",
+        "{name} {sums}, {{{a0}, {a1}, {a2}, {a3}}}, d, p{modifiers}; }}",
+        low = in(_) low, high = in(_) high, more = in(_) more,
+        a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
+    );
+}
+
+/// Rescales and stores the sums of one 64-row tile of this warpgroup.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
+fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
+    x_scales: &ComptimeOption<&[f32]>,
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: &WgmmaExtents,
+    tile: &Tile,
+    #[comptime] part: usize,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let unit = UNIT_POS as usize;
+    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + part;
+    let row = row_tile * 64 + warp * 16 + 2 * (lane / 4);
+    if row < extents.n {
+        let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+        #[unroll]
+        for j in 0..comptime!(plan.tokens / 8) {
+            #[unroll]
+            for e in 0..2usize {
+                let token = tile.token + comptime!(8 * j + e) + 2 * (lane % 4);
+                if token < extents.m {
+                    let at = comptime!(part * plan.tokens / 2 + 4 * j + e);
+                    write_pair::<A, O, W>(
+                        y,
+                        token * extents.y_stride,
+                        &pair,
+                        token,
+                        x_scales,
+                        accumulator::<A>(at, types),
+                        accumulator::<A>(comptime!(at + 2), types),
+                        code,
+                        integers,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// One accumulator register.
+#[cube]
+fn accumulator<A: Numeric>(#[comptime] index: usize, #[comptime] types: MmaType) -> A {
+    let kind = comptime!(register_type(types));
+    let out: A;
+    gpu_asm!("mov.{kind} {out}, q{index};", out = out(_) out);
+    out
+}
+
+fn register_type(types: MmaType) -> &'static str {
+    match types {
+        MmaType::Int8 => "b32",
+        _ => "f32",
+    }
+}
+
+/// The accumulators live in PTX registers declared once: a product reads and writes them in place,
+/// which operands of an inline block cannot say.
+fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
+    format!(".reg .{} q<{}>;", register_type(types), plan.accumulators())
+}
+
+fn accumulator_list(plan: WgmmaBlueprint, tile: usize) -> String {
+    let per_tile = plan.tokens / 2;
+    let names: Vec<String> = (tile * per_tile..(tile + 1) * per_tile)
+        .map(|i| format!("q{i}"))
+        .collect();
+    format!("{{{}}}", names.join(", "))
+}
+
+fn instruction(plan: WgmmaBlueprint, types: MmaType) -> String {
+    let n = plan.tokens;
+    let (k, types) = match types {
+        MmaType::Int8 => (32, "s32.s8.s8"),
+        MmaType::Bf16 => (16, "f32.bf16.bf16"),
+        MmaType::F16 => (16, "f32.f16.f16"),
+    };
+    format!("wgmma.mma_async.sync.aligned.m64n{n}k{k}.{types}")
+}

@@ -1,0 +1,11 @@
+//! Hopper's warpgroup products (compute capability 9.0): `Yᵀ = W · Xᵀ`, weights decoded in
+//! registers as the left operand, activations in swizzled shared memory as the right one. Cubes
+//! stay for several output tiles; a ring of asynchronous copies runs ahead of the products and
+//! across tiles.
+
+mod base;
+mod kernel;
+mod launch;
+
+pub use base::WgmmaBlueprint;
+pub(crate) use launch::launch;

@@ -1,0 +1,371 @@
+//! Device code of the tensor-core GEMV.
+
+use cubecl::prelude::*;
+use half::{bf16, f16};
+use tritburn_formats::WeightCode;
+
+use super::base::{Operand, SkinnyBlueprint};
+use crate::epilogue::{row_pair, write_pair};
+use crate::ptx::{
+    MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
+    global_address, load_matrices, mma, shared_address,
+};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct SkinnyExtents {
+    /// Tokens.
+    pub m: usize,
+    /// Weight rows.
+    pub n: usize,
+    /// Columns.
+    pub k: usize,
+    /// Tiles of 128 columns.
+    pub col_tiles: usize,
+    /// Tiles of 64 rows.
+    pub row_tiles: usize,
+    /// Elements of x (words of four if int8) between tokens.
+    pub x_stride: usize,
+    /// Elements between rows of y.
+    pub y_stride: usize,
+}
+
+/// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`, for `plan.tokens` tokens a cube.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
+    x: &[F],
+    x_scales: ComptimeOption<&[f32]>,
+    words: &[Vector<u32, Const<4>>],
+    row_scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: SkinnyExtents,
+    #[comptime] code: WeightCode,
+    #[comptime] operand: Operand,
+    #[comptime] whole_lines: bool,
+    #[comptime] integers: bool,
+    #[comptime] plan: SkinnyBlueprint,
+    #[define(F)] _x_type: ElemType,
+    #[define(A)] _sum_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let accumulators = comptime!(plan.accumulators(operand));
+    let mut shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_words(operand)), 128usize);
+    let stage = shared_address(&shared);
+
+    let unit = UNIT_POS as usize;
+    let (warp, lane) = (unit / 32, unit % 32);
+    let split = warp % comptime!(plan.splits);
+    let cubes_n = (extents.n + comptime!(plan.strips * 16 - 1)) / comptime!(plan.strips * 16);
+    let token = (CUBE_POS / cubes_n) * comptime!(plan.tokens);
+    let strip = (CUBE_POS % cubes_n) * comptime!(plan.strips) + warp / comptime!(plan.splits);
+    // Strips past the end repeat the last one and store nothing: every warp meets at the barriers.
+    let readable = min(strip, extents.row_tiles * 4 - 1);
+    let first = (readable / 4) * extents.col_tiles * 128 + (readable % 4) * 32 + lane;
+    let live = min(comptime!(plan.tokens).runtime(), extents.m - token);
+
+    // The last 16 bytes of the stage are the row of every token that is not there.
+    let zeros = comptime!(plan.tokens * operand.terms * plan.pitch(operand) / 4);
+
+    let mut acc = Array::<Vector<A, Const<4>>>::new(accumulators);
+    #[unroll]
+    for i in 0..accumulators {
+        acc[i] = Vector::new(A::from_int(0));
+    }
+    let mut current = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
+    let mut next = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
+    let step = comptime!(plan.ahead * plan.splits).runtime();
+
+    let mut chunk = 0usize.runtime();
+    while chunk < extents.col_tiles {
+        let end = min(chunk + comptime!(plan.chunk), extents.col_tiles);
+        let mut tile = chunk + split;
+        load(words, &mut current, first, tile, end, plan);
+        if chunk > 0 {
+            sync_cube();
+        }
+        if unit < 4 {
+            shared[zeros + unit] = 0u32;
+        }
+        if comptime!(whole_lines) {
+            stage_lines::<F>(x, stage, &extents, token, live, chunk, end, operand, plan);
+        } else {
+            stage_elements::<F>(x, &mut shared, &extents, token, live, chunk, end, operand, plan);
+        }
+        sync_cube();
+        while tile < end {
+            if tile + step < end {
+                load(words, &mut next, first, tile + step, end, plan);
+            }
+            #[unroll]
+            for i in 0..comptime!(plan.ahead) {
+                let at = tile + comptime!(i * plan.splits);
+                if at < end {
+                    let offset = u32::cast_from(at - chunk) * comptime!(128 * operand.types.size() as u32);
+                    multiply::<A>(current[i], stage, offset, live, &mut acc, code, operand, plan);
+                }
+            }
+            #[unroll]
+            for i in 0..comptime!(plan.ahead) {
+                current[i] = next[i];
+            }
+            tile += step;
+        }
+        chunk += comptime!(plan.chunk);
+    }
+
+    if comptime!(plan.splits > 1) {
+        fold::<A>(&mut shared, &mut acc, warp, lane, operand, plan);
+    }
+
+    let row = strip * 16 + 2 * (lane / 4);
+    if split == 0 && row < extents.n {
+        let pair = row_pair::<B>(row, extents.n, row_scales, &bias);
+        #[unroll]
+        for t in 0..comptime!(plan.token_tiles()) {
+            #[unroll]
+            for e in 0..2usize {
+                let local = comptime!(8 * t + e) + 2 * (lane % 4);
+                if local < live {
+                    let mut sum0 = acc[comptime!(t * operand.terms)].extract(e);
+                    let mut sum1 = acc[comptime!(t * operand.terms)].extract(comptime!(2 + e));
+                    #[unroll]
+                    for term in 1..comptime!(operand.terms) {
+                        sum0 += acc[comptime!(t * operand.terms + term)].extract(e);
+                        sum1 += acc[comptime!(t * operand.terms + term)].extract(comptime!(2 + e));
+                    }
+                    write_pair::<A, O, W>(
+                        y,
+                        (token + local) * extents.y_stride,
+                        &pair,
+                        token + local,
+                        &x_scales,
+                        sum0,
+                        sum1,
+                        code,
+                        integers,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The words of `plan.ahead` column tiles of this lane, from `tile` on.
+#[cube]
+fn load(
+    words: &[Vector<u32, Const<4>>],
+    into: &mut Array<Vector<u32, Const<4>>>,
+    first: usize,
+    tile: usize,
+    end: usize,
+    #[comptime] plan: SkinnyBlueprint,
+) {
+    #[unroll]
+    for i in 0..comptime!(plan.ahead) {
+        let at = tile + comptime!(i * plan.splits);
+        if at < end {
+            into[i] = words[first + at * 128];
+        }
+    }
+}
+
+/// Activations of column tiles `chunk..end`, 16 bytes at a time.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
+fn stage_lines<F: Numeric>(
+    x: &[F],
+    stage: u32,
+    extents: &SkinnyExtents,
+    token: usize,
+    live: usize,
+    chunk: usize,
+    end: usize,
+    #[comptime] operand: Operand,
+    #[comptime] plan: SkinnyBlueprint,
+) {
+    let element = comptime!(operand.types.size());
+    // Int8 activations come in words of four, rows padded with zeros to 16 bytes.
+    let unit_bytes = comptime!(if element == 1 { 4 } else { element });
+    let row_bytes = comptime!(element).runtime() * extents.k;
+    let lines = (end - chunk) * comptime!(8 * element);
+    let base = global_address::<F>(x);
+    let mut i = UNIT_POS as usize;
+    while i < lines * live {
+        let (row, line) = (i / lines, i % lines);
+        let offset = chunk * comptime!(128 * element) + line * 16;
+        let left = select(offset < row_bytes, row_bytes - offset, 0usize);
+        let valid = u32::cast_from(min(left, 16usize));
+        let valid = select(comptime!(element == 1).runtime() && left > 0, 16u32, valid);
+        let start = (token + row) * extents.x_stride * unit_bytes;
+        let from = base + u64::cast_from(start + select(left > 0, offset, 0usize));
+        let to = stage + u32::cast_from(row * comptime!(plan.pitch(operand)) + line * 16);
+        copy_async(to, from, valid);
+        i += comptime!(plan.units());
+    }
+    copy_async_commit();
+    copy_async_wait(0usize);
+}
+
+/// Activations of column tiles `chunk..end`, two elements at a time, f32 ones as three bf16.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
+fn stage_elements<F: Numeric>(
+    x: &[F],
+    shared: &mut [u32],
+    extents: &SkinnyExtents,
+    token: usize,
+    live: usize,
+    chunk: usize,
+    end: usize,
+    #[comptime] operand: Operand,
+    #[comptime] plan: SkinnyBlueprint,
+) {
+    let pairs = (end - chunk) * 64;
+    let pitch = comptime!(plan.pitch(operand) / 4);
+    let mut i = UNIT_POS as usize;
+    while i < pairs * live {
+        let (row, pair) = (i / pairs, i % pairs);
+        let col = chunk * 128 + 2 * pair;
+        let start = (token + row) * extents.x_stride;
+        let mut low = 0.0f32;
+        let mut high = 0.0f32;
+        if col < extents.k {
+            low = f32::cast_from(x[start + col]);
+        }
+        if col + 1 < extents.k {
+            high = f32::cast_from(x[start + col + 1]);
+        }
+        #[unroll]
+        for term in 0..comptime!(operand.terms) {
+            let packed = match comptime!(operand.types) {
+                MmaType::F16 => {
+                    let (l, h) = (f16::cast_from(low), f16::cast_from(high));
+                    u32::cast_from(u16::reinterpret(l)) | (u32::cast_from(u16::reinterpret(h)) << 16)
+                }
+                _ => {
+                    let (l, h) = (bf16::cast_from(low), bf16::cast_from(high));
+                    low -= f32::cast_from(l);
+                    high -= f32::cast_from(h);
+                    u32::cast_from(u16::reinterpret(l)) | (u32::cast_from(u16::reinterpret(h)) << 16)
+                }
+            };
+            let at = (comptime!(term * plan.tokens) + row) * pitch + pair;
+            shared[at] = packed;
+        }
+        i += comptime!(plan.units());
+    }
+}
+
+/// Adds the products of one column tile.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of a tile")]
+fn multiply<A: Numeric>(
+    words: Vector<u32, Const<4>>,
+    stage: u32,
+    offset: u32,
+    live: usize,
+    acc: &mut Array<Vector<A, Const<4>>>,
+    #[comptime] code: WeightCode,
+    #[comptime] operand: Operand,
+    #[comptime] plan: SkinnyBlueprint,
+) {
+    let lane = UNIT_POS as usize % 32;
+    let (matrix, row) = (u32::cast_from(lane / 8), lane % 8);
+    let pitch = comptime!(plan.pitch(operand));
+    let zeros = comptime!((plan.tokens * operand.terms * pitch) as u32);
+    #[unroll]
+    for tile in 0..comptime!(plan.token_tiles()) {
+        #[unroll]
+        for term in 0..comptime!(operand.terms) {
+            let token = comptime!(8 * tile) + row;
+            let there = token < live;
+            let line = u32::cast_from((comptime!(term * plan.tokens) + token) * pitch) + matrix * 16 + offset;
+            let mut sum = acc[comptime!(tile * operand.terms + term)];
+            if comptime!(operand.types == MmaType::Int8) {
+                #[unroll]
+                for pair in 0..2usize {
+                    let address = stage + select(there, line + comptime!(64 * pair as u32), zeros.runtime());
+                    let b = load_matrices(address);
+                    #[unroll]
+                    for s in 0..2usize {
+                        let word = words.extract(comptime!(2 * pair + s));
+                        sum = mma::<A>(
+                            decode_int8(word, 0u32, code),
+                            decode_int8(word, 1u32, code),
+                            decode_int8(word, 2u32, code),
+                            decode_int8(word, 3u32, code),
+                            b.extract(comptime!(2 * s)),
+                            b.extract(comptime!(2 * s + 1)),
+                            sum,
+                            comptime!(operand.types),
+                        );
+                    }
+                }
+            } else {
+                #[unroll]
+                for slice in 0..4usize {
+                    let address = stage + select(there, line + comptime!(64 * slice as u32), zeros.runtime());
+                    let b = load_matrices(address);
+                    let word = words.extract(slice);
+                    #[unroll]
+                    for s in 0..2usize {
+                        sum = mma::<A>(
+                            decode_half(word, comptime!(4 * s as u32), code, comptime!(operand.types)),
+                            decode_half(word, comptime!(4 * s as u32 + 1), code, comptime!(operand.types)),
+                            decode_half(word, comptime!(4 * s as u32 + 2), code, comptime!(operand.types)),
+                            decode_half(word, comptime!(4 * s as u32 + 3), code, comptime!(operand.types)),
+                            b.extract(comptime!(2 * s)),
+                            b.extract(comptime!(2 * s + 1)),
+                            sum,
+                            comptime!(operand.types),
+                        );
+                    }
+                }
+            }
+            acc[comptime!(tile * operand.terms + term)] = sum;
+        }
+    }
+}
+
+/// Adds up the sums of the warps that share a strip, in ascending order, into the first of them.
+#[cube]
+fn fold<A: Numeric>(
+    shared: &mut [u32],
+    acc: &mut Array<Vector<A, Const<4>>>,
+    warp: usize,
+    lane: usize,
+    #[comptime] operand: Operand,
+    #[comptime] plan: SkinnyBlueprint,
+) {
+    let registers = comptime!(plan.accumulators(operand) * 4);
+    sync_cube();
+    #[unroll]
+    for i in 0..registers {
+        let value = acc[comptime!(i / 4)].extract(comptime!(i % 4));
+        shared[(warp * registers + i) * 32 + lane] = u32::reinterpret(value);
+    }
+    sync_cube();
+    if warp % comptime!(plan.splits) == 0 {
+        #[unroll]
+        for i in 0..comptime!(registers / 4) {
+            let mut sums = acc[i];
+            #[unroll]
+            for j in 0..4usize {
+                let mut sum = sums.extract(j);
+                #[unroll]
+                for other in 1..comptime!(plan.splits) {
+                    let at = ((warp + other) * registers + comptime!(4 * i + j)) * 32 + lane;
+                    sum += A::reinterpret(shared[at]);
+                }
+                sums.insert(j, sum);
+            }
+            acc[i] = sums;
+        }
+    }
+}

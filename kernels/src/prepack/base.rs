@@ -1,0 +1,231 @@
+//! The order in which tensor-core kernels read weights, and weights in that order.
+
+use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+
+use crate::error::KernelError;
+use crate::operand::Buffer;
+
+/// Rows of a fragment tile.
+pub const TILE_ROWS: usize = 64;
+/// Columns of a fragment tile.
+pub const TILE_COLS: usize = 128;
+/// Words of a fragment tile: 128 threads read four each.
+pub const TILE_WORDS: usize = 512;
+
+/// What the codes of a word are decoded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FragmentOrder {
+    /// Four bytes a register: int8 tensor cores.
+    Int8,
+    /// Two half-precision floats a register: bf16 and f16 tensor cores.
+    Half,
+}
+
+impl FragmentOrder {
+    /// Most contracted columns before an i32 accumulator could overflow: decoded int8 codes are
+    /// 64·t (ternary, |t| ≤ 1) or 32·v (four levels, |v| ≤ 3), activations at most 128.
+    pub const fn max_cols(self, code: WeightCode) -> usize {
+        match (self, code) {
+            (Self::Half, _) => 1 << 23,
+            (Self::Int8, WeightCode::Ternary) => (i32::MAX / (128 * 64)) as usize,
+            (Self::Int8, _) => (i32::MAX / (128 * 96)) as usize,
+        }
+    }
+
+    /// What a decoded code must be multiplied by to be the code table's integer.
+    pub const fn decoded_unit(self, code: WeightCode) -> f32 {
+        match (self, code) {
+            (Self::Int8, WeightCode::Ternary) => 1.0 / 64.0,
+            (Self::Int8, _) => 1.0 / 32.0,
+            (Self::Half, WeightCode::Ternary) => 0.5,
+            (Self::Half, _) => 2.0,
+        }
+    }
+
+    /// Bits that an int8 sum of decoded codes has too many.
+    pub const fn shift(self, code: WeightCode) -> u32 {
+        match code {
+            WeightCode::Ternary => 6,
+            _ => 5,
+        }
+    }
+}
+
+/// Where the code of `(row, col)` lies: tiles of 64 rows × 128 columns, row tiles outermost. A tile
+/// is read by four warps of 32 lanes, 16 rows a warp, four words (of 32 columns each) a lane; a
+/// word decodes into the A operand of `mma.m16n8k32` (int8), or of two `mma.m16n8k16` (half), with
+/// one shift and one mask per register (PTX ISA, "Matrix fragments for mma.m16n8k32"; wgmma's A
+/// fragment is the same per warp).
+///
+/// Rows `2g` and `2g + 1` of a warp's 16 are the fragment's rows `g` and `g + 8`, so that a thread
+/// ends up with neighbouring outputs. Codes are two's complement: `w` for ternary, `(v - 1) / 2`
+/// for the four levels `v` of int2. What lies past the matrix is code 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentLayout {
+    /// What the words decode to.
+    pub order: FragmentOrder,
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Columns of the matrix, the contracted dimension.
+    pub cols: usize,
+}
+
+impl FragmentLayout {
+    /// Tiles of 64 rows.
+    pub const fn row_tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    /// Tiles of 128 columns.
+    pub const fn col_tiles(&self) -> usize {
+        self.cols.div_ceil(TILE_COLS)
+    }
+
+    /// u32 words of the whole matrix.
+    pub const fn word_count(&self) -> usize {
+        self.row_tiles() * self.col_tiles() * TILE_WORDS
+    }
+
+    /// Word and lowest bit of the code of `(row, col)`.
+    pub const fn position(&self, row: usize, col: usize) -> (usize, u32) {
+        let tile = (row / TILE_ROWS) * self.col_tiles() + col / TILE_COLS;
+        let warp = (row % TILE_ROWS) / 16;
+        let (g, half) = ((row % 16) / 2, row % 2);
+        let slice = (col % TILE_COLS) / 32;
+        let c = col % 32;
+        let (q, bit) = match self.order {
+            FragmentOrder::Int8 => {
+                let register = half + 2 * (c / 16);
+                ((c % 16) / 4, 8 * (c % 4) + 6 - 2 * register)
+            }
+            FragmentOrder::Half => {
+                let register = 4 * (c / 16) + half + 2 * ((c % 16) / 8);
+                ((c % 8) / 2, 16 * (c % 2) + 14 - 2 * register)
+            }
+        };
+        let lane = 4 * g + q;
+        let word = tile * TILE_WORDS + warp * 128 + lane * 4 + slice;
+        (word, bit as u32)
+    }
+}
+
+/// Packed weights in a kernel's own order, with one scale per output row.
+///
+/// Made on the device from [`PackedWeights`](crate::PackedWeights), never saved.
+#[derive(Clone, Debug)]
+pub struct PrepackedWeights {
+    layout: PackedLayout,
+    fragments: FragmentLayout,
+    words: Buffer,
+    row_scales: Buffer,
+}
+
+impl PrepackedWeights {
+    /// The order of fragments for `layout`, or `None` where only the portable kernels can multiply:
+    /// scales per group, and more columns than the accumulators hold.
+    pub fn fragments(layout: &PackedLayout, order: FragmentOrder) -> Option<FragmentLayout> {
+        let grouped = matches!(layout.scale(), ScaleGranularity::Group { .. });
+        if grouped || layout.in_features() > order.max_cols(layout.code()) {
+            return None;
+        }
+        Some(FragmentLayout {
+            order,
+            rows: layout.out_features(),
+            cols: layout.in_features(),
+        })
+    }
+
+    /// Weights of `layout` in `words` (u32, `fragments.word_count()`), with `row_scales` (f32,
+    /// `layout.out_features()`): the scale of the row times the value of a decoded unit.
+    ///
+    /// # Errors
+    /// [`KernelError`] if `layout` cannot be prepacked, a buffer has another length or is too small.
+    pub fn new(
+        layout: PackedLayout,
+        order: FragmentOrder,
+        words: Buffer,
+        row_scales: Buffer,
+    ) -> Result<Self, KernelError> {
+        let fragments =
+            Self::fragments(&layout, order).ok_or_else(|| KernelError::NotPrepackable {
+                layout: Box::new(layout.clone()),
+            })?;
+        words.check_lines("prepacked words", fragments.word_count())?;
+        row_scales.check_exact("row scales", layout.out_features())?;
+        Ok(Self {
+            layout,
+            fragments,
+            words,
+            row_scales,
+        })
+    }
+
+    /// Shape, codes and scale granularity of the weights.
+    pub fn layout(&self) -> &PackedLayout {
+        &self.layout
+    }
+
+    /// Order of the words.
+    pub fn fragment_layout(&self) -> &FragmentLayout {
+        &self.fragments
+    }
+
+    /// The words.
+    pub fn words(&self) -> &Buffer {
+        &self.words
+    }
+
+    /// One scale per output row, the decoded unit included.
+    pub fn row_scales(&self) -> &Buffer {
+        &self.row_scales
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_place_of_its_own() {
+        for order in [FragmentOrder::Int8, FragmentOrder::Half] {
+            let layout = FragmentLayout {
+                order,
+                rows: 2 * TILE_ROWS,
+                cols: 2 * TILE_COLS,
+            };
+            let places: HashSet<(usize, u32)> = (0..layout.rows)
+                .flat_map(|row| (0..layout.cols).map(move |col| (row, col)))
+                .map(|(row, col)| layout.position(row, col))
+                .collect();
+            assert_eq!(places.len(), layout.rows * layout.cols);
+            assert_eq!(places.len(), layout.word_count() * 16);
+            assert!(places.iter().all(|&(word, bit)| word < layout.word_count() && bit <= 30));
+        }
+    }
+
+    #[test]
+    fn a_lane_reads_the_fragment_that_the_instruction_set_states() {
+        // mma.m16n8k32: register r of lane (g, q) holds row g + 8·(r mod 2), columns
+        // 4q..4q + 4 plus 16·(r div 2).
+        let layout = FragmentLayout {
+            order: FragmentOrder::Int8,
+            rows: 64,
+            cols: 128,
+        };
+        let (g, q, r, byte) = (3, 2, 3, 1);
+        let (row, col) = (2 * g + 1, 96 + 16 + 4 * q + byte);
+        assert_eq!(layout.position(32 + row, col).0, 256 + (4 * g + q) * 4 + 3);
+        assert_eq!(layout.position(32 + row, col).1 as usize, 8 * byte + 6 - 2 * r);
+    }
+
+    #[test]
+    fn sums_of_decoded_codes_fit_an_i32() {
+        for (code, largest) in [(WeightCode::Ternary, 64i64), (WeightCode::Int2, 96)] {
+            let cols = FragmentOrder::Int8.max_cols(code) as i64;
+            assert!(cols * 128 * largest <= i32::MAX as i64);
+            assert!((cols + 1) * 128 * largest > i32::MAX as i64);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! PTX instructions that CubeCL has no word for, and the decoding of fragment words.
+//!
+//! Only kernels that [`CudaFacts`](crate::device::CudaFacts) let through reach them.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use crate::operand::FloatType;
+
+/// What tensor cores multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MmaType {
+    /// int8, summed in i32.
+    Int8,
+    /// bf16, summed in f32.
+    Bf16,
+    /// f16, summed in f32.
+    F16,
+}
+
+impl MmaType {
+    /// Bytes of an element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Int8 => 1,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    /// The type that multiplies activations of `dtype`.
+    pub const fn of(dtype: FloatType) -> Self {
+        match dtype {
+            FloatType::F16 => Self::F16,
+            FloatType::BF16 | FloatType::F32 => Self::Bf16,
+        }
+    }
+
+    /// Type of the sums.
+    pub const fn accumulator(self) -> ElemType {
+        use cubecl::ir::{FloatKind, IntKind};
+        match self {
+            Self::Int8 => ElemType::Int(IntKind::I32),
+            Self::Bf16 | Self::F16 => ElemType::Float(FloatKind::F32),
+        }
+    }
+
+    /// Types in `mma`'s order: sum, left, right, sum.
+    fn mma_types(self) -> &'static str {
+        match self {
+            Self::Int8 => "m16n8k32.row.col.s32.s8.s8.s32",
+            Self::Bf16 => "m16n8k16.row.col.f32.bf16.bf16.f32",
+            Self::F16 => "m16n8k16.row.col.f32.f16.f16.f32",
+        }
+    }
+}
+
+/// Address of shared memory as PTX's `.shared` instructions take it.
+#[cube]
+pub(crate) fn shared_address(memory: &[u32]) -> u32 {
+    let pointer = unsafe { memory.as_ptr_unchecked() };
+    let address: u32;
+    gpu_asm!(
+        "{{ .reg .u64 t; cvta.to.shared.u64 t, {pointer}; cvt.u32.u64 {address}, t; }}",
+        pointer = in(_) pointer,
+        address = out(_) address,
+        options(nomem),
+    );
+    address
+}
+
+/// Address of a buffer as PTX's `.global` instructions take it.
+#[cube]
+pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
+    let pointer = unsafe { memory.as_ptr_unchecked() };
+    let address: u64;
+    gpu_asm!(
+        "cvta.to.global.u64 {address}, {pointer};",
+        pointer = in(_) pointer,
+        address = out(_) address,
+        options(nomem),
+    );
+    address
+}
+
+/// Starts the copy of 16 bytes from global to shared memory, past L1; bytes from `valid` on are
+/// zero, and nothing is read for them. Both addresses are multiples of 16.
+#[cube]
+pub(crate) fn copy_async(shared: u32, global: u64, valid: u32) {
+    gpu_asm!(
+        "cp.async.cg.shared.global [{shared}], [{global}], 16, {valid};",
+        shared = in(_) shared,
+        global = in(_) global,
+        valid = in(_) valid,
+    );
+}
+
+/// Closes a group of copies.
+#[cube]
+pub(crate) fn copy_async_commit() {
+    gpu_asm!("cp.async.commit_group;");
+}
+
+/// Waits until at most `pending` groups of copies of this unit are under way.
+#[cube]
+pub(crate) fn copy_async_wait(#[comptime] pending: usize) {
+    gpu_asm!("cp.async.wait_group {pending};");
+}
+
+/// Four 8×16-byte matrices of shared memory as `mma` operands; lane `l` gives the address of row
+/// `l mod 8` of matrix `l div 8`.
+#[cube]
+pub(crate) fn load_matrices(address: u32) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    out
+}
+
+/// `acc + a · b` of a warp: `m16n8k32` for int8, `m16n8k16` for the others.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the registers of an instruction")]
+pub(crate) fn mma<A: Numeric>(
+    a0: u32,
+    a1: u32,
+    a2: u32,
+    a3: u32,
+    b0: u32,
+    b1: u32,
+    acc: Vector<A, Const<4>>,
+    #[comptime] types: MmaType,
+) -> Vector<A, Const<4>> {
+    let types = comptime!(types.mma_types());
+    let c0 = acc.extract(0usize);
+    let c1 = acc.extract(1usize);
+    let c2 = acc.extract(2usize);
+    let c3 = acc.extract(3usize);
+    let out: Vector<A, Const<4>>;
+    gpu_asm!(
+        "mma.sync.aligned.{types} {out}, {{{a0}, {a1}, {a2}, {a3}}}, {{{b0}, {b1}}}, \
+         {{{c0}, {c1}, {c2}, {c3}}};",
+        out = out(_) out,
+        a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
+        b0 = in(_) b0, b1 = in(_) b1,
+        c0 = in(_) c0, c1 = in(_) c1, c2 = in(_) c2, c3 = in(_) c3,
+        options(nomem),
+    );
+    out
+}
+
+/// Register `register` (0..4) of the int8 fragment of a word: 64·w for ternary codes, 32·v for the
+/// four levels.
+#[cube]
+pub(crate) fn decode_int8(word: u32, #[comptime] register: u32, #[comptime] code: WeightCode) -> u32 {
+    let top = (word << comptime!(2 * register).runtime()) & 0xC0C0_C0C0;
+    match comptime!(code) {
+        WeightCode::Ternary => top,
+        _ => top | 0x2020_2020,
+    }
+}
+
+/// Register `register` (0..8) of the half fragments of a word: 2·w for ternary codes, v/2 for the
+/// four levels. The top two bits of ±2.0 are those of the two's complement code; a level goes
+/// through the mantissa of 64.
+#[cube]
+pub(crate) fn decode_half(
+    word: u32,
+    #[comptime] register: u32,
+    #[comptime] code: WeightCode,
+    #[comptime] types: MmaType,
+) -> u32 {
+    match comptime!(code) {
+        WeightCode::Ternary => (word << comptime!(2 * register).runtime()) & 0xC000_C000,
+        _ => {
+            // Bit that is worth 1.0 next to 64.0: 7 mantissa bits in bf16, 10 in f16.
+            let bf16 = comptime!(types == MmaType::Bf16);
+            let unit = comptime!(if bf16 { 1 } else { 4 });
+            let from = comptime!(14 - 2 * register as i32);
+            let moved = match comptime!(from >= unit) {
+                true => word >> comptime!((from - unit) as u32 & 31).runtime(),
+                false => word << comptime!((unit - from) as u32 & 31).runtime(),
+            };
+            let mask = comptime!(0x0003_0003u32 << unit);
+            // 64.0 with the sign bit of the code flipped: 64 + (v + 3) / 2.
+            let base = comptime!(if bf16 { 0x4280_4280u32 } else { 0x5400_5400 });
+            let flip = comptime!(base | (0x0002_0002u32 << unit));
+            let biased = (moved & mask) ^ flip;
+            // 1.0 and -65.5 in both halves.
+            let (one, offset) = match comptime!(bf16) {
+                true => (0x3F80_3F80u32.runtime(), 0xC283_C283u32.runtime()),
+                false => (0x3C00_3C00u32.runtime(), 0xD418_D418u32.runtime()),
+            };
+            let name = comptime!(if bf16 { "bf16x2" } else { "f16x2" });
+            let out: u32;
+            gpu_asm!(
+                "fma.rn.{name} {out}, {biased}, {one}, {offset};",
+                out = out(_) out,
+                biased = in(_) biased,
+                one = in(_) one,
+                offset = in(_) offset,
+                options(nomem),
+            );
+            out
+        }
+    }
+}
