@@ -93,7 +93,8 @@ fn store<O: Numeric, W: Size>(
     second: O,
     both: bool,
 ) {
-    if comptime!(W::value() == 2) {
+    let width = W::value();
+    if comptime!(width == 2) {
         let mut pair = Vector::<O, W>::empty();
         pair.insert(0usize, first);
         pair.insert(1usize, second);

@@ -34,6 +34,7 @@ pub use decode::ScaleKind;
 pub use device::DeviceFacts;
 pub use dot::{IntegerDot, Tile};
 pub use error::KernelError;
+pub use ptx::MmaType;
 pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
 pub use operand::{
     Buffer, FloatMatrix, FloatType, FloatVector, PackedWeights, QuantizedActivations,

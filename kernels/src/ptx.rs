@@ -150,6 +150,38 @@ pub(crate) fn mma<A: Numeric>(
     out
 }
 
+/// Meets the other cubes of the cluster; what they wrote to shared memory before is seen after.
+#[cube]
+pub(crate) fn sync_cluster() {
+    gpu_asm!("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;");
+}
+
+/// 16 bytes of the shared memory of cube `rank` of the cluster, at this cube's address `address`.
+#[cube]
+pub(crate) fn load_cluster(address: u32, #[comptime] rank: u32) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "{{ .reg .u32 t; mapa.shared::cluster.u32 t, {address}, {rank}; \
+         ld.shared::cluster.v4.u32 {out}, [t]; }}",
+        out = out(_) out,
+        address = in(_) address,
+        rank = const rank,
+    );
+    out
+}
+
+/// 16 bytes of shared memory.
+#[cube]
+pub(crate) fn load_line(address: u32) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ld.shared.v4.u32 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    out
+}
+
 /// Register `register` (0..4) of the int8 fragment of a word: 64·w for ternary codes, 32·v for the
 /// four levels.
 #[cube]

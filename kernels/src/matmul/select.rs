@@ -19,7 +19,8 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         ActivationType::Float(FloatType::F32) => (MmaType::Bf16, 3),
         ActivationType::Float(dtype) => (MmaType::of(dtype), 1),
     };
-    let few = problem.m <= SkinnyBlueprint::MAX_TOKENS;
+    // Above 8 tokens a warpgroup reads activations better than warps that each load their own.
+    let few = problem.m <= 8;
     if few || terms == 3 || cuda.capability != 90 {
         return Plan::Skinny(SkinnyBlueprint::new(problem, Operand { types, terms }, &cuda));
     }

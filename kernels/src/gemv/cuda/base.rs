@@ -52,7 +52,9 @@ impl SkinnyBlueprint {
             4..8 => 2,
             _ => 4,
         };
-        let splits = (8 / per_cube).min(tiles.next_power_of_two()).max(1);
+        // Staging many tokens costs more than idle multiprocessors.
+        let (per_cube, warps) = if tokens >= 8 { (4, 16) } else { (per_cube, 8) };
+        let splits = (warps / per_cube).min(tiles.next_power_of_two()).max(1);
         let ahead = if tiles.div_ceil(splits) >= 4 { 4 } else { 2 };
         let tile_bytes = TILE_COLS * operand.types.size();
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);

@@ -287,45 +287,39 @@ fn multiply<A: Numeric>(
             let there = token < live;
             let line = u32::cast_from((comptime!(term * plan.tokens) + token) * pitch) + matrix * 16 + offset;
             let mut sum = acc[comptime!(tile * operand.terms + term)];
-            if comptime!(operand.types == MmaType::Int8) {
+            // A load brings 64 bytes of a token: two int8 products, or one word of half ones.
+            let loads = comptime!(2 * operand.types.size());
+            #[unroll]
+            for load in 0..loads {
+                let address = stage + select(there, line + comptime!(64 * load as u32), zeros.runtime());
+                let b = load_matrices(address);
                 #[unroll]
-                for pair in 0..2usize {
-                    let address = stage + select(there, line + comptime!(64 * pair as u32), zeros.runtime());
-                    let b = load_matrices(address);
+                for s in 0..2usize {
+                    let int8 = comptime!(operand.types == MmaType::Int8);
+                    let word = words.extract(comptime!(if int8 { 2 * load + s } else { load }));
+                    let mut a = Array::<u32>::new(4usize);
                     #[unroll]
-                    for s in 0..2usize {
-                        let word = words.extract(comptime!(2 * pair + s));
-                        sum = mma::<A>(
-                            decode_int8(word, 0u32, code),
-                            decode_int8(word, 1u32, code),
-                            decode_int8(word, 2u32, code),
-                            decode_int8(word, 3u32, code),
-                            b.extract(comptime!(2 * s)),
-                            b.extract(comptime!(2 * s + 1)),
-                            sum,
-                            comptime!(operand.types),
-                        );
+                    for register in 0..4usize {
+                        a[register] = match comptime!(operand.types) {
+                            MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
+                            _ => decode_half(
+                                word,
+                                comptime!((4 * s + register) as u32),
+                                code,
+                                comptime!(operand.types),
+                            ),
+                        };
                     }
-                }
-            } else {
-                #[unroll]
-                for slice in 0..4usize {
-                    let address = stage + select(there, line + comptime!(64 * slice as u32), zeros.runtime());
-                    let b = load_matrices(address);
-                    let word = words.extract(slice);
-                    #[unroll]
-                    for s in 0..2usize {
-                        sum = mma::<A>(
-                            decode_half(word, comptime!(4 * s as u32), code, comptime!(operand.types)),
-                            decode_half(word, comptime!(4 * s as u32 + 1), code, comptime!(operand.types)),
-                            decode_half(word, comptime!(4 * s as u32 + 2), code, comptime!(operand.types)),
-                            decode_half(word, comptime!(4 * s as u32 + 3), code, comptime!(operand.types)),
-                            b.extract(comptime!(2 * s)),
-                            b.extract(comptime!(2 * s + 1)),
-                            sum,
-                            comptime!(operand.types),
-                        );
-                    }
+                    sum = mma::<A>(
+                        a[0],
+                        a[1],
+                        a[2],
+                        a[3],
+                        b.extract(comptime!(2 * s)),
+                        b.extract(comptime!(2 * s + 1)),
+                        sum,
+                        comptime!(operand.types),
+                    );
                 }
             }
             acc[comptime!(tile * operand.terms + term)] = sum;

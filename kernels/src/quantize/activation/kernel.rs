@@ -50,9 +50,7 @@ pub(super) fn quantize<F: Float>(
             let col = word * 4 + i;
             let inside = col < cols && finite;
             let value = f32::cast_from(x[base + select(inside, col, 0)]);
-            let q = clamp((value * a).round(), -128.0f32, 127.0f32);
-            let q = select(inside, q, 0.0f32);
-            let byte = u32::reinterpret(i32::cast_from(q)) & 0xFF;
+            let byte = quantized_byte(value, a, inside);
             packed |= byte << comptime!(8 * i as u32).runtime();
         }
         if live {
@@ -63,6 +61,14 @@ pub(super) fn quantize<F: Float>(
     if live && lane == 0 {
         scales[row] = select(finite, 1.0f32 / a, nan_of(top));
     }
+}
+
+/// `clamp(round(value · a), -128, 127)` as a byte; 0 unless `inside`.
+#[cube]
+pub(super) fn quantized_byte(value: f32, a: f32, inside: bool) -> u32 {
+    let q = clamp((value * a).round(), -128.0f32, 127.0f32);
+    let q = select(inside, q, 0.0f32);
+    u32::reinterpret(i32::cast_from(q)) & 0xFF
 }
 
 /// The largest `value` of a group of lanes, given to all of them.

@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{ActivationBlueprint, ActivationProblem};
 use super::kernel::quantize;
+use super::lines::{LinePlan, quantize_lines};
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, QuantizedActivations};
@@ -36,6 +37,12 @@ pub fn launch_with(
         cols: out.cols(),
     };
     let device = DeviceFacts::of(client);
+    if plan.is_none()
+        && problem.rows > 0
+        && let Some(plan) = LinePlan::new(client, x, &device)
+    {
+        return launch_lines(client, x, out, plan);
+    }
     let plan = plan.unwrap_or_else(|| ActivationBlueprint::new(&problem, &device));
     plan.validate(&device)?;
     if problem.rows == 0 {
@@ -55,6 +62,36 @@ pub fn launch_with(
             problem.cols,
             x.row_stride(),
             QuantizedActivations::words_per_row(problem.cols),
+            plan,
+            x.dtype().elem(),
+        );
+    }
+    Ok(())
+}
+
+fn launch_lines(
+    client: &Client,
+    x: &FloatMatrix,
+    out: &QuantizedActivations,
+    plan: LinePlan,
+) -> Result<(), KernelError> {
+    let width = x.line_width();
+    // SAFETY: the operands hold what their shapes say, rows are whole lines of both, and the kernel
+    // stays inside of them.
+    unsafe {
+        quantize_lines::launch_unchecked(
+            client,
+            cubes(client, out.rows(), 1)?,
+            CubeDim::new_1d(plan.units as u32),
+            address(client, &[x.extent(), out.codes().len()])?,
+            width,
+            width / 4,
+            x.lines(width),
+            out.codes().lines(width / 4),
+            out.scales().arg(),
+            out.rows(),
+            out.cols() / width,
+            x.row_stride() / width,
             plan,
             x.dtype().elem(),
         );

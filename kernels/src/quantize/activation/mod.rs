@@ -4,6 +4,7 @@
 mod base;
 mod kernel;
 mod launch;
+mod lines;
 
 pub use base::{ActivationBlueprint, ActivationProblem};
 pub use launch::{launch, launch_with};

@@ -17,6 +17,8 @@ pub struct WgmmaBlueprint {
     pub tokens: usize,
     /// Column tiles in the ring of shared memory.
     pub stages: usize,
+    /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
+    pub splits: usize,
     /// Token tiles that neighbouring cubes work on, for the L2 cache.
     pub group: usize,
 }
@@ -24,44 +26,83 @@ pub struct WgmmaBlueprint {
 /// Multiply-adds of one cycle and multiprocessor: int8; half types have half of it.
 const INT8_RATE: usize = 4096;
 /// Bytes that a multiprocessor draws from L2 in a cycle when all do.
-const L2_RATE: usize = 28;
-/// Cycles of a tile that are neither products nor copies: filling the ring, storing outputs.
-const TILE_OVERHEAD: usize = 3_500;
+const L2_RATE: usize = 24;
+/// Cycles that a step takes whatever its size: barriers and latencies that the ring leaves.
+const STEP: usize = 300;
+/// Cycles of a tile beside its steps: filling the ring, storing outputs.
+const TILE: usize = 3_000;
+/// Cycles per accumulator register for handing sums over in a cluster.
+const EXCHANGE: usize = 12;
 
 impl WgmmaBlueprint {
     /// Largest ring.
     const MAX_STAGES: usize = 8;
 
+    /// `(warpgroups, tiles, tokens)` worth trying.
+    const SHAPES: [(usize, usize, usize); 10] = [
+        (2, 2, 128),
+        (2, 1, 128),
+        (2, 1, 64),
+        (2, 1, 32),
+        (1, 1, 128),
+        (1, 1, 64),
+        (1, 1, 32),
+        (1, 1, 16),
+        (1, 2, 32),
+        (1, 2, 16),
+    ];
+
     /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
-        let shapes = [(2, 2, 128), (2, 1, 256), (2, 1, 128), (2, 1, 64), (1, 1, 128), (1, 1, 64)];
-        let small = [(2, 1, 32), (1, 1, 32)];
-        let all = shapes.iter().chain(&small);
-        let plans = all.map(|&(warpgroups, tiles, tokens)| Self {
-            warpgroups,
-            tiles,
-            tokens,
-            stages: 0,
-            group: 8,
-        });
-        let best = plans.min_by_key(|plan| plan.cycles(problem, types, cuda));
-        let mut plan = best.expect("there are shapes");
-        plan.stages = (200 << 10) / plan.stage_bytes(types);
-        plan.stages = plan.stages.clamp(4, Self::MAX_STAGES);
-        plan
+        let all = Self::candidates(problem, types, cuda);
+        let best = all.into_iter().min_by_key(|plan| plan.cycles(problem, types, cuda));
+        best.expect("there are shapes without a split")
+    }
+
+    /// Plans that `problem` can run with.
+    pub fn candidates(
+        problem: &MatmulProblem,
+        types: MmaType,
+        cuda: &CudaFacts,
+    ) -> Vec<Self> {
+        let steps = problem.k.div_ceil(TILE_COLS);
+        let cores = cuda.multiprocessors as usize;
+        let (m, n) = (problem.m, problem.n);
+        let shapes = Self::SHAPES.into_iter();
+        let splits = shapes.flat_map(|shape| [1, 2, 4, 8].map(|splits| (shape, splits)));
+        splits
+            .filter_map(move |((warpgroups, tiles, tokens), splits)| {
+            let mut plan = Self {
+                warpgroups,
+                tiles,
+                tokens,
+                stages: 0,
+                splits,
+                group: 8,
+            };
+            let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
+            let fits = splits == 1 || (plan.divides(steps) && count * splits <= cores);
+            plan.stages = ((200 << 10) / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
+            fits.then_some(plan)
+        })
+        .collect()
+    }
+
+    /// Whether every cube of a cluster gets some of `steps` column tiles.
+    pub const fn divides(&self, steps: usize) -> bool {
+        (self.splits - 1) * steps.div_ceil(self.splits) < steps
     }
 
     /// Cycles that the product takes, by and large.
     fn cycles(&self, problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> usize {
-        let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens);
-        let waves = tiles.div_ceil(cuda.multiprocessors as usize);
-        let rate = INT8_RATE / types.size();
-        // One warpgroup leaves gaps between its products that a second one fills.
-        let gaps = if self.warpgroups == 1 { 3 } else { 2 };
-        let products = self.rows() * self.tokens * TILE_COLS / rate * gaps / 2;
+        let cubes = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens) * self.splits;
+        let waves = cubes.div_ceil(cuda.multiprocessors as usize);
+        let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
+        // Fewer cubes than multiprocessors leave each of them more of L2.
         let copies = self.stage_bytes(types) / L2_RATE;
-        let steps = problem.k.div_ceil(TILE_COLS);
-        waves * (steps * products.max(copies) + TILE_OVERHEAD)
+        let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
+        let exchange = if self.splits > 1 { 800 + EXCHANGE * self.accumulators() } else { 0 };
+        waves * (steps * products.max(copies).max(STEP) + TILE + exchange)
     }
 
     /// Weight rows of a cube.
@@ -89,9 +130,12 @@ impl WgmmaBlueprint {
         self.x_bytes(types) + self.rows() * TILE_COLS / 4
     }
 
-    /// Bytes of shared memory, with room to align the first stage.
+    /// Bytes of shared memory: the ring, whose place the sums that a cluster exchanges take, with
+    /// room to align the first stage.
     pub const fn shared_bytes(&self, types: MmaType) -> usize {
-        self.stages * self.stage_bytes(types) + 1024
+        let ring = self.stages * self.stage_bytes(types);
+        let sums = if self.splits > 1 { 4 * self.units() * self.accumulators() } else { 0 };
+        1024 + if ring > sums { ring } else { sums }
     }
 
     /// # Errors
@@ -102,6 +146,7 @@ impl WgmmaBlueprint {
         let sizes = matches!(self.warpgroups, 1..=4)
             && matches!(self.tiles, 1 | 2)
             && matches!(self.tokens, 16 | 32 | 64 | 128 | 256)
+            && matches!(self.splits, 1 | 2 | 4 | 8)
             && self.group >= 1
             && self.stages >= 4;
         // 64 Ki registers a multiprocessor, some 60 a unit beside the accumulators.

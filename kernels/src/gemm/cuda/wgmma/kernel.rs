@@ -7,7 +7,7 @@ use super::base::WgmmaBlueprint;
 use crate::epilogue::{row_pair, write_pair};
 use crate::ptx::{
     MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
-    global_address, shared_address,
+    global_address, load_cluster, load_line, shared_address, sync_cluster,
 };
 
 /// Runtime sizes.
@@ -49,7 +49,11 @@ struct Ahead {
 }
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
-#[cube(launch_unchecked, address_type = "dynamic")]
+#[cube(
+    launch_unchecked,
+    address_type = "dynamic",
+    cluster_dim = CubeDim::new_1d(plan.splits as u32)
+)]
 #[allow(
     clippy::too_many_arguments,
     reason = "a kernel's signature is its binding list"
@@ -84,8 +88,14 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let tiles_m = (extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
     let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let count = tiles_m * tiles_n;
+    // The cubes of a cluster share an output tile, each with column tiles of its own.
+    let splits = comptime!(plan.splits);
+    let rank = CUBE_POS % splits;
+    let share = (extents.col_tiles + comptime!(splits - 1)) / splits;
+    let first = rank * share;
+    let steps = min(share, extents.col_tiles - first);
 
-    let mut index = CUBE_POS;
+    let mut index = CUBE_POS / splits;
     let mut tile = place(index, tiles_m, tiles_n, plan);
     let mut ahead = Ahead {
         index,
@@ -96,8 +106,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     };
     #[unroll]
     for _ in 0..comptime!(plan.stages - 2) {
-        copy(ring, x_base, w_base, &ahead, count, &extents, types, plan);
-        advance(&mut ahead, tiles_m, tiles_n, &extents, plan);
+        copy(ring, x_base, w_base, &ahead, first, count, &extents, types, plan);
+        advance(&mut ahead, tiles_m, tiles_n, steps, plan);
     }
 
     let mut step = 0usize.runtime();
@@ -106,10 +116,6 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         copy_async_wait(comptime!(plan.stages - 3));
         gpu_asm!("fence.proxy.async.shared::cta;");
         sync_cube();
-        // The slot that products two steps back read: every warpgroup has waited for those.
-        copy(ring, x_base, w_base, &ahead, count, &extents, types, plan);
-        advance(&mut ahead, tiles_m, tiles_n, &extents, plan);
-
         let stage = ring + slot * stage_bytes;
         let weights = stage + comptime!(plan.x_bytes(types) as u32)
             + u32::cast_from(warpgroup) * comptime!(2048 * plan.tiles as u32)
@@ -119,23 +125,35 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         for i in 0..comptime!(plan.tiles) {
             held[i] = load_line(weights + comptime!(2048 * i as u32));
         }
+        products(&held, stage, 0usize, step == 0, code, types, plan);
+        // The slot that products two steps back read: every warpgroup has waited for those.
+        copy(ring, x_base, w_base, &ahead, first, count, &extents, types, plan);
+        advance(&mut ahead, tiles_m, tiles_n, steps, plan);
         #[unroll]
-        for slice in 0..4usize {
-            let first = step == 0usize && comptime!(slice == 0).runtime();
-            products(&held, stage, slice, first, code, types, plan);
+        for slice in 1..4usize {
+            products(&held, stage, slice, false, code, types, plan);
         }
         slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
         step += 1usize;
-        if step == extents.col_tiles {
+        if step == steps {
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
-            #[unroll]
-            for i in 0..comptime!(plan.tiles) {
-                write::<A, O, B, W>(
-                    &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types, plan,
+            if comptime!(splits > 1) {
+                publish::<A>(ring, types, plan);
+                write_shared::<A, O, B, W>(
+                    &x_scales, row_scales, &bias, y, &extents, &tile, ring, rank, code, integers, plan,
                 );
+                // Nobody leaves while its sums are read.
+                sync_cluster();
+            } else {
+                #[unroll]
+                for i in 0..comptime!(plan.tiles) {
+                    write::<A, O, B, W>(
+                        &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types, plan,
+                    );
+                }
             }
             step = 0usize.runtime();
-            index += CUBE_COUNT;
+            index += CUBE_COUNT / splits;
             let next = place(index, tiles_m, tiles_n, plan);
             tile.row_tile = next.row_tile;
             tile.token = next.token;
@@ -164,15 +182,15 @@ fn advance(
     ahead: &mut Ahead,
     tiles_m: usize,
     tiles_n: usize,
-    extents: &WgmmaExtents,
+    steps: usize,
     #[comptime] plan: WgmmaBlueprint,
 ) {
     let last = comptime!(plan.stages as u32 - 1);
     ahead.slot = select(ahead.slot == last, 0u32, ahead.slot + 1);
     ahead.step += 1;
-    if ahead.step == extents.col_tiles {
+    if ahead.step == steps {
         ahead.step = 0usize.runtime();
-        ahead.index += CUBE_COUNT;
+        ahead.index += CUBE_COUNT / comptime!(plan.splits);
         let tile = place(ahead.index, tiles_m, tiles_n, plan);
         ahead.row_tile = tile.row_tile;
         ahead.token = tile.token;
@@ -187,6 +205,7 @@ fn copy(
     x_base: u64,
     w_base: u64,
     ahead: &Ahead,
+    first: usize,
     count: usize,
     extents: &WgmmaExtents,
     #[comptime] types: MmaType,
@@ -194,6 +213,7 @@ fn copy(
 ) {
     if ahead.index < count {
         let unit = UNIT_POS as usize;
+        let column = first + ahead.step;
         let stage = ring + ahead.slot * comptime!(plan.stage_bytes(types) as u32);
         // Activations: rows of 128 bytes, the 16-byte line of number l at l xor (row mod 8).
         let (row, line) = (unit / 8, unit % 8);
@@ -201,7 +221,7 @@ fn copy(
         let rows_per_pass = comptime!(plan.units() / 8);
         #[unroll]
         for part in 0..comptime!(types.size()) {
-            let offset = (ahead.step * comptime!(types.size()) + part) * 128 + line * 16;
+            let offset = (column * comptime!(types.size()) + part) * 128 + line * 16;
             let left = select(offset < extents.x_bytes, extents.x_bytes - offset, 0usize);
             #[unroll]
             for pass in 0..comptime!(plan.tokens / rows_per_pass) {
@@ -221,25 +241,13 @@ fn copy(
             let row_tile = ahead.row_tile + line / 128;
             let inside = row_tile < extents.row_tiles;
             let valid = select(inside, 16u32, 0u32);
-            let from = (row_tile * extents.col_tiles + ahead.step) * 2048 + (line % 128) * 16;
+            let from = (row_tile * extents.col_tiles + column) * 2048 + (line % 128) * 16;
             let from = select(inside, from, 0usize);
             let to = stage + comptime!(plan.x_bytes(types) as u32) + u32::cast_from(line) * 16;
             copy_async(to, w_base + u64::cast_from(from), valid);
         }
     }
     copy_async_commit();
-}
-
-/// 16 bytes of shared memory.
-#[cube]
-fn load_line(address: u32) -> Vector<u32, Const<4>> {
-    let out: Vector<u32, Const<4>>;
-    gpu_asm!(
-        "ld.shared.v4.u32 {out}, [{address}];",
-        out = out(_) out,
-        address = in(_) address,
-    );
-    out
 }
 
 /// Starts the products of 32 columns, and waits for those of the 32 before.
@@ -361,6 +369,97 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
                         x_scales,
                         accumulator::<A>(at, types),
                         accumulator::<A>(comptime!(at + 2), types),
+                        code,
+                        integers,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Puts the sums of this cube where the cluster can read them: 16 bytes for every 8 tokens, units
+/// side by side. The ring is free: a cube of a cluster has one tile.
+#[cube]
+fn publish<A: Numeric>(ring: u32, #[comptime] types: MmaType, #[comptime] plan: WgmmaBlueprint) {
+    copy_async_wait(0usize);
+    sync_cube();
+    let address = ring + UNIT_POS * 16;
+    #[unroll]
+    for i in 0..comptime!(plan.accumulators() / 4) {
+        let a = u32::reinterpret(accumulator::<A>(comptime!(4 * i), types));
+        let b = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 1), types));
+        let c = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 2), types));
+        let d = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 3), types));
+        let to = address + comptime!((i * plan.units() * 16) as u32);
+        gpu_asm!(
+            "st.shared.v4.u32 [{to}], {{{a}, {b}, {c}, {d}}};",
+            to = in(_) to, a = in(_) a, b = in(_) b, c = in(_) c, d = in(_) d,
+        );
+    }
+    sync_cluster();
+}
+
+/// Adds up, lowest rank first, rescales and stores this cube's share of the sums of the cluster:
+/// every `plan.splits`-th 8 tokens.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
+fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
+    x_scales: &ComptimeOption<&[f32]>,
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: &WgmmaExtents,
+    tile: &Tile,
+    ring: u32,
+    rank: usize,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let unit = UNIT_POS as usize;
+    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    let per_tile = comptime!(plan.tokens / 8);
+    let count = comptime!(plan.tiles * per_tile);
+    let shares = comptime!(count.div_ceil(plan.splits));
+    // All loads before any sum: a load from another multiprocessor takes its time.
+    let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(shares * plan.splits));
+    #[unroll]
+    for i in 0..shares {
+        let group = min(rank + comptime!(i * plan.splits), comptime!(count - 1).runtime());
+        let address = ring + u32::cast_from(group * comptime!(plan.units()) + unit) * 16;
+        #[unroll]
+        for other in 0..comptime!(plan.splits) {
+            parts[comptime!(i * plan.splits + other)] = load_cluster(address, comptime!(other as u32));
+        }
+    }
+    #[unroll]
+    for i in 0..shares {
+        let group = rank + comptime!(i * plan.splits);
+        let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + group / per_tile;
+        let row = row_tile * 64 + warp * 16 + 2 * (lane / 4);
+        if group < count && row < extents.n {
+            let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+            #[unroll]
+            for e in 0..2usize {
+                let token = tile.token + (group % per_tile) * 8 + e + 2 * (lane % 4);
+                if token < extents.m {
+                    let mut sum0 = A::from_int(0);
+                    let mut sum1 = A::from_int(0);
+                    #[unroll]
+                    for other in 0..comptime!(plan.splits) {
+                        let part = parts[comptime!(i * plan.splits + other)];
+                        sum0 += A::reinterpret(part.extract(e));
+                        sum1 += A::reinterpret(part.extract(comptime!(e + 2)));
+                    }
+                    write_pair::<A, O, W>(
+                        y,
+                        token * extents.y_stride,
+                        &pair,
+                        token,
+                        x_scales,
+                        sum0,
+                        sum1,
                         code,
                         integers,
                     );

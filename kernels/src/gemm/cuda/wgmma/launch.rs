@@ -46,14 +46,23 @@ pub(crate) fn launch(
     if problem.m == 0 {
         return Ok(());
     }
+    let fragments = weights.fragment_layout();
     let tiles = problem.n.div_ceil(plan.rows()) * problem.m.div_ceil(plan.tokens);
     let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
-    let count = CubeCount::Static(tiles.min(cores) as u32, 1, 1);
+    let cubes = match plan.splits {
+        1 => tiles.min(cores),
+        splits if plan.divides(fragments.col_tiles()) => tiles * splits,
+        splits => {
+            let steps = fragments.col_tiles();
+            let reason = format!("{splits} cubes cannot share {steps} tiles of 128 columns");
+            return Err(KernelError::Plan { reason });
+        }
+    };
+    let count = CubeCount::Static(cubes as u32, 1, 1);
     let dim = CubeDim::new_1d(plan.units() as u32);
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
-    let fragments = weights.fragment_layout();
     let extents = WgmmaExtentsLaunch::new(
         problem.m,
         problem.n,

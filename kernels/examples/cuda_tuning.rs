@@ -1,0 +1,213 @@
+//! Times tensor-core plans on an NVIDIA GPU: `cuda_tuning [MxNxK ...]`. For tuning; the benchmark
+//! that users run is `cargo xtask bench`.
+//!
+//! Weights rotate over more than 256 MB, so that the L2 cache is cold; calls are recorded into a
+//! CUDA graph and replayed.
+
+#[cfg(feature = "cuda")]
+mod tuning {
+    use std::time::Instant;
+
+    use cubecl::Device;
+    use cubecl::client::Client;
+    use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+    use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
+    use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
+    use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
+    use tritburn_kernels::{
+        Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights,
+        MmaType, QuantizedActivations, quantize,
+    };
+
+    const COLD_BYTES: usize = 300 << 20;
+
+    fn random(client: &Client, words: usize) -> Buffer {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        let data: Vec<u32> = (0..words)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let bits = (state >> 32) as u32;
+                // No code 2: both bits set where the high one is.
+                bits | ((bits >> 1) & 0x5555_5555)
+            })
+            .collect();
+        let bytes: Vec<u8> = data.iter().flat_map(|w| w.to_le_bytes()).collect();
+        Buffer::new(client.create_from_slice(&bytes), words)
+    }
+
+    fn matrix(client: &Client, shape: [usize; 2]) -> FloatMatrix {
+        let handle = client.create_from_slice(&vec![0x3Cu8; 2 * shape[0] * shape[1]]);
+        FloatMatrix::new(handle, shape, [shape[1], 1], FloatType::BF16).expect("a matrix")
+    }
+
+    pub struct Case {
+        pub m: usize,
+        pub n: usize,
+        pub k: usize,
+        pub float: bool,
+        pub quantize: bool,
+    }
+
+    pub struct Bench {
+        client: Client,
+        case: Case,
+        x: FloatMatrix,
+        codes: QuantizedActivations,
+        weights: Vec<PrepackedWeights>,
+        y: FloatMatrix,
+    }
+
+    impl Bench {
+        pub fn new(client: &Client, case: Case) -> Self {
+            let Case { m, n, k, .. } = case;
+            let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
+            let order = if case.float { FragmentOrder::Half } else { FragmentOrder::Int8 };
+            let words = PrepackedWeights::fragments(&layout, order).expect("prepackable").word_count();
+            let scales = random(client, n);
+            let weights = (0..COLD_BYTES.div_ceil(words * 4))
+                .map(|_| PrepackedWeights::new(layout.clone(), order, random_copy(client, words), scales.clone()).expect("weights"))
+                .collect();
+            let codes = random(client, m * QuantizedActivations::words_per_row(k));
+            Self {
+                client: client.clone(),
+                x: matrix(client, [m, k]),
+                codes: QuantizedActivations::new(m, k, codes, random(client, m)).expect("activations"),
+                weights,
+                y: matrix(client, [m, n]),
+                case,
+            }
+        }
+
+        fn call(&self, i: usize, strategy: Strategy) {
+            let weights = &self.weights[i % self.weights.len()];
+            if self.case.float {
+                matmul::w2a16(&self.client, &self.x, weights, None, &self.y, strategy).expect("a launch");
+                return;
+            }
+            if self.case.quantize {
+                quantize::activation::launch(&self.client, &self.x, &self.codes).expect("a launch");
+            }
+            matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy).expect("a launch");
+        }
+
+        /// Median microseconds of a call.
+        pub fn time(&self, strategy: Strategy) -> f64 {
+            let calls = self.weights.len().clamp(20, 200);
+            let run = || (0..calls).for_each(|i| self.call(i, strategy));
+            let client = &self.client;
+            self.call(0, strategy);
+            sync(client);
+            client.graph_prepare().expect("a capture");
+            run();
+            sync(client);
+            client.start_capture().expect("a capture");
+            run();
+            let graph = client.stop_capture().expect("a graph");
+            let mut times: Vec<f64> = (0..12)
+                .map(|_| {
+                    sync(client);
+                    let start = Instant::now();
+                    for _ in 0..2 {
+                        // SAFETY: every buffer of the recorded calls lives as long as `self`.
+                        unsafe { graph.replay() }.expect("a replay");
+                    }
+                    sync(client);
+                    start.elapsed().as_secs_f64() * 1e6 / (2 * calls) as f64
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        }
+    }
+
+    fn random_copy(client: &Client, words: usize) -> Buffer {
+        random(client, words)
+    }
+
+    fn sync(client: &Client) {
+        cubecl::future::block_on(client.sync()).expect("the device finishes");
+    }
+
+    fn plans(case: &Case, facts: &DeviceFacts) -> Vec<Plan> {
+        let layout = PackedLayout::new(case.n, case.k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
+        let (activations, order) = match case.float {
+            true => (ActivationType::Float(FloatType::BF16), FragmentOrder::Half),
+            false => (ActivationType::Int8, FragmentOrder::Int8),
+        };
+        let problem = MatmulProblem::new(case.m, &layout, activations, Some(order));
+        let chosen = Strategy::Auto.plan(&problem, facts);
+        let mut all = vec![chosen];
+        match chosen {
+            Plan::Skinny(plan) => {
+                let wide = WgmmaBlueprint::candidates(&problem, if case.float { MmaType::Bf16 } else { MmaType::Int8 }, &facts.cuda.expect("a CUDA device"));
+                if case.m > 4 {
+                    all.extend(wide.into_iter().filter(|plan| plan.tokens <= 16).map(Plan::Wgmma));
+                }
+                for (strips, splits) in [(1, 4), (1, 8), (2, 4), (4, 2), (2, 2), (4, 1), (4, 4), (1, 16)] {
+                    for ahead in [1, 2, 4] {
+                        all.push(Plan::Skinny(SkinnyBlueprint { strips, splits, ahead, ..plan }));
+                    }
+                }
+            }
+            Plan::Wgmma(_) => {
+                let types = if case.float { MmaType::Bf16 } else { MmaType::Int8 };
+                let cuda = facts.cuda.expect("a CUDA device");
+                all.extend(WgmmaBlueprint::candidates(&problem, types, &cuda).into_iter().map(Plan::Wgmma));
+            }
+            _ => {}
+        }
+        all
+    }
+
+    pub fn run() {
+        let client = Device::Cuda(Default::default()).client();
+        let facts = DeviceFacts::of(&client);
+        let mut args: Vec<String> = std::env::args().skip(1).collect();
+        let few = args.iter().any(|a| a == "auto");
+        args.retain(|a| a != "auto");
+        for arg in args {
+            let (kind, shape) = arg.split_once(':').expect("KIND:MxNxK, KIND int8, quant or bf16");
+            let sizes: Vec<usize> = shape.split('x').map(|n| n.parse().expect("a number")).collect();
+            let case = Case {
+                m: sizes[0],
+                n: sizes[1],
+                k: sizes[2],
+                float: kind == "bf16",
+                quantize: kind == "quant",
+            };
+            let ops = 2.0 * (case.m * case.n * case.k) as f64;
+            let bytes = (case.n * case.k) as f64 / 4.0;
+            let plans = plans(&case, &facts);
+            let bench = Bench::new(&client, case);
+            let mut rows = Vec::new();
+            for (i, plan) in plans.iter().enumerate() {
+                if few && i > 0 {
+                    break;
+                }
+                let fits = match plan {
+                    Plan::Wgmma(plan) => {
+                        let types = if kind == "bf16" { MmaType::Bf16 } else { MmaType::Int8 };
+                        plan.validate(types, &facts).is_ok()
+                    }
+                    _ => true,
+                };
+                if fits {
+                    rows.push((bench.time(Strategy::Forced(*plan)), i, *plan));
+                }
+            }
+            rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let chosen = rows.iter().find(|row| row.1 == 0).expect("the chosen plan");
+            println!("{arg}: chosen {:.2} us, {:.2} TB/s, {:.0} TOPS  {:?}", chosen.0, bytes / chosen.0 * 1e-6, ops / chosen.0 * 1e-6, chosen.2);
+            for row in rows.iter().take(4) {
+                println!("    {:.2} us {:?}", row.0, row.2);
+            }
+        }
+    }
+}
+
+fn main() {
+    #[cfg(feature = "cuda")]
+    tuning::run();
+    #[cfg(not(feature = "cuda"))]
+    println!("build with --features cuda");
+}

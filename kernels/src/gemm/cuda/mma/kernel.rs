@@ -1,0 +1,113 @@
+//! Device code of the warp GEMM.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::MmaBlueprint;
+use crate::epilogue::{row_pair, write_pair};
+use crate::gemm::cuda::stage::{OutputTile, TileExtents, copy_stage, load_line, place};
+use crate::ptx::{
+    MmaType, copy_async_commit, copy_async_wait, decode_half, decode_int8, global_address,
+    load_matrices, mma, shared_address,
+};
+
+/// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
+    x: &[F],
+    x_scales: ComptimeOption<&[f32]>,
+    words: &[u32],
+    row_scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: TileExtents,
+    #[comptime] code: WeightCode,
+    #[comptime] types: MmaType,
+    #[comptime] integers: bool,
+    #[comptime] plan: MmaBlueprint,
+    #[define(F)] _x_type: ElemType,
+    #[define(A)] _sum_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let shape = comptime!(plan.shape(types));
+    let tiles_m = (extents.m + comptime!(plan.tokens() - 1)) / comptime!(plan.tokens());
+    let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    if CUBE_POS >= tiles_m * tiles_n {
+        terminate!();
+    }
+    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 128usize);
+    let ring = shared_address(&shared);
+    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
+    let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
+
+    let stage_bytes = comptime!(shape.bytes() as u32);
+    #[unroll]
+    for stage in 0..comptime!(plan.stages - 1) {
+        if stage < extents.col_tiles {
+            let to = ring + comptime!(stage as u32 * stage_bytes);
+            copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
+        }
+        copy_async_commit();
+    }
+
+    let accumulators = comptime!(plan.accumulators());
+    let mut acc = Array::<Vector<A, Const<4>>>::new(accumulators);
+    #[unroll]
+    for i in 0..accumulators {
+        acc[i] = Vector::new(A::from_int(0));
+    }
+
+    let unit = UNIT_POS as usize;
+    let (warp, lane) = (unit / 32, unit % 32);
+    let (warp_n, warp_m) = (warp % comptime!(plan.warps_n), warp / comptime!(plan.warps_n));
+    // Lane l addresses row l mod 8 of the four 16-byte columns that one `ldmatrix` reads.
+    let row = lane % 8;
+    let first_token = warp_m * comptime!(plan.token_tiles * 8);
+    let x_lane = u32::cast_from((first_token + row) * 128 + ((lane / 8) ^ row) * 16);
+    let first_strip = warp_n * comptime!(plan.strips);
+    let w_lane = comptime!(shape.x_bytes() as u32) + u32::cast_from(first_strip * 512 + lane * 16);
+
+    let last = comptime!(ring_offset(plan.stages - 1, shape.bytes()));
+    let mut from = 0u32.runtime();
+    let mut to = last.runtime();
+    let mut step = 0usize.runtime();
+    while step < extents.col_tiles {
+        copy_async_wait(comptime!(plan.stages - 2));
+        sync_cube();
+        // The slot that the step before has read.
+        let ahead = step + comptime!(plan.stages - 1);
+        if ahead < extents.col_tiles {
+            copy_stage(ring + to, x_base, w_base, &tile, ahead, &extents, shape);
+        }
+        copy_async_commit();
+        multiply::<A>(ring + from + x_lane, ring + from, x_lane, w_lane, &mut acc, code, types, plan);
+        to = from;
+        from = select(from == last, 0u32, from + stage_bytes);
+        step += 1usize;
+    }
+
+    #[unroll]
+    for strip in 0..comptime!(plan.strips) {
+        write::<A, O, B, W>(
+            &x_scales,
+            row_scales,
+            &bias,
+            y,
+            &acc,
+            &extents,
+            &OutputTile {
+                strip: tile.strip + first_strip + strip,
+                token: tile.token + first_token,
+            },
+            strip,
+            code,
+            integers,
+            plan,
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The quantiser for GPUs with planes of 32: a row is read once, 16 bytes at a time, and stays in
+//! registers.
+
+use cubecl::ir::features::Plane;
+use cubecl::prelude::*;
+
+use super::kernel::quantized_byte;
+use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use crate::device::{DeviceFacts, LANES};
+use crate::operand::FloatMatrix;
+
+/// The resolved plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LinePlan {
+    /// Units of a cube, which has one row: a multiple of 32.
+    pub units: usize,
+    /// Lines of a unit.
+    pub lines: usize,
+}
+
+impl LinePlan {
+    /// Most units of a row, and lines of a unit.
+    const MOST: (usize, usize) = (256, 16);
+
+    /// A plan for the rows of `x`, where they are made of whole lines and fit registers.
+    pub fn new(client: &Client, x: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
+        let hardware = &client.properties().hardware;
+        let planes = client.features().plane.contains(Plane::Ops)
+            && (hardware.plane_size_min, hardware.plane_size_max) == (LANES, LANES);
+        let width = x.line_width();
+        if !device.lockstep || !planes || width == 1 {
+            return None;
+        }
+        let lines = x.cols() / width;
+        let units = lines.div_ceil(2).next_power_of_two();
+        let units = units.clamp(LANES as usize, Self::MOST.0.min(device.max_units as usize));
+        let plan = Self {
+            units,
+            lines: lines.div_ceil(units).next_power_of_two(),
+        };
+        (plan.lines <= Self::MOST.1).then_some(plan)
+    }
+}
+
+/// Quantises one row a cube. `lines` is the number of lines of a row.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
+    x: &[Vector<F, V>],
+    codes: &mut [Vector<u32, C>],
+    scales: &mut [f32],
+    rows: usize,
+    lines: usize,
+    stride: usize,
+    #[comptime] plan: LinePlan,
+    #[define(F)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row < rows {
+        let unit = UNIT_POS as usize;
+        let width = V::value();
+        let mut held = Array::<Vector<F, V>>::new(comptime!(plan.lines));
+        #[unroll]
+        for i in 0..comptime!(plan.lines) {
+            let line = unit + comptime!(i * plan.units);
+            // Repeating the last line changes no maximum.
+            held[i] = x[row * stride + min(line, lines - 1)];
+        }
+        // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
+        let mut top = 0u32;
+        #[unroll]
+        for i in 0..comptime!(plan.lines) {
+            #[unroll]
+            for j in 0..width {
+                top = max(top, magnitude_bits(f32::cast_from(held[i].extract(j))));
+            }
+        }
+        top = plane_max(top);
+        let planes = comptime!(plan.units / 32);
+        if comptime!(planes > 1) {
+            let mut shared = Shared::<[u32]>::new_slice(planes);
+            if unit % 32 == 0 {
+                shared[unit / 32] = top;
+            }
+            sync_cube();
+            #[unroll]
+            for i in 0..planes {
+                top = max(top, shared[i]);
+            }
+        }
+        let finite = top < INFINITY_BITS;
+        let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+        #[unroll]
+        for i in 0..comptime!(plan.lines) {
+            let line = unit + comptime!(i * plan.units);
+            if line < lines {
+                let mut packed = Vector::<u32, C>::empty();
+                #[unroll]
+                for word in 0..comptime!(width / 4) {
+                    let mut bytes = 0u32;
+                    #[unroll]
+                    for j in 0..4usize {
+                        let value = f32::cast_from(held[i].extract(comptime!(4 * word + j)));
+                        let byte = quantized_byte(value, a, finite);
+                        bytes |= byte << comptime!(8 * j as u32).runtime();
+                    }
+                    packed.insert(word, bytes);
+                }
+                codes[row * lines + line] = packed;
+            }
+        }
+        if unit == 0 {
+            scales[row] = select(finite, 1.0f32 / a, nan_of(top));
+        }
+    }
+}

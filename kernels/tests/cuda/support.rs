@@ -1,0 +1,94 @@
+//! Devices, prepacked operands and plans.
+
+use cubecl::Device;
+use cubecl::client::Client;
+use cubecl::server::Handle;
+use tritburn_formats::matrix::PackedMatrix;
+use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
+use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
+use tritburn_kernels::matmul::Plan;
+use tritburn_kernels::{DeviceFacts, FragmentOrder, PrepackedWeights, prepack};
+
+use crate::harness::*;
+
+pub fn client() -> Client {
+    Device::Cuda(Default::default()).client()
+}
+
+pub fn prepacked(client: &Client, matrix: &PackedMatrix, order: FragmentOrder) -> PrepackedWeights {
+    prepacked_words(client, matrix, order).0
+}
+
+/// The operand, and the handle of its words.
+pub fn prepacked_words(
+    client: &Client,
+    matrix: &PackedMatrix,
+    order: FragmentOrder,
+) -> (PrepackedWeights, Handle) {
+    let layout = matrix.layout().clone();
+    let fragments = PrepackedWeights::fragments(&layout, order).expect("a layout that prepacks");
+    let (words, handle) = empty(client, fragments.word_count());
+    let (scales, _) = empty(client, layout.out_features());
+    let out = PrepackedWeights::new(layout, order, words, scales).expect("buffers that fit");
+    prepack::launch(client, &weights(client, matrix), &out).expect("a launch");
+    (out, handle)
+}
+
+/// Every kernel and shape of tile that the device can run.
+pub fn plans(client: &Client) -> Vec<Plan> {
+    let mut all = skinny_plans();
+    if DeviceFacts::of(client).cuda.is_some_and(|cuda| cuda.capability == 90) {
+        all.extend(wgmma_plans());
+    }
+    all
+}
+
+/// Those that multiply half-precision activations: tiles of half the tokens, for shared memory.
+pub fn half_plans(client: &Client) -> Vec<Plan> {
+    let halve = |plan| match plan {
+        Plan::Wgmma(plan) => Plan::Wgmma(WgmmaBlueprint {
+            tokens: plan.tokens.min(128),
+            stages: 4,
+            ..plan
+        }),
+        other => other,
+    };
+    plans(client).into_iter().map(halve).collect()
+}
+
+pub fn skinny_plans() -> Vec<Plan> {
+    let shapes = [(1, 8, 1, 2, 4), (2, 4, 8, 4, 2), (4, 2, 16, 2, 1), (1, 1, 4, 1, 8)];
+    let plan = |(strips, splits, tokens, ahead, chunk)| {
+        Plan::Skinny(SkinnyBlueprint {
+            strips,
+            splits,
+            tokens,
+            ahead,
+            chunk,
+        })
+    };
+    shapes.map(plan).to_vec()
+}
+
+pub fn wgmma_plans() -> Vec<Plan> {
+    let shapes = [
+        (2, 2, 128, 4, 1),
+        (2, 1, 256, 4, 1),
+        (1, 1, 32, 8, 1),
+        (1, 2, 64, 5, 1),
+        (2, 1, 64, 6, 2),
+        (1, 1, 16, 8, 4),
+        (2, 1, 128, 4, 8),
+    ];
+    let plan = |(warpgroups, tiles, tokens, stages, splits)| {
+        Plan::Wgmma(WgmmaBlueprint {
+            warpgroups,
+            tiles,
+            tokens,
+            stages,
+            splits,
+            group: 3,
+        })
+    };
+    shapes.map(plan).to_vec()
+}
