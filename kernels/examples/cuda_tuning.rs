@@ -16,7 +16,7 @@ mod tuning {
     use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights,
-        MmaType, QuantizedActivations, quantize,
+        MmaType, PackedWeights, QuantizedActivations, backward, quantize,
     };
 
     const COLD_BYTES: usize = 300 << 20;
@@ -159,6 +159,27 @@ mod tuning {
         all
     }
 
+    /// Microseconds of the two backward products.
+    fn backward(client: &Client, m: usize, n: usize, k: usize) {
+        let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
+        let words = random(client, layout.word_count());
+        let weights = PackedWeights::new(layout, words, random(client, 1)).expect("weights");
+        let codes = random(client, m * QuantizedActivations::words_per_row(k));
+        let x = QuantizedActivations::new(m, k, codes, random(client, m)).expect("activations");
+        let (dy, dx, dw) = (matrix(client, [m, n]), matrix(client, [m, k]), matrix(client, [n, k]));
+        let time = |call: &dyn Fn()| {
+            call();
+            sync(client);
+            let start = Instant::now();
+            (0..10).for_each(|_| call());
+            sync(client);
+            start.elapsed().as_secs_f64() * 1e5
+        };
+        let input = time(&|| backward::input(client, &dy, &weights, &dx).expect("a launch"));
+        let weight = time(&|| backward::weight(client, &dy, &x, &dw).expect("a launch"));
+        println!("backward {m}x{n}x{k}: input {input:.1} us, weight {weight:.1} us");
+    }
+
     pub fn run() {
         let client = Device::Cuda(Default::default()).client();
         let facts = DeviceFacts::of(&client);
@@ -175,6 +196,10 @@ mod tuning {
                 float: kind == "bf16",
                 quantize: kind == "quant",
             };
+            if kind == "back" {
+                backward(&client, sizes[0], sizes[1], sizes[2]);
+                continue;
+            }
             let ops = 2.0 * (case.m * case.n * case.k) as f64;
             let bytes = (case.n * case.k) as f64 / 4.0;
             let plans = plans(&case, &facts);

@@ -85,8 +85,9 @@ pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
     }
 }
 
+/// Two neighbours of a row of y, the first at an even column; the second only if `both`.
 #[cube]
-fn store<O: Numeric, W: Size>(
+pub(crate) fn store<O: Numeric, W: Size>(
     y: &mut [Vector<O, W>],
     at: usize,
     first: O,

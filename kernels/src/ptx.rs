@@ -94,6 +94,17 @@ pub(crate) fn copy_async(shared: u32, global: u64, valid: u32) {
     );
 }
 
+/// As [`copy_async`], 4 bytes: `valid` is 4 or 0.
+#[cube]
+pub(crate) fn copy_async_word(shared: u32, global: u64, valid: u32) {
+    gpu_asm!(
+        "cp.async.ca.shared.global [{shared}], [{global}], 4, {valid};",
+        shared = in(_) shared,
+        global = in(_) global,
+        valid = in(_) valid,
+    );
+}
+
 /// Closes a group of copies.
 #[cube]
 pub(crate) fn copy_async_commit() {
@@ -178,6 +189,50 @@ pub(crate) fn load_line(address: u32) -> Vector<u32, Const<4>> {
         "ld.shared.v4.u32 {out}, [{address}];",
         out = out(_) out,
         address = in(_) address,
+    );
+    out
+}
+
+/// Two neighbouring f32 of shared memory.
+#[cube]
+pub(crate) fn load_floats(address: u32) -> Vector<f32, Const<2>> {
+    let out: Vector<f32, Const<2>>;
+    gpu_asm!(
+        "ld.shared.v2.f32 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    out
+}
+
+/// Four int8 times four scales, each product rounded once to half precision: bytes 0 and 1 in the
+/// first register, 2 and 3 in the second. A byte becomes a float in the mantissa of 2²³.
+#[cube]
+pub(crate) fn decode_scaled(
+    word: u32,
+    low: Vector<f32, Const<2>>,
+    high: Vector<f32, Const<2>>,
+    #[comptime] types: MmaType,
+) -> Vector<u32, Const<2>> {
+    let name = comptime!(if types == MmaType::F16 { "f16x2" } else { "bf16x2" });
+    let s0 = low.extract(0usize);
+    let s1 = low.extract(1usize);
+    let s2 = high.extract(0usize);
+    let s3 = high.extract(1usize);
+    let out: Vector<u32, Const<2>>;
+    gpu_asm!(
+        "{{ .reg .b32 u, a, b, c, d; .reg .f32 e, f, g, h; xor.b32 u, {word}, 0x80808080; ",
+        "prmt.b32 a, u, 0x4B000000, 0x7540; prmt.b32 b, u, 0x4B000000, 0x7541; ",
+        "prmt.b32 c, u, 0x4B000000, 0x7542; prmt.b32 d, u, 0x4B000000, 0x7543; ",
+        "mov.b32 e, a; mov.b32 f, b; mov.b32 g, c; mov.b32 h, d; ",
+        "add.f32 e, e, 0fCB000080; add.f32 f, f, 0fCB000080; ",
+        "add.f32 g, g, 0fCB000080; add.f32 h, h, 0fCB000080; ",
+        "mul.f32 e, e, {s0}; mul.f32 f, f, {s1}; mul.f32 g, g, {s2}; mul.f32 h, h, {s3}; ",
+        "cvt.rn.{name}.f32 %0, f, e; cvt.rn.{name}.f32 %1, h, g; /* {out} */ }}",
+        out = out(_) out,
+        word = in(_) word,
+        s0 = in(_) s0, s1 = in(_) s1, s2 = in(_) s2, s3 = in(_) s3,
+        options(nomem),
     );
     out
 }

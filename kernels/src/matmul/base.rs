@@ -6,7 +6,9 @@ use super::select;
 use crate::decode::ScaleKind;
 use crate::device::DeviceFacts;
 use crate::gemm::portable::GemmBlueprint;
+use crate::gemm::cuda::mma::MmaBlueprint;
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+use crate::gemm::cuda::wmma::WmmaBlueprint;
 use crate::gemv::cuda::SkinnyBlueprint;
 use crate::gemv::portable::GemvBlueprint;
 use crate::operand::FloatType;
@@ -29,6 +31,8 @@ pub struct MatmulProblem {
     pub activations: ActivationType,
     /// Order of the weights, where they are prepacked.
     pub fragments: Option<FragmentOrder>,
+    /// Rows of the activations start at multiples of 16 bytes.
+    pub whole_lines: bool,
 }
 
 /// Type of the activations of a product.
@@ -47,7 +51,7 @@ impl From<FloatType> for ActivationType {
 }
 
 impl MatmulProblem {
-    /// `m` tokens against weights of `layout`.
+    /// `m` tokens, whose rows start at multiples of 16 bytes, against weights of `layout`.
     pub fn new(
         m: usize,
         layout: &PackedLayout,
@@ -62,6 +66,7 @@ impl MatmulProblem {
             scale: layout.scale().into(),
             activations,
             fragments,
+            whole_lines: true,
         }
     }
 }
@@ -89,6 +94,10 @@ pub enum Plan {
     Skinny(SkinnyBlueprint),
     /// Hopper's warpgroup products; prepacked weights.
     Wgmma(WgmmaBlueprint),
+    /// Warp products; prepacked weights.
+    Mma(MmaBlueprint),
+    /// Products of WMMA fragments, int8 activations; prepacked weights.
+    Wmma(WmmaBlueprint),
 }
 
 impl Strategy {

@@ -141,6 +141,12 @@ impl Call<'_> {
             (Plan::Wgmma(plan), Weights::Prepacked(weights)) => {
                 gemm::cuda::wgmma::launch(client, &self, weights, &device, plan)
             }
+            (Plan::Mma(plan), Weights::Prepacked(weights)) => {
+                gemm::cuda::mma::launch(client, &self, weights, &device, plan)
+            }
+            (Plan::Wmma(plan), Weights::Prepacked(weights)) => {
+                gemm::cuda::wmma::launch(client, &self, weights, &device, plan)
+            }
             (plan, weights) => {
                 let order = weights.order();
                 let reason = format!("{plan:?} does not read weights in fragment order {order:?}");
@@ -221,7 +227,10 @@ pub fn w2a16<'a>(
     x.check(client, "x", [x.rows(), layout.in_features()])?;
     y.check(client, "y", [x.rows(), layout.out_features()])?;
     let call = Call {
-        problem: MatmulProblem::new(x.rows(), layout, x.dtype().into(), weights.order()),
+        problem: MatmulProblem {
+            whole_lines: x.starts_lines(),
+            ..MatmulProblem::new(x.rows(), layout, x.dtype().into(), weights.order())
+        },
         x: Input::Float(x),
         weights,
         bias,

@@ -2,6 +2,7 @@
 
 use super::base::{ActivationType, MatmulProblem, Plan};
 use crate::device::{CudaFacts, DeviceFacts};
+use crate::gemm::cuda::mma::MmaBlueprint;
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
 use crate::gemv::cuda::{Operand, SkinnyBlueprint};
 use crate::operand::FloatType;
@@ -19,10 +20,12 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         ActivationType::Float(FloatType::F32) => (MmaType::Bf16, 3),
         ActivationType::Float(dtype) => (MmaType::of(dtype), 1),
     };
-    // Above 8 tokens a warpgroup reads activations better than warps that each load their own.
+    let skinny = || Plan::Skinny(SkinnyBlueprint::new(problem, Operand { types, terms }, &cuda));
+    // Above 8 tokens a cube that shares activations beats warps that each load their own.
     let few = problem.m <= 8;
-    if few || terms == 3 || cuda.capability != 90 {
-        return Plan::Skinny(SkinnyBlueprint::new(problem, Operand { types, terms }, &cuda));
+    match cuda.capability {
+        _ if few || terms == 3 || !problem.whole_lines => skinny(),
+        90 => Plan::Wgmma(WgmmaBlueprint::new(problem, types, &cuda)),
+        _ => Plan::Mma(MmaBlueprint::new(problem, types, &cuda)),
     }
-    Plan::Wgmma(WgmmaBlueprint::new(problem, types, &cuda))
 }

@@ -140,3 +140,20 @@ pub(super) fn row_scales(scales: &[f32], out: &mut [f32], map: ScaleMap, rows: u
         out[ABSOLUTE_POS] = scales[scale_index(&map, ABSOLUTE_POS, 0usize)] * unit;
     }
 }
+
+/// The first scale, or 1, times `unit`, for every row.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn fill_scales(
+    scales: &[f32],
+    out: &mut [f32],
+    rows: usize,
+    unit: f32,
+    #[comptime] first: bool,
+) {
+    if ABSOLUTE_POS < rows {
+        out[ABSOLUTE_POS] = match comptime!(first) {
+            true => scales[0] * unit,
+            false => unit,
+        };
+    }
+}

@@ -1,8 +1,9 @@
 //! Checked launches of the prepacking.
 
 use cubecl::prelude::*;
+use tritburn_formats::{PackedLayout, ScaleGranularity};
 
-use super::base::{FragmentLayout, FragmentOrder, PrepackedWeights};
+use super::base::{FragmentOrder, PrepackedWeights};
 use super::kernel;
 use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
@@ -69,48 +70,61 @@ pub fn launch(
     Ok(())
 }
 
-/// The half fragments of `weights` transposed: rows are inputs, columns outputs.
-pub fn transposed_layout(weights: &PackedWeights) -> FragmentLayout {
-    FragmentLayout {
-        order: FragmentOrder::Half,
-        rows: weights.layout().in_features(),
-        cols: weights.layout().out_features(),
+impl PrepackedWeights {
+    /// The transpose of `weights` as half fragments, in buffers of `buffer`, as weights of `layout`
+    /// (`[in, out]`, one scale). Its row scales are γ if `weights` has one scale, else 1: scales of
+    /// rows become scales of columns, which the caller applies.
+    ///
+    /// # Errors
+    /// [`KernelError::NotPrepackable`], [`KernelError::GridTooLarge`] or
+    /// [`KernelError::AddressWidth`].
+    pub(crate) fn transposed(
+        client: &Client,
+        weights: &PackedWeights,
+        layout: PackedLayout,
+        buffer: impl Fn(usize) -> Buffer,
+    ) -> Result<Self, KernelError> {
+        let order = FragmentOrder::Half;
+        let fragments =
+            Self::fragments(&layout, order).ok_or_else(|| KernelError::NotPrepackable {
+                layout: Box::new(layout.clone()),
+            })?;
+        let (count, rows) = (fragments.word_count(), layout.out_features());
+        let (words, row_scales) = (buffer(count), buffer(rows));
+        let source = weights.layout();
+        let dim = DeviceFacts::of(client).cube_dim();
+        let per_cube = dim.num_elems() as usize;
+        let address = address(client, &[count, source.word_count()])?;
+        let unit = order.decoded_unit(source.code()) * source.code().unit();
+        let one_scale = matches!(source.scale(), ScaleGranularity::Tensor);
+        // SAFETY: the buffers have the lengths that the layouts ask for; units past the end do
+        // nothing.
+        unsafe {
+            kernel::prepack_transposed::launch_unchecked(
+                client,
+                cubes(client, count, per_cube)?,
+                dim,
+                address,
+                weights.words().arg(),
+                words.arg(),
+                source.out_features(),
+                source.words_per_row(),
+                fragments.col_tiles(),
+                count,
+                source.code(),
+            );
+            kernel::fill_scales::launch_unchecked(
+                client,
+                cubes(client, rows, per_cube)?,
+                dim,
+                address,
+                weights.scales().arg(),
+                row_scales.arg(),
+                rows,
+                unit,
+                one_scale,
+            );
+        }
+        Self::new(layout, order, words, row_scales)
     }
-}
-
-/// Writes the transpose of `weights` as half fragments into `words` (u32,
-/// [`transposed_layout`]`.word_count()`).
-///
-/// # Errors
-/// [`KernelError`] for a buffer of another length, [`KernelError::GridTooLarge`] or
-/// [`KernelError::AddressWidth`].
-pub fn launch_transposed(
-    client: &Client,
-    weights: &PackedWeights,
-    words: &Buffer,
-) -> Result<(), KernelError> {
-    let fragments = transposed_layout(weights);
-    let count = fragments.word_count();
-    words.check_lines("transposed words", count)?;
-    let layout = weights.layout();
-    let dim = DeviceFacts::of(client).cube_dim();
-    let address = address(client, &[count, layout.word_count()])?;
-    let cubes = cubes(client, count, dim.num_elems() as usize)?;
-    // SAFETY: both buffers have the lengths that the layout asks for; units past the end do nothing.
-    unsafe {
-        kernel::prepack_transposed::launch_unchecked(
-            client,
-            cubes,
-            dim,
-            address,
-            weights.words().arg(),
-            words.arg(),
-            layout.out_features(),
-            layout.words_per_row(),
-            fragments.col_tiles(),
-            count,
-            layout.code(),
-        );
-    }
-    Ok(())
 }

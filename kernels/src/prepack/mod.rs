@@ -15,4 +15,4 @@ mod launch;
 pub use base::{
     FragmentLayout, FragmentOrder, PrepackedWeights, TILE_COLS, TILE_ROWS, TILE_WORDS,
 };
-pub use launch::{launch, launch_transposed, transposed_layout};
+pub use launch::launch;

@@ -3,6 +3,7 @@
 use cubecl::client::Client;
 use half::bf16;
 use rand::RngExt;
+use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_formats::{ScaleGranularity, WeightCode, reference};
@@ -10,7 +11,7 @@ use tritburn_kernels::matmul::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, FragmentOrder, PrepackedWeights};
 
 use crate::harness::*;
-use crate::support::{client, half_plans, plans, prepacked};
+use crate::support::{Family, client, half_plans, plans, prepacked};
 
 fn integers(
     client: &Client,
@@ -50,17 +51,19 @@ fn forced(plans: Vec<Plan>) -> Vec<Strategy> {
     plans.chain([Strategy::Auto]).collect()
 }
 
-/// Cases of every edge residue: rows and tokens around tiles, columns around words and tiles.
-#[test]
-fn random_shapes_are_exact() {
+/// 2,000 products and more: rows and tokens around tiles, columns around words and tiles.
+#[rstest]
+fn random_shapes_are_exact(
+    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
+) {
     let client = client();
-    let strategies = forced(plans(&client));
+    let strategies = forced(plans(&client, family));
     let mut rng = rng(11);
     let around = |rng: &mut rand::rngs::StdRng, step: usize, most: usize| {
         let base = step * rng.random_range(0..=most / step);
         (base + rng.random_range(0..=4)).saturating_sub(2).max(1)
     };
-    let cases = 2_000 / strategies.len() + 1;
+    let cases = 600 / strategies.len() + 1;
     for case in 0..cases {
         let m = around(&mut rng, [1, 8, 16, 64][case % 4], [8, 40, 100, 300][case % 4]);
         let n = around(&mut rng, [2, 16, 64][case % 3], 400);
@@ -80,10 +83,12 @@ fn random_shapes_are_exact() {
     }
 }
 
-#[test]
-fn extreme_values_do_not_overflow() {
+#[rstest]
+fn extreme_values_do_not_overflow(
+    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
+) {
     let client = client();
-    let strategies = forced(plans(&client));
+    let strategies = forced(plans(&client, family));
     for (code, k) in [(WeightCode::Ternary, 20_000), (WeightCode::Int2, 20_000)] {
         let layout = layout(70, k, code, ScaleGranularity::Tensor);
         let w: Vec<f32> = (0..70 * k).map(|i| if i / k % 2 == 0 { 1.0 } else { -1.0 }).collect();
@@ -96,11 +101,13 @@ fn extreme_values_do_not_overflow() {
 
 /// Rescaled outputs: one rounding of the reference's f32 value, or its neighbour where the
 /// compiler contracts the product and the bias.
-#[test]
-fn outputs_are_the_references() {
+#[rstest]
+fn outputs_are_the_references(
+    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
+) {
     let client = client();
     let mut rng = rng(12);
-    for (case, strategy) in forced(plans(&client)).into_iter().enumerate() {
+    for (case, strategy) in forced(plans(&client, family)).into_iter().enumerate() {
         for dtype in FLOATS {
             let (m, n, k) = ([3, 33, 130][case % 3], [67, 128][case % 2], 2004);
             let scale = [
@@ -136,11 +143,13 @@ fn outputs_are_the_references() {
 }
 
 /// Float activations, against f64 sums.
-#[test]
-fn float_products_are_close() {
+#[rstest]
+fn float_products_are_close(
+    #[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family,
+) {
     let client = client();
     let mut rng = rng(13);
-    for (case, strategy) in forced(half_plans(&client)).into_iter().enumerate() {
+    for (case, strategy) in forced(half_plans(&client, family)).into_iter().enumerate() {
         for dtype in FLOATS {
             let wgmma = !matches!(strategy, Strategy::Forced(Plan::Skinny(_)) | Strategy::Auto);
             if wgmma && dtype == FloatType::F32 {
@@ -177,14 +186,16 @@ fn float_products_are_close() {
     }
 }
 
-#[test]
-fn a_thousand_runs_give_the_same_bits() {
+#[rstest]
+fn a_thousand_runs_give_the_same_bits(
+    #[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family,
+) {
     let client = client();
     let mut rng = rng(14);
     let (m, n, k) = (70, 200, 1000);
     let matrix = matrix(&mut rng, &layout(n, k, WeightCode::Ternary, ScaleGranularity::Row));
     let x: Vec<f32> = floats(&mut rng, m * k, FloatType::BF16);
-    for plan in half_plans(&client) {
+    for plan in half_plans(&client, family) {
         let strategy = Strategy::Forced(plan);
         let weights = prepacked(&client, &matrix, FragmentOrder::Half);
         let x_device = float_matrix(&client, &x, [m, k], k, FloatType::BF16);

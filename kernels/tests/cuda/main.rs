@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "shared with the portable tests")]
 mod harness;
 
+mod backward;
 mod gemm;
+mod plans;
 mod prepack;
 mod support;

@@ -2,7 +2,6 @@
 
 use rstest::rstest;
 use tritburn_formats::{ScaleGranularity, WeightCode};
-use tritburn_kernels::prepack::{launch_transposed, transposed_layout};
 use tritburn_kernels::{FragmentOrder, PrepackedWeights};
 
 use crate::harness::*;
@@ -49,27 +48,4 @@ fn every_code_is_where_the_layout_says(
         .map(|(row, col)| set(row, col))
         .sum();
     assert_eq!(outside, 0, "rows past the {inside} weights are zero");
-}
-
-#[rstest]
-fn the_transpose_holds_the_same_codes(
-    #[values(WeightCode::Ternary, WeightCode::Int2)] code: WeightCode,
-    #[values((1, 1), (65, 130), (128, 64), (257, 200))] shape: (usize, usize),
-) {
-    let client = client();
-    let layout = layout(shape.0, shape.1, code, ScaleGranularity::Tensor);
-    let matrix = matrix(&mut rng(2), &layout);
-    let weights = weights(&client, &matrix);
-    let fragments = transposed_layout(&weights);
-    let (words, handle) = empty(&client, fragments.word_count());
-    launch_transposed(&client, &weights, &words).unwrap();
-    let words = read_u32(&client, &handle);
-    for row in 0..shape.0 {
-        for col in 0..shape.1 {
-            let word = matrix.words()[row * layout.words_per_row() + col / 16];
-            let canonical = (word >> (2 * (col % 16))) & 3;
-            let (at, bit) = fragments.position(col, row);
-            assert_eq!((words[at] >> bit) & 3, expected(code, canonical), "{row}, {col}");
-        }
-    }
 }

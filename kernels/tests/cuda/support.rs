@@ -10,6 +10,7 @@ use tritburn_kernels::matmul::Plan;
 use tritburn_kernels::{DeviceFacts, FragmentOrder, PrepackedWeights, prepack};
 
 use crate::harness::*;
+use crate::plans::{mma_plans, wmma_plans};
 
 pub fn client() -> Client {
     Device::Cuda(Default::default()).client()
@@ -34,29 +35,44 @@ pub fn prepacked_words(
     (out, handle)
 }
 
-/// Every kernel and shape of tile that the device can run.
-pub fn plans(client: &Client) -> Vec<Plan> {
-    let mut all = skinny_plans();
-    if DeviceFacts::of(client).cuda.is_some_and(|cuda| cuda.capability == 90) {
-        all.extend(wgmma_plans());
+/// A kernel of the tensor-core family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Skinny,
+    Mma,
+    Wmma,
+    Wgmma,
+}
+
+/// Plans of a family, as far as the device can run them: every shape of tile.
+pub fn plans(client: &Client, family: Family) -> Vec<Plan> {
+    let hopper = DeviceFacts::of(client)
+        .cuda
+        .is_some_and(|cuda| cuda.capability == 90);
+    match family {
+        Family::Skinny => skinny_plans(),
+        Family::Mma => mma_plans(),
+        Family::Wmma => wmma_plans(),
+        Family::Wgmma if hopper => wgmma_plans(),
+        Family::Wgmma => vec![],
     }
-    all
 }
 
 /// Those that multiply half-precision activations: tiles of half the tokens, for shared memory.
-pub fn half_plans(client: &Client) -> Vec<Plan> {
+pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
     let halve = |plan| match plan {
-        Plan::Wgmma(plan) => Plan::Wgmma(WgmmaBlueprint {
+        Plan::Wgmma(plan) => Some(Plan::Wgmma(WgmmaBlueprint {
             tokens: plan.tokens.min(128),
             stages: 4,
             ..plan
-        }),
-        other => other,
+        })),
+        Plan::Wmma(_) => None,
+        other => Some(other),
     };
-    plans(client).into_iter().map(halve).collect()
+    plans(client, family).into_iter().filter_map(halve).collect()
 }
 
-pub fn skinny_plans() -> Vec<Plan> {
+fn skinny_plans() -> Vec<Plan> {
     let shapes = [(1, 8, 1, 2, 4), (2, 4, 8, 4, 2), (4, 2, 16, 2, 1), (1, 1, 4, 1, 8)];
     let plan = |(strips, splits, tokens, ahead, chunk)| {
         Plan::Skinny(SkinnyBlueprint {
@@ -70,7 +86,7 @@ pub fn skinny_plans() -> Vec<Plan> {
     shapes.map(plan).to_vec()
 }
 
-pub fn wgmma_plans() -> Vec<Plan> {
+fn wgmma_plans() -> Vec<Plan> {
     let shapes = [
         (2, 2, 128, 4, 1),
         (2, 1, 256, 4, 1),

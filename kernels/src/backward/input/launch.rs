@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{InputBlueprint, InputProblem};
 use super::kernel::input_gradient;
+use super::tensor_cores;
 use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
@@ -28,6 +29,9 @@ pub fn launch(
         return Ok(());
     }
     let device = DeviceFacts::of(client);
+    if tensor_cores::fits(dy, weights, &device) {
+        return tensor_cores::launch(client, dy, weights, dx, &device);
+    }
     let problem = InputProblem {
         m,
         words: layout.words_per_row(),

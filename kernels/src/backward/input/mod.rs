@@ -4,5 +4,6 @@
 mod base;
 mod kernel;
 mod launch;
+mod tensor_cores;
 
 pub use launch::launch;

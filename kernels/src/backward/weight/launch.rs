@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{WeightBlueprint, WeightProblem};
 use super::kernel::weight_gradient;
+use super::wgmma;
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::extents::ExtentsLaunch;
@@ -23,6 +24,9 @@ pub fn launch(
     dy.check(client, "dy", [m, n])?;
     dw.check(client, "dw", [n, k])?;
     let device = DeviceFacts::of(client);
+    if wgmma::fits(dy, &device) {
+        return wgmma::launch(client, dy, x, dw, &device);
+    }
     let lines = QuantizedActivations::words_per_row(k) / 4;
     let problem = WeightProblem { n, lines };
     let plan = WeightBlueprint::new(&problem, &device);

@@ -4,5 +4,6 @@
 mod base;
 mod kernel;
 mod launch;
+mod wgmma;
 
 pub use launch::launch;

@@ -91,6 +91,7 @@ mod tests {
 
     use super::*;
     use crate::decode::ScaleKind;
+    use crate::operand::FloatType;
 
     fn device(lockstep: bool) -> DeviceFacts {
         DeviceFacts {
@@ -99,6 +100,7 @@ mod tests {
             max_units: if lockstep { 256 } else { u32::MAX },
             shared_bytes: 16 << 10,
             vector: if lockstep { 4 } else { 16 },
+            cuda: None,
         }
     }
 
@@ -109,7 +111,12 @@ mod tests {
             k: 2560,
             code: WeightCode::Ternary,
             scale: ScaleKind::Tensor,
-            integer,
+            activations: match integer {
+                true => ActivationType::Int8,
+                false => FloatType::F32.into(),
+            },
+            fragments: None,
+            whole_lines: true,
         }
     }
 

@@ -81,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::decode::ScaleKind;
+    use crate::matmul::ActivationType;
 
     const GPU: DeviceFacts = DeviceFacts {
         lockstep: true,
@@ -98,7 +99,9 @@ mod tests {
             k: 2560,
             code: WeightCode::Int2,
             scale: ScaleKind::Group,
-            integer: true,
+            activations: ActivationType::Int8,
+            fragments: None,
+            whole_lines: true,
         };
         GemvBlueprint::new(&problem, &GPU)
     }

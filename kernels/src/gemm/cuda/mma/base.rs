@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::decode::ScaleKind;
-    use crate::device::test_gpus::{AMPERE, GPUS, HOPPER, ORIN};
+    use crate::gemm::cuda::test_gpus::{AMPERE, GPUS, HOPPER, ORIN};
     use crate::matmul::ActivationType;
 
     fn problem(m: usize, n: usize, k: usize) -> MatmulProblem {
@@ -191,6 +191,7 @@ mod tests {
             scale: ScaleKind::Row,
             activations: ActivationType::Int8,
             fragments: None,
+            whole_lines: true,
         }
     }
 

@@ -26,13 +26,13 @@ pub struct WgmmaBlueprint {
 /// Multiply-adds of one cycle and multiprocessor: int8; half types have half of it.
 const INT8_RATE: usize = 4096;
 /// Bytes that a multiprocessor draws from L2 in a cycle when all do.
-const L2_RATE: usize = 24;
+const L2_RATE: usize = 17;
 /// Cycles that a step takes whatever its size: barriers and latencies that the ring leaves.
 const STEP: usize = 300;
 /// Cycles of a tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 3_000;
-/// Cycles per accumulator register for handing sums over in a cluster.
-const EXCHANGE: usize = 12;
+/// Cycles per accumulator register and cube for handing sums over in a cluster.
+const EXCHANGE: usize = 20;
 
 impl WgmmaBlueprint {
     /// Largest ring.
@@ -81,7 +81,9 @@ impl WgmmaBlueprint {
                 group: 8,
             };
             let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
-            let fits = splits == 1 || (plan.divides(steps) && count * splits <= cores);
+            // A cluster that hands over more than 64 registers a unit never paid.
+            let splittable = plan.divides(steps) && plan.accumulators() <= 64;
+            let fits = splits == 1 || (splittable && count * splits <= cores);
             plan.stages = ((200 << 10) / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
             fits.then_some(plan)
         })
@@ -98,10 +100,12 @@ impl WgmmaBlueprint {
         let cubes = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens) * self.splits;
         let waves = cubes.div_ceil(cuda.multiprocessors as usize);
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
-        // Fewer cubes than multiprocessors leave each of them more of L2.
         let copies = self.stage_bytes(types) / L2_RATE;
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
-        let exchange = if self.splits > 1 { 800 + EXCHANGE * self.accumulators() } else { 0 };
+        let exchange = match self.splits {
+            1 => 0,
+            splits => 600 + EXCHANGE * self.accumulators() * splits,
+        };
         waves * (steps * products.max(copies).max(STEP) + TILE + exchange)
     }
 

@@ -31,21 +31,26 @@ pub(super) struct WgmmaExtents {
 
 /// An output tile of a cube.
 #[derive(CubeType, Clone, Copy)]
-struct Tile {
+pub(crate) struct Tile {
     /// First weight row, in tiles of 64.
-    row_tile: usize,
+    pub row_tile: usize,
     /// First token.
-    token: usize,
+    pub token: usize,
 }
 
 /// Where the ring of copies stands.
 #[derive(CubeType)]
-struct Ahead {
-    index: usize,
-    step: usize,
-    slot: u32,
-    row_tile: usize,
-    token: usize,
+pub(crate) struct Ahead {
+    /// Number of the output tile.
+    pub index: usize,
+    /// Column tile in it.
+    pub step: usize,
+    /// Stage of the ring.
+    pub slot: u32,
+    /// First weight row of the output tile, in tiles of 64.
+    pub row_tile: usize,
+    /// First token of the output tile.
+    pub token: usize,
 }
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
@@ -164,7 +169,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 /// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
 /// that the cubes at work share both operands in L2.
 #[cube]
-fn place(index: usize, tiles_m: usize, tiles_n: usize, #[comptime] plan: WgmmaBlueprint) -> Tile {
+pub(crate) fn place(index: usize, tiles_m: usize, tiles_n: usize, #[comptime] plan: WgmmaBlueprint) -> Tile {
     let per_group = tiles_n * comptime!(plan.group);
     let group = index / per_group;
     let within = index % per_group;
@@ -178,7 +183,7 @@ fn place(index: usize, tiles_m: usize, tiles_n: usize, #[comptime] plan: WgmmaBl
 
 /// Moves the ring on by one column tile.
 #[cube]
-fn advance(
+pub(crate) fn advance(
     ahead: &mut Ahead,
     tiles_m: usize,
     tiles_n: usize,
@@ -295,6 +300,7 @@ fn products(
                 descriptor,
                 more,
                 tile,
+                RightOperand::ColumnsInner,
                 types,
                 plan,
             );
@@ -303,12 +309,21 @@ fn products(
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
+/// How the right operand lies in shared memory, in rows of 128 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RightOperand {
+    /// A row is a token, columns (the contracted dimension) lie side by side.
+    ColumnsInner,
+    /// A row is a column, 64 half-precision tokens lie side by side; 8192 bytes to the next 64.
+    TokensInner,
+}
+
 /// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The
 /// descriptor (PTX ISA, "Matrix descriptor format") says 128-byte swizzle and 1024 bytes from one
-/// 8 tokens to the next.
+/// 8 rows to the next.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
-fn start(
+pub(crate) fn start(
     a0: u32,
     a1: u32,
     a2: u32,
@@ -316,13 +331,22 @@ fn start(
     descriptor: u32,
     more: u32,
     #[comptime] tile: usize,
+    #[comptime] right: RightOperand,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
     let sums = comptime!(accumulator_list(plan, tile));
     let name = comptime!(instruction(plan, types));
-    let modifiers = comptime!(if types == MmaType::Int8 { "" } else { ", 1, 1, 0" });
-    let low = descriptor | comptime!(1u32 << 16);
+    let modifiers = comptime!(match (types, right) {
+        (MmaType::Int8, _) => "",
+        (_, RightOperand::ColumnsInner) => ", 1, 1, 0",
+        (_, RightOperand::TokensInner) => ", 1, 1, 1",
+    });
+    let leading = comptime!(match right {
+        RightOperand::ColumnsInner => 1u32,
+        RightOperand::TokensInner => 8192 >> 4,
+    });
+    let low = descriptor | comptime!(leading << 16);
     let high = comptime!(64u32 | (1 << 30)).runtime();
     gpu_asm!(
         "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{low}, {high}}}; setp.ne.u32 p, {more}, 0; ",
@@ -471,7 +495,7 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
 
 /// One accumulator register.
 #[cube]
-fn accumulator<A: Numeric>(#[comptime] index: usize, #[comptime] types: MmaType) -> A {
+pub(crate) fn accumulator<A: Numeric>(#[comptime] index: usize, #[comptime] types: MmaType) -> A {
     let kind = comptime!(register_type(types));
     let out: A;
     gpu_asm!("mov.{kind} {out}, q{index};", out = out(_) out);
@@ -487,7 +511,7 @@ fn register_type(types: MmaType) -> &'static str {
 
 /// The accumulators live in PTX registers declared once: a product reads and writes them in place,
 /// which operands of an inline block cannot say.
-fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
+pub(crate) fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
     format!(".reg .{} q<{}>;", register_type(types), plan.accumulators())
 }
 

@@ -8,4 +8,7 @@ mod kernel;
 mod launch;
 
 pub use base::WgmmaBlueprint;
+pub(crate) use kernel::{
+    Ahead, RightOperand, accumulator, advance, declare_accumulators, place, start,
+};
 pub(crate) use launch::launch;

@@ -1,0 +1,109 @@
+//! `dX = dY · Ŵ` as a product with the transpose of Ŵ in fragment order, in half precision.
+
+use cubecl::prelude::*;
+use tritburn_formats::{PackedLayout, ScaleGranularity};
+
+use crate::decode::{ScaleMap, scale_index, scale_map};
+use crate::device::{DeviceFacts, address, cubes};
+use crate::error::KernelError;
+use crate::matmul::{self, Strategy};
+use crate::operand::{Buffer, FloatMatrix, FloatType, PackedWeights};
+use crate::prepack::PrepackedWeights;
+
+/// Whether these operands run on `device`: tensor cores, gradients in half precision whose rows
+/// start at multiples of 16 bytes, and no scales per group.
+pub(super) fn fits(dy: &FloatMatrix, weights: &PackedWeights, device: &DeviceFacts) -> bool {
+    let cores = device.cuda.is_some_and(|cuda| cuda.capability >= 80);
+    let grouped = matches!(weights.layout().scale(), ScaleGranularity::Group { .. });
+    cores && dy.dtype() != FloatType::F32 && dy.starts_lines() && !grouped
+}
+
+/// The product. A scale of the whole matrix enters last; scales of rows, which are contracted here,
+/// multiply the gradients first, rounded to their type.
+pub(super) fn launch(
+    client: &Client,
+    dy: &FloatMatrix,
+    weights: &PackedWeights,
+    dx: &FloatMatrix,
+    device: &DeviceFacts,
+) -> Result<(), KernelError> {
+    let prepacked = transposed(client, weights)?;
+    match weights.layout().scale() {
+        ScaleGranularity::Tensor => {
+            matmul::w2a16(client, dy, &prepacked, None, dx, Strategy::Auto)
+        }
+        _ => {
+            let scaled = scale_columns(client, dy, weights, device)?;
+            matmul::w2a16(client, &scaled, &prepacked, None, dx, Strategy::Auto)
+        }
+    }
+}
+
+/// Ŵᵀ in fragment order; its row scales are γ where there is one, else 1.
+fn transposed(client: &Client, weights: &PackedWeights) -> Result<PrepackedWeights, KernelError> {
+    let layout = weights.layout();
+    let (rows, cols) = (layout.in_features(), layout.out_features());
+    let invalid = |error: tritburn_formats::LayoutError| KernelError::Plan {
+        reason: format!("the transpose of {layout:?}: {error}"),
+    };
+    let transpose = PackedLayout::new(rows, cols, layout.code(), ScaleGranularity::Tensor);
+    let buffer = |words: usize| Buffer::new(client.empty(words * 4), words);
+    PrepackedWeights::transposed(client, weights, transpose.map_err(invalid)?, buffer)
+}
+
+/// `dY · diag(γ)`, contiguous, in dY's type.
+fn scale_columns(
+    client: &Client,
+    dy: &FloatMatrix,
+    weights: &PackedWeights,
+    device: &DeviceFacts,
+) -> Result<FloatMatrix, KernelError> {
+    let shape = [dy.rows(), dy.cols()];
+    // Rows as far apart as in dY, so that they too start at multiples of 16 bytes.
+    let strides = [dy.row_stride(), 1];
+    let handle = client.empty(dy.extent() * dy.dtype().size());
+    let scaled = FloatMatrix::new(handle, shape, strides, dy.dtype())?;
+    let count = shape[0] * shape[1];
+    // SAFETY: both matrices have the shape and stride that the kernel is given, and a scale for
+    // every column.
+    unsafe {
+        scale::launch_unchecked(
+            client,
+            cubes(client, count, device.cube_units as usize)?,
+            device.cube_dim(),
+            address(client, &[dy.extent(), count])?,
+            dy.lines(1),
+            scaled.lines(1),
+            weights.scales().arg(),
+            scale_map(weights.layout()),
+            shape[1],
+            dy.row_stride(),
+            count,
+            dy.dtype().elem(),
+        );
+    }
+    Ok(scaled)
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+fn scale<F: Float>(
+    dy: &[F],
+    out: &mut [F],
+    scales: &[f32],
+    map: ScaleMap,
+    cols: usize,
+    stride: usize,
+    count: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS < count {
+        let col = ABSOLUTE_POS % cols;
+        let at = (ABSOLUTE_POS / cols) * stride + col;
+        let scale = scales[scale_index(&map, col, 0usize)];
+        out[at] = F::cast_from(f32::cast_from(dy[at]) * scale);
+    }
+}

@@ -1,0 +1,41 @@
+//! Plan of the outer product of a layer's gradients and inputs.
+
+use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+
+/// Tokens of a step: the contracted dimension.
+pub(super) const STEP_TOKENS: usize = 64;
+/// u32 words of 64 × 64 activations in fragment order.
+pub(super) const FRAGMENT_WORDS: usize = 1024;
+
+/// 256 inputs × 128 outputs a cube. In the blueprint, rows are inputs and tokens are outputs.
+pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
+    warpgroups: 2,
+    tiles: 2,
+    tokens: 128,
+    stages: 6,
+    splits: 1,
+    group: 8,
+};
+
+/// Bytes of gradients of a stage: 64 tokens × 128 outputs.
+pub(super) const GRADIENT_BYTES: usize = STEP_TOKENS * PLAN.tokens * 2;
+/// Bytes of activations of a stage: 64 tokens × 256 inputs.
+pub(super) const ACTIVATION_BYTES: usize = PLAN.rows() * STEP_TOKENS;
+/// Bytes of a stage, token scales last; swizzled rows want multiples of 1024.
+pub(super) const STAGE_BYTES: usize =
+    (GRADIENT_BYTES + ACTIVATION_BYTES + 4 * STEP_TOKENS).next_multiple_of(1024);
+/// Bytes of shared memory, with room to align the first stage.
+pub(super) const SHARED_BYTES: usize = PLAN.stages * STAGE_BYTES + 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_fits_hopper() {
+        let (shared, units) = (SHARED_BYTES, PLAN.units());
+        assert!(shared <= 232_448, "{shared} bytes of shared memory");
+        assert_eq!((GRADIENT_BYTES / 16) % units, 0);
+        assert_eq!((ACTIVATION_BYTES / 16) % units, 0);
+    }
+}

@@ -1,0 +1,44 @@
+//! Int8 activations transposed into fragments.
+
+use cubecl::prelude::*;
+
+/// Activations `[M, K]` to tiles of 64 inputs × 64 tokens, input tiles outermost; a tile is two
+/// halves of 128 lanes × 4 words. A word holds one input of a lane for four tokens: `2q`, `2q + 1`,
+/// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. What lies past
+/// the matrix is 0. A unit writes two words.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn transpose(
+    x: &[u32],
+    out: &mut [Vector<u32, Const<2>>],
+    tokens: usize,
+    words_per_row: usize,
+    token_tiles: usize,
+    count: usize,
+) {
+    if ABSOLUTE_POS < count {
+        let tile = ABSOLUTE_POS / 512;
+        let within = ABSOLUTE_POS % 512;
+        let (input_tile, token_tile) = (tile / token_tiles, tile % token_tiles);
+        let slice = (within / 256) * 2 + within % 2;
+        let lane = (within / 2) % 128;
+        let (warp, g, q) = (lane / 32, (lane % 32) / 4, lane % 4);
+        let index = input_tile * 16 + warp * 4 + g / 2;
+        let shift = u32::cast_from(16 * (g % 2));
+        let first = token_tile * 64 + slice * 16 + 2 * q;
+        let mut even = 0u32;
+        let mut odd = 0u32;
+        #[unroll]
+        for i in 0..4usize {
+            let token = first + comptime!(8 * (i / 2) + i % 2);
+            let inside = token < tokens && index < words_per_row;
+            let word = x[select(inside, token * words_per_row + index, 0)];
+            let pair = select(inside, word >> shift, 0u32);
+            even |= (pair & 0xFF) << comptime!(8 * i as u32).runtime();
+            odd |= ((pair >> 8) & 0xFF) << comptime!(8 * i as u32).runtime();
+        }
+        let mut both = Vector::<u32, Const<2>>::empty();
+        both.insert(0usize, even);
+        both.insert(1usize, odd);
+        out[ABSOLUTE_POS] = both;
+    }
+}

@@ -1,0 +1,91 @@
+//! Launch of the outer product; the caller has checked the operands.
+
+use cubecl::prelude::*;
+
+use super::base::{FRAGMENT_WORDS, PLAN, SHARED_BYTES, STEP_TOKENS};
+use super::fragments::transpose;
+use super::kernel::{OuterExtentsLaunch, outer};
+use crate::device::{DeviceFacts, address, cubes};
+use crate::error::KernelError;
+use crate::operand::{Buffer, FloatMatrix, FloatType, QuantizedActivations};
+use crate::ptx::MmaType;
+
+/// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
+/// start at multiples of 16 bytes, and tokens enough.
+pub(in crate::backward::weight) fn fits(dy: &FloatMatrix, device: &DeviceFacts) -> bool {
+    let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
+    let half = dy.dtype() != FloatType::F32;
+    hopper
+        && half
+        && dy.starts_lines()
+        && dy.rows() >= STEP_TOKENS
+        && SHARED_BYTES <= device.shared_bytes
+}
+
+/// `dW = dYᵀ · X̂`, in products rounded to dY's type and f32 sums.
+///
+/// # Errors
+/// [`KernelError::GridTooLarge`] or [`KernelError::AddressWidth`].
+pub(in crate::backward::weight) fn launch(
+    client: &Client,
+    dy: &FloatMatrix,
+    x: &QuantizedActivations,
+    dw: &FloatMatrix,
+    device: &DeviceFacts,
+) -> Result<(), KernelError> {
+    let (m, n, k) = (x.rows(), dy.cols(), x.cols());
+    let (input_tiles, token_tiles) = (k.div_ceil(64), m.div_ceil(STEP_TOKENS));
+    let words = input_tiles * token_tiles * FRAGMENT_WORDS;
+    let fragments = Buffer::new(client.empty(words * 4), words);
+    let address = address(client, &[dy.extent(), dw.extent(), words])?;
+    let dim = device.cube_dim();
+    let pairs = words / 2;
+    let width = match k.is_multiple_of(2) && dw.starts_pairs() {
+        true => 2,
+        false => 1,
+    };
+    let tiles = k.div_ceil(PLAN.rows()) * n.div_ceil(PLAN.tokens);
+    let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
+    let words_per_row = QuantizedActivations::words_per_row(k);
+    let dy_stride = dy.row_stride() * dy.dtype().size();
+    // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, and
+    // the kernels stay inside of them.
+    unsafe {
+        transpose::launch_unchecked(
+            client,
+            cubes(client, pairs, dim.num_elems() as usize)?,
+            dim,
+            address,
+            x.codes().arg(),
+            fragments.lines(2),
+            m,
+            words_per_row,
+            token_tiles,
+            pairs,
+        );
+        outer::launch_unchecked(
+            client,
+            CubeCount::Static(tiles.min(cores) as u32, 1, 1),
+            CubeDim::new_1d(PLAN.units() as u32),
+            address,
+            width,
+            dy.lines(1),
+            fragments.arg(),
+            x.scales().arg(),
+            dw.lines(width),
+            OuterExtentsLaunch::new(
+                m,
+                n,
+                k,
+                token_tiles,
+                input_tiles,
+                dy_stride,
+                dw.row_stride(),
+            ),
+            MmaType::of(dy.dtype()),
+            dy.dtype().elem(),
+            dw.dtype().elem(),
+        );
+    }
+    Ok(())
+}

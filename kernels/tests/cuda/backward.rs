@@ -1,0 +1,68 @@
+//! The backward products in half precision, against sums in f64.
+
+use rstest::rstest;
+use tritburn_formats::WeightCode;
+use tritburn_kernels::{FloatType, backward};
+
+use crate::harness::*;
+use crate::support::client;
+
+/// `rows × cols` sums of `terms` and what half-precision products and f32 sums may be off by.
+fn sums(
+    [rows, inner, cols]: [usize; 3],
+    dtype: FloatType,
+    term: impl Fn(usize, usize, usize) -> f64,
+) -> (Vec<f64>, Vec<f64>) {
+    let outputs = (0..rows * cols).map(|at| {
+        let terms = (0..inner).map(|i| term(at / cols, i, at % cols));
+        let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+        // One operand is rounded once to half precision, the output once more.
+        (sum, (size + sum.abs()) * epsilon(dtype) + 1e-6)
+    });
+    outputs.unzip()
+}
+
+#[rstest]
+fn input_gradients_are_close(
+    #[values(FloatType::F16, FloatType::BF16)] dtype: FloatType,
+    #[values(WeightCode::Ternary, WeightCode::Int2)] code: WeightCode,
+    #[values([1, 8, 16], [7, 200, 65], [130, 264, 300], [64, 1000, 129])] shape: [usize; 3],
+) {
+    let [m, n, k] = shape;
+    let client = client();
+    for scale in granularities(n) {
+        let layout = layout(n, k, code, scale);
+        let matrix = matrix(&mut rng(n), &layout);
+        let dy = floats(&mut rng(m), m * n, dtype);
+        let dx = Out::new(&client, [m, k], k + 3, dtype);
+        let input = float_matrix(&client, &dy, [m, n], n.next_multiple_of(8), dtype);
+        backward::input(&client, &input, &weights(&client, &matrix), &dx.matrix).unwrap();
+        let w = matrix.dequantize();
+        let (expected, bounds) = sums([m, n, k], dtype, |row, i, col| {
+            dy[row * n + i] as f64 * w[i * k + col] as f64
+        });
+        let what = format!("dX of {m} tokens, {layout:?}, {dtype}");
+        assert_within(&dx.read(&client), &expected, &bounds, &what);
+    }
+}
+
+#[rstest]
+fn weight_gradients_are_close(
+    #[values(FloatType::F16, FloatType::BF16)] dtype: FloatType,
+    #[values([64, 8, 16], [65, 200, 65], [130, 264, 300], [500, 129, 33], [1, 16, 16])]
+    shape: [usize; 3],
+) {
+    let [m, n, k] = shape;
+    let client = client();
+    let x = tokens(&mut rng(k), m, k);
+    let dy = floats(&mut rng(m), m * n, dtype);
+    let dw = Out::new(&client, [n, k], k + 1, dtype);
+    let input = float_matrix(&client, &dy, [m, n], n.next_multiple_of(8), dtype);
+    backward::weight(&client, &input, &activations(&client, &x), &dw.matrix).unwrap();
+    let dense = x.dequantize();
+    let (expected, bounds) = sums([n, m, k], dtype, |row, i, col| {
+        dy[i * n + row] as f64 * dense[i * k + col] as f64
+    });
+    let what = format!("dW of {m} tokens, {n} x {k}, {dtype}");
+    assert_within(&dw.read(&client), &expected, &bounds, &what);
+}
