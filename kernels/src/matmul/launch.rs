@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::{PackedLayout, ScaleGranularity};
 
 use super::base::{ActivationType, MatmulProblem, Plan, Strategy};
+use super::tune;
 use crate::device::DeviceFacts;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, PackedWeights, QuantizedActivations};
@@ -128,24 +129,37 @@ impl Call<'_> {
 
     fn run(self, client: &Client, strategy: Strategy) -> Result<(), KernelError> {
         let device = DeviceFacts::of(client);
-        match (strategy.plan(&self.problem, &device), self.weights) {
+        if strategy == Strategy::Auto && tune::run(client, &self, &device) {
+            return Ok(());
+        }
+        let plan = strategy.plan(&self.problem, &device);
+        self.launch(client, &device, plan)
+    }
+
+    pub fn launch(
+        &self,
+        client: &Client,
+        device: &DeviceFacts,
+        plan: Plan,
+    ) -> Result<(), KernelError> {
+        match (plan, self.weights) {
             (Plan::Gemm(plan), Weights::Canonical(weights)) => {
-                gemm::portable::launch(client, &self, weights, &device, plan)
+                gemm::portable::launch(client, self, weights, device, plan)
             }
             (Plan::Gemv(plan), Weights::Canonical(weights)) => {
-                gemv::portable::launch(client, &self, weights, &device, plan)
+                gemv::portable::launch(client, self, weights, device, plan)
             }
             (Plan::Skinny(plan), Weights::Prepacked(weights)) => {
-                gemv::cuda::launch(client, &self, weights, &device, plan)
+                gemv::cuda::launch(client, self, weights, device, plan)
             }
             (Plan::Wgmma(plan), Weights::Prepacked(weights)) => {
-                gemm::cuda::wgmma::launch(client, &self, weights, &device, plan)
+                gemm::cuda::wgmma::launch(client, self, weights, device, plan)
             }
             (Plan::Mma(plan), Weights::Prepacked(weights)) => {
-                gemm::cuda::mma::launch(client, &self, weights, &device, plan)
+                gemm::cuda::mma::launch(client, self, weights, device, plan)
             }
             (Plan::Wmma(plan), Weights::Prepacked(weights)) => {
-                gemm::cuda::wmma::launch(client, &self, weights, &device, plan)
+                gemm::cuda::wmma::launch(client, self, weights, device, plan)
             }
             (plan, weights) => {
                 let order = weights.order();

@@ -16,7 +16,9 @@
 mod base;
 mod launch;
 mod select;
+mod tune;
 
 pub use base::{ActivationType, MatmulProblem, Plan, Strategy};
 pub(crate) use launch::{Call, Input};
+pub use tune::Autotune;
 pub use launch::{Weights, w2a8, w2a8_i32, w2a16};

@@ -54,9 +54,15 @@ impl WgmmaBlueprint {
 
     /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
-        let all = Self::candidates(problem, types, cuda);
-        let best = all.into_iter().min_by_key(|plan| plan.cycles(problem, types, cuda));
+        let best = Self::ranked(problem, types, cuda).into_iter().next();
         best.expect("there are shapes without a split")
+    }
+
+    /// Plans that `problem` can run with, the fastest of the model first.
+    pub fn ranked(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
+        let mut all = Self::candidates(problem, types, cuda);
+        all.sort_by_key(|plan| plan.cycles(problem, types, cuda));
+        all
     }
 
     /// Plans that `problem` can run with.

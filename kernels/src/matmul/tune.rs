@@ -1,0 +1,147 @@
+//! Plans by measurement: CubeCL's autotuner over the best candidates of the model in
+//! [`WgmmaBlueprint`]. It keeps what it found on disk, so that a second start measures nothing.
+//!
+//! Only products with int8 activations are tuned: whichever plan wins, their bits are the same.
+
+use std::sync::OnceLock;
+
+use cubecl::prelude::*;
+use cubecl::tune::{LocalTuner, Tunable, TunableSet, local_tuner};
+
+use super::base::{ActivationType, MatmulProblem, Plan};
+use super::launch::{Call, Input, Output, Weights};
+use crate::device::DeviceFacts;
+use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
+use crate::prepack::PrepackedWeights;
+use crate::ptx::MmaType;
+
+/// How much to measure, from the environment variable `TRITBURN_AUTOTUNE`, read once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autotune {
+    /// Nothing (`off`, the default): the model picks.
+    Off,
+    /// The model's four best (`fast`).
+    Fast,
+    /// Up to 24 plans (`full`).
+    Full,
+}
+
+impl Autotune {
+    /// The setting of this process.
+    pub fn from_env() -> Self {
+        static LEVEL: OnceLock<Autotune> = OnceLock::new();
+        *LEVEL.get_or_init(|| Self::parse(std::env::var("TRITBURN_AUTOTUNE").ok().as_deref()))
+    }
+
+    fn parse(value: Option<&str>) -> Self {
+        match value {
+            Some("fast") => Self::Fast,
+            Some("full") => Self::Full,
+            _ => Self::Off,
+        }
+    }
+
+    fn candidates(self) -> usize {
+        match self {
+            Self::Off => 0,
+            Self::Fast => 4,
+            Self::Full => 24,
+        }
+    }
+}
+
+/// A call that outlives its caller, for the tuner to repeat.
+#[derive(Clone)]
+struct Tuned {
+    client: Client,
+    device: DeviceFacts,
+    x: QuantizedActivations,
+    weights: PrepackedWeights,
+    bias: Option<FloatVector>,
+    y: Result<FloatMatrix, Buffer>,
+    problem: MatmulProblem,
+}
+
+impl Tuned {
+    /// Runs the plan that the model ranks `rank`-th.
+    fn run(&self, rank: usize) -> Result<(), String> {
+        let cuda = self.device.cuda.ok_or("no tensor cores")?;
+        let plans = WgmmaBlueprint::ranked(&self.problem, MmaType::Int8, &cuda);
+        let plan = plans.get(rank).ok_or("fewer plans than that")?;
+        let call = Call {
+            x: Input::Int8(&self.x),
+            weights: Weights::Prepacked(&self.weights),
+            bias: self.bias.as_ref(),
+            y: match &self.y {
+                Ok(y) => Output::Float(y),
+                Err(y) => Output::Int32(y),
+            },
+            problem: self.problem,
+        };
+        call.launch(&self.client, &self.device, Plan::Wgmma(*plan))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Problems that share a winner: tokens to the next power of two.
+    fn key(&self) -> String {
+        let MatmulProblem { m, n, k, code, .. } = self.problem;
+        let out = self.y.as_ref().map_or("i32".into(), |y| y.dtype().to_string());
+        let version = env!("CARGO_PKG_VERSION");
+        format!("{version} w2a8 {} x {n} x {k} {code:?} {out}", m.next_power_of_two())
+    }
+}
+
+/// Runs `call` with the fastest plan, measuring first where that is not known; `false` where
+/// nothing is to be tuned.
+pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> bool {
+    let level = Autotune::from_env();
+    let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
+    let few = call.problem.m <= 8;
+    // Nothing may be measured while launches are recorded.
+    if level == Autotune::Off || !hopper || few || client.is_capturing() {
+        return false;
+    }
+    let (Input::Int8(x), Weights::Prepacked(weights)) = (&call.x, call.weights) else {
+        return false;
+    };
+    debug_assert_eq!(call.problem.activations, ActivationType::Int8);
+    let inputs = Tuned {
+        client: client.clone(),
+        device: *device,
+        x: (*x).clone(),
+        weights: weights.clone(),
+        bias: call.bias.cloned(),
+        y: match &call.y {
+            Output::Float(y) => Ok((*y).clone()),
+            Output::Int32(y) => Err((*y).clone()),
+        },
+        problem: call.problem,
+    };
+    static TUNER: LocalTuner<String, String> = local_tuner!();
+    let id = client.properties().identity.name.clone();
+    let plans = TUNER.init(&id, move || {
+        let set: TunableSet<String, Tuned, ()> =
+            TunableSet::new_cloning_inputs(|inputs: &Tuned| inputs.key());
+        (0..level.candidates()).fold(set, |set, rank| {
+            let name = format!("rank {rank}");
+            set.with(Tunable::new(&name, move |inputs: Tuned| inputs.run(rank)))
+        })
+    });
+    TUNER.execute(&id, client, plans, inputs);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_is_what_the_variable_says() {
+        assert_eq!(Autotune::parse(Some("fast")), Autotune::Fast);
+        assert_eq!(Autotune::parse(Some("full")), Autotune::Full);
+        for other in [None, Some("off"), Some("FAST?")] {
+            assert_eq!(Autotune::parse(other), Autotune::Off);
+        }
+    }
+}
