@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 
 /// A Burn backend; which of them work is decided by the features of the build.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     Flex,
     Cpu,
@@ -39,6 +39,31 @@ impl Name {
             #[allow(unreachable_patterns)]
             other => bail!("this build has no `{other}` backend: add `--features {other}`"),
         }
+    }
+}
+
+impl Name {
+    /// Whether it is a graphics card.
+    pub fn is_gpu(self) -> bool {
+        !matches!(self, Self::Flex | Self::Cpu)
+    }
+
+    /// A CubeCL client of the same device, for kernels without Burn; `None` for Flex, which is not
+    /// a CubeCL device. Open the device with [`open`](Self::open) first.
+    #[cfg(feature = "cube")]
+    pub fn client(self) -> Result<Option<cubecl::client::Client>> {
+        use cubecl::Device;
+        use cubecl::device::WgpuDeviceKind;
+        let device = match self {
+            Self::Flex => return Ok(None),
+            Self::Cpu => Device::cpu(),
+            Self::Cuda => Device::cuda(0),
+            Self::Wgpu => Device::wgpu(WgpuDeviceKind::default()),
+            Self::Vulkan => Device::vulkan(WgpuDeviceKind::default()),
+            Self::Metal => Device::wgpu(WgpuDeviceKind::default()),
+            Self::Rocm => Device::rocm(0),
+        };
+        Ok(Some(device?.client()))
     }
 }
 

@@ -1,48 +1,131 @@
-//! `cargo xtask bench`: packed layers against Burn's own dense ones, in one run on one machine.
+//! `cargo xtask bench`: packed products, gradients and layers against dense ones, in one run on
+//! one machine.
 //!
-//! Every case is checked against a reference before it is timed. Results go to a table and to
-//! `benches/results/DEVICE.json`.
+//! Every case is checked against a reference before it is timed. Results go to a table, to
+//! `benches/results/DEVICE.json` and to charts beside it.
 
+#![cfg_attr(not(feature = "cube"), allow(dead_code))]
+
+mod burn_matmul;
+mod chart;
 mod check;
+mod data;
 mod device;
+#[cfg(feature = "cube")]
+mod kernels;
 mod layers;
 mod machine;
+mod peers;
 mod report;
+mod row;
+mod run;
+mod shapes;
+mod suite;
+mod table;
 mod timing;
+mod train;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
 
+use peers::Selection;
+use shapes::Set;
+use suite::{Input, Suite};
+
+/// The command line.
 #[derive(Parser)]
-#[command(about = "Times packed layers against Burn's dense ones")]
+#[command(
+    name = "cargo xtask bench",
+    about = "Times packed products and layers against dense ones"
+)]
 struct Args {
     /// Where to run: flex, cpu, cuda, wgpu, vulkan, metal or rocm, if compiled in
     #[arg(long, default_value = "flex")]
     device: device::Name,
-    /// Megabytes of weights that rotate when cold
-    #[arg(long, default_value_t = 800)]
-    cold_mb: usize,
+    /// What to run; default: layers on CPUs, everything on graphics cards
+    #[arg(long, value_delimiter = ',')]
+    suite: Vec<Suite>,
+    /// Families of shapes for decode and prefill; default: all of them
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<Set>,
+    /// Only these weight matrices, `OUTxIN`
+    #[arg(long, value_delimiter = ',', value_parser = matrix)]
+    only: Vec<(usize, usize)>,
+    /// Only these numbers of tokens
+    #[arg(long, value_delimiter = ',')]
+    tokens: Vec<usize>,
+    /// Only these kinds of activations
+    #[arg(long, value_delimiter = ',')]
+    inputs: Vec<Input>,
+    /// Other implementations to measure: all, none, or of cublas, burn, q2s
+    #[arg(long, default_value = "all", value_parser = Selection::parse)]
+    peers: Selection,
+    /// Megabytes of weights that rotate when cold; default: 800 on CPUs, 256 on graphics cards
+    #[arg(long)]
+    cold_mb: Option<usize>,
     /// Shorter and fewer measurements, to see that everything runs
     #[arg(long)]
     quick: bool,
-    /// Where the JSON goes; default: results/DEVICE.json beside this program's sources
+    /// Keep what an earlier run wrote to the same file and this one does not measure
+    #[arg(long)]
+    append: bool,
+    /// Skip the comparison with the reference
+    #[arg(long, hide = true)]
+    no_check: bool,
+    /// Where the JSON goes, charts beside it; default: results/DEVICE.json beside this program's
+    /// sources
     #[arg(long)]
     output: Option<PathBuf>,
 }
 
+/// Reads `OUTxIN`.
+fn matrix(text: &str) -> Result<(usize, usize), String> {
+    let sizes = text.split_once('x').map(|(n, k)| (n.parse(), k.parse()));
+    match sizes {
+        Some((Ok(n), Ok(k))) => Ok((n, k)),
+        _ => Err("expected two sizes, as 4096x4096".into()),
+    }
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
-    let device = args.device.open()?;
-    let plan = timing::Plan::new(args.quick);
-    let rows = layers::run(&device, args.cold_mb << 20, &plan)?;
-    let report = report::Report::new(args.device.to_string(), rows);
-    println!("{}", report.table());
-    let path = args
-        .output
-        .unwrap_or_else(|| report::default_path(&args.device.to_string()));
+    let mut report = run::run(&args)?;
+    println!("{}\n{}", report.machine(), table::table(&report.rows));
+    let path = args.output.unwrap_or_else(|| report.default_path());
+    if args.append {
+        report.append_to(&path)?;
+    }
     report.save(&path)?;
     println!("{}", path.display());
+    for chart in chart::save_all(&report, &path)? {
+        println!("{}", chart.display());
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let line = "bench --device flex --suite decode,train --inputs int8+quant,float \
+                    --only 4096x4096,8x16 --tokens 1,3 --shapes 2b4t,peers --peers cublas";
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+        assert_eq!(args.suite, [Suite::Decode, Suite::Train]);
+        assert_eq!(args.inputs, [Input::Quantised, Input::Float]);
+        assert_eq!(args.only, [(4096, 4096), (8, 16)]);
+        assert_eq!(args.tokens, [1, 3]);
+        assert_eq!(args.shapes, [Set::Bitnet2b4t, Set::Peers]);
+        assert!(args.peers.cublas && !args.peers.burn);
+        assert!(Args::try_parse_from(["bench", "--only", "4096"]).is_err());
+    }
 }

@@ -1,149 +1,226 @@
-//! The table and the JSON of a run.
+//! The JSON of a run.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use comfy_table::{Table, presets};
-use serde::Serialize;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
+use crate::device::Name;
 use crate::machine;
-use crate::timing::Timing;
-
-/// One case, ours and Burn's.
-#[derive(Serialize)]
-pub struct Row {
-    suite: &'static str,
-    op: &'static str,
-    format: &'static str,
-    activations: &'static str,
-    m: usize,
-    n: usize,
-    k: usize,
-    weights: &'static str,
-    us: f64,
-    spread_us: f64,
-    weight_bytes_per_s: f64,
-    tops: f64,
-    peers_us: Peers,
-}
-
-#[derive(Serialize)]
-struct Peers {
-    burn_dense_f32: f64,
-    burn_dense_f32_spread: f64,
-}
-
-impl Row {
-    /// Shape `[m, n, k]`, with `ours` and `burns` time.
-    pub fn new([m, n, k]: [usize; 3], cold: bool, ours: Timing, burns: Timing) -> Self {
-        let seconds = ours.us * 1e-6;
-        Self {
-            suite: "layers",
-            op: "packed_linear",
-            format: "ternary",
-            activations: "int8, quantised in the call",
-            m,
-            n,
-            k,
-            weights: if cold { "cold" } else { "hot" },
-            us: ours.us,
-            spread_us: ours.spread_us,
-            weight_bytes_per_s: (n * k) as f64 / 4.0 / seconds,
-            tops: 2.0 * (m * n * k) as f64 / seconds * 1e-12,
-            peers_us: Peers {
-                burn_dense_f32: burns.us,
-                burn_dense_f32_spread: burns.spread_us,
-            },
-        }
-    }
-}
+use crate::row::Row;
 
 /// A run with the facts of its machine.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    device: String,
-    backend: String,
-    driver: Option<String>,
-    clocks: Option<String>,
-    threads: usize,
-    versions: Versions,
-    date: String,
-    command: String,
-    rows: Vec<Row>,
+    /// Name of the processor or graphics card.
+    pub device: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Version of the driver.
+    pub driver: Option<String>,
+    /// Clock rates, as the driver gives them.
+    pub clocks: Option<String>,
+    /// Threads of the processor.
+    pub threads: usize,
+    /// Versions of what was measured.
+    pub versions: Versions,
+    /// Day of the run, `YYYY-MM-DD`.
+    pub date: String,
+    /// How it was started; several runs are joined by `; `.
+    pub command: String,
+    /// What no kernel can go beyond.
+    pub ceilings: Ceilings,
+    /// The cases.
+    pub rows: Vec<Row>,
 }
 
-#[derive(Serialize)]
-struct Versions {
-    tritburn: &'static str,
-    burn: &'static str,
+/// Versions of what was measured.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Versions {
+    tritburn: String,
+    burn: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cuda_driver: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cublas: Option<String>,
+}
+
+/// What no kernel can go beyond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// Bytes a second of a plain kernel that reads a large buffer, measured.
+    pub read_bytes_per_s: Option<f64>,
+    /// Dense int8 tensor-core rate in 10¹² operations a second, the vendor's number.
+    pub int8_tops: Option<f64>,
+    /// The same in bf16.
+    pub bf16_tops: Option<f64>,
 }
 
 impl Report {
     /// A report of `rows` measured on `backend`, now and here.
-    pub fn new(backend: String, rows: Vec<Row>) -> Self {
-        let on_cpu = matches!(backend.as_str(), "flex" | "cpu");
-        let gpu = |query| if on_cpu { None } else { machine::nvidia(query) };
+    pub fn new(backend: Name, ceilings: Ceilings, cublas: Option<String>, rows: Vec<Row>) -> Self {
+        let gpu = |query| match backend {
+            Name::Flex | Name::Cpu => None,
+            _ => machine::nvidia(query),
+        };
+        let device = gpu("name").unwrap_or_else(machine::processor);
+        let (int8_tops, bf16_tops) = machine::tensor_core_rates(&device).unzip();
         Self {
-            device: gpu("name").unwrap_or_else(machine::processor),
-            backend,
             driver: gpu("driver_version"),
-            clocks: gpu("clocks.sm"),
+            clocks: gpu("clocks.sm,clocks.mem,clocks.max.sm"),
+            backend: backend.to_string(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             versions: Versions {
-                tritburn: env!("CARGO_PKG_VERSION"),
-                burn: "0.22.1",
+                tritburn: env!("CARGO_PKG_VERSION").into(),
+                burn: "0.22.1".into(),
+                cuda_driver: gpu("driver_version"),
+                cublas,
             },
             date: machine::date(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: machine::command(),
+            ceilings: Ceilings {
+                int8_tops,
+                bf16_tops,
+                ..ceilings
+            },
+            device,
             rows,
         }
     }
 
-    /// The rows for people.
-    pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header([
-            "tokens",
-            "out x in",
-            "weights",
-            "packed us",
-            "+-",
-            "GB/s",
-            "TOPS",
-            "dense us",
-            "speed-up",
-        ]);
-        for row in &self.rows {
-            let dense = row.peers_us.burn_dense_f32;
-            table.add_row([
-                row.m.to_string(),
-                format!("{} x {}", row.n, row.k),
-                row.weights.to_string(),
-                format!("{:.1}", row.us),
-                format!("{:.1}", row.spread_us),
-                format!("{:.1}", row.weight_bytes_per_s * 1e-9),
-                format!("{:.3}", row.tops),
-                format!("{dense:.1}"),
-                format!("{:.1}", dense / row.us),
-            ]);
+    /// Where the JSON goes: `results/DEVICE.json` beside the sources. An NVIDIA card gives its own
+    /// name (`h200`), everything else that of its backend.
+    pub fn default_path(&self) -> PathBuf {
+        let name = match self.backend.as_str() {
+            "cuda" if self.driver.is_some() => slug(&self.device),
+            backend => backend.to_string(),
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("results")
+            .join(name)
+            .with_extension("json")
+    }
+
+    /// Takes over what an earlier run of the same device measured and this one did not.
+    ///
+    /// # Errors
+    /// If there is a file that is no report, or one of another device.
+    pub fn append_to(&mut self, path: &Path) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
         }
-        format!(
-            "{} ({} threads, {})\n{table}",
-            self.device, self.threads, self.date
-        )
+        let what = || format!("cannot append to {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(what)?;
+        let earlier: Self = serde_json::from_str(&text).with_context(what)?;
+        ensure!(
+            earlier.device == self.device && earlier.backend == self.backend,
+            "{} was measured on {} ({}), this is {} ({})",
+            path.display(),
+            earlier.device,
+            earlier.backend,
+            self.device,
+            self.backend
+        );
+        self.merge(earlier);
+        Ok(())
+    }
+
+    fn merge(&mut self, earlier: Self) {
+        let mut rows = earlier.rows;
+        rows.retain(|old| !self.rows.iter().any(|new| new.same_case(old)));
+        rows.append(&mut self.rows);
+        self.rows = rows;
+        self.command = format!("{}; {}", earlier.command, self.command);
+        let measured = self.ceilings.read_bytes_per_s;
+        self.ceilings.read_bytes_per_s = measured.or(earlier.ceilings.read_bytes_per_s);
+        self.versions.cublas = self.versions.cublas.take().or(earlier.versions.cublas);
     }
 
     /// Writes the JSON.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
     }
+
+    /// One line about the machine.
+    pub fn machine(&self) -> String {
+        let read = self.ceilings.read_bytes_per_s;
+        let read = read.map_or(String::new(), |rate| {
+            format!(", reads {:.0} GB/s", rate * 1e-9)
+        });
+        format!(
+            "{} ({}, {} threads, {}{read})",
+            self.device, self.backend, self.threads, self.date
+        )
+    }
 }
 
-/// `results/<backend>.json` beside the sources.
-pub fn default_path(backend: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("results")
-        .join(format!("{backend}.json"))
+/// A device's name as a file name, vendor left out.
+fn slug(device: &str) -> String {
+    let name = device.trim_start_matches("NVIDIA").trim();
+    name.to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::tests::row;
+
+    fn report(rows: Vec<Row>) -> Report {
+        Report::new(Name::Flex, Ceilings::default(), None, rows)
+    }
+
+    #[test]
+    fn names_of_cards_become_file_names() {
+        assert_eq!(slug("NVIDIA H200"), "h200");
+        assert_eq!(slug("NVIDIA GeForce RTX 4090"), "geforce-rtx-4090");
+        assert_eq!(slug("NVIDIA H100 80GB HBM3"), "h100-80gb-hbm3");
+    }
+
+    #[test]
+    fn a_case_measured_again_replaces_the_earlier_one() {
+        let mut now = report(vec![row(2, 64, 5.0)]);
+        now.merge(report(vec![row(1, 64, 9.0), row(2, 64, 9.0)]));
+        let times: Vec<_> = now.rows.iter().map(|row| (row.m, row.us)).collect();
+        assert_eq!(times, [(1, 9.0), (2, 5.0)]);
+        assert!(now.command.contains("; "));
+    }
+
+    #[test]
+    fn the_json_has_the_agreed_keys_and_reads_back() {
+        let report = report(vec![row(1, 64, 9.0)]);
+        let json = serde_json::to_value(&report).unwrap();
+        let has = |value: &serde_json::Value, key: &str| value.get(key).is_some();
+        for key in [
+            "device", "driver", "clocks", "versions", "date", "command", "rows",
+        ] {
+            assert!(has(&json, key), "{key}");
+        }
+        for key in [
+            "suite",
+            "op",
+            "format",
+            "activations",
+            "m",
+            "n",
+            "k",
+            "kernel",
+            "us",
+            "spread_us",
+            "weight_bytes_per_s",
+            "tops",
+            "peers_us",
+        ] {
+            assert!(has(&json["rows"][0], key), "{key}");
+        }
+        let back: Report = serde_json::from_value(json).unwrap();
+        assert_eq!(back.rows, report.rows);
+    }
 }

@@ -15,8 +15,8 @@ mod tuning {
     use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
     use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
-        Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights,
-        MmaType, PackedWeights, QuantizedActivations, backward, quantize,
+        Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
+        PrepackedWeights, QuantizedActivations, backward, quantize,
     };
 
     const COLD_BYTES: usize = 300 << 20;
@@ -25,7 +25,9 @@ mod tuning {
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
         let data: Vec<u32> = (0..words)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let bits = (state >> 32) as u32;
                 // No code 2: both bits set where the high one is.
                 bits | ((bits >> 1) & 0x5555_5555)
@@ -60,18 +62,34 @@ mod tuning {
     impl Bench {
         pub fn new(client: &Client, case: Case) -> Self {
             let Case { m, n, k, .. } = case;
-            let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
-            let order = if case.float { FragmentOrder::Half } else { FragmentOrder::Int8 };
-            let words = PrepackedWeights::fragments(&layout, order).expect("prepackable").word_count();
+            let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor)
+                .expect("a layout");
+            let order = if case.float {
+                FragmentOrder::Half
+            } else {
+                FragmentOrder::Int8
+            };
+            let words = PrepackedWeights::fragments(&layout, order)
+                .expect("prepackable")
+                .word_count();
             let scales = random(client, n);
             let weights = (0..COLD_BYTES.div_ceil(words * 4))
-                .map(|_| PrepackedWeights::new(layout.clone(), order, random_copy(client, words), scales.clone()).expect("weights"))
+                .map(|_| {
+                    PrepackedWeights::new(
+                        layout.clone(),
+                        order,
+                        random_copy(client, words),
+                        scales.clone(),
+                    )
+                    .expect("weights")
+                })
                 .collect();
             let codes = random(client, m * QuantizedActivations::words_per_row(k));
             Self {
                 client: client.clone(),
                 x: matrix(client, [m, k]),
-                codes: QuantizedActivations::new(m, k, codes, random(client, m)).expect("activations"),
+                codes: QuantizedActivations::new(m, k, codes, random(client, m))
+                    .expect("activations"),
                 weights,
                 y: matrix(client, [m, n]),
                 case,
@@ -81,13 +99,15 @@ mod tuning {
         fn call(&self, i: usize, strategy: Strategy) {
             let weights = &self.weights[i % self.weights.len()];
             if self.case.float {
-                matmul::w2a16(&self.client, &self.x, weights, None, &self.y, strategy).expect("a launch");
+                matmul::w2a16(&self.client, &self.x, weights, None, &self.y, strategy)
+                    .expect("a launch");
                 return;
             }
             if self.case.quantize {
                 quantize::activation::launch(&self.client, &self.x, &self.codes).expect("a launch");
             }
-            matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy).expect("a launch");
+            matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
+                .expect("a launch");
         }
 
         /// Median microseconds of a call.
@@ -129,7 +149,13 @@ mod tuning {
     }
 
     fn plans(case: &Case, facts: &DeviceFacts) -> Vec<Plan> {
-        let layout = PackedLayout::new(case.n, case.k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
+        let layout = PackedLayout::new(
+            case.n,
+            case.k,
+            WeightCode::Ternary,
+            ScaleGranularity::Tensor,
+        )
+        .expect("a layout");
         let (activations, order) = match case.float {
             true => (ActivationType::Float(FloatType::BF16), FragmentOrder::Half),
             false => (ActivationType::Int8, FragmentOrder::Int8),
@@ -139,20 +165,54 @@ mod tuning {
         let mut all = vec![chosen];
         match chosen {
             Plan::Skinny(plan) => {
-                let wide = WgmmaBlueprint::candidates(&problem, if case.float { MmaType::Bf16 } else { MmaType::Int8 }, &facts.cuda.expect("a CUDA device"));
+                let wide = WgmmaBlueprint::candidates(
+                    &problem,
+                    if case.float {
+                        MmaType::Bf16
+                    } else {
+                        MmaType::Int8
+                    },
+                    &facts.cuda.expect("a CUDA device"),
+                );
                 if case.m > 4 {
-                    all.extend(wide.into_iter().filter(|plan| plan.tokens <= 16).map(Plan::Wgmma));
+                    all.extend(
+                        wide.into_iter()
+                            .filter(|plan| plan.tokens <= 16)
+                            .map(Plan::Wgmma),
+                    );
                 }
-                for (strips, splits) in [(1, 4), (1, 8), (2, 4), (4, 2), (2, 2), (4, 1), (4, 4), (1, 16)] {
+                for (strips, splits) in [
+                    (1, 4),
+                    (1, 8),
+                    (2, 4),
+                    (4, 2),
+                    (2, 2),
+                    (4, 1),
+                    (4, 4),
+                    (1, 16),
+                ] {
                     for ahead in [1, 2, 4] {
-                        all.push(Plan::Skinny(SkinnyBlueprint { strips, splits, ahead, ..plan }));
+                        all.push(Plan::Skinny(SkinnyBlueprint {
+                            strips,
+                            splits,
+                            ahead,
+                            ..plan
+                        }));
                     }
                 }
             }
             Plan::Wgmma(_) => {
-                let types = if case.float { MmaType::Bf16 } else { MmaType::Int8 };
+                let types = if case.float {
+                    MmaType::Bf16
+                } else {
+                    MmaType::Int8
+                };
                 let cuda = facts.cuda.expect("a CUDA device");
-                all.extend(WgmmaBlueprint::candidates(&problem, types, &cuda).into_iter().map(Plan::Wgmma));
+                all.extend(
+                    WgmmaBlueprint::candidates(&problem, types, &cuda)
+                        .into_iter()
+                        .map(Plan::Wgmma),
+                );
             }
             _ => {}
         }
@@ -161,12 +221,17 @@ mod tuning {
 
     /// Microseconds of the two backward products.
     fn backward(client: &Client, m: usize, n: usize, k: usize) {
-        let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).expect("a layout");
+        let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor)
+            .expect("a layout");
         let words = random(client, layout.word_count());
         let weights = PackedWeights::new(layout, words, random(client, 1)).expect("weights");
         let codes = random(client, m * QuantizedActivations::words_per_row(k));
         let x = QuantizedActivations::new(m, k, codes, random(client, m)).expect("activations");
-        let (dy, dx, dw) = (matrix(client, [m, n]), matrix(client, [m, k]), matrix(client, [n, k]));
+        let (dy, dx, dw) = (
+            matrix(client, [m, n]),
+            matrix(client, [m, k]),
+            matrix(client, [n, k]),
+        );
         let time = |call: &dyn Fn()| {
             call();
             sync(client);
@@ -187,8 +252,13 @@ mod tuning {
         let few = args.iter().any(|a| a == "auto");
         args.retain(|a| a != "auto");
         for arg in args {
-            let (kind, shape) = arg.split_once(':').expect("KIND:MxNxK, KIND int8, quant or bf16");
-            let sizes: Vec<usize> = shape.split('x').map(|n| n.parse().expect("a number")).collect();
+            let (kind, shape) = arg
+                .split_once(':')
+                .expect("KIND:MxNxK, KIND int8, quant or bf16");
+            let sizes: Vec<usize> = shape
+                .split('x')
+                .map(|n| n.parse().expect("a number"))
+                .collect();
             let case = Case {
                 m: sizes[0],
                 n: sizes[1],
@@ -211,7 +281,11 @@ mod tuning {
                 }
                 let fits = match plan {
                     Plan::Wgmma(plan) => {
-                        let types = if kind == "bf16" { MmaType::Bf16 } else { MmaType::Int8 };
+                        let types = if kind == "bf16" {
+                            MmaType::Bf16
+                        } else {
+                            MmaType::Int8
+                        };
                         plan.validate(types, &facts).is_ok()
                     }
                     _ => true,
@@ -222,7 +296,13 @@ mod tuning {
             }
             rows.sort_by(|a, b| a.0.total_cmp(&b.0));
             let chosen = rows.iter().find(|row| row.1 == 0).expect("the chosen plan");
-            println!("{arg}: chosen {:.2} us, {:.2} TB/s, {:.0} TOPS  {:?}", chosen.0, bytes / chosen.0 * 1e-6, ops / chosen.0 * 1e-6, chosen.2);
+            println!(
+                "{arg}: chosen {:.2} us, {:.2} TB/s, {:.0} TOPS  {:?}",
+                chosen.0,
+                bytes / chosen.0 * 1e-6,
+                ops / chosen.0 * 1e-6,
+                chosen.2
+            );
             for row in rows.iter().take(4) {
                 println!("    {:.2} us {:?}", row.0, row.2);
             }

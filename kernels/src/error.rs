@@ -126,7 +126,9 @@ pub enum KernelError {
         device: String,
     },
     /// Weights that no tensor-core kernel can read.
-    #[error("weights of layout {layout:?} cannot be prepacked: their scales are per group, or sums could overflow")]
+    #[error(
+        "weights of layout {layout:?} cannot be prepacked: their scales are per group, or sums could overflow"
+    )]
     NotPrepackable {
         /// Layout of the weights.
         layout: Box<PackedLayout>,

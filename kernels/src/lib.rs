@@ -34,8 +34,8 @@ pub use decode::ScaleKind;
 pub use device::DeviceFacts;
 pub use dot::{IntegerDot, Tile};
 pub use error::KernelError;
-pub use ptx::MmaType;
-pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
 pub use operand::{
     Buffer, FloatMatrix, FloatType, FloatVector, PackedWeights, QuantizedActivations,
 };
+pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
+pub use ptx::MmaType;

@@ -214,7 +214,11 @@ pub(crate) fn decode_scaled(
     high: Vector<f32, Const<2>>,
     #[comptime] types: MmaType,
 ) -> Vector<u32, Const<2>> {
-    let name = comptime!(if types == MmaType::F16 { "f16x2" } else { "bf16x2" });
+    let name = comptime!(if types == MmaType::F16 {
+        "f16x2"
+    } else {
+        "bf16x2"
+    });
     let s0 = low.extract(0usize);
     let s1 = low.extract(1usize);
     let s2 = high.extract(0usize);
@@ -240,7 +244,11 @@ pub(crate) fn decode_scaled(
 /// Register `register` (0..4) of the int8 fragment of a word: 64·w for ternary codes, 32·v for the
 /// four levels.
 #[cube]
-pub(crate) fn decode_int8(word: u32, #[comptime] register: u32, #[comptime] code: WeightCode) -> u32 {
+pub(crate) fn decode_int8(
+    word: u32,
+    #[comptime] register: u32,
+    #[comptime] code: WeightCode,
+) -> u32 {
     let top = (word << comptime!(2 * register).runtime()) & 0xC0C0_C0C0;
     match comptime!(code) {
         WeightCode::Ternary => top,

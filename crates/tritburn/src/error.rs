@@ -66,6 +66,18 @@ pub enum Error {
         /// Layout of the layer.
         expected: Box<PackedLayout>,
     },
+    /// No tensor-core kernel can read these weights, or the device has no kernels to prepack them.
+    #[error("weights of layout {layout:?} cannot be prepacked on {device}")]
+    NotPrepackable {
+        /// The device.
+        device: String,
+        /// Layout of the weights.
+        layout: Box<PackedLayout>,
+    },
+    /// CUDA is not installed completely.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaSetupError),
     /// A `PackedLinear` that has been materialized holds no codes any more.
     #[error("the layer has been materialized and holds no packed codes")]
     NotPacked,

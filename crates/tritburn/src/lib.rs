@@ -7,10 +7,12 @@
 //!
 //! - `flex` (default): Burn's pure-Rust CPU backend, with native integer kernels.
 //! - `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`, `rocm`: CubeCL devices. `cpu` and `cuda` need LLVM at
-//!   build time (`cargo xtask setup`), `cuda` needs the CUDA toolkit (NVRTC) at run time.
+//!   build time (`cargo xtask setup`), `cuda` needs the CUDA toolkit (NVRTC) at run time: `cuda::check` says what is missing.
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 pub mod nn;
 pub mod ops;

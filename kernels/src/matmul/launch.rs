@@ -183,10 +183,21 @@ pub fn w2a8<'a>(
     strategy: Strategy,
 ) -> Result<(), KernelError> {
     let weights = weights.into();
-    check(client, [x.rows(), x.cols()], weights, bias, FragmentOrder::Int8)?;
+    check(
+        client,
+        [x.rows(), x.cols()],
+        weights,
+        bias,
+        FragmentOrder::Int8,
+    )?;
     y.check(client, "y", [x.rows(), weights.layout().out_features()])?;
     let call = Call {
-        problem: MatmulProblem::new(x.rows(), weights.layout(), ActivationType::Int8, weights.order()),
+        problem: MatmulProblem::new(
+            x.rows(),
+            weights.layout(),
+            ActivationType::Int8,
+            weights.order(),
+        ),
         x: Input::Int8(x),
         weights,
         bias,
@@ -208,13 +219,24 @@ pub fn w2a8_i32<'a>(
     strategy: Strategy,
 ) -> Result<(), KernelError> {
     let weights = weights.into();
-    check(client, [x.rows(), x.cols()], weights, None, FragmentOrder::Int8)?;
+    check(
+        client,
+        [x.rows(), x.cols()],
+        weights,
+        None,
+        FragmentOrder::Int8,
+    )?;
     if let ScaleGranularity::Group { size } = weights.layout().scale() {
         return Err(KernelError::GroupedIntegers { size: *size });
     }
     y.check_exact("y", x.rows() * weights.layout().out_features())?;
     let call = Call {
-        problem: MatmulProblem::new(x.rows(), weights.layout(), ActivationType::Int8, weights.order()),
+        problem: MatmulProblem::new(
+            x.rows(),
+            weights.layout(),
+            ActivationType::Int8,
+            weights.order(),
+        ),
         x: Input::Int8(x),
         weights,
         bias: None,
@@ -236,7 +258,13 @@ pub fn w2a16<'a>(
     strategy: Strategy,
 ) -> Result<(), KernelError> {
     let weights = weights.into();
-    check(client, [x.rows(), x.cols()], weights, bias, FragmentOrder::Half)?;
+    check(
+        client,
+        [x.rows(), x.cols()],
+        weights,
+        bias,
+        FragmentOrder::Half,
+    )?;
     let layout = weights.layout();
     x.check(client, "x", [x.rows(), layout.in_features()])?;
     y.check(client, "y", [x.rows(), layout.out_features()])?;

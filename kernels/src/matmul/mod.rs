@@ -20,5 +20,5 @@ mod tune;
 
 pub use base::{ActivationType, MatmulProblem, Plan, Strategy};
 pub(crate) use launch::{Call, Input};
-pub use tune::Autotune;
 pub use launch::{Weights, w2a8, w2a8_i32, w2a16};
+pub use tune::Autotune;

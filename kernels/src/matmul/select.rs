@@ -20,7 +20,13 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         ActivationType::Float(FloatType::F32) => (MmaType::Bf16, 3),
         ActivationType::Float(dtype) => (MmaType::of(dtype), 1),
     };
-    let skinny = || Plan::Skinny(SkinnyBlueprint::new(problem, Operand { types, terms }, &cuda));
+    let skinny = || {
+        Plan::Skinny(SkinnyBlueprint::new(
+            problem,
+            Operand { types, terms },
+            &cuda,
+        ))
+    };
     // Above 8 tokens a cube that shares activations beats warps that each load their own.
     let few = problem.m <= 8;
     match cuda.capability {

@@ -86,9 +86,15 @@ impl Tuned {
     /// Problems that share a winner: tokens to the next power of two.
     fn key(&self) -> String {
         let MatmulProblem { m, n, k, code, .. } = self.problem;
-        let out = self.y.as_ref().map_or("i32".into(), |y| y.dtype().to_string());
+        let out = self
+            .y
+            .as_ref()
+            .map_or("i32".into(), |y| y.dtype().to_string());
         let version = env!("CARGO_PKG_VERSION");
-        format!("{version} w2a8 {} x {n} x {k} {code:?} {out}", m.next_power_of_two())
+        format!(
+            "{version} w2a8 {} x {n} x {k} {code:?} {out}",
+            m.next_power_of_two()
+        )
     }
 }
 

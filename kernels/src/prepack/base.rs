@@ -201,7 +201,11 @@ mod tests {
                 .collect();
             assert_eq!(places.len(), layout.rows * layout.cols);
             assert_eq!(places.len(), layout.word_count() * 16);
-            assert!(places.iter().all(|&(word, bit)| word < layout.word_count() && bit <= 30));
+            assert!(
+                places
+                    .iter()
+                    .all(|&(word, bit)| word < layout.word_count() && bit <= 30)
+            );
         }
     }
 
@@ -217,7 +221,10 @@ mod tests {
         let (g, q, r, byte) = (3, 2, 3, 1);
         let (row, col) = (2 * g + 1, 96 + 16 + 4 * q + byte);
         assert_eq!(layout.position(32 + row, col).0, 256 + (4 * g + q) * 4 + 3);
-        assert_eq!(layout.position(32 + row, col).1 as usize, 8 * byte + 6 - 2 * r);
+        assert_eq!(
+            layout.position(32 + row, col).1 as usize,
+            8 * byte + 6 - 2 * r
+        );
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub(super) fn prepack(
                             packed |= code << comptime!(8 * byte + top).runtime();
                         }
                     }
-                    FragmentOrder::Half => {
+                    FragmentOrder::Half =>
+                    {
                         #[unroll]
                         for high in 0..2u32 {
                             let codes = word >> (comptime!(16 * high).runtime() + 4 * q);

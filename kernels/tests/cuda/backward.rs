@@ -1,7 +1,9 @@
 //! The backward products in half precision, against sums in f64.
 
+use rand::RngExt;
 use rstest::rstest;
 use tritburn_formats::WeightCode;
+use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_kernels::{FloatType, backward};
 
 use crate::harness::*;
@@ -65,4 +67,46 @@ fn weight_gradients_are_close(
     });
     let what = format!("dW of {m} tokens, {n} x {k}, {dtype}");
     assert_within(&dw.read(&client), &expected, &bounds, &what);
+}
+
+/// Scales that are powers of two and whole gradients leave nothing to round: every code must meet
+/// its token's scale and gradient.
+#[test]
+fn weight_gradients_of_whole_numbers_are_exact() {
+    let (m, n, k) = (1000, 300, 700);
+    let client = client();
+    let mut rng = rng(21);
+    let scale = |token: usize| 2f32.powi(-((token % 5) as i32));
+    let x: Vec<f32> = (0..m * k)
+        .map(|i| {
+            let top = i % k == i / k % k;
+            let code = if top {
+                127
+            } else {
+                rng.random_range(-127..=127)
+            };
+            code as f32 * scale(i / k)
+        })
+        .collect();
+    let x = Reference::quantize(&x, k).expect("whole rows");
+    let dy: Vec<f32> = (0..m * n)
+        .map(|_| rng.random_range(-2..=2) as f32)
+        .collect();
+    let dw = Out::new(&client, [n, k], k, FloatType::F32);
+    let input = float_matrix(&client, &dy, [m, n], n.next_multiple_of(8), FloatType::BF16);
+    backward::weight(&client, &input, &activations(&client, &x), &dw.matrix).unwrap();
+    let found = dw.read(&client);
+    let dense = x.dequantize();
+    for row in 0..n {
+        for col in 0..k {
+            let expected: f64 = (0..m)
+                .map(|i| dy[i * n + row] as f64 * dense[i * k + col] as f64)
+                .sum();
+            let found = found[row * k + col] as f64;
+            assert!(
+                (found - expected).abs() < 1e-3,
+                "{row}, {col}: {found}, not {expected}"
+            );
+        }
+    }
 }

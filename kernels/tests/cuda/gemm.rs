@@ -42,7 +42,12 @@ fn assert_integers(client: &Client, x: &Reference, matrix: &PackedMatrix, strate
         let first = found.iter().zip(&expected).position(|(f, e)| f != e);
         let detail = first.map(|i| (i, found[i], expected[i]));
         let layout = matrix.layout();
-        assert_eq!(wrong, 0, "m {} {layout:?} {strategy:?}: first {detail:?}", x.rows());
+        assert_eq!(
+            wrong,
+            0,
+            "m {} {layout:?} {strategy:?}: first {detail:?}",
+            x.rows()
+        );
     }
 }
 
@@ -65,7 +70,11 @@ fn random_shapes_are_exact(
     };
     let cases = 600 / strategies.len() + 1;
     for case in 0..cases {
-        let m = around(&mut rng, [1, 8, 16, 64][case % 4], [8, 40, 100, 300][case % 4]);
+        let m = around(
+            &mut rng,
+            [1, 8, 16, 64][case % 4],
+            [8, 40, 100, 300][case % 4],
+        );
         let n = around(&mut rng, [2, 16, 64][case % 3], 400);
         let k = around(&mut rng, [16, 32, 128][(case / 3) % 3], 1200);
         let code = CODES[case % 2];
@@ -91,9 +100,13 @@ fn extreme_values_do_not_overflow(
     let strategies = forced(plans(&client, family));
     for (code, k) in [(WeightCode::Ternary, 20_000), (WeightCode::Int2, 20_000)] {
         let layout = layout(70, k, code, ScaleGranularity::Tensor);
-        let w: Vec<f32> = (0..70 * k).map(|i| if i / k % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let w: Vec<f32> = (0..70 * k)
+            .map(|i| if i / k % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
         let matrix = tritburn_formats::quantize::quantize_weights(&w, &layout);
-        let x: Vec<f32> = (0..18 * k).map(|i| if i / k % 2 == 0 { 3.0 } else { -3.0 }).collect();
+        let x: Vec<f32> = (0..18 * k)
+            .map(|i| if i / k % 2 == 0 { 3.0 } else { -3.0 })
+            .collect();
         let x = Reference::quantize(&x, k).unwrap();
         assert_integers(&client, &x, &matrix, &strategies);
     }
@@ -128,7 +141,15 @@ fn outputs_are_the_references(
                 continue;
             }
             let (x_device, y) = (activations(&client, &x), &out.matrix);
-            matmul::w2a8(&client, &x_device, &weights, Some(&device_bias), y, strategy).unwrap();
+            matmul::w2a8(
+                &client,
+                &x_device,
+                &weights,
+                Some(&device_bias),
+                y,
+                strategy,
+            )
+            .unwrap();
             let sums = reference::matmul_group_i32(x.bytes(), &matrix);
             let exact = reference::rescale(&sums, x.scales(), &matrix, Some(&bias));
             let expected: Vec<f64> = exact.iter().map(|&y| y as f64).collect();
@@ -144,9 +165,7 @@ fn outputs_are_the_references(
 
 /// Float activations, against f64 sums.
 #[rstest]
-fn float_products_are_close(
-    #[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family,
-) {
+fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family) {
     let client = client();
     let mut rng = rng(13);
     for (case, strategy) in forced(half_plans(&client, family)).into_iter().enumerate() {
@@ -193,7 +212,10 @@ fn a_thousand_runs_give_the_same_bits(
     let client = client();
     let mut rng = rng(14);
     let (m, n, k) = (70, 200, 1000);
-    let matrix = matrix(&mut rng, &layout(n, k, WeightCode::Ternary, ScaleGranularity::Row));
+    let matrix = matrix(
+        &mut rng,
+        &layout(n, k, WeightCode::Ternary, ScaleGranularity::Row),
+    );
     let x: Vec<f32> = floats(&mut rng, m * k, FloatType::BF16);
     for plan in half_plans(&client, family) {
         let strategy = Strategy::Forced(plan);

@@ -50,14 +50,16 @@ pub fn mma_plans() -> Vec<Plan> {
         (4, 2, 2, 8, 2),
         (1, 2, 8, 2, 4),
     ];
-    let forced = shapes.map(|(warps_n, warps_m, strips, token_tiles, stages)| MmaBlueprint {
-        warps_n,
-        warps_m,
-        strips,
-        token_tiles,
-        stages,
-        group: 3,
-    });
+    let forced = shapes.map(
+        |(warps_n, warps_m, strips, token_tiles, stages)| MmaBlueprint {
+            warps_n,
+            warps_m,
+            strips,
+            token_tiles,
+            stages,
+            group: 3,
+        },
+    );
     let picked = [8, 64, 8192].into_iter().flat_map(|m| {
         // The ring of half types is the shorter one, which int8 fits too.
         DEVICES.map(|cuda| MmaBlueprint::new(&problem(m), MmaType::Bf16, &cuda))
@@ -70,7 +72,12 @@ pub fn wmma_plans() -> Vec<Plan> {
     let forced = |fragment: WmmaFragment| {
         // One warp with as little as it can have, an odd number of warps, warps along both sides.
         let narrow = 16usize.div_ceil(fragment.n());
-        [(1, 1, narrow, 1, 3), (3, 1, narrow, 1, 5), (2, 2, 2 * narrow, 2, 4)].map(
+        [
+            (1, 1, narrow, 1, 3),
+            (3, 1, narrow, 1, 5),
+            (2, 2, 2 * narrow, 2, 4),
+        ]
+        .map(
             |(warps_n, warps_m, tiles_n, tiles_m, stages)| WmmaBlueprint {
                 fragment,
                 warps_n,
@@ -82,9 +89,8 @@ pub fn wmma_plans() -> Vec<Plan> {
             },
         )
     };
-    let picked = |fragment| {
-        [17, 8192].map(|m| WmmaBlueprint::new(&problem(m), fragment, &DEVICES[0]))
-    };
+    let picked =
+        |fragment| [17, 8192].map(|m| WmmaBlueprint::new(&problem(m), fragment, &DEVICES[0]));
     let all = WmmaFragment::ALL
         .into_iter()
         .flat_map(|fragment| forced(fragment).into_iter().chain(picked(fragment)));

@@ -35,7 +35,11 @@ fn every_code_is_where_the_layout_says(
         for col in 0..shape.1 {
             let (word, bit) = fragments.position(row, col);
             let found = (words[word] >> bit) & 3;
-            assert_eq!(found, expected(code, canonical(row, col)), "{order:?} {row}, {col}");
+            assert_eq!(
+                found,
+                expected(code, canonical(row, col)),
+                "{order:?} {row}, {col}"
+            );
         }
     }
     let inside = shape.0 * shape.1;

@@ -69,11 +69,19 @@ pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
         Plan::Wmma(_) => None,
         other => Some(other),
     };
-    plans(client, family).into_iter().filter_map(halve).collect()
+    plans(client, family)
+        .into_iter()
+        .filter_map(halve)
+        .collect()
 }
 
 fn skinny_plans() -> Vec<Plan> {
-    let shapes = [(1, 8, 1, 2, 4), (2, 4, 8, 4, 2), (4, 2, 16, 2, 1), (1, 1, 4, 1, 8)];
+    let shapes = [
+        (1, 8, 1, 2, 4),
+        (2, 4, 8, 4, 2),
+        (4, 2, 16, 2, 1),
+        (1, 1, 4, 1, 8),
+    ];
     let plan = |(strips, splits, tokens, ahead, chunk)| {
         Plan::Skinny(SkinnyBlueprint {
             strips,

@@ -86,6 +86,18 @@ pub fn activation_bytes_mut(words: &mut [u32]) -> &mut [i8] {
     bytemuck::cast_slice_mut(words)
 }
 
+/// `q · s`, row-major `[M, in_features]`, from words and scales as [`quantize_rows`] writes them; as
+/// many rows as both hold.
+pub fn dequantize_rows(words: &[u32], scales: &[f32], in_features: usize) -> Vec<f32> {
+    let stride = (4 * activation_words_per_row(in_features)).max(1);
+    let rows = activation_bytes(words).chunks_exact(stride).zip(scales);
+    let mut values = Vec::with_capacity(scales.len() * in_features);
+    for (row, &scale) in rows {
+        values.extend(row[..in_features].iter().map(|&q| f32::from(q) * scale));
+    }
+    values
+}
+
 /// Int8 activations with their per-token scales, in the storage order of this [module](self).
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedActivations {
@@ -150,12 +162,7 @@ impl QuantizedActivations {
 
     /// `q · s`, row-major `[M, in_features]`.
     pub fn dequantize(&self) -> Vec<f32> {
-        let stride = 4 * activation_words_per_row(self.in_features);
-        self.bytes()
-            .chunks(stride)
-            .zip(&self.scales)
-            .flat_map(|(row, &s)| row[..self.in_features].iter().map(move |&q| q as f32 * s))
-            .collect()
+        dequantize_rows(&self.words, &self.scales, self.in_features)
     }
 }
 

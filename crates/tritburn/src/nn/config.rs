@@ -9,6 +9,7 @@ use tritburn_formats::{PackedHeader, PackedLayout, ScaleGranularity, WeightCode}
 use super::activations::Activations;
 use super::bit_linear::BitLinear;
 use crate::error::Error;
+use crate::ops;
 
 /// Creates a [`BitLinear`].
 ///
@@ -82,9 +83,11 @@ impl BitLinearConfig {
     /// Initialises the layer on `device`.
     ///
     /// # Errors
-    /// [`Error::Layout`] if no packed matrix can have these sizes or this granularity.
+    /// [`Error::Layout`] if no packed matrix can have these sizes or this granularity; with feature
+    /// `cuda`, `Error::Cuda` on a CUDA device that cannot compile kernels.
     pub fn try_init(&self, device: &Device) -> Result<BitLinear, Error> {
         let layout = self.layout()?;
+        ops::check_ready(device)?;
         let (fan_in, fan_out) = (Some(self.d_input), Some(self.d_output));
         let shape = [self.d_output, self.d_input];
         let weight = self.initializer.init_with(shape, fan_in, fan_out, device);

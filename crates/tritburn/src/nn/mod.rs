@@ -6,6 +6,7 @@ mod bit_linear;
 mod config;
 mod packed_linear;
 mod packed_weight;
+mod prepack_cache;
 mod projection;
 
 pub use activations::Activations;

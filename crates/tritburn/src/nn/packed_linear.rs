@@ -56,13 +56,18 @@ impl PackedLinear {
     /// A layer on `device` from a packed matrix of the codec crate.
     ///
     /// # Errors
-    /// [`PackError::Scale`] for a scale that is not a positive number.
+    /// [`PackError::Scale`] for a scale that is not a positive number; [`PackError::Layer`] for a
+    /// device that cannot run kernels.
     pub fn from_matrix(
         matrix: &PackedMatrix,
         activations: Activations,
         device: &burn::tensor::Device,
     ) -> Result<Self, PackError> {
         check_scales("weight", matrix.scales())?;
+        ops::check_ready(device).map_err(|source| PackError::Layer {
+            tensor: "weight".into(),
+            source,
+        })?;
         let layout = matrix.layout().clone();
         let codes = TensorData::new(matrix.words().to_vec(), [layout.word_count()]);
         let scales = TensorData::new(matrix.scales().to_vec(), [layout.scale_count()]);

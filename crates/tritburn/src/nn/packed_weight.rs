@@ -4,8 +4,10 @@ use burn::module::{Module, Param, ParamId, Reparameterization, Reparameterizer};
 use burn::tensor::{DType, Device, Int, Tensor};
 use tritburn_formats::PackedLayout;
 
+use super::activations::Activations;
+use super::prepack_cache::PrepackCache;
 use crate::error::Error;
-use crate::ops;
+use crate::ops::{self, PrepackedWeight};
 
 /// 2-bit codes in place of a latent weight.
 ///
@@ -13,18 +15,40 @@ use crate::ops;
 /// look for it and multiply with the codes. Reading the parameter through [`Param::val`] or
 /// [`Module::materialize`] gives latent weights that quantise to the same codes and scales again
 /// (exactly for ternary codes, scales up to f32 rounding), so a packed model can go on training.
+///
+/// On a device that [prefers](crate::ops::prefers_prepacked) it the first forward pass makes a copy
+/// of the codes in the order of the device's kernels, another 2 bits a weight, and keeps it until
+/// the parameter is mapped, loaded, moved or forked. Clones share it, records do not hold it. It is
+/// an allocation of its own: run a forward pass before a device graph is captured (the warm-up runs
+/// of `burn::tensor::capture` do).
 #[derive(Module, Debug)]
 pub struct PackedWeight {
     /// Packed codes, U32 `[layout.word_count()]` in the canonical layout.
     pub codes: Param<Tensor<1, Int>>,
     #[module(skip)]
     layout: PackedLayout,
+    prepacked: PrepackCache,
 }
 
 impl PackedWeight {
     /// Shape, code table and scale granularity.
     pub fn layout(&self) -> &PackedLayout {
         &self.layout
+    }
+
+    /// The codes with `scales` in the order of their device's kernels, if it prefers one.
+    pub(super) fn prepacked(
+        &self,
+        scales: impl FnOnce() -> Tensor<1>,
+        activations: Activations,
+    ) -> Result<Option<PrepackedWeight>, Error> {
+        let device = self.codes.device();
+        self.prepacked.get_or_make(&device, activations, || {
+            if !ops::prefers_prepacked(&device, &self.layout, activations) {
+                return Ok(None);
+            }
+            ops::prepack(self.codes.val(), scales(), &self.layout, activations).map(Some)
+        })
     }
 
     /// Replaces `weight` by codes and scales, keeping its id.
@@ -120,7 +144,11 @@ impl<F: FnMut(&str) -> Option<PackedParts>> Reparameterizer for AttachPacked<F> 
         let codes = Param::initialized(ParamId::new(), codes);
         (
             base.set_require_grad(false),
-            Some(PackedWeight { codes, layout }),
+            Some(PackedWeight {
+                codes,
+                layout,
+                prepacked: PrepackCache::default(),
+            }),
         )
     }
 }

@@ -55,8 +55,14 @@ pub(super) fn project<const D: usize>(
                     expected: Box::new(layout.clone()),
                 });
             }
-            let scales = weight.base().flatten::<1>(0, 1);
-            ops::packed_linear(x, packed.codes.val(), scales, bias, layout, activations)
+            let scales = || weight.base().flatten::<1>(0, 1);
+            match packed.prepacked(scales, activations)? {
+                Some(prepacked) => ops::prepacked_linear(x, &prepacked, bias),
+                None => {
+                    let codes = packed.codes.val();
+                    ops::packed_linear(x, codes, scales(), bias, layout, activations)
+                }
+            }
         }
         None => ops::bit_linear(x, weight.val(), bias, layout, activations),
     }

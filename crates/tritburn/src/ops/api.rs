@@ -6,6 +6,9 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
+use super::device::check_ready;
+use super::operand::WeightOperand;
+use super::prepack::PrepackedWeight;
 use crate::error::Error;
 use crate::nn::Activations;
 
@@ -24,6 +27,7 @@ pub fn quantize_weight(
 ) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
     check_float("weight", weight.dtype())?;
     check_weight_shape(&weight, layout)?;
+    check_ready(&weight.device())?;
     let (codes, scales) =
         <Dispatch as TernaryOps>::quantize_weight(weight.into_dispatch(), layout.clone());
     Ok((Tensor::from_dispatch(codes), Tensor::from_dispatch(scales)))
@@ -39,6 +43,7 @@ pub fn quantize_weight(
 /// [`Error::DType`], or [`Error::Layout`] for an empty or too wide `x`.
 pub fn quantize_activations(x: Tensor<2>) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
     check_float("input", x.dtype())?;
+    check_ready(&x.device())?;
     let [tokens, cols] = x.dims();
     PackedLayout::new(tokens.max(1), cols, Default::default(), Default::default())?;
     if tokens == 0 {
@@ -65,6 +70,7 @@ pub fn unpack_weight(
     check_float("unpacked weight", dtype)?;
     check_packed(&codes, &scales, layout)?;
     check_device("scales", &scales.device(), &codes.device())?;
+    check_ready(&codes.device())?;
     if !codes.device().supports_dtype(dtype) {
         let device = format!("{:?}", codes.device());
         return Err(Error::Unsupported { device, dtype });
@@ -80,6 +86,9 @@ pub fn unpack_weight(
 }
 
 /// `x · Ŵᵀ + bias` with packed weights.
+///
+/// On a device that [prefers](super::prefers_prepacked) prepacked weights they are prepacked in
+/// every call; for many calls with few tokens use [`prepacked_linear`].
 ///
 /// # Shapes
 /// `x` `[.., in]` of f32, f16 or bf16; codes and scales as [`quantize_weight`] returns them; `bias`
@@ -102,13 +111,45 @@ pub fn packed_linear<const D: usize>(
     check_device("scale", &scales.device(), &x.device())?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
+        let weight = WeightOperand::Canonical {
+            codes: codes.into_dispatch(),
+            scales: scales.into_dispatch(),
+        };
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
             x.into_dispatch(),
-            codes.into_dispatch(),
-            scales.into_dispatch(),
+            weight,
             dispatch_bias(bias),
             layout.clone(),
             activations.is_int8(),
+        ))
+    })
+}
+
+/// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
+/// same numbers, without prepacking in every call.
+///
+/// # Shapes
+/// `x` `[.., in]`, `bias` `[out]` in the dtype of `x`; returns `[.., out]` in the dtype of `x`.
+/// Differentiable in `x` and `bias`; gradients read the canonical codes.
+///
+/// # Errors
+/// [`Error::InputFeatures`], [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn prepacked_linear<const D: usize>(
+    x: Tensor<D>,
+    weight: &PrepackedWeight,
+    bias: Option<Tensor<1>>,
+) -> Result<Tensor<D>, Error> {
+    let layout = weight.layout();
+    let tokens = Tokens::new(&x, layout)?;
+    check_device("packed weight", &weight.codes.device(), &x.device())?;
+    check_bias(bias.as_ref(), &x, layout)?;
+    tokens.map(x, |x| {
+        Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
+            x.into_dispatch(),
+            weight.operand(),
+            dispatch_bias(bias),
+            layout.clone(),
+            weight.activations().is_int8(),
         ))
     })
 }
@@ -159,6 +200,7 @@ struct Tokens<const D: usize> {
 impl<const D: usize> Tokens<D> {
     fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
         check_float("input", x.dtype())?;
+        check_ready(&x.device())?;
         let dims = x.dims();
         let found = dims.last().copied().unwrap_or(0);
         if found != layout.in_features() {
@@ -220,7 +262,7 @@ fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), E
     )
 }
 
-fn check_packed(
+pub(super) fn check_packed(
     codes: &Tensor<1, Int>,
     scales: &Tensor<1>,
     layout: &PackedLayout,

@@ -13,6 +13,7 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::{TernaryOps, grad_weight_float};
 use super::bias::Bias;
+use super::operand::WeightOperand;
 
 /// Which operand a parent node of the linear step is.
 #[derive(Clone, Copy, Debug)]
@@ -100,8 +101,7 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
     parents: [NodeGuard; N],
     operands: [Operand; N],
     x: FloatTensor<B>,
-    codes: IntTensor<B>,
-    scales: FloatTensor<B>,
+    weight: WeightOperand<B>,
     bias: Bias<B>,
     layout: PackedLayout,
     int8_activations: bool,
@@ -109,16 +109,11 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
 ) -> FloatTensor<Autodiff<B, C>> {
     let prepared = Backward::<B, N>::prepare::<C>(LinearBackward, parents);
     match prepared.compute_bound().stateful() {
-        OpsKind::UnTracked(prep) => prep.finish(B::packed_linear(
-            x,
-            codes,
-            scales,
-            bias,
-            layout,
-            int8_activations,
-        )),
+        OpsKind::UnTracked(prep) => {
+            prep.finish(B::packed_linear(x, weight, bias, layout, int8_activations))
+        }
         OpsKind::Tracked(prep) => {
-            let weight = (codes, scales, layout);
+            let weight = (weight, layout);
             let (saved, y) =
                 forward::<B, N>(operands, x, weight, bias, int8_activations, trained_weight);
             prep.finish(saved, y)
@@ -130,24 +125,24 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
 fn forward<B: Backend + TernaryOps, const N: usize>(
     operands: [Operand; N],
     x: FloatTensor<B>,
-    (codes, scales, layout): (IntTensor<B>, FloatTensor<B>, PackedLayout),
+    (weight, layout): (WeightOperand<B>, PackedLayout),
     bias: Bias<B>,
     int8_activations: bool,
     trained_weight: Option<DType>,
 ) -> (Saved<B, N>, FloatTensor<B>) {
-    let (w, s) = (codes.clone(), scales.clone());
+    let (codes, scales) = weight.clone().into_canonical();
     let (input, y) = if int8_activations {
         let dtype = x.dtype();
         let (x_codes, x_scales) = B::quantize_activations(x);
         let (q, a) = (x_codes.clone(), x_scales.clone());
-        let y = B::matmul_w2a8(q, a, w, s, bias, layout.clone(), dtype);
+        let y = B::matmul_w2a8(q, a, weight, bias, layout.clone(), dtype);
         let input = SavedInput::Int8 {
             codes: x_codes,
             scales: x_scales,
         };
         (input, y)
     } else {
-        let y = B::matmul_w2a16(x.clone(), w, s, bias, layout.clone());
+        let y = B::matmul_w2a16(x.clone(), weight, bias, layout.clone());
         (SavedInput::Float(x), y)
     };
     let input = trained_weight.map(|dtype| (input, dtype));
@@ -189,11 +184,21 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         ))
     }
 
+    fn prepack(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        layout: PackedLayout,
+        int8_activations: bool,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (words, row_scales) =
+            B::prepack(codes, scales.into_primitive(), layout, int8_activations);
+        (words, constant::<B, C>(row_scales))
+    }
+
     fn matmul_w2a8(
         x_codes: IntTensor<Self>,
         x_scales: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
         dtype: DType,
@@ -201,8 +206,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         constant::<B, C>(B::matmul_w2a8(
             x_codes,
             x_scales.into_primitive(),
-            codes,
-            scales.into_primitive(),
+            inner_weight(weight),
             inner(bias),
             layout,
             dtype,
@@ -211,12 +215,11 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
 
     fn matmul_w2a16(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
-        Self::packed_linear(x, codes, scales, bias, layout, false)
+        Self::packed_linear(x, weight, bias, layout, false)
     }
 
     fn grad_input(
@@ -251,21 +254,19 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
 
     fn packed_linear(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
         int8_activations: bool,
     ) -> FloatTensor<Self> {
-        let scales = scales.into_primitive();
+        let weight = inner_weight(weight);
         let (x, x_node) = x.into_parts();
         match bias {
             Bias::Absent => linear::<B, C, 1>(
                 [x_node],
                 [Operand::Input],
                 x,
-                codes,
-                scales,
+                weight,
                 Bias::Absent,
                 layout,
                 int8_activations,
@@ -277,8 +278,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                     [x_node, bias_node],
                     [Operand::Input, Operand::Bias],
                     x,
-                    codes,
-                    scales,
+                    weight,
                     Bias::Present(bias),
                     layout,
                     int8_activations,
@@ -299,13 +299,13 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         let (codes, scales) = B::quantize_weight(weight, layout.clone());
+        let weight = WeightOperand::Canonical { codes, scales };
         match bias {
             Bias::Absent => linear::<B, C, 2>(
                 [x_node, weight_node],
                 [Operand::Input, Operand::Weight],
                 x,
-                codes,
-                scales,
+                weight,
                 Bias::Absent,
                 layout,
                 int8_activations,
@@ -317,8 +317,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                     [x_node, weight_node, bias_node],
                     [Operand::Input, Operand::Weight, Operand::Bias],
                     x,
-                    codes,
-                    scales,
+                    weight,
                     Bias::Present(bias),
                     layout,
                     int8_activations,
@@ -334,6 +333,29 @@ fn constant<B: Backend, C: CheckpointStrategy>(
     primitive: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     FloatTensor::<Autodiff<B, C>>::new(primitive)
+}
+
+/// The same tensors without their autodiff association: weights of a product are constants.
+fn inner_weight<B: Backend, C: CheckpointStrategy>(
+    weight: WeightOperand<Autodiff<B, C>>,
+) -> WeightOperand<B> {
+    match weight {
+        WeightOperand::Canonical { codes, scales } => WeightOperand::Canonical {
+            codes,
+            scales: scales.into_primitive(),
+        },
+        WeightOperand::Prepacked {
+            codes,
+            scales,
+            words,
+            row_scales,
+        } => WeightOperand::Prepacked {
+            codes,
+            scales: scales.into_primitive(),
+            words,
+            row_scales: row_scales.into_primitive(),
+        },
+    }
 }
 
 fn inner<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
@@ -380,7 +402,8 @@ mod tests {
         };
         let (codes, scales) = Flex::quantize_weight(tensor(n), layout.clone());
         let saved = |int8: bool, trained: bool| {
-            let weight = (codes.clone(), scales.clone(), layout.clone());
+            let (codes, scales) = (codes.clone(), scales.clone());
+            let weight = (WeightOperand::Canonical { codes, scales }, layout.clone());
             let operands = [Operand::Input, Operand::Weight];
             let trained = trained.then_some(DType::F32);
             let (saved, _) = forward::<Flex, 2>(

@@ -15,6 +15,7 @@ use tritburn_formats::PackedLayout;
 use super::bias::Bias;
 #[cfg(feature = "cube")]
 use super::meta;
+use super::operand::WeightOperand;
 
 /// Quantised linear operations of a backend.
 ///
@@ -51,14 +52,24 @@ pub trait TernaryOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
+    /// Packed weights in the order of the device's tensor-core kernels, for products with int8 or
+    /// float activations: `(words, row_scales)`, U32 in fragment order and F32 `[N]`. A device
+    /// without such kernels may return codes and scales as they are.
+    #[fusion(meta = meta::prepack)]
+    fn prepack(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        layout: PackedLayout,
+        int8_activations: bool,
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
+
     /// W2A8 product of quantised activations with packed weights: `[M, N]` of `dtype`, exact in
     /// i32 before the rescale.
     #[fusion(meta = meta::matmul_w2a8)]
     fn matmul_w2a8(
         x_codes: IntTensor<Self>,
         x_scales: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        #[extension_type] weight: WeightOperand<Self>,
         #[extension_type] bias: Bias<Self>,
         layout: PackedLayout,
         dtype: DType,
@@ -69,8 +80,7 @@ pub trait TernaryOps: Backend {
     #[fusion(meta = meta::matmul_w2a16)]
     fn matmul_w2a16(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        #[extension_type] weight: WeightOperand<Self>,
         #[extension_type] bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self>;
@@ -99,8 +109,7 @@ pub trait TernaryOps: Backend {
     #[fusion(default)]
     fn packed_linear(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        #[extension_type] weight: WeightOperand<Self>,
         #[extension_type] bias: Bias<Self>,
         layout: PackedLayout,
         int8_activations: bool,
@@ -108,9 +117,9 @@ pub trait TernaryOps: Backend {
         if int8_activations {
             let dtype = burn::backend::TensorMetadata::dtype(&x);
             let (x_codes, x_scales) = Self::quantize_activations(x);
-            Self::matmul_w2a8(x_codes, x_scales, codes, scales, bias, layout, dtype)
+            Self::matmul_w2a8(x_codes, x_scales, weight, bias, layout, dtype)
         } else {
-            Self::matmul_w2a16(x, codes, scales, bias, layout)
+            Self::matmul_w2a16(x, weight, bias, layout)
         }
     }
 
@@ -125,7 +134,8 @@ pub trait TernaryOps: Backend {
         int8_activations: bool,
     ) -> FloatTensor<Self> {
         let (codes, scales) = Self::quantize_weight(weight, layout.clone());
-        Self::packed_linear(x, codes, scales, bias, layout, int8_activations)
+        let weight = WeightOperand::Canonical { codes, scales };
+        Self::packed_linear(x, weight, bias, layout, int8_activations)
     }
 }
 

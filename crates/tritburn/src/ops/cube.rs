@@ -14,12 +14,14 @@ use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_kernels::matmul::{self, Strategy};
 use tritburn_kernels::{
-    Buffer, FloatMatrix, FloatType, FloatVector, KernelError, PackedWeights, QuantizedActivations,
-    backward, quantize, unpack,
+    Buffer, FloatMatrix, FloatType, FloatVector, FragmentOrder, KernelError, PackedWeights,
+    QuantizedActivations, backward, quantize, unpack,
 };
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
+use super::fragments;
+use super::operand::WeightOperand;
 
 impl TernaryOps for CubeBackend {
     fn quantize_weight(
@@ -74,11 +76,20 @@ impl TernaryOps for CubeBackend {
         weight
     }
 
+    fn prepack(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        layout: PackedLayout,
+        int8_activations: bool,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let order = fragments::order(int8_activations);
+        fragments::prepack(&codes, &scales, &layout, order).unwrap_or((codes, scales))
+    }
+
     fn matmul_w2a8(
         x_codes: IntTensor<Self>,
         x_scales: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
         dtype: DType,
@@ -88,36 +99,33 @@ impl TernaryOps for CubeBackend {
         let client = x_codes.client.clone();
         let x = activations(&x_codes, &x_scales, layout.in_features());
         let bias = bias.into_option().map(float_vector);
-        checked(matmul::w2a8(
-            &client,
-            &x,
-            &packed_weights(&codes, &scales, layout),
-            bias.as_ref(),
-            &float_matrix(y.clone()),
-            Strategy::default(),
-        ));
+        let out = float_matrix(y.clone());
+        fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
+            let strategy = Strategy::default();
+            matmul::w2a8(&client, &x, weights, bias.as_ref(), &out, strategy)
+        });
         y
     }
 
     fn matmul_w2a16(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
         let shape = [x.shape()[0], layout.out_features()];
         let y = empty(&x, shape.into(), x.dtype());
         let client = x.client.clone();
+        let x = match fragments::multiplies(&client, &layout, FragmentOrder::Half) {
+            true => fragments::whole_lines(x),
+            false => x,
+        };
+        let (x, out) = (float_matrix(x), float_matrix(y.clone()));
         let bias = bias.into_option().map(float_vector);
-        checked(matmul::w2a16(
-            &client,
-            &float_matrix(x),
-            &packed_weights(&codes, &scales, layout),
-            bias.as_ref(),
-            &float_matrix(y.clone()),
-            Strategy::default(),
-        ));
+        fragments::multiply(&client, weight, layout, FragmentOrder::Half, |weights| {
+            let strategy = Strategy::default();
+            matmul::w2a16(&client, &x, weights, bias.as_ref(), &out, strategy)
+        });
         y
     }
 
@@ -165,12 +173,16 @@ impl TernaryOps for CubeBackend {
 }
 
 /// An uninitialised tensor on the device of `like`.
-fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+pub(super) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     let client: Client = like.client.clone();
     empty_device_dtype(client, like.device.clone(), shape, dtype)
 }
 
-fn packed_weights(codes: &CubeTensor, scales: &CubeTensor, layout: PackedLayout) -> PackedWeights {
+pub(super) fn packed_weights(
+    codes: &CubeTensor,
+    scales: &CubeTensor,
+    layout: PackedLayout,
+) -> PackedWeights {
     checked(PackedWeights::new(layout, buffer(codes), buffer(scales)))
 }
 
@@ -185,7 +197,7 @@ fn activations(codes: &CubeTensor, scales: &CubeTensor, cols: usize) -> Quantize
 }
 
 /// A rank-1 tensor's elements, made contiguous if it is a strided view.
-fn buffer(tensor: &CubeTensor) -> Buffer {
+pub(super) fn buffer(tensor: &CubeTensor) -> Buffer {
     let tensor = into_contiguous(tensor.clone());
     let len = tensor.shape().num_elements();
     Buffer::new(tensor.handle, len)
@@ -219,6 +231,6 @@ fn float_type(dtype: DType) -> FloatType {
     }
 }
 
-fn checked<T>(result: Result<T, KernelError>) -> T {
+pub(super) fn checked<T>(result: Result<T, KernelError>) -> T {
     result.unwrap_or_else(|error| panic!("operands were checked before dispatch: {error}"))
 }

@@ -10,11 +10,12 @@ use burn::tensor::{DType, FloatDType, Shape, TensorData};
 use burn_flex::FlexTensor;
 use tritburn_cpu::{CpuError, QuantizedView, WeightView};
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_formats::quantize::activation::activation_bytes;
+use tritburn_formats::quantize::activation::dequantize_rows;
 use tritburn_formats::{PackedLayout, quantize};
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
+use super::operand::WeightOperand;
 
 /// A contiguous tensor of element type `E`, borrowed as a slice.
 macro_rules! slice {
@@ -44,20 +45,6 @@ fn float_tensor(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
 fn word_tensor(words: Vec<u32>) -> FlexTensor {
     let len = words.len();
     FlexTensor::from_data(TensorData::new(words, [len]))
-}
-
-/// X̂ `[tokens, in]`.
-fn dequantize_activations(x: QuantizedView) -> Vec<f32> {
-    let cols = x.in_features();
-    let stored = 4 * activation_words_per_row(cols);
-    let rows = activation_bytes(x.codes())
-        .chunks_exact(stored)
-        .zip(x.scales());
-    let mut values = Vec::with_capacity(x.rows() * cols);
-    for (codes, &scale) in rows {
-        values.extend(codes[..cols].iter().map(|&code| f32::from(code) * scale));
-    }
-    values
 }
 
 fn checked<T>(result: Result<T, CpuError>) -> T {
@@ -114,16 +101,26 @@ impl TernaryOps for Flex {
         float_tensor(values, shape.into(), dtype)
     }
 
+    /// The CPU kernels read the canonical layout.
+    fn prepack(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        _layout: PackedLayout,
+        _int8_activations: bool,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        (codes, scales)
+    }
+
     fn matmul_w2a8(
         x_codes: IntTensor<Self>,
         x_scales: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
         dtype: DType,
     ) -> FloatTensor<Self> {
         let (x_codes, x_scales) = (x_codes.to_contiguous(), x_scales.to_contiguous());
+        let (codes, scales) = weight.into_canonical();
         let (codes, scales) = (codes.to_contiguous(), scales.to_contiguous());
         let bias = bias.into_option().map(contiguous_f32);
         let x = checked(QuantizedView::new(
@@ -145,13 +142,13 @@ impl TernaryOps for Flex {
 
     fn matmul_w2a16(
         x: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
         let dtype = x.dtype();
         let x = contiguous_f32(x);
+        let (codes, scales) = weight.into_canonical();
         let (codes, scales) = (codes.to_contiguous(), scales.to_contiguous());
         let bias = bias.into_option().map(contiguous_f32);
         let weight = checked(WeightView::new(
@@ -197,7 +194,7 @@ impl TernaryOps for Flex {
             slice!(x_scales, f32),
             cols,
         ));
-        let values = dequantize_activations(x);
+        let values = dequantize_rows(x.codes(), x.scales(), cols);
         let x = float_tensor(values, [x.rows(), cols].into(), dy.dtype());
         let grad = Self::float_matmul(Self::float_transpose(dy), x);
         match grad.dtype() == dtype {

@@ -7,6 +7,8 @@ use burn::tensor::DType;
 use tritburn_formats::{PackedLayout, layout::activation_words_per_row};
 
 use super::bias::BiasMetadata;
+use super::fragments;
+use super::operand::WeightOperandMetadata;
 
 pub(super) fn quantize_weight(
     _weight: &TensorSpec,
@@ -35,11 +37,23 @@ pub(super) fn unpack_weight(
     TensorSpec::new([layout.out_features(), layout.in_features()].into(), *dtype)
 }
 
+pub(super) fn prepack(
+    _codes: &TensorSpec,
+    _scales: &TensorSpec,
+    layout: &PackedLayout,
+    int8_activations: &bool,
+) -> (TensorSpec, TensorSpec) {
+    let (words, rows) = fragments::lengths(layout, *int8_activations);
+    (
+        TensorSpec::new([words].into(), DType::U32),
+        TensorSpec::new([rows].into(), DType::F32),
+    )
+}
+
 pub(super) fn matmul_w2a8(
     _x_codes: &TensorSpec,
     x_scales: &TensorSpec,
-    _codes: &TensorSpec,
-    _scales: &TensorSpec,
+    _weight: &WeightOperandMetadata,
     _bias: &BiasMetadata,
     layout: &PackedLayout,
     dtype: &DType,
@@ -49,8 +63,7 @@ pub(super) fn matmul_w2a8(
 
 pub(super) fn matmul_w2a16(
     x: &TensorSpec,
-    _codes: &TensorSpec,
-    _scales: &TensorSpec,
+    _weight: &WeightOperandMetadata,
     _bias: &BiasMetadata,
     layout: &PackedLayout,
 ) -> TensorSpec {

@@ -3,6 +3,9 @@
 //! The functions here check their operands; layers call them. Behind them stands [`TernaryOps`], the
 //! extension trait that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written
 //! gradients) implement.
+//!
+//! With feature `cuda`, functions also return `Error::Cuda` where a CUDA device cannot compile
+//! kernels: see `tritburn::cuda::check`.
 
 mod api;
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -11,12 +14,24 @@ mod backend;
 mod bias;
 #[cfg(feature = "cube")]
 mod cube;
+mod device;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "cube")]
+mod fragments;
+#[cfg(feature = "cube")]
 mod meta;
+mod operand;
+mod prepack;
 
 pub(crate) use api::check_device;
-pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
+pub use api::{
+    bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
+    unpack_weight,
+};
 pub use backend::TernaryOps;
 pub use bias::Bias;
+pub(crate) use device::check_ready;
+pub use device::prefers_prepacked;
+pub use operand::WeightOperand;
+pub use prepack::{PrepackedWeight, prepack};

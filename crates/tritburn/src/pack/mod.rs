@@ -31,7 +31,7 @@ pub enum PackError {
         /// The scale found.
         value: f32,
     },
-    /// A layer's weight does not have the shape its header describes.
+    /// A layer's weight does not have the shape its header describes, or its device cannot quantise.
     #[error("`{tensor}`: {source}")]
     Layer {
         /// Path of the layer's tensor in the model.

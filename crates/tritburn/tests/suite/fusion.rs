@@ -35,6 +35,12 @@ fn announced_and_returned_shapes_agree(
         agree!(x_scales);
         agree!(ops::unpack_weight(codes.clone(), scales.clone(), &layout, dtype).unwrap());
         for activations in [Activations::Int8, Activations::Float] {
+            let prepacked = ops::prepack(codes.clone(), scales.clone(), &layout, activations);
+            if let Ok(prepacked) = prepacked {
+                agree!(prepacked.words());
+                agree!(prepacked.row_scales());
+                agree!(ops::prepacked_linear(x.clone(), &prepacked, None).unwrap());
+            }
             let (codes, scales) = (codes.clone(), scales.clone());
             agree!(
                 ops::packed_linear(x.clone(), codes, scales, None, &layout, activations).unwrap()

@@ -6,5 +6,6 @@ mod fusion;
 mod gradients;
 mod layers;
 mod operands;
+mod prepack;
 mod q2s;
 mod store;

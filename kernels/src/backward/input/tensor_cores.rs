@@ -29,9 +29,7 @@ pub(super) fn launch(
 ) -> Result<(), KernelError> {
     let prepacked = transposed(client, weights)?;
     match weights.layout().scale() {
-        ScaleGranularity::Tensor => {
-            matmul::w2a16(client, dy, &prepacked, None, dx, Strategy::Auto)
-        }
+        ScaleGranularity::Tensor => matmul::w2a16(client, dy, &prepacked, None, dx, Strategy::Auto),
         _ => {
             let scaled = scale_columns(client, dy, weights, device)?;
             matmul::w2a16(client, &scaled, &prepacked, None, dx, Strategy::Auto)

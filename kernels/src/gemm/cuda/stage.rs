@@ -157,10 +157,16 @@ pub(super) fn copy_stage(
             let row_tile = strip / comptime!(TILE_ROWS / STRIP_ROWS);
             let inside = row_tile < extents.row_tiles;
             let valid = select(inside, 16u32, 0u32);
-            let within = (strip % comptime!(TILE_ROWS / STRIP_ROWS)) * STRIP_BYTES + (line % 32) * 16;
-            let start = (row_tile * extents.col_tiles + column) * comptime!(TILE_ROWS * TILE_COLS / 4);
+            let within =
+                (strip % comptime!(TILE_ROWS / STRIP_ROWS)) * STRIP_BYTES + (line % 32) * 16;
+            let start =
+                (row_tile * extents.col_tiles + column) * comptime!(TILE_ROWS * TILE_COLS / 4);
             let from = select(inside, start + within, 0usize);
-            copy_async(words + u32::cast_from(line) * 16, w_base + u64::cast_from(from), valid);
+            copy_async(
+                words + u32::cast_from(line) * 16,
+                w_base + u64::cast_from(from),
+                valid,
+            );
         }
     }
 }

@@ -35,7 +35,11 @@ impl GemmBlueprint {
                 lanes: device.vector,
             };
         }
-        let tokens = if problem.activations == ActivationType::Int8 { 4 } else { 2 };
+        let tokens = if problem.activations == ActivationType::Int8 {
+            4
+        } else {
+            2
+        };
         let units_m = (units / 16)
             .min(problem.m.div_ceil(tokens).next_power_of_two())
             .max(1);

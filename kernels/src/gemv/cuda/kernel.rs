@@ -55,7 +55,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     #[define(B)] _bias_type: ElemType,
 ) {
     let accumulators = comptime!(plan.accumulators(operand));
-    let mut shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_words(operand)), 128usize);
+    let mut shared =
+        Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_words(operand)), 128usize);
     let stage = shared_address(&shared);
 
     let unit = UNIT_POS as usize;
@@ -95,7 +96,17 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         if comptime!(whole_lines) {
             stage_lines::<F>(x, stage, &extents, token, live, chunk, end, operand, plan);
         } else {
-            stage_elements::<F>(x, &mut shared, &extents, token, live, chunk, end, operand, plan);
+            stage_elements::<F>(
+                x,
+                &mut shared,
+                &extents,
+                token,
+                live,
+                chunk,
+                end,
+                operand,
+                plan,
+            );
         }
         sync_cube();
         while tile < end {
@@ -106,8 +117,11 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             for i in 0..comptime!(plan.ahead) {
                 let at = tile + comptime!(i * plan.splits);
                 if at < end {
-                    let offset = u32::cast_from(at - chunk) * comptime!(128 * operand.types.size() as u32);
-                    multiply::<A>(current[i], stage, offset, live, &mut acc, code, operand, plan);
+                    let offset =
+                        u32::cast_from(at - chunk) * comptime!(128 * operand.types.size() as u32);
+                    multiply::<A>(
+                        current[i], stage, offset, live, &mut acc, code, operand, plan,
+                    );
                 }
             }
             #[unroll]
@@ -246,13 +260,15 @@ fn stage_elements<F: Numeric>(
             let packed = match comptime!(operand.types) {
                 MmaType::F16 => {
                     let (l, h) = (f16::cast_from(low), f16::cast_from(high));
-                    u32::cast_from(u16::reinterpret(l)) | (u32::cast_from(u16::reinterpret(h)) << 16)
+                    u32::cast_from(u16::reinterpret(l))
+                        | (u32::cast_from(u16::reinterpret(h)) << 16)
                 }
                 _ => {
                     let (l, h) = (bf16::cast_from(low), bf16::cast_from(high));
                     low -= f32::cast_from(l);
                     high -= f32::cast_from(h);
-                    u32::cast_from(u16::reinterpret(l)) | (u32::cast_from(u16::reinterpret(h)) << 16)
+                    u32::cast_from(u16::reinterpret(l))
+                        | (u32::cast_from(u16::reinterpret(h)) << 16)
                 }
             };
             let at = (comptime!(term * plan.tokens) + row) * pitch + pair;
@@ -285,13 +301,16 @@ fn multiply<A: Numeric>(
         for term in 0..comptime!(operand.terms) {
             let token = comptime!(8 * tile) + row;
             let there = token < live;
-            let line = u32::cast_from((comptime!(term * plan.tokens) + token) * pitch) + matrix * 16 + offset;
+            let line = u32::cast_from((comptime!(term * plan.tokens) + token) * pitch)
+                + matrix * 16
+                + offset;
             let mut sum = acc[comptime!(tile * operand.terms + term)];
             // A load brings 64 bytes of a token: two int8 products, or one word of half ones.
             let loads = comptime!(2 * operand.types.size());
             #[unroll]
             for load in 0..loads {
-                let address = stage + select(there, line + comptime!(64 * load as u32), zeros.runtime());
+                let address =
+                    stage + select(there, line + comptime!(64 * load as u32), zeros.runtime());
                 let b = load_matrices(address);
                 #[unroll]
                 for s in 0..2usize {

@@ -44,8 +44,7 @@ pub(crate) fn launch(
     if problem.m == 0 {
         return Ok(());
     }
-    let boxes =
-        problem.n.div_ceil(plan.strips * STRIP_ROWS) * problem.m.div_ceil(plan.tokens);
+    let boxes = problem.n.div_ceil(plan.strips * STRIP_ROWS) * problem.m.div_ceil(plan.tokens);
     let count = cubes(client, boxes, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
     let address = address(client, &call.extents())?;

@@ -103,7 +103,14 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
             #[unroll]
             for i in 0..comptime!(plan.tiles) {
-                write::<O, W>(dw, tile.row_tile + warpgroup * plan.tiles + i, tile.token, &extents, i, types);
+                write::<O, W>(
+                    dw,
+                    tile.row_tile + warpgroup * plan.tiles + i,
+                    tile.token,
+                    &extents,
+                    i,
+                    types,
+                );
             }
             step = 0usize.runtime();
             index += CUBE_COUNT;
@@ -133,8 +140,8 @@ fn copy(
         // Gradients: 64 outputs a row of 128 bytes, a row a token, the second 64 outputs 8192 bytes
         // on; the 16-byte line of number l at l xor (row mod 8).
         let (row, line) = (unit / 16, unit % 16);
-        let to = stage
-            + u32::cast_from((line / 8) * 8192 + row * 128 + ((line % 8) ^ (row % 8)) * 16);
+        let to =
+            stage + u32::cast_from((line / 8) * 8192 + row * 128 + ((line % 8) ^ (row % 8)) * 16);
         let offset = (ahead.token + line * 8) * 2;
         let row_bytes = extents.n * 2;
         let left = select(offset < row_bytes, row_bytes - offset, 0usize);

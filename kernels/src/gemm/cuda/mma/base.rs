@@ -51,9 +51,12 @@ impl MmaBlueprint {
 
     /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
+        // With half types, twice as many copies leave no registers for 32 accumulators.
+        let most = if types == MmaType::Int8 { 32 } else { 16 };
         let plans = Self::SHAPES.map(|shape| Self::of(shape, types, cuda));
         let best = plans
             .into_iter()
+            .filter(|plan| plan.accumulators() <= most)
             .min_by_key(|plan| plan.cycles(problem, types, cuda));
         best.expect("there are shapes")
     }
@@ -235,7 +238,10 @@ mod tests {
         assert!(!refused(plan));
         assert!(refused(MmaBlueprint { stages: 1, ..plan }));
         assert!(refused(MmaBlueprint { stages: 12, ..plan }));
-        assert!(refused(MmaBlueprint { token_tiles: 16, ..plan }));
+        assert!(refused(MmaBlueprint {
+            token_tiles: 16,
+            ..plan
+        }));
         assert!(refused(MmaBlueprint { warps_n: 8, ..plan }));
         assert!(refused(MmaBlueprint { warps_m: 0, ..plan }));
         let turing = DeviceFacts {

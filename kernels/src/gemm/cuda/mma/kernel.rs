@@ -40,16 +40,16 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     if CUBE_POS >= tiles_m * tiles_n {
         terminate!();
     }
-    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 128usize);
+    let shared =
+        Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 128usize);
     let ring = shared_address(&shared);
     let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
     let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
 
     let stage_bytes = comptime!(shape.bytes() as u32);
-    #[unroll]
-    for stage in 0..comptime!(plan.stages - 1) {
+    for stage in 0..comptime!(plan.stages - 1).runtime() {
         if stage < extents.col_tiles {
-            let to = ring + comptime!(stage as u32 * stage_bytes);
+            let to = ring + stage as u32 * stage_bytes;
             copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
         }
         copy_async_commit();
@@ -64,7 +64,10 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     let unit = UNIT_POS as usize;
     let (warp, lane) = (unit / 32, unit % 32);
-    let (warp_n, warp_m) = (warp % comptime!(plan.warps_n), warp / comptime!(plan.warps_n));
+    let (warp_n, warp_m) = (
+        warp % comptime!(plan.warps_n),
+        warp / comptime!(plan.warps_n),
+    );
     // Lane l addresses row l mod 8 of the four 16-byte columns that one `ldmatrix` reads.
     let row = lane % 8;
     let first_token = warp_m * comptime!(plan.token_tiles * 8);
@@ -179,7 +182,12 @@ fn decode(
                     let word = held[strip].extract(comptime!(2 * block + register / 4));
                     decode_int8(word, comptime!(register as u32 % 4), code)
                 }
-                _ => decode_half(held[strip].extract(block), comptime!(register as u32), code, types),
+                _ => decode_half(
+                    held[strip].extract(block),
+                    comptime!(register as u32),
+                    code,
+                    types,
+                ),
             };
         }
     }

@@ -66,11 +66,7 @@ impl WgmmaBlueprint {
     }
 
     /// Plans that `problem` can run with.
-    pub fn candidates(
-        problem: &MatmulProblem,
-        types: MmaType,
-        cuda: &CudaFacts,
-    ) -> Vec<Self> {
+    pub fn candidates(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
         let steps = problem.k.div_ceil(TILE_COLS);
         let cores = cuda.multiprocessors as usize;
         let (m, n) = (problem.m, problem.n);
@@ -78,22 +74,22 @@ impl WgmmaBlueprint {
         let splits = shapes.flat_map(|shape| [1, 2, 4, 8].map(|splits| (shape, splits)));
         splits
             .filter_map(move |((warpgroups, tiles, tokens), splits)| {
-            let mut plan = Self {
-                warpgroups,
-                tiles,
-                tokens,
-                stages: 0,
-                splits,
-                group: 8,
-            };
-            let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
-            // A cluster that hands over more than 64 registers a unit never paid.
-            let splittable = plan.divides(steps) && plan.accumulators() <= 64;
-            let fits = splits == 1 || (splittable && count * splits <= cores);
-            plan.stages = ((200 << 10) / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
-            fits.then_some(plan)
-        })
-        .collect()
+                let mut plan = Self {
+                    warpgroups,
+                    tiles,
+                    tokens,
+                    stages: 0,
+                    splits,
+                    group: 8,
+                };
+                let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
+                // A cluster that hands over more than 64 registers a unit never paid.
+                let splittable = plan.divides(steps) && plan.accumulators() <= 64;
+                let fits = splits == 1 || (splittable && count * splits <= cores);
+                plan.stages = ((200 << 10) / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
+                fits.then_some(plan)
+            })
+            .collect()
     }
 
     /// Whether every cube of a cluster gets some of `steps` column tiles.
@@ -144,7 +140,11 @@ impl WgmmaBlueprint {
     /// room to align the first stage.
     pub const fn shared_bytes(&self, types: MmaType) -> usize {
         let ring = self.stages * self.stage_bytes(types);
-        let sums = if self.splits > 1 { 4 * self.units() * self.accumulators() } else { 0 };
+        let sums = if self.splits > 1 {
+            4 * self.units() * self.accumulators()
+        } else {
+            0
+        };
         1024 + if ring > sums { ring } else { sums }
     }
 

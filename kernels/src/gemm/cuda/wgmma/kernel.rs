@@ -81,7 +81,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     #[define(B)] _bias_type: ElemType,
 ) {
     let stage_bytes = comptime!(plan.stage_bytes(types) as u32);
-    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 1024usize);
+    let shared =
+        Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 1024usize);
     let ring = (shared_address(&shared) + 1023u32) & 0xFFFF_FC00u32;
     let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
 
@@ -111,7 +112,9 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     };
     #[unroll]
     for _ in 0..comptime!(plan.stages - 2) {
-        copy(ring, x_base, w_base, &ahead, first, count, &extents, types, plan);
+        copy(
+            ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
+        );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
     }
 
@@ -122,7 +125,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         gpu_asm!("fence.proxy.async.shared::cta;");
         sync_cube();
         let stage = ring + slot * stage_bytes;
-        let weights = stage + comptime!(plan.x_bytes(types) as u32)
+        let weights = stage
+            + comptime!(plan.x_bytes(types) as u32)
             + u32::cast_from(warpgroup) * comptime!(2048 * plan.tiles as u32)
             + u32::cast_from(unit % 128) * 16;
         let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
@@ -132,7 +136,9 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         }
         products(&held, stage, 0usize, step == 0, code, types, plan);
         // The slot that products two steps back read: every warpgroup has waited for those.
-        copy(ring, x_base, w_base, &ahead, first, count, &extents, types, plan);
+        copy(
+            ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
+        );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
         #[unroll]
         for slice in 1..4usize {
@@ -145,7 +151,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             if comptime!(splits > 1) {
                 publish::<A>(ring, types, plan);
                 write_shared::<A, O, B, W>(
-                    &x_scales, row_scales, &bias, y, &extents, &tile, ring, rank, code, integers, plan,
+                    &x_scales, row_scales, &bias, y, &extents, &tile, ring, rank, code, integers,
+                    plan,
                 );
                 // Nobody leaves while its sums are read.
                 sync_cluster();
@@ -153,7 +160,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                 #[unroll]
                 for i in 0..comptime!(plan.tiles) {
                     write::<A, O, B, W>(
-                        &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types, plan,
+                        &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types,
+                        plan,
                     );
                 }
             }
@@ -169,7 +177,12 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 /// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
 /// that the cubes at work share both operands in L2.
 #[cube]
-pub(crate) fn place(index: usize, tiles_m: usize, tiles_n: usize, #[comptime] plan: WgmmaBlueprint) -> Tile {
+pub(crate) fn place(
+    index: usize,
+    tiles_m: usize,
+    tiles_n: usize,
+    #[comptime] plan: WgmmaBlueprint,
+) -> Tile {
     let per_group = tiles_n * comptime!(plan.group);
     let group = index / per_group;
     let within = index % per_group;
@@ -450,11 +463,15 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
     let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(shares * plan.splits));
     #[unroll]
     for i in 0..shares {
-        let group = min(rank + comptime!(i * plan.splits), comptime!(count - 1).runtime());
+        let group = min(
+            rank + comptime!(i * plan.splits),
+            comptime!(count - 1).runtime(),
+        );
         let address = ring + u32::cast_from(group * comptime!(plan.units()) + unit) * 16;
         #[unroll]
         for other in 0..comptime!(plan.splits) {
-            parts[comptime!(i * plan.splits + other)] = load_cluster(address, comptime!(other as u32));
+            parts[comptime!(i * plan.splits + other)] =
+                load_cluster(address, comptime!(other as u32));
         }
     }
     #[unroll]

@@ -29,12 +29,26 @@ pub(crate) fn launch(
         Input::Int8(x) => {
             let bytes = 4 * QuantizedActivations::words_per_row(problem.k);
             let scales = Some(x.scales().arg());
-            (x.codes().arg(), scales, bytes, bytes, u32::elem_type_native(), true)
+            (
+                x.codes().arg(),
+                scales,
+                bytes,
+                bytes,
+                u32::elem_type_native(),
+                true,
+            )
         }
         Input::Float(x) => {
             let size = x.dtype().size();
             let (stride, bytes) = (x.row_stride() * size, problem.k * size);
-            (x.lines(1), None, stride, bytes, x.dtype().elem(), x.starts_lines())
+            (
+                x.lines(1),
+                None,
+                stride,
+                bytes,
+                x.dtype().elem(),
+                x.starts_lines(),
+            )
         }
     };
     if !lines || operand.terms != 1 {

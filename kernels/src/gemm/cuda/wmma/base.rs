@@ -82,34 +82,45 @@ const REGISTERS: usize = 1 << 16;
 
 impl WmmaBlueprint {
     /// Deepest ring.
-    const MAX_STAGES: usize = 6;
-    /// Shared memory of every GPU from compute capability 8.0 up, in bytes a cube.
-    const SHARED_BYTES: usize = 101_376;
-
-    /// The plan for `problem` with `fragment`: the tile that a simple model of the device holds for
-    /// fastest. It fits every GPU of compute capability 8.0 and up.
-    pub fn new(problem: &MatmulProblem, fragment: WmmaFragment, cuda: &CudaFacts) -> Self {
-        let plans = Self::sizes().map(|size| Self::of(fragment, size));
-        let best = plans
-            .into_iter()
-            .min_by_key(|plan| plan.cycles(problem, cuda));
-        best.expect("there are sizes")
-    }
+    const MAX_STAGES: usize = 4;
 
     /// `(warps_n, warps_m, weight rows, tokens)` of a cube worth trying.
-    const fn sizes() -> [(usize, usize, usize, usize); 5] {
-        [
-            (2, 2, 128, 128),
-            (2, 2, 128, 64),
-            (4, 1, 128, 32),
-            (2, 2, 64, 64),
-            (2, 1, 64, 32),
-        ]
+    const SIZES: [(usize, usize, usize, usize); 5] = [
+        (2, 2, 128, 128),
+        (2, 2, 128, 64),
+        (4, 1, 128, 32),
+        (2, 2, 64, 64),
+        (2, 1, 64, 32),
+    ];
+
+    /// The plan for `problem` with `fragment`: the tile that a simple model of the device holds for
+    /// fastest.
+    pub fn new(problem: &MatmulProblem, fragment: WmmaFragment, cuda: &CudaFacts) -> Self {
+        let best = Self::candidates(fragment, cuda).min_by_key(|plan| plan.cycles(problem, cuda));
+        best.expect("small sizes fit every GPU")
+    }
+
+    /// The sizes that `cuda` has the shared memory for.
+    fn candidates(fragment: WmmaFragment, cuda: &CudaFacts) -> impl Iterator<Item = Self> {
+        let room = Self::shared_room(cuda);
+        let plans = Self::SIZES.map(|size| Self::of(fragment, size, room));
+        plans
+            .into_iter()
+            .filter(move |plan| plan.shared_bytes() <= room)
+    }
+
+    /// Shared memory of a cube by compute capability, in bytes.
+    const fn shared_room(cuda: &CudaFacts) -> usize {
+        match cuda.capability {
+            80 | 87 | 90 | 100 => 166_912,
+            _ => 101_376,
+        }
     }
 
     fn of(
         fragment: WmmaFragment,
         (warps_n, warps_m, rows, tokens): (usize, usize, usize, usize),
+        room: usize,
     ) -> Self {
         let mut plan = Self {
             fragment,
@@ -120,7 +131,7 @@ impl WmmaBlueprint {
             stages: 0,
             group: 8,
         };
-        let ring = Self::SHARED_BYTES.saturating_sub(plan.shared_bytes());
+        let ring = room.saturating_sub(plan.shared_bytes());
         plan.stages = (ring / plan.shape().bytes()).clamp(3, Self::MAX_STAGES);
         plan
     }
@@ -130,8 +141,9 @@ impl WmmaBlueprint {
         let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens());
         let waves = tiles.div_ceil(cuda.multiprocessors.max(1) as usize);
         // Fragments come from shared memory, whose 128 bytes a cycle bound the products.
-        let fragments = self.warps_n * self.warps_m * (self.tiles_n * self.fragment.n()
-            + self.tiles_m * self.fragment.m());
+        let fragments = self.warps_n
+            * self.warps_m
+            * (self.tiles_n * self.fragment.n() + self.tiles_m * self.fragment.m());
         let loads = fragments * TILE_COLS / 128;
         let products = self.rows() * self.tokens() * TILE_COLS / 2048;
         let steps = problem.k.div_ceil(TILE_COLS);
@@ -237,37 +249,53 @@ mod tests {
     use super::*;
     use crate::gemm::cuda::test_gpus::{GEFORCE, GPUS, ORIN};
 
-    fn all() -> impl Iterator<Item = WmmaBlueprint> {
-        WmmaFragment::ALL
-            .into_iter()
-            .flat_map(|fragment| WmmaBlueprint::sizes().map(|size| WmmaBlueprint::of(fragment, size)))
+    const ROOM: usize = GEFORCE.shared_bytes;
+
+    fn of(fragment: WmmaFragment, size: usize) -> WmmaBlueprint {
+        WmmaBlueprint::of(fragment, WmmaBlueprint::SIZES[size], ROOM)
     }
 
     #[test]
-    fn every_plan_fits_every_gpu() {
-        for plan in all() {
-            for device in GPUS {
-                assert_eq!(plan.validate(&device), Ok(()), "{plan:?} {device:?}");
+    fn candidates_fit_their_gpu() {
+        for device in GPUS {
+            let cuda = device.cuda.unwrap();
+            for fragment in WmmaFragment::ALL {
+                let plans: Vec<_> = WmmaBlueprint::candidates(fragment, &cuda).collect();
+                assert!(plans.len() >= 4, "{fragment:?} {cuda:?}");
+                for plan in plans {
+                    assert_eq!(plan.validate(&device), Ok(()), "{plan:?} {device:?}");
+                }
             }
         }
     }
 
     #[test]
     fn tiles_have_the_size_that_was_asked_for() {
-        for (plan, size) in all().zip(WmmaBlueprint::sizes().into_iter().cycle()) {
-            assert_eq!((plan.rows(), plan.tokens()), (size.2, size.3), "{plan:?}");
+        for fragment in WmmaFragment::ALL {
+            for (i, size) in WmmaBlueprint::SIZES.into_iter().enumerate() {
+                let plan = of(fragment, i);
+                assert_eq!((plan.rows(), plan.tokens()), (size.2, size.3), "{plan:?}");
+            }
         }
     }
 
     #[test]
-    fn the_large_plan_takes_a_known_share_of_an_orin_multiprocessor() {
-        let plan = WmmaBlueprint::of(WmmaFragment::M16N16K16, (2, 2, 128, 64));
-        // Activations and words of a stage, decoded weights twice, 1 KiB of sums a warp.
-        let ring = plan.stages * (64 * 144 + 128 * 32);
-        assert_eq!(plan.shared_bytes(), ring + 2 * 128 * 144 + 4 * 1024);
-        assert!(plan.shared_bytes() <= GEFORCE.shared_bytes);
-        assert!(2 * plan.units() * plan.registers() <= REGISTERS);
-        assert_eq!(plan.validate(&ORIN), Ok(()));
+    fn the_largest_plan_fits_an_orin_with_known_bytes_and_registers() {
+        for fragment in WmmaFragment::ALL {
+            let size = WmmaBlueprint::SIZES[0];
+            let plan = WmmaBlueprint::of(fragment, size, ORIN.shared_bytes);
+            // Activations and words of a stage, decoded weights twice, a window of sums a warp.
+            let ring = plan.stages * (128 * 144 + 128 * 32);
+            let window = if fragment == WmmaFragment::M32N8K16 {
+                32 * 16
+            } else {
+                256
+            };
+            assert_eq!(plan.shared_bytes(), ring + 2 * 128 * 144 + 4 * 4 * window);
+            assert_eq!(plan.validate(&ORIN), Ok(()), "{plan:?}");
+            assert!(2 * plan.units() * plan.registers() <= REGISTERS);
+            assert!(plan.validate(&GEFORCE).is_err());
+        }
     }
 
     #[test]
@@ -277,19 +305,28 @@ mod tests {
             ..ORIN
         };
         for fragment in WmmaFragment::ALL {
-            let mut plan = WmmaBlueprint::of(fragment, (2, 1, 64, 32));
-            plan.stages = 3;
-            assert_eq!(plan.validate(&default), Ok(()), "{plan:?}");
-            let large = WmmaBlueprint::of(fragment, (2, 2, 128, 64));
-            assert!(large.validate(&default).is_err());
+            let small = WmmaBlueprint {
+                stages: 3,
+                ..of(fragment, 4)
+            };
+            assert_eq!(small.validate(&default), Ok(()), "{small:?}");
+            assert!(of(fragment, 1).validate(&default).is_err());
         }
     }
 
     #[test]
     fn a_warp_that_cuts_a_strip_is_refused() {
-        let plan = WmmaBlueprint::of(WmmaFragment::M32N8K16, (2, 1, 64, 32));
-        assert!(WmmaBlueprint { tiles_n: 3, ..plan }.validate(&ORIN).is_err());
+        let plan = of(WmmaFragment::M32N8K16, 4);
+        assert!(
+            WmmaBlueprint { tiles_n: 3, ..plan }
+                .validate(&ORIN)
+                .is_err()
+        );
         assert!(WmmaBlueprint { stages: 2, ..plan }.validate(&ORIN).is_err());
-        assert!(WmmaBlueprint { stages: 16, ..plan }.validate(&GEFORCE).is_err());
+        assert!(
+            WmmaBlueprint { stages: 16, ..plan }
+                .validate(&GEFORCE)
+                .is_err()
+        );
     }
 }

@@ -6,9 +6,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::WmmaBlueprint;
 use crate::epilogue::{row_pair, write_pair};
-use crate::gemm::cuda::stage::{
-    OutputTile, RowSpacing, TileExtents, copy_stage, load_line, place,
-};
+use crate::gemm::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, load_line, place};
 use crate::ptx::{copy_async_commit, copy_async_wait, decode_int8, global_address};
 
 /// Bytes from row to row of the operands in shared memory.
@@ -50,10 +48,9 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     let (x_base, w_base) = (global_address::<u32>(x), global_address::<u32>(words));
     let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
 
-    #[unroll]
-    for stage in 0..comptime!(plan.stages - 1) {
+    for stage in 0..comptime!(plan.stages - 1).runtime() {
         if stage < extents.col_tiles {
-            let to = ring + comptime!((stage * shape.bytes()) as u32);
+            let to = ring + stage as u32 * comptime!(shape.bytes() as u32);
             copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
         }
         copy_async_commit();
@@ -77,7 +74,10 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     }
 
     let warp = UNIT_POS as usize / 32;
-    let (warp_n, warp_m) = (warp % comptime!(plan.warps_n), warp / comptime!(plan.warps_n));
+    let (warp_n, warp_m) = (
+        warp % comptime!(plan.warps_n),
+        warp / comptime!(plan.warps_n),
+    );
     let first_row = warp_n * comptime!(plan.tiles_n * plan.fragment.n());
     let first_token = warp_m * comptime!(plan.tiles_m * plan.fragment.m());
 
@@ -91,7 +91,15 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
         // The slot, and below the decoded weights, that the step before has read.
         let ahead = step + comptime!(plan.stages - 1);
         if ahead < extents.col_tiles {
-            copy_stage(ring + to as u32, x_base, w_base, &tile, ahead, &extents, shape);
+            copy_stage(
+                ring + to as u32,
+                x_base,
+                w_base,
+                &tile,
+                ahead,
+                &extents,
+                shape,
+            );
         }
         copy_async_commit();
         let next = select(from == last, 0usize, from + comptime!(shape.bytes()));
@@ -126,6 +134,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
 /// Address of shared memory as PTX's `.shared` instructions take it.
 #[cube]
 fn bytes_address(memory: &[i8]) -> u32 {
+    // SAFETY: only the address is used, and it is that of the first element.
     let pointer = unsafe { memory.as_ptr_unchecked() };
     let address: u32;
     gpu_asm!(
@@ -156,9 +165,8 @@ fn decode(stage: u32, to: u32, #[comptime] code: WeightCode, #[comptime] plan: W
                 let word = held.extract(slice);
                 #[unroll]
                 for register in 0..4usize {
-                    let at = comptime!(
-                        32 * slice + 16 * (register / 2) + 8 * PITCH * (register % 2)
-                    );
+                    let at =
+                        comptime!(32 * slice + 16 * (register / 2) + 8 * PITCH * (register % 2));
                     let value = decode_int8(word, comptime!(register as u32), code);
                     store(to + comptime!(at as u32), value);
                 }

@@ -1,0 +1,158 @@
+//! What CUDA needs at run time: the driver, the run-time compiler NVRTC and the toolkit's headers.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use thiserror::Error;
+
+/// Something that CUDA kernels need and that is not installed, or not found.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CudaSetupError {
+    /// The driver's library cannot be loaded.
+    #[error("no CUDA driver (libcuda): install NVIDIA's driver, nvidia-smi then lists the GPU")]
+    Driver,
+    /// The driver runs no GPU.
+    #[error("the CUDA driver runs no GPU ({reason}): check nvidia-smi and CUDA_VISIBLE_DEVICES")]
+    Device {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The run-time compiler cannot be loaded.
+    #[error(
+        "no CUDA run-time compiler (libnvrtc): install the CUDA toolkit, 12.0 or newer \
+         (https://developer.nvidia.com/cuda-downloads), and add its library folder to \
+         LD_LIBRARY_PATH (PATH on Windows)"
+    )]
+    Compiler,
+    /// No toolkit was found, and `CUDA_PATH` is not set.
+    #[error(
+        "no CUDA toolkit in /usr/local/cuda or /opt/cuda: install it, 12.0 or newer \
+         (https://developer.nvidia.com/cuda-downloads), or set CUDA_PATH to its folder"
+    )]
+    Toolkit,
+    /// The toolkit's folder lacks a header that kernels include.
+    #[error(
+        "{} does not exist: CUDA_PATH must be the folder of a CUDA toolkit with its headers \
+         (packages cuda-cudart-dev and cuda-crt)",
+        path.display()
+    )]
+    Header {
+        /// The file that was looked for.
+        path: PathBuf,
+    },
+}
+
+/// Headers that kernels with half-precision floats and tensor cores include.
+const HEADERS: [&str; 3] = ["cuda_fp16.h", "cuda_bf16.h", "mma.h"];
+
+/// Whether kernels can be compiled and run. Looked up once; layers and operations ask before they
+/// use a CUDA device.
+///
+/// Burn's own CUDA operations do not ask, and panic where something is missing: a program that wants
+/// a message instead calls this first.
+///
+/// # Errors
+/// [`CudaSetupError`], saying what to install.
+pub fn check() -> Result<(), CudaSetupError> {
+    static CHECKED: OnceLock<Result<(), CudaSetupError>> = OnceLock::new();
+    CHECKED.get_or_init(look).clone()
+}
+
+fn look() -> Result<(), CudaSetupError> {
+    // SAFETY: loads NVIDIA's library and unloads it again; its initialisers have no preconditions.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Err(CudaSetupError::Driver);
+    }
+    let count =
+        cudarc::driver::result::init().and_then(|()| cudarc::driver::result::device::get_count());
+    let reason = match count {
+        Ok(0) => Some("no device".to_string()),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(reason) = reason {
+        return Err(CudaSetupError::Device { reason });
+    }
+    // SAFETY: as above.
+    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return Err(CudaSetupError::Compiler);
+    }
+    headers(cubecl_cuda::install::cuda_path().as_deref())
+}
+
+fn headers(toolkit: Option<&Path>) -> Result<(), CudaSetupError> {
+    let include = toolkit.ok_or(CudaSetupError::Toolkit)?.join("include");
+    match HEADERS
+        .map(|header| include.join(header))
+        .into_iter()
+        .find(|path| !path.exists())
+    {
+        Some(path) => Err(CudaSetupError::Header { path }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_toolkit_without_headers_is_named() {
+        assert_eq!(headers(None), Err(CudaSetupError::Toolkit));
+        let folder = tempfile::tempdir().unwrap();
+        let include = folder.path().join("include");
+        std::fs::create_dir(&include).unwrap();
+        for header in HEADERS {
+            let path = include.join(header);
+            assert_eq!(
+                headers(Some(folder.path())),
+                Err(CudaSetupError::Header { path: path.clone() })
+            );
+            std::fs::write(path, "").unwrap();
+        }
+        assert_eq!(headers(Some(folder.path())), Ok(()));
+    }
+
+    /// [`look`] in a process of its own, whose environment the test below sets.
+    #[test]
+    #[ignore = "run by the test below"]
+    fn child() {
+        println!("found: {:?}", look());
+    }
+
+    #[test]
+    fn cuda_path_decides_where_headers_are_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cuda::tests::child", "--ignored", "--nocapture"])
+            .env("CUDA_PATH", folder.path())
+            .output()
+            .unwrap();
+        let output = String::from_utf8(child.stdout).unwrap();
+        let header = folder.path().join("include").join(HEADERS[0]);
+        // Without a driver or NVRTC the look-up ends before the headers.
+        let expected = [
+            format!("found: Err({:?})", CudaSetupError::Header { path: header }),
+            format!("found: Err({:?})", CudaSetupError::Driver),
+            format!("found: Err({:?})", CudaSetupError::Compiler),
+        ];
+        assert!(
+            expected.iter().any(|line| output.contains(line)),
+            "{output}"
+        );
+    }
+
+    #[test]
+    fn every_message_says_what_to_do() {
+        for error in [
+            CudaSetupError::Driver,
+            CudaSetupError::Compiler,
+            CudaSetupError::Toolkit,
+        ] {
+            assert!(error.to_string().contains("install"), "{error}");
+        }
+    }
+}

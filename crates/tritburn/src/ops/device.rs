@@ -1,0 +1,65 @@
+//! What is asked of a Burn device before work is sent to it.
+
+use burn::tensor::Device;
+use tritburn_formats::PackedLayout;
+
+#[cfg(feature = "cube")]
+use super::fragments;
+use crate::error::Error;
+use crate::nn::Activations;
+
+/// The CubeCL device underneath, autodiff or not.
+#[cfg(feature = "cube")]
+fn cube(device: &Device) -> Option<&burn_cubecl::CubeDevice> {
+    use burn::backend::DispatchDevice;
+
+    fn inner(device: &DispatchDevice) -> Option<&burn_cubecl::CubeDevice> {
+        match device {
+            DispatchDevice::Cube(device) => Some(device),
+            DispatchDevice::Autodiff(device) => inner(device),
+            #[allow(unreachable_patterns)]
+            _ => None,
+        }
+    }
+    inner(device.as_dispatch())
+}
+
+/// Refuses a CUDA device that lacks what it needs to compile kernels.
+///
+/// # Errors
+/// [`Error::Cuda`].
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
+    #[cfg(feature = "cuda")]
+    if matches!(cube(device), Some(burn_cubecl::CubeDevice::Cuda(_))) {
+        crate::cuda::check()?;
+    }
+    Ok(())
+}
+
+/// Whether `device` multiplies faster with [prepacked](super::prepack) weights of `layout`: NVIDIA
+/// GPUs of compute capability 8.0 and up, unless scales are per group or rows too long for the
+/// accumulators of the tensor cores. False on every other device.
+#[cfg_attr(not(feature = "cube"), allow(unused_variables))]
+pub fn prefers_prepacked(device: &Device, layout: &PackedLayout, activations: Activations) -> bool {
+    #[cfg(feature = "cube")]
+    if let Some(cube) = cube(device) {
+        let int8 = activations.is_int8();
+        return check_ready(device).is_ok() && fragments::wanted(cube, layout, int8);
+    }
+    false
+}
+
+/// Whether `device` can put weights of `layout` in the order of tensor-core kernels.
+#[cfg_attr(not(feature = "cube"), allow(unused_variables))]
+pub(super) fn can_prepack(
+    device: &Device,
+    layout: &PackedLayout,
+    activations: Activations,
+) -> bool {
+    #[cfg(feature = "cube")]
+    if cube(device).is_some() {
+        return fragments::exist(layout, activations.is_int8());
+    }
+    false
+}
