@@ -57,6 +57,7 @@ impl MmaType {
 /// Address of shared memory as PTX's `.shared` instructions take it.
 #[cube]
 pub(crate) fn shared_address(memory: &[u32]) -> u32 {
+    // SAFETY: only the address is taken.
     let pointer = unsafe { memory.as_ptr_unchecked() };
     let address: u32;
     gpu_asm!(
@@ -71,6 +72,7 @@ pub(crate) fn shared_address(memory: &[u32]) -> u32 {
 /// Address of a buffer as PTX's `.global` instructions take it.
 #[cube]
 pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
+    // SAFETY: only the address is taken.
     let pointer = unsafe { memory.as_ptr_unchecked() };
     let address: u64;
     gpu_asm!(

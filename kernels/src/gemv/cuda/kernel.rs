@@ -364,7 +364,8 @@ fn fold<A: Numeric>(
         shared[(warp * registers + i) * 32 + lane] = u32::reinterpret(value);
     }
     sync_cube();
-    if warp % comptime!(plan.splits) == 0 {
+    let split = warp % comptime!(plan.splits);
+    if split == 0 {
         #[unroll]
         for i in 0..comptime!(registers / 4) {
             let mut sums = acc[i];

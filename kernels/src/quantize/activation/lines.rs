@@ -82,7 +82,8 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
         let planes = comptime!(plan.units / 32);
         if comptime!(planes > 1) {
             let mut shared = Shared::<[u32]>::new_slice(planes);
-            if unit % 32 == 0 {
+            let lane = unit % 32;
+            if lane == 0 {
                 shared[unit / 32] = top;
             }
             sync_cube();
