@@ -10,7 +10,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use tritburn_formats::PackedLayout;
-use tritburn_formats::layout::{MAX_IN_FEATURES, WEIGHTS_PER_WORD};
+use tritburn_formats::layout::{MAX_IN_FEATURES, WEIGHTS_PER_WORD, activation_words_per_row};
 
 use crate::error::KernelError;
 
@@ -272,7 +272,7 @@ impl QuantizedActivations {
 
     /// u32 words of one row of `cols` activations: `4·ceil(cols/16)`.
     pub const fn words_per_row(cols: usize) -> usize {
-        4 * cols.div_ceil(WEIGHTS_PER_WORD)
+        activation_words_per_row(cols)
     }
 
     /// Tokens.
