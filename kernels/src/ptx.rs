@@ -56,7 +56,7 @@ impl MmaType {
 
 /// Address of shared memory as PTX's `.shared` instructions take it.
 #[cube]
-pub(crate) fn shared_address(memory: &[u32]) -> u32 {
+pub(crate) fn shared_address<T: CubePrimitive>(memory: &[T]) -> u32 {
     // SAFETY: only the address is taken.
     let pointer = unsafe { memory.as_ptr_unchecked() };
     let address: u32;

@@ -170,15 +170,3 @@ pub(super) fn copy_stage(
         }
     }
 }
-
-/// 16 bytes of shared memory.
-#[cube]
-pub(super) fn load_line(address: u32) -> Vector<u32, Const<4>> {
-    let out: Vector<u32, Const<4>>;
-    gpu_asm!(
-        "ld.shared.v4.u32 {out}, [{address}];",
-        out = out(_) out,
-        address = in(_) address,
-    );
-    out
-}

@@ -57,7 +57,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let accumulators = comptime!(plan.accumulators(operand));
     let mut shared =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_words(operand)), 128usize);
-    let stage = shared_address(&shared);
+    let stage = shared_address::<u32>(&shared);
 
     let unit = UNIT_POS as usize;
     let (warp, lane) = (unit / 32, unit % 32);

@@ -45,7 +45,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
 ) {
     let plan = comptime!(PLAN);
     let shared = Shared::<[u32]>::new_aligned_slice(comptime!(SHARED_BYTES / 4), 1024usize);
-    let ring = (shared_address(&shared) + 1023u32) & 0xFFFF_FC00u32;
+    let ring = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
     let dy_base = global_address::<F>(dy);
     let x_base = global_address::<u32>(fragments);
     let s_base = global_address::<f32>(x_scales);

@@ -5,10 +5,10 @@ use tritburn_formats::WeightCode;
 
 use super::base::MmaBlueprint;
 use crate::epilogue::{row_pair, write_pair};
-use crate::gemm::cuda::stage::{OutputTile, TileExtents, copy_stage, load_line, place};
+use crate::gemm::cuda::stage::{OutputTile, TileExtents, copy_stage, place};
 use crate::ptx::{
     MmaType, copy_async_commit, copy_async_wait, decode_half, decode_int8, global_address,
-    load_matrices, mma, shared_address,
+    load_line, load_matrices, mma, shared_address,
 };
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
@@ -42,7 +42,7 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     }
     let shared =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 128usize);
-    let ring = shared_address(&shared);
+    let ring = shared_address::<u32>(&shared);
     let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
     let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
 

@@ -5,29 +5,11 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use crate::epilogue::{row_pair, write_pair};
+use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
     MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
     global_address, load_cluster, load_line, shared_address, sync_cluster,
 };
-
-/// Runtime sizes.
-#[derive(CubeType, CubeLaunch, Clone, Copy)]
-pub(super) struct WgmmaExtents {
-    /// Tokens.
-    pub m: usize,
-    /// Weight rows.
-    pub n: usize,
-    /// Tiles of 128 columns.
-    pub col_tiles: usize,
-    /// Tiles of 64 rows.
-    pub row_tiles: usize,
-    /// Bytes between tokens of x.
-    pub x_stride: usize,
-    /// Bytes of a token of x that may be read.
-    pub x_bytes: usize,
-    /// Elements between rows of y.
-    pub y_stride: usize,
-}
 
 /// An output tile of a cube.
 #[derive(CubeType, Clone, Copy)]
@@ -70,7 +52,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     row_scales: &[f32],
     bias: ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
-    extents: WgmmaExtents,
+    extents: TileExtents,
     #[comptime] code: WeightCode,
     #[comptime] types: MmaType,
     #[comptime] integers: bool,
@@ -83,7 +65,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let stage_bytes = comptime!(plan.stage_bytes(types) as u32);
     let shared =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 1024usize);
-    let ring = (shared_address(&shared) + 1023u32) & 0xFFFF_FC00u32;
+    let ring = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
     let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
 
     let declare = comptime!(declare_accumulators(plan, types));
@@ -225,7 +207,7 @@ fn copy(
     ahead: &Ahead,
     first: usize,
     count: usize,
-    extents: &WgmmaExtents,
+    extents: &TileExtents,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
@@ -377,7 +359,7 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
-    extents: &WgmmaExtents,
+    extents: &TileExtents,
     tile: &Tile,
     #[comptime] part: usize,
     #[comptime] code: WeightCode,
@@ -446,7 +428,7 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
-    extents: &WgmmaExtents,
+    extents: &TileExtents,
     tile: &Tile,
     ring: u32,
     rank: usize,

@@ -3,12 +3,13 @@
 use cubecl::prelude::*;
 
 use super::base::WgmmaBlueprint;
-use super::kernel::{WgmmaExtentsLaunch, wgmma};
+use super::kernel::wgmma;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
+use crate::gemm::cuda::input::InputLines;
+use crate::gemm::cuda::stage::TileExtentsLaunch;
 use crate::gemv::cuda::Operand;
-use crate::matmul::{Call, Input};
-use crate::operand::QuantizedActivations;
+use crate::matmul::Call;
 use crate::prepack::PrepackedWeights;
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
@@ -22,41 +23,10 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: WgmmaBlueprint,
 ) -> Result<(), KernelError> {
-    let operand = Operand::of(&call.x);
-    plan.validate(operand.types, device)?;
+    let types = Operand::of(&call.x).types;
+    plan.validate(types, device)?;
+    let input = InputLines::of(call)?;
     let problem = &call.problem;
-    let (x, x_scales, x_stride, x_bytes, x_type, lines) = match &call.x {
-        Input::Int8(x) => {
-            let bytes = 4 * QuantizedActivations::words_per_row(problem.k);
-            let scales = Some(x.scales().arg());
-            (
-                x.codes().arg(),
-                scales,
-                bytes,
-                bytes,
-                u32::elem_type_native(),
-                true,
-            )
-        }
-        Input::Float(x) => {
-            let size = x.dtype().size();
-            let (stride, bytes) = (x.row_stride() * size, problem.k * size);
-            (
-                x.lines(1),
-                None,
-                stride,
-                bytes,
-                x.dtype().elem(),
-                x.starts_lines(),
-            )
-        }
-    };
-    if !lines || operand.terms != 1 {
-        let reason = "activations must be int8, or f16 or bf16 with rows at multiples of 16 bytes";
-        return Err(KernelError::Plan {
-            reason: reason.into(),
-        });
-    }
     if problem.m == 0 {
         return Ok(());
     }
@@ -77,13 +47,13 @@ pub(crate) fn launch(
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
-    let extents = WgmmaExtentsLaunch::new(
+    let extents = TileExtentsLaunch::new(
         problem.m,
         problem.n,
         fragments.col_tiles(),
         fragments.row_tiles(),
-        x_stride,
-        x_bytes,
+        input.stride,
+        input.bytes,
         y_stride,
     );
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
@@ -94,19 +64,19 @@ pub(crate) fn launch(
             dim,
             address,
             width,
-            x,
-            x_scales.into(),
+            input.x,
+            input.scales.into(),
             weights.words().arg(),
             weights.row_scales().arg(),
             call.bias.map(|bias| bias.arg()).into(),
             y,
             extents,
             problem.code,
-            operand.types,
+            types,
             call.integers(),
             plan,
-            x_type,
-            operand.types.accumulator(),
+            input.dtype,
+            types.accumulator(),
             y_type,
             call.bias_dtype(),
         );

@@ -6,8 +6,10 @@ use tritburn_formats::WeightCode;
 
 use super::base::WmmaBlueprint;
 use crate::epilogue::{row_pair, write_pair};
-use crate::gemm::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, load_line, place};
-use crate::ptx::{copy_async_commit, copy_async_wait, decode_int8, global_address};
+use crate::gemm::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, place};
+use crate::ptx::{
+    copy_async_commit, copy_async_wait, decode_int8, global_address, load_line, shared_address,
+};
 
 /// Bytes from row to row of the operands in shared memory.
 const PITCH: usize = RowSpacing::Padded.pitch();
@@ -40,7 +42,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     }
     // The ring, then two column tiles of decoded weights.
     let shared = Shared::<[i8]>::new_aligned_slice(comptime!(plan.operand_bytes()), 128usize);
-    let ring = bytes_address(&shared);
+    let ring = shared_address::<i8>(&shared);
     let mut sums = Shared::<[i32]>::new_aligned_slice(
         comptime!(plan.warps_n * plan.warps_m * plan.window()),
         128usize,
@@ -129,21 +131,6 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
         &x_scales, row_scales, &bias, y, &acc, &mut sums, window, &extents, &tile, code, integers,
         plan,
     );
-}
-
-/// Address of shared memory as PTX's `.shared` instructions take it.
-#[cube]
-fn bytes_address(memory: &[i8]) -> u32 {
-    // SAFETY: only the address is used, and it is that of the first element.
-    let pointer = unsafe { memory.as_ptr_unchecked() };
-    let address: u32;
-    gpu_asm!(
-        "{{ .reg .u64 t; cvta.to.shared.u64 t, {pointer}; cvt.u32.u64 {address}, t; }}",
-        pointer = in(_) pointer,
-        address = out(_) address,
-        options(nomem),
-    );
-    address
 }
 
 /// Decodes the words of the stage at `stage` to rows of 128 int8 at `to`. Rows `2g` and `2g + 1` of
