@@ -1,0 +1,3 @@
+//! The `tritburn` command.
+
+fn main() {}
