@@ -93,6 +93,26 @@ pub enum KernelError {
         /// Name of the device.
         device: String,
     },
+    /// Two float operands that should have one type.
+    #[error("{operand} is {found}, expected {expected}")]
+    FloatType {
+        /// Name of the operand.
+        operand: &'static str,
+        /// Type needed.
+        expected: FloatType,
+        /// Type given.
+        found: FloatType,
+    },
+    /// A size that no kernel is written for.
+    #[error("{what} is {found}, kernels take {allowed}")]
+    Unsupported {
+        /// What it is the size of.
+        what: &'static str,
+        /// Size given.
+        found: usize,
+        /// Sizes that would do.
+        allowed: &'static str,
+    },
     /// More inputs than an i32 accumulator holds exactly.
     #[error("{operand} has {in_features} columns, over the limit of {max}")]
     InFeatures {

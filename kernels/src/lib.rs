@@ -10,26 +10,39 @@
 //! | [`prepack`] | packed weights to the order that tensor-core kernels read |
 //! | [`matmul`] | `y = x · Ŵᵀ + bias`, int8 or float activations; picks from [`gemm`] and [`gemv`] |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
+//! | [`norm`], [`glu`] | residual sum, RMSNorm or gated unit, and int8 quantiser in one launch |
+//! | [`rotary`], [`attention`] | rotary embedding into a key-value cache, attention over it |
+//! | [`embedding`], [`dense`], [`argmax`] | the two ends of a language model |
 //!
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
 
+pub mod argmax;
+pub mod attention;
 pub mod backward;
+mod cache;
 mod decode;
+pub mod dense;
 pub mod device;
 mod dot;
+pub mod embedding;
 mod epilogue;
 pub mod error;
 mod extents;
 pub mod gemm;
 pub mod gemv;
+pub mod glu;
 pub mod matmul;
+pub mod norm;
 pub mod operand;
 pub mod prepack;
 mod ptx;
 pub mod quantize;
+pub mod rotary;
+mod team;
 pub mod unpack;
 
+pub use cache::KvCache;
 pub use decode::ScaleKind;
 pub use device::DeviceFacts;
 pub use dot::{IntegerDot, Tile};

@@ -46,9 +46,21 @@ impl FloatType {
         })
     }
 
-    fn check(self, client: &Client, operand: &'static str) -> Result<(), KernelError> {
+    pub(crate) fn check(self, client: &Client, operand: &'static str) -> Result<(), KernelError> {
         let device = &client.properties().identity.name;
         self.check_features(client.features(), device, operand)
+    }
+
+    /// Checks that `found` is this type.
+    pub(crate) fn expect(self, operand: &'static str, found: FloatType) -> Result<(), KernelError> {
+        match found == self {
+            true => Ok(()),
+            false => Err(KernelError::FloatType {
+                operand,
+                expected: self,
+                found,
+            }),
+        }
     }
 
     fn check_features(
@@ -156,7 +168,11 @@ impl Buffer {
     }
 }
 
-fn check_bytes(handle: &Handle, operand: &'static str, expected: u64) -> Result<(), KernelError> {
+pub(crate) fn check_bytes(
+    handle: &Handle,
+    operand: &'static str,
+    expected: u64,
+) -> Result<(), KernelError> {
     let found = handle.size_in_used();
     match found >= expected {
         true => Ok(()),
@@ -168,7 +184,7 @@ fn check_bytes(handle: &Handle, operand: &'static str, expected: u64) -> Result<
     }
 }
 
-fn check_alignment(
+pub(crate) fn check_alignment(
     handle: &Handle,
     operand: &'static str,
     alignment: u64,
@@ -484,8 +500,22 @@ impl FloatVector {
     }
 
     pub(crate) fn arg(&self) -> BufferArg {
+        self.lines(1)
+    }
+
+    /// The vector as lines of `width` elements.
+    pub(crate) fn lines(&self, width: usize) -> BufferArg {
         // SAFETY: `new` checked that the buffer holds `len` elements.
-        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
+        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len / width) }
+    }
+
+    /// Elements a load may take at once, up to `most`: 16 bytes' worth where the vector starts at
+    /// a multiple of that and is made of whole lines of `most`, else 1.
+    pub(crate) fn line_width(&self, most: usize) -> usize {
+        let offset = self.handle.offset_start.unwrap_or(0);
+        let whole = offset.is_multiple_of(LINE_BYTES) && self.len.is_multiple_of(most);
+        let width = most.min(LINE_BYTES as usize / self.dtype.size());
+        if whole { width } else { 1 }
     }
 }
 

@@ -132,6 +132,50 @@ pub(crate) fn load_matrices(address: u32) -> Vector<u32, Const<4>> {
     out
 }
 
+/// As [`load_matrices`], each matrix transposed.
+#[cube]
+pub(crate) fn load_matrices_transposed(address: u32) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    out
+}
+
+/// `2^x`, off by at most 2 ulp; 0 for very small x.
+#[cube]
+pub(crate) fn exp2(x: f32) -> f32 {
+    let out: f32;
+    gpu_asm!(
+        "ex2.approx.ftz.f32 {out}, {x};",
+        out = out(_) out,
+        x = in(_) x,
+        options(nomem),
+    );
+    out
+}
+
+/// Two floats rounded to half precision, `low` in the low half.
+#[cube]
+pub(crate) fn pack_half(low: f32, high: f32, #[comptime] types: MmaType) -> u32 {
+    let name = comptime!(if types == MmaType::F16 {
+        "f16x2"
+    } else {
+        "bf16x2"
+    });
+    let out: u32;
+    gpu_asm!(
+        "cvt.rn.{name}.f32 {out}, {high}, {low};",
+        out = out(_) out,
+        high = in(_) high,
+        low = in(_) low,
+        options(nomem),
+    );
+    out
+}
+
 /// `acc + a · b` of a warp: `m16n8k32` for int8, `m16n8k16` for the others.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the registers of an instruction")]

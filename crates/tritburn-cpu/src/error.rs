@@ -43,6 +43,31 @@ pub enum CpuError {
         /// Inputs per scale.
         group: usize,
     },
+    /// An index that points outside what it selects from.
+    #[error("`{operand}[{at}]` is {found}, expected below {limit}")]
+    Index {
+        /// Name of the operand that holds the index.
+        operand: &'static str,
+        /// Where in it.
+        at: usize,
+        /// The index found.
+        found: usize,
+        /// The first index that is too large.
+        limit: usize,
+    },
+    /// Attention heads that do not fit each other.
+    #[error(
+        "{query} query heads of {dim} floats cannot share {kv} key and value heads: a multiple of \
+         them and an even size are needed"
+    )]
+    Heads {
+        /// Query heads.
+        query: usize,
+        /// Key and value heads.
+        kv: usize,
+        /// Floats of a head.
+        dim: usize,
+    },
     /// The instruction set asked for cannot run here.
     #[error("instruction set `{isa}` is not available on this machine")]
     Unavailable {

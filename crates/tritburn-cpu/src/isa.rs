@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use crate::error::CpuError;
+
 /// An instruction set with its own kernels. Every variant exists on every machine;
 /// [`available`](Self::available) tells which can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,7 +13,7 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, everywhere.
     Portable,
-    /// x86-64 with AVX2 and FMA (int8 products through `vpmaddubsw`).
+    /// x86-64 with AVX2, FMA and F16C (int8 products through `vpmaddubsw`).
     Avx2,
     /// x86-64 with the 256-bit `vpdpbusd` of AVX-VNNI.
     AvxVnni,
@@ -59,6 +61,14 @@ impl Isa {
     pub fn is_available(self) -> bool {
         static AVAILABLE: OnceLock<[bool; Isa::ALL.len()]> = OnceLock::new();
         AVAILABLE.get_or_init(|| Isa::ALL.map(probe))[self as usize]
+    }
+
+    /// Refuses a set that cannot run here.
+    pub(crate) fn require(self) -> Result<(), CpuError> {
+        match self.is_available() {
+            true => Ok(()),
+            false => Err(CpuError::Unavailable { isa: self }),
+        }
     }
 
     /// The name that `TRITBURN_CPU_ISA` takes.
@@ -127,7 +137,10 @@ fn choose(forced: Option<&str>) -> Isa {
 
 #[cfg(target_arch = "x86_64")]
 fn probe(isa: Isa) -> bool {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    // Every processor with AVX2 has F16C; asking keeps the kernels sound on odd virtual machines.
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")

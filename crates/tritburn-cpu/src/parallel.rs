@@ -45,10 +45,17 @@ pub(crate) fn for_ranges(
 }
 
 /// An output matrix that tasks write disjoint elements of.
-#[derive(Clone, Copy)]
 pub(crate) struct OutPtr<T>(*mut T);
 
-// SAFETY: the pointer is only written through `write`, whose callers keep elements disjoint.
+impl<T> Clone for OutPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for OutPtr<T> {}
+
+// SAFETY: the pointer is only used through `write` and `slice`, whose callers keep elements disjoint.
 unsafe impl<T: Send> Send for OutPtr<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for OutPtr<T> {}
@@ -67,6 +74,17 @@ impl<T> OutPtr<T> {
     pub(crate) unsafe fn write(self, index: usize, value: T) {
         // SAFETY: the caller's promise.
         unsafe { self.0.add(index).write(value) }
+    }
+
+    /// `len` elements from `start` on.
+    ///
+    /// # Safety
+    /// The elements are inside the slice this was made of, the slice is still borrowed for `'a`,
+    /// and nobody else touches them meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
     }
 }
 

@@ -177,6 +177,22 @@ pub enum PackError {
         /// Granularity of matrix 0.
         first: ScaleGranularity,
     },
+    /// Rows that are no whole number of rotary heads.
+    #[error("{rows} rows are no heads of {head_size}, which must be even")]
+    HeadSize {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Rows of a head.
+        head_size: usize,
+    },
+    /// Not an order of rows, or one that mixes segments.
+    #[error("entry {row} makes the order no order of {rows} rows, each once and in its segment")]
+    RowOrder {
+        /// First entry that is wrong or missing.
+        row: usize,
+        /// Rows of the matrix.
+        rows: usize,
+    },
     /// The result would be no valid layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),

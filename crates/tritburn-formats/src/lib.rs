@@ -1,4 +1,4 @@
-//! Quantisers, the canonical 2-bit layout and (in time) the storage formats of ternary and other
+//! Quantisers, the canonical 2-bit layout and the storage formats of ternary and other
 //! very-low-bit weights. Pure Rust: no Burn, no GPU.
 //!
 //! | module | what |
@@ -10,13 +10,18 @@
 //! | [`sum`] | the summation tree of `mean\|W\|` that every device follows bit for bit |
 //! | [`quantize`] | weights to codes and scales, activations to int8 |
 //! | [`matrix`] | packed weights with their scales: [`PackedMatrix`] |
+//! | [`codec`] | storage formats of packed weights, to and from a [`PackedMatrix`] |
+//! | [`file`](mod@file) | model files: safetensors, GGUF, torch checkpoints |
 //! | [`reference`](mod@reference) | slow, plain matmuls that kernels are tested against |
 //!
 //! Bytes are viewed as little-endian words in place, so big-endian targets are refused at compile
 //! time.
 
 pub mod code;
+pub mod codec;
 pub mod error;
+mod fields;
+pub mod file;
 pub mod header;
 pub mod layout;
 pub mod matrix;
@@ -27,6 +32,7 @@ mod simd;
 pub mod sum;
 
 pub use code::WeightCode;
+pub use codec::CodecError;
 pub use error::{HeaderError, LayoutError, PackError};
 pub use header::PackedHeader;
 pub use layout::PackedLayout;

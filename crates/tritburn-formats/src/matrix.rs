@@ -4,12 +4,15 @@ use rayon::prelude::*;
 
 use crate::code::WeightCode;
 use crate::error::PackError;
+use crate::fields::threes;
 use crate::header::PackedHeader;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 
 mod concat;
+mod reorder;
 
 pub use concat::{concat_rows, split_rows};
+pub use reorder::{reorder_dense_rows, reorder_rows, rotary_half_split, rotary_interleaved};
 
 /// A packed `[out, in]` weight matrix in the canonical layout: words, scales and what they mean.
 ///
@@ -188,11 +191,10 @@ fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), PackError> 
     let last_mask = u32::MAX >> (32 - 2 * in_last);
     let bad = words
         .par_chunks(words_per_row)
+        .with_min_len((1usize << 14).div_ceil(words_per_row))
         .enumerate()
         .find_map_first(|(row, words)| {
             let (last, full) = words.split_last()?;
-            // Bit 2i is set where both bits of field i are.
-            let threes = |word: u32| word & word >> 1 & 0x5555_5555;
             let any = full
                 .iter()
                 .fold(threes(last & last_mask), |any, &w| any | threes(w));

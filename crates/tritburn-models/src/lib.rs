@@ -1,8 +1,29 @@
 //! BitNet b1.58 language models on tritburn: published checkpoints in, text out.
 //!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | what a checkpoint says about its model |
+//! | [`checkpoint`] | weights of any format, read on demand |
+//! | [`convert`](mod@convert) | from one format to another, verified |
+//! | [`model`] | the decoder on a device, packed |
+//! | [`generate`](mod@generate) | sequences, their cache, captured decode steps |
+//! | [`sample`] | from logits to the next token |
+//! | [`text`] | tokenizers and chat templates |
+//!
 //! # Feature flags
 //!
 //! Backends, named as Burn names them: `flex` (default), `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `rocm`.
 
 #![warn(missing_docs)]
+
+pub mod checkpoint;
+pub mod config;
+pub mod convert;
+pub mod generate;
+pub mod model;
+pub mod sample;
+pub mod text;
+
+pub use config::BitNetConfig;
+pub use model::BitNetForCausalLm;

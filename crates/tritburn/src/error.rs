@@ -74,6 +74,9 @@ pub enum Error {
         /// Layout of the weights.
         layout: Box<PackedLayout>,
     },
+    /// Quantised input for weights that are kept for float activations.
+    #[error("the weight is kept for float activations and takes no quantised input")]
+    FloatActivations,
     /// CUDA is not installed completely.
     #[cfg(feature = "cuda")]
     #[error(transparent)]

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod device;
 mod error;
 pub mod nn;
 pub mod ops;
@@ -21,6 +22,7 @@ mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+pub mod transformer;
 
 pub use error::Error;
 pub use nn::{Activations, BitLinear, BitLinearConfig, PackedLinear};

@@ -106,7 +106,7 @@ pub fn float_vector(client: &Client, data: &[f32], dtype: FloatType) -> FloatVec
     FloatVector::new(upload(client, data, dtype), data.len(), dtype).expect("a valid vector")
 }
 
-fn upload(client: &Client, data: &[f32], dtype: FloatType) -> Handle {
+pub fn upload(client: &Client, data: &[f32], dtype: FloatType) -> Handle {
     match dtype {
         FloatType::F32 => client.create_from_slice(f32::as_bytes(data)),
         FloatType::F16 => {
@@ -120,6 +120,19 @@ fn upload(client: &Client, data: &[f32], dtype: FloatType) -> Handle {
     }
 }
 
+/// The floats of a buffer.
+pub fn download(client: &Client, handle: &Handle, dtype: FloatType) -> Vec<f32> {
+    let bytes = client.read_one(handle.clone()).expect("a result");
+    match dtype {
+        FloatType::F32 => f32::from_bytes(&bytes).to_vec(),
+        FloatType::F16 => f16::from_bytes(&bytes).iter().map(|x| x.to_f32()).collect(),
+        FloatType::BF16 => bf16::from_bytes(&bytes)
+            .iter()
+            .map(|x| x.to_f32())
+            .collect(),
+    }
+}
+
 /// An output matrix with guarded space between its rows.
 pub struct Out {
     pub matrix: FloatMatrix,
@@ -129,7 +142,28 @@ pub struct Out {
 
 impl Out {
     pub fn new(client: &Client, shape: [usize; 2], stride: usize, dtype: FloatType) -> Self {
-        let handle = upload(client, &vec![PADDING; shape[0] * stride], dtype);
+        Self::filled(
+            client,
+            &vec![PADDING; shape[0] * shape[1]],
+            shape,
+            stride,
+            dtype,
+        )
+    }
+
+    /// An output that is read as well.
+    pub fn filled(
+        client: &Client,
+        data: &[f32],
+        shape: [usize; 2],
+        stride: usize,
+        dtype: FloatType,
+    ) -> Self {
+        let mut padded = vec![PADDING; shape[0] * stride];
+        for (from, to) in data.chunks(shape[1]).zip(padded.chunks_mut(stride)) {
+            to[..shape[1]].copy_from_slice(from);
+        }
+        let handle = upload(client, &padded, dtype);
         let matrix = FloatMatrix::new(handle.clone(), shape, [stride, 1], dtype);
         Self {
             matrix: matrix.expect("a valid matrix"),
@@ -140,15 +174,7 @@ impl Out {
 
     /// The rows, once it is sure that nothing was written between them.
     pub fn read(&self, client: &Client) -> Vec<f32> {
-        let bytes = client.read_one(self.handle.clone()).expect("a result");
-        let all: Vec<f32> = match self.matrix.dtype() {
-            FloatType::F32 => f32::from_bytes(&bytes).to_vec(),
-            FloatType::F16 => f16::from_bytes(&bytes).iter().map(|x| x.to_f32()).collect(),
-            FloatType::BF16 => bf16::from_bytes(&bytes)
-                .iter()
-                .map(|x| x.to_f32())
-                .collect(),
-        };
+        let all = download(client, &self.handle, self.matrix.dtype());
         let cols = self.matrix.cols();
         let rows = all.chunks(self.stride);
         rows.flat_map(|row| {

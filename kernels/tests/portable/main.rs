@@ -9,12 +9,16 @@
     feature = "rocm"
 ))]
 
+mod attention;
 mod backward;
 mod device;
 mod harness;
+mod head;
 mod matmul_float;
 mod matmul_int;
+mod norm;
 mod quantize_activations;
 mod quantize_weights;
+mod reference;
 mod refusals;
 mod unpack;

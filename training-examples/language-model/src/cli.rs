@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::device;
 use crate::model::ModelConfig;
 use crate::train::TrainConfig;
+use tritburn::device;
 
 /// Trains a small 1.58-bit language model on text, packs it to 2 bits a weight and writes with it.
 #[derive(Debug, Parser)]

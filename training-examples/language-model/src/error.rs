@@ -8,9 +8,9 @@ use burn::train::TrainingError;
 use thiserror::Error;
 
 use crate::data::DataError;
-use crate::device::DeviceError;
 use crate::model::ConfigError;
 use crate::train::{CheckpointError, RunError};
+use tritburn::device::DeviceError;
 
 /// Any error of this program.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod data;
-pub mod device;
+
 pub mod error;
 pub mod evaluate;
 pub mod generate;

@@ -89,3 +89,19 @@ pub fn granularities(n: usize) -> Vec<ScaleGranularity> {
     });
     all
 }
+
+/// The same on one thread and on three.
+pub fn on_threads<T: Send>(mut body: impl FnMut() -> T + Send) -> [T; 2] {
+    [1, 3].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(&mut body)
+    })
+}
+
+/// The bits of floats: equal where `==` would say that NaN is not NaN.
+pub fn bits(floats: &[f32]) -> Vec<u32> {
+    floats.iter().map(|v| v.to_bits()).collect()
+}

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::SCALE_FLOOR;
 use crate::code::WeightCode;
 use crate::error::PackError;
+use crate::fields::gather_fields;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
 use crate::scale::ScaleGranularity;
@@ -211,18 +212,10 @@ fn pack_words(w: &[f32], words: &mut [u32], code: impl Fn(f32) -> u32) {
         let (eights, _) = codes.as_chunks::<8>();
         let (pairs, _) = eights.as_chunks::<2>();
         for (word, [low, high]) in words.iter_mut().zip(pairs) {
-            *word = gather_fields(*low) | gather_fields(*high) << 16;
+            *word = gather_fields(u64::from_le_bytes(*low))
+                | gather_fields(u64::from_le_bytes(*high)) << 16;
         }
     }
-}
-
-/// Eight 2-bit codes, one a byte, side by side in 16 bits.
-#[inline(always)]
-fn gather_fields(codes: [u8; 8]) -> u32 {
-    let x = u64::from_le_bytes(codes);
-    let x = (x | x >> 6) & 0x000f_000f_000f_000f;
-    let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
-    (x | x >> 24) as u32 & 0xffff
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Inputs that more than one test file needs.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod arbitrary;
+pub mod golden;
+
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
 /// Deterministic values, uniform in [-1, 1).

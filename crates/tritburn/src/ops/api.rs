@@ -106,23 +106,13 @@ pub fn packed_linear<const D: usize>(
     activations: Activations,
 ) -> Result<Tensor<D>, Error> {
     check_packed(&codes, &scales, layout)?;
-    let tokens = Tokens::new(&x, layout)?;
     check_device("packed weight", &codes.device(), &x.device())?;
     check_device("scale", &scales.device(), &x.device())?;
-    check_bias(bias.as_ref(), &x, layout)?;
-    tokens.map(x, |x| {
-        let weight = WeightOperand::Canonical {
-            codes: codes.into_dispatch(),
-            scales: scales.into_dispatch(),
-        };
-        Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
-            x.into_dispatch(),
-            weight,
-            dispatch_bias(bias),
-            layout.clone(),
-            activations.is_int8(),
-        ))
-    })
+    let weight = WeightOperand::Canonical {
+        codes: codes.into_dispatch(),
+        scales: scales.into_dispatch(),
+    };
+    linear(x, weight, bias, layout, activations)
 }
 
 /// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
@@ -139,17 +129,33 @@ pub fn prepacked_linear<const D: usize>(
     weight: &PrepackedWeight,
     bias: Option<Tensor<1>>,
 ) -> Result<Tensor<D>, Error> {
-    let layout = weight.layout();
-    let tokens = Tokens::new(&x, layout)?;
     check_device("packed weight", &weight.codes.device(), &x.device())?;
+    linear(
+        x,
+        weight.operand(),
+        bias,
+        weight.layout(),
+        weight.activations(),
+    )
+}
+
+/// The product with a weight operand that has been checked and is on the device of `x`.
+pub(super) fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: WeightOperand<Dispatch>,
+    bias: Option<Tensor<1>>,
+    layout: &PackedLayout,
+    activations: Activations,
+) -> Result<Tensor<D>, Error> {
+    let tokens = Tokens::new(&x, layout)?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
             x.into_dispatch(),
-            weight.operand(),
+            weight,
             dispatch_bias(bias),
             layout.clone(),
-            weight.activations().is_int8(),
+            activations.is_int8(),
         ))
     })
 }
@@ -232,7 +238,7 @@ impl<const D: usize> Tokens<D> {
     }
 }
 
-fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
+pub(crate) fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
     match found {
         DType::F32 | DType::F16 | DType::BF16 => Ok(()),
         _ => Err(Error::DType {
@@ -243,7 +249,11 @@ fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
     }
 }
 
-fn check_shape(operand: &'static str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
+pub(crate) fn check_shape(
+    operand: &'static str,
+    found: &[usize],
+    expected: &[usize],
+) -> Result<(), Error> {
     match found == expected {
         true => Ok(()),
         false => Err(Error::Shape {
@@ -269,14 +279,7 @@ pub(super) fn check_packed(
 ) -> Result<(), Error> {
     check_shape("packed codes", &codes.dims(), &[layout.word_count()])?;
     check_shape("scales", &scales.dims(), &[layout.scale_count()])?;
-    if codes.dtype() != DType::U32 {
-        let found = codes.dtype();
-        return Err(Error::DType {
-            operand: "packed codes",
-            found,
-            expected: "u32",
-        });
-    }
+    check_word_dtype("packed codes", codes.dtype())?;
     if scales.dtype() != DType::F32 {
         let found = scales.dtype();
         return Err(Error::DType {
@@ -286,6 +289,17 @@ pub(super) fn check_packed(
         });
     }
     Ok(())
+}
+
+pub(crate) fn check_word_dtype(operand: &'static str, found: DType) -> Result<(), Error> {
+    match found {
+        DType::U32 => Ok(()),
+        _ => Err(Error::DType {
+            operand,
+            found,
+            expected: "u32",
+        }),
+    }
 }
 
 fn check_bias<const D: usize>(

@@ -355,6 +355,10 @@ fn inner_weight<B: Backend, C: CheckpointStrategy>(
             words,
             row_scales: row_scales.into_primitive(),
         },
+        WeightOperand::Fragments { words, row_scales } => WeightOperand::Fragments {
+            words,
+            row_scales: row_scales.into_primitive(),
+        },
     }
 }
 

@@ -173,7 +173,7 @@ impl TernaryOps for CubeBackend {
 }
 
 /// An uninitialised tensor on the device of `like`.
-pub(super) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+pub(crate) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     let client: Client = like.client.clone();
     empty_device_dtype(client, like.device.clone(), shape, dtype)
 }
@@ -186,7 +186,11 @@ pub(super) fn packed_weights(
     checked(PackedWeights::new(layout, buffer(codes), buffer(scales)))
 }
 
-fn activations(codes: &CubeTensor, scales: &CubeTensor, cols: usize) -> QuantizedActivations {
+pub(crate) fn activations(
+    codes: &CubeTensor,
+    scales: &CubeTensor,
+    cols: usize,
+) -> QuantizedActivations {
     let rows = scales.shape()[0];
     checked(QuantizedActivations::new(
         rows,
@@ -197,14 +201,14 @@ fn activations(codes: &CubeTensor, scales: &CubeTensor, cols: usize) -> Quantize
 }
 
 /// A rank-1 tensor's elements, made contiguous if it is a strided view.
-pub(super) fn buffer(tensor: &CubeTensor) -> Buffer {
+pub(crate) fn buffer(tensor: &CubeTensor) -> Buffer {
     let tensor = into_contiguous(tensor.clone());
     let len = tensor.shape().num_elements();
     Buffer::new(tensor.handle, len)
 }
 
 /// A matrix as the kernels read it: rows may be pitched, columns may not.
-fn float_matrix(tensor: CubeTensor) -> FloatMatrix {
+pub(crate) fn float_matrix(tensor: CubeTensor) -> FloatMatrix {
     let tensor = untile(tensor);
     let tensor = match **tensor.meta.strides() {
         [rows, 1] if rows >= tensor.meta.shape()[1] => tensor,
@@ -216,13 +220,13 @@ fn float_matrix(tensor: CubeTensor) -> FloatMatrix {
     checked(FloatMatrix::new(tensor.handle, shape, strides, dtype))
 }
 
-fn float_vector(tensor: CubeTensor) -> FloatVector {
+pub(crate) fn float_vector(tensor: CubeTensor) -> FloatVector {
     let tensor = into_contiguous(tensor);
     let (len, dtype) = (tensor.shape().num_elements(), float_type(tensor.dtype));
     checked(FloatVector::new(tensor.handle, len, dtype))
 }
 
-fn float_type(dtype: DType) -> FloatType {
+pub(crate) fn float_type(dtype: DType) -> FloatType {
     match dtype {
         DType::F32 => FloatType::F32,
         DType::F16 => FloatType::F16,
@@ -231,6 +235,6 @@ fn float_type(dtype: DType) -> FloatType {
     }
 }
 
-pub(super) fn checked<T>(result: Result<T, KernelError>) -> T {
+pub(crate) fn checked<T>(result: Result<T, KernelError>) -> T {
     result.unwrap_or_else(|error| panic!("operands were checked before dispatch: {error}"))
 }

@@ -63,3 +63,15 @@ pub(super) fn can_prepack(
     }
     false
 }
+
+/// Whether `device` replays captured work as one launch: CUDA and ROCm.
+#[cfg_attr(not(feature = "cube"), allow(unused_variables))]
+pub fn captures_graphs(device: &Device) -> bool {
+    #[cfg(feature = "cube")]
+    {
+        use burn_cubecl::CubeDevice;
+        matches!(cube(device), Some(CubeDevice::Cuda(_) | CubeDevice::Hip(_)))
+    }
+    #[cfg(not(feature = "cube"))]
+    false
+}

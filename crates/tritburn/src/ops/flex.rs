@@ -25,8 +25,9 @@ macro_rules! slice {
             .expect("a contiguous tensor of the checked dtype")
     };
 }
+pub(crate) use slice;
 
-fn contiguous_f32(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous_f32(tensor: FlexTensor) -> FlexTensor {
     let tensor = match tensor.dtype() {
         DType::F32 => tensor,
         _ => Flex::float_cast(tensor, FloatDType::F32),
@@ -34,7 +35,7 @@ fn contiguous_f32(tensor: FlexTensor) -> FlexTensor {
     tensor.to_contiguous()
 }
 
-fn float_tensor(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
+pub(crate) fn float_tensor(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     let tensor = FlexTensor::from_data(TensorData::new(values, shape));
     match dtype {
         DType::F32 => tensor,
@@ -42,12 +43,12 @@ fn float_tensor(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     }
 }
 
-fn word_tensor(words: Vec<u32>) -> FlexTensor {
+pub(crate) fn word_tensor(words: Vec<u32>) -> FlexTensor {
     let len = words.len();
     FlexTensor::from_data(TensorData::new(words, [len]))
 }
 
-fn checked<T>(result: Result<T, CpuError>) -> T {
+pub(crate) fn checked<T>(result: Result<T, CpuError>) -> T {
     result.unwrap_or_else(|error| panic!("operands were checked before dispatch: {error}"))
 }
 

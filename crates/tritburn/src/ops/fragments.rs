@@ -85,13 +85,16 @@ pub(super) fn multiply(
         let fragments = match &weight {
             WeightOperand::Prepacked {
                 words, row_scales, ..
-            } => Some((words.clone(), row_scales.clone())),
+            }
+            | WeightOperand::Fragments { words, row_scales } => {
+                Some((words.clone(), row_scales.clone()))
+            }
             WeightOperand::Canonical { codes, scales } => prepack(codes, scales, &layout, order),
         };
         if let Some((words, row_scales)) = fragments {
             let weights = prepacked_weights(&words, &row_scales, &layout, order);
             match product(Weights::Prepacked(&weights)) {
-                Err(KernelError::Plan { reason }) => warn_once(&reason),
+                Err(KernelError::Plan { reason }) if weight.has_canonical() => warn_once(&reason),
                 result => return checked(result),
             }
         }

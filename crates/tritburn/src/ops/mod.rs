@@ -13,25 +13,27 @@ mod autodiff;
 mod backend;
 mod bias;
 #[cfg(feature = "cube")]
-mod cube;
+pub(crate) mod cube;
 mod device;
 #[cfg(feature = "flex")]
-mod flex;
+pub(crate) mod flex;
 #[cfg(feature = "cube")]
 mod fragments;
+mod frozen;
 #[cfg(feature = "cube")]
 mod meta;
 mod operand;
 mod prepack;
 
-pub(crate) use api::check_device;
 pub use api::{
     bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
     unpack_weight,
 };
+pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype};
 pub use backend::TernaryOps;
 pub use bias::Bias;
 pub(crate) use device::check_ready;
-pub use device::prefers_prepacked;
+pub use device::{captures_graphs, prefers_prepacked};
+pub use frozen::FrozenWeight;
 pub use operand::WeightOperand;
 pub use prepack::{PrepackedWeight, prepack};

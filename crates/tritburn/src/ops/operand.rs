@@ -27,15 +27,34 @@ pub enum WeightOperand<B: Backend> {
         /// One scale per output row, F32 `[out]`.
         row_scales: FloatTensor<B>,
     },
+    /// Nothing but the result of [`prepack`](super::TernaryOps::prepack), for inference on devices
+    /// whose kernels read it: no gradient can be computed.
+    Fragments {
+        /// Codes in the order of the device's kernels.
+        words: IntTensor<B>,
+        /// One scale per output row, F32 `[out]`.
+        row_scales: FloatTensor<B>,
+    },
 }
 
 impl<B: Backend> WeightOperand<B> {
+    /// Whether the canonical codes are there.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
+    pub(super) fn has_canonical(&self) -> bool {
+        !matches!(self, Self::Fragments { .. })
+    }
+
     /// Codes and scales in the canonical layout.
+    ///
+    /// # Panics
+    /// For [`Fragments`](Self::Fragments), which [`FrozenWeight`](super::FrozenWeight) sends only
+    /// where nothing else is read.
     pub fn into_canonical(self) -> (IntTensor<B>, FloatTensor<B>) {
         match self {
             Self::Canonical { codes, scales } | Self::Prepacked { codes, scales, .. } => {
                 (codes, scales)
             }
+            Self::Fragments { .. } => panic!("frozen weights hold no canonical codes"),
         }
     }
 }

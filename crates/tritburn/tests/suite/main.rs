@@ -1,6 +1,7 @@
 //! The crate's integration tests as one program: the CubeCL features link LLVM, once is enough.
 
 mod common;
+mod frozen;
 #[cfg(feature = "cube")]
 mod fusion;
 mod gradients;
@@ -9,3 +10,4 @@ mod operands;
 mod prepack;
 mod q2s;
 mod store;
+mod transformer;

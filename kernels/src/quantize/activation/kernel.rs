@@ -65,7 +65,7 @@ pub(super) fn quantize<F: Float>(
 
 /// `clamp(round(value · a), -128, 127)` as a byte; 0 unless `inside`.
 #[cube]
-pub(super) fn quantized_byte(value: f32, a: f32, inside: bool) -> u32 {
+pub(crate) fn quantized_byte(value: f32, a: f32, inside: bool) -> u32 {
     let q = clamp((value * a).round(), -128.0f32, 127.0f32);
     let q = select(inside, q, 0.0f32);
     u32::reinterpret(i32::cast_from(q)) & 0xFF

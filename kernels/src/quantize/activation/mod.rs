@@ -2,7 +2,7 @@
 //! `1 / a`. A row that holds NaN or infinity becomes zeros with a NaN scale.
 
 mod base;
-mod kernel;
+pub(crate) mod kernel;
 mod launch;
 mod lines;
 

@@ -11,13 +11,13 @@ use tritburn::stats::layer_codes;
 
 use crate::cli::DemoArgs;
 use crate::data::Corpus;
-use crate::device;
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::generate::{Sampling, generate};
 use crate::model::{LanguageModel, ModelConfig};
 use crate::report::Report;
 use crate::train::{RunError, RunFolder, TrainConfig, train, write_atomic};
+use tritburn::device;
 
 /// What the models go on from: code, because the default text is code.
 const PROMPT: &[u8] = b"/// Returns the number of ";

@@ -2,10 +2,10 @@
 
 use crate::cli::ModelArgs;
 use crate::data::Corpus;
-use crate::device;
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::train::RunFolder;
+use tritburn::device;
 
 pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::cli::GenerateArgs;
-use crate::device;
 use crate::error::Error;
 use crate::generate::{Sampling, generate};
 use crate::train::RunFolder;
+use tritburn::device;
 
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;

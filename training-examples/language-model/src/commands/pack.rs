@@ -3,9 +3,9 @@
 use tritburn::Pack;
 
 use crate::cli::ModelArgs;
-use crate::device;
 use crate::error::Error;
 use crate::train::RunFolder;
+use tritburn::device;
 
 pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;

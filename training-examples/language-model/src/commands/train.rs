@@ -1,10 +1,10 @@
 //! `train`
 
 use crate::cli::TrainArgs;
-use crate::device;
 use crate::error::Error;
 use crate::model::ModelConfig;
 use crate::train::{RunFolder, TrainConfig, train};
+use tritburn::device;
 
 pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;

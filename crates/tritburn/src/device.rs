@@ -1,4 +1,4 @@
-//! Devices by name.
+//! Devices by name, for programs that let their users choose one.
 
 use std::panic::catch_unwind;
 

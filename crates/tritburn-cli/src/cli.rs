@@ -1,0 +1,63 @@
+//! The command line.
+
+mod bench;
+mod convert;
+mod generate;
+mod inspect;
+mod logits;
+mod model;
+
+pub use bench::BenchArgs;
+pub use convert::{ConvertArgs, Target};
+pub use generate::{GenerateArgs, SamplingArgs};
+pub use inspect::InspectArgs;
+pub use logits::LogitsArgs;
+pub use model::{ModelArgs, Shape};
+
+use clap::{ArgAction, Parser, Subcommand};
+
+/// Run, convert, inspect and measure 1.58-bit language models.
+///
+/// A model is a folder as published on Hugging Face (config.json, safetensors, tokenizer.json), a
+/// GGUF file, a checkpoint of the BitNet GPU kernels, or a folder that `tritburn convert` wrote.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Say more about what happens: -v for steps, -vv for everything. TRITBURN_LOG takes the filter
+    /// syntax of the `tracing` crates instead.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// The log filter that the flags ask for.
+    pub fn verbosity(&self) -> &'static str {
+        match self.verbose {
+            0 => "warn",
+            1 => "info",
+            _ => "debug",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Generate(GenerateArgs),
+    Logits(LogitsArgs),
+    Convert(ConvertArgs),
+    Inspect(InspectArgs),
+    Bench(BenchArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

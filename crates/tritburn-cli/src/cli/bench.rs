@@ -1,0 +1,54 @@
+//! `tritburn bench`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::model::ModelArgs;
+
+/// Measure prompt and decode speed.
+///
+/// Decode rows generate tokens one step at a time behind a context of the given length, for all
+/// sequences of the batch together; prompt rows run prompts of that length through the model. Times
+/// are medians; memory is the most that was held.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Sequences at once.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub batch: Vec<usize>,
+
+    /// Lengths of the context that decoding goes on from; none skips decoding.
+    #[arg(long, value_delimiter = ',', default_value = "512", num_args = 0..)]
+    pub context: Vec<usize>,
+
+    /// Lengths of prompts; none skips them.
+    #[arg(long, value_delimiter = ',', default_value = "512", num_args = 0..)]
+    pub prompt: Vec<usize>,
+
+    /// Decode steps to time.
+    #[arg(long, default_value_t = 64)]
+    pub steps: usize,
+
+    /// Runs of each prompt to time.
+    #[arg(long, default_value_t = 3)]
+    pub repeats: usize,
+
+    /// Measure the same model with dense weights in the type of the hidden states, too.
+    #[arg(long)]
+    pub dense_twin: bool,
+
+    /// One JSON object on the standard output instead of the table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write the JSON object to a file, too.
+    #[arg(long, value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
+
+    /// Draw tokens per second as a bar chart.
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+}

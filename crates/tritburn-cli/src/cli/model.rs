@@ -1,0 +1,118 @@
+//! Which model runs, and how.
+
+use std::path::PathBuf;
+
+use burn::tensor::DType;
+use clap::{Args, ValueEnum};
+use tritburn::device;
+use tritburn_models::model::{HeadPrecision, Precision};
+
+/// The model and the device it runs on.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// Folder or file of the model.
+    #[arg(
+        long,
+        short,
+        value_name = "DIR|FILE",
+        required_unless_present = "synthetic"
+    )]
+    pub model: Option<PathBuf>,
+
+    /// Random weights in the shapes of a published model instead: for measuring without a download.
+    #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
+    pub synthetic: Option<Shape>,
+
+    /// Device to run on.
+    #[arg(long, default_value = device::default_name(), help_heading = "Device and precision")]
+    pub device: String,
+
+    /// What the layers multiply. Default: as the model was trained.
+    #[arg(long, value_enum, help_heading = "Device and precision")]
+    pub precision: Option<PrecisionArg>,
+
+    /// Type of hidden states. Default: bf16 on GPUs that have it, else f32.
+    #[arg(long, value_enum, help_heading = "Device and precision")]
+    pub dtype: Option<FloatType>,
+
+    /// Type of cached keys and values, CPU (flex) only. Default: that of the hidden states.
+    #[arg(long, value_enum, help_heading = "Device and precision")]
+    pub cache_dtype: Option<FloatType>,
+
+    /// Precision of the output head. int8 halves what is read per token, for logits that are off by
+    /// about half a percent of their scale.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "stored",
+        help_heading = "Device and precision"
+    )]
+    pub head: HeadArg,
+}
+
+/// Shapes of published models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// microsoft/bitnet-b1.58-2B-4T: 30 layers of 2560, vocabulary 128256.
+    #[value(name = "2b-4t")]
+    B2T4,
+    /// Two layers of 128 and a vocabulary of 512, for trying things out.
+    Tiny,
+}
+
+/// [`Precision`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 2-bit weights, int8 activations.
+    W2a8,
+    /// 2-bit weights, float activations.
+    W2a16,
+    /// Dense float weights, nothing quantised.
+    Dense,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::W2a8 => Self::W2A8,
+            PrecisionArg::W2a16 => Self::W2A16,
+            PrecisionArg::Dense => Self::Dense,
+        }
+    }
+}
+
+/// [`HeadPrecision`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HeadArg {
+    /// As the model stores it.
+    Stored,
+    /// Int8, one scale per vocabulary entry.
+    Int8,
+}
+
+impl From<HeadArg> for HeadPrecision {
+    fn from(arg: HeadArg) -> Self {
+        match arg {
+            HeadArg::Stored => Self::Stored,
+            HeadArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// Float types of hidden states, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FloatType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<FloatType> for DType {
+    fn from(dtype: FloatType) -> Self {
+        match dtype {
+            FloatType::F32 => Self::F32,
+            FloatType::F16 => Self::F16,
+            FloatType::Bf16 => Self::BF16,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `bench`: prompt and decode speed.
+
+mod chart;
+mod measure;
+mod report;
+
+use std::fs;
+use std::io::{Write, stdout};
+
+use anyhow::{Context, Result, ensure};
+use tritburn_models::model::{LoadOptions, Precision};
+
+use crate::cli::BenchArgs;
+use crate::memory::peak_bytes;
+use crate::model::Source;
+use measure::Measure;
+use report::{Report, Row};
+
+pub fn run(args: &BenchArgs) -> Result<()> {
+    ensure!(
+        args.steps > 0 && args.repeats > 0 && !args.batch.contains(&0),
+        "--steps, --repeats and --batch start at 1"
+    );
+    let source = Source::open(&args.model)?;
+    let mut report = Report::new(&args.model, &source);
+    let rows = variant(args, &source, &source.options)?;
+    report.rows.extend(rows);
+    if args.dense_twin && source.options.precision != Precision::Dense {
+        let options = LoadOptions {
+            precision: Precision::Dense,
+            ..source.options.clone()
+        };
+        report.rows.extend(variant(args, &source, &options)?);
+    }
+    let json = serde_json::to_string_pretty(&report)?;
+    match args.json {
+        true => writeln!(stdout(), "{json}")?,
+        false => writeln!(stdout(), "{report}")?,
+    }
+    if let Some(path) = &args.output {
+        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.svg {
+        fs::write(path, chart::svg(&report))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// All rows of the model loaded with `options`.
+fn variant(args: &BenchArgs, source: &Source, options: &LoadOptions) -> Result<Vec<Row>> {
+    let (model, loading) = source.load(options)?;
+    let mut rows = Vec::new();
+    for &batch in &args.batch {
+        let positions = |tokens: usize| tokens <= limit(source);
+        for &tokens in &args.prompt {
+            ensure!(positions(tokens), "the model has no {tokens} positions");
+            let measure = Measure::new(&model, batch, tokens)?;
+            rows.push(Row::prompt(batch, tokens, measure.prompt(args.repeats)?));
+        }
+        for &context in &args.context {
+            let needed = context + args.steps + measure::WARM_UP;
+            ensure!(positions(needed), "the model has no {needed} positions");
+            let measure = Measure::new(&model, batch, needed)?;
+            rows.push(Row::decode(
+                batch,
+                context,
+                measure.decode(context, args.steps)?,
+            ));
+        }
+    }
+    let peak = peak_bytes(&source.device);
+    for row in &mut rows {
+        row.precision = options.precision;
+        row.load_seconds = loading.as_secs_f64();
+        row.model_bytes = model.byte_count();
+        row.peak_bytes = peak;
+    }
+    Ok(rows)
+}
+
+fn limit(source: &Source) -> usize {
+    source.checkpoint.config().max_position_embeddings
+}

@@ -1,0 +1,100 @@
+//! `convert`: a model in another format.
+
+use std::io::{Write, stdout};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tritburn_models::checkpoint;
+use tritburn_models::convert::{self, Loss, Options, Progress, Report};
+
+use crate::cli::{ConvertArgs, Target};
+
+pub fn run(args: &ConvertArgs) -> Result<()> {
+    let source = checkpoint::open(&args.input)
+        .with_context(|| format!("cannot open {}", args.input.display()))?;
+    let options = Options {
+        allow_lossy: args.allow_lossy,
+        force: args.force,
+        ..Options::default()
+    };
+    // On stderr, and only where that is a terminal.
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template(
+        "{msg:9} [{bar:40}] {pos}/{len} {eta}",
+    )?);
+    let mut progress = |progress: Progress| {
+        bar.set_message(progress.stage);
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+    };
+    let result = convert::convert(
+        source.as_ref(),
+        &args.output,
+        target(args.to),
+        &options,
+        &mut progress,
+    );
+    bar.finish_and_clear();
+    let report = result.with_context(|| format!("cannot convert {}", args.input.display()))?;
+    match args.json {
+        true => writeln!(stdout(), "{}", as_json(&report))?,
+        false => print(&report)?,
+    }
+    Ok(())
+}
+
+fn target(target: Target) -> convert::Target {
+    match target {
+        Target::Hf => convert::Target::Hf,
+        Target::GgufTq1_0 => convert::Target::GgufTq1_0,
+        Target::GgufTq2_0 => convert::Target::GgufTq2_0,
+        Target::GgufI2S => convert::Target::GgufI2S,
+        Target::Tritburn => convert::Target::Tritburn,
+        Target::BitnetGpu => convert::Target::BitNetGpu,
+        Target::Bf16 => convert::Target::Bf16,
+    }
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    json!({
+        "output": report.path.display().to_string(),
+        "format": report.target.name(),
+        "source_format": report.source_format,
+        "projections": report.projections,
+        "norms": report.norms,
+        "tables": report.tables,
+        "source_bytes": report.source_bytes,
+        "bytes": report.target_bytes,
+        "tokenizer": report.tokenizer,
+        "verified": true,
+        "lossless": report.losses.is_empty(),
+        "losses": report.losses.iter().map(Loss::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut out = stdout();
+    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+    writeln!(
+        out,
+        "{}: {}, {:.1} MiB (from {}, {:.1} MiB)",
+        report.path.display(),
+        report.target,
+        mib(report.target_bytes),
+        report.source_format,
+        mib(report.source_bytes),
+    )?;
+    writeln!(
+        out,
+        "read back and compared: {} projections, {} norms, {} tables",
+        report.projections, report.norms, report.tables,
+    )?;
+    if !report.tokenizer {
+        writeln!(out, "without a tokenizer")?;
+    }
+    for loss in &report.losses {
+        writeln!(out, "lost: {loss}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `generate`: text, a chat, or ids.
+
+mod chat;
+mod report;
+mod stream;
+
+use std::io::{Read, Write, stdin, stdout};
+
+use anyhow::{Context, Result};
+use tritburn_models::generate::{GenerationOptions, Session, generate};
+use tritburn_models::sample::Sampling;
+use tritburn_models::text::Tokenizer;
+
+use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::memory::peak_bytes;
+use crate::model::Source;
+use report::Report;
+use stream::Printer;
+
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let sampling = sampling(&args.sampling);
+    sampling.validate()?;
+    let source = Source::open(&args.model)?;
+    let files = source.checkpoint.tokenizer()?;
+    let tokenizer = match files.tokenizer {
+        Some(_) => Some(Tokenizer::from_files(&files)?),
+        None => None,
+    };
+    let options = GenerationOptions {
+        max_new_tokens: args.max_new_tokens,
+        stop_ids: match args.ignore_eos {
+            true => Vec::new(),
+            false => stop_ids(&source, tokenizer.as_ref()),
+        },
+        sampling,
+    };
+    if args.chat {
+        let tokenizer = tokenizer.context("the model brings no tokenizer, which a chat needs")?;
+        return chat::run(args, &source, &files, &tokenizer, options);
+    }
+    let prompt = prompt_ids(args, tokenizer.as_ref())?;
+    let (model, _) = source.load(&source.options)?;
+    let capacity = prompt.len() + args.max_new_tokens;
+    let mut session = Session::new(model, 1, capacity.min(limit(&source)))?;
+
+    let mut printer = match (&tokenizer, args.json) {
+        (_, true) => Printer::silent(),
+        (Some(tokenizer), false) => Printer::text(tokenizer),
+        (None, false) => Printer::ids(),
+    };
+    let mut failed = Ok(());
+    let generation = generate(&mut session, &[&prompt], &options, |_, id| {
+        failed = printer.push(id);
+        stream::flow(&failed)
+    })?;
+    failed?;
+    printer.finish()?;
+
+    let report = Report::new(
+        &prompt,
+        &generation,
+        tokenizer.as_ref(),
+        peak_bytes(&source.device),
+    )?;
+    match args.json {
+        true => writeln!(stdout(), "{}", serde_json::to_string(&report)?)?,
+        false => eprintln!("{report}"),
+    }
+    Ok(())
+}
+
+/// Positions of the model.
+fn limit(source: &Source) -> usize {
+    source.checkpoint.config().max_position_embeddings
+}
+
+fn prompt_ids(args: &GenerateArgs, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    if let Some(ids) = &args.ids {
+        return Ok(ids.clone());
+    }
+    let mut text = args.prompt.clone().unwrap_or_default();
+    if text == "-" {
+        text.clear();
+        stdin().read_to_string(&mut text)?;
+    }
+    let tokenizer =
+        tokenizer.context("the model brings no tokenizer: give token ids with --ids")?;
+    Ok(tokenizer.encode(&text)?)
+}
+
+/// Tokens that end a text: those of the configuration and of the tokenizer.
+fn stop_ids(source: &Source, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+    let mut ids = source.checkpoint.config().eos_token_ids.clone();
+    ids.extend(tokenizer.map(Tokenizer::eos_ids).into_iter().flatten());
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Greedy unless something asks for chance.
+fn sampling(args: &SamplingArgs) -> Sampling {
+    let filtered = args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some();
+    let default = if filtered { 1.0 } else { 0.0 };
+    Sampling {
+        temperature: args.temperature.unwrap_or(default),
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        seed: args.seed,
+    }
+}

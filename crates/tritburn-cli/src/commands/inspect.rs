@@ -1,0 +1,224 @@
+//! `inspect`: what a model file holds.
+
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde::Serialize;
+use tritburn_formats::file::{self, TensorSource};
+use tritburn_formats::matrix::unpack_codes;
+use tritburn_models::checkpoint::{self, Checkpoint, Weight};
+
+use crate::cli::InspectArgs;
+
+/// What is told of a file.
+#[derive(Serialize)]
+struct Report {
+    path: String,
+    /// Of the model, or "not a model" for a file with tensors of another kind.
+    format: String,
+    bytes: u64,
+    parameters: Option<u64>,
+    /// Of the projections alone, as stored.
+    bits_per_weight: Option<f64>,
+    /// Shares of -1, 0 and +1 over all projections; absent for float weights.
+    codes: Option<[f64; 3]>,
+    /// Smallest and largest γ.
+    scales: Option<[f32; 2]>,
+    tensors: Vec<Tensor>,
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Tensor {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+    bytes: usize,
+}
+
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let report = inspect(&args.path)?;
+    match args.json {
+        true => writeln!(stdout(), "{}", serde_json::to_string(&report)?)?,
+        false => print(&report, args.tensors)?,
+    }
+    Ok(())
+}
+
+fn inspect(path: &Path) -> Result<Report> {
+    let model = checkpoint::open(path);
+    // The tensors are those of a file; a folder of another format than safetensors has one.
+    let source = file::open(path).or_else(|error| match single_file(path) {
+        Some(file) => file::open(file),
+        None => Err(error),
+    });
+    let tensors = match (source, &model) {
+        (Ok(source), _) => tensors(source.as_ref()),
+        (Err(_), Ok(_)) => Vec::new(),
+        (Err(error), Err(_)) => {
+            return Err(error).with_context(|| format!("cannot inspect {}", path.display()));
+        }
+    };
+    let mut report = Report {
+        path: path.display().to_string(),
+        format: "not a model".to_string(),
+        bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
+        parameters: None,
+        bits_per_weight: None,
+        codes: None,
+        scales: None,
+        tensors,
+        problems: Vec::new(),
+    };
+    match model {
+        Ok(model) => describe(model.as_ref(), &mut report),
+        Err(error) => report
+            .problems
+            .push(format!("{:#}", anyhow::Error::from(error))),
+    }
+    Ok(report)
+}
+
+/// The weights of a folder that the readers of files do not open themselves.
+fn single_file(folder: &Path) -> Option<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut weights = paths.filter(|path| {
+        let extension = path.extension().and_then(|e| e.to_str());
+        matches!(extension, Some("pt" | "gguf"))
+    });
+    weights.next()
+}
+
+fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {
+    let tensor = |info: &file::TensorInfo| Tensor {
+        name: info.name.clone(),
+        dtype: info.dtype.to_string(),
+        shape: info.shape.clone(),
+        bytes: info.byte_len,
+    };
+    source.tensors().iter().map(tensor).collect()
+}
+
+/// Reads all weights of a model.
+fn describe(model: &dyn Checkpoint, report: &mut Report) {
+    let config = model.config();
+    report.format = model.format().to_string();
+    report.bytes = model.stored_bytes();
+    report.parameters = Some(config.parameter_count());
+    let mut counts = [0u64; 3];
+    let mut scales: Option<[f32; 2]> = None;
+    for (layer, projection) in config.projections() {
+        let name = format!("layer {layer}, {projection}");
+        let matrix = match model.projection(layer, projection) {
+            Ok(Weight::Packed(matrix)) => matrix,
+            Ok(Weight::Master(data)) => {
+                if !data.to_f32().iter().all(|w| w.is_finite()) {
+                    report
+                        .problems
+                        .push(format!("{name}: weights that are not finite"));
+                }
+                continue;
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                report.problems.push(format!("{name}: {error:#}"));
+                continue;
+            }
+        };
+        let mut found = [0u64; 3];
+        for code in unpack_codes(matrix.words(), matrix.layout()) {
+            found[usize::from(code.min(2))] += 1;
+        }
+        if found[0] + found[2] == 0 {
+            report.problems.push(format!("{name}: all weights are 0"));
+        }
+        counts.iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
+        for &scale in matrix.scales() {
+            if !(scale.is_finite() && scale > 0.0) {
+                report.problems.push(format!("{name}: scale {scale}"));
+            }
+            let [low, high] = scales.unwrap_or([scale, scale]);
+            scales = Some([low.min(scale), high.max(scale)]);
+        }
+    }
+    for norm in config.norms() {
+        match model.norm(norm) {
+            Ok(values) if values.iter().all(|v| v.is_finite()) => {}
+            Ok(_) => report
+                .problems
+                .push(format!("norm {norm:?}: values that are not finite")),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                report.problems.push(format!("norm {norm:?}: {error:#}"));
+            }
+        }
+    }
+    let total: u64 = counts.iter().sum();
+    report.codes = (total > 0).then(|| counts.map(|count| count as f64 / total as f64));
+    report.scales = scales;
+    report.bits_per_weight = bits_per_weight(model, &report.tensors);
+}
+
+/// Bits that the tensors of projections take for each of their weights: of all that are neither
+/// norms nor tables.
+fn bits_per_weight(model: &dyn Checkpoint, tensors: &[Tensor]) -> Option<f64> {
+    const OTHERS: [&str; 6] = ["norm", "embed", "embd", "lm_head", "output.weight", "tok_"];
+    let config = model.config();
+    let weights: u64 = config
+        .projections()
+        .map(|(_, p)| config.projection_shape(p).iter().product::<usize>() as u64)
+        .sum();
+    let other = |name: &str| {
+        let attention_output = name.contains("attn_output");
+        !attention_output && OTHERS.iter().any(|part| name.contains(part))
+    };
+    let stored = tensors.iter().filter(|tensor| !other(&tensor.name));
+    let bytes: usize = stored.map(|tensor| tensor.bytes).sum();
+    (bytes > 0).then(|| 8.0 * bytes as f64 / weights as f64)
+}
+
+fn print(report: &Report, list: bool) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.add_row(vec!["format".to_string(), report.format.clone()]);
+    let mib = report.bytes as f64 / (1 << 20) as f64;
+    let size = format!("{mib:.1} MiB in {} tensors", report.tensors.len());
+    table.add_row(vec!["size".to_string(), size]);
+    if let Some(parameters) = report.parameters {
+        table.add_row(vec!["parameters".to_string(), parameters.to_string()]);
+    }
+    if let Some(bits) = report.bits_per_weight {
+        table.add_row(vec!["bits per weight".to_string(), format!("{bits:.3}")]);
+    }
+    if let Some([minus, zero, plus]) = report.codes.map(|shares| shares.map(|s| 100.0 * s)) {
+        let shares = format!("-1 {minus:.1} %   0 {zero:.1} %   +1 {plus:.1} %");
+        table.add_row(vec!["codes".to_string(), shares]);
+    }
+    if let Some([low, high]) = report.scales {
+        table.add_row(vec!["scales".to_string(), format!("{low} to {high}")]);
+    }
+    let mut out = stdout();
+    writeln!(out, "{}\n{table}", report.path)?;
+    if list {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        for tensor in &report.tensors {
+            let shape = format!("{:?}", tensor.shape);
+            table.add_row(vec![
+                tensor.name.clone(),
+                tensor.dtype.clone(),
+                shape,
+                tensor.bytes.to_string(),
+            ]);
+        }
+        writeln!(out, "\n{table}")?;
+    }
+    for problem in &report.problems {
+        writeln!(out, "problem: {problem}")?;
+    }
+    Ok(())
+}

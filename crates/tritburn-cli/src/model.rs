@@ -1,0 +1,108 @@
+//! From the command line to a model on a device.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use indicatif::ProgressBar;
+use tritburn::device;
+use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+use tritburn_models::config::{BitNetConfig, Quantization};
+use tritburn_models::model::{BitNetForCausalLm, LoadOptions, Precision};
+
+use crate::cli::{ModelArgs, Shape};
+
+/// Seed of synthetic weights.
+const SEED: u64 = 1;
+
+/// A checkpoint, opened but not loaded, and where it goes.
+pub struct Source {
+    pub checkpoint: Box<dyn Checkpoint>,
+    pub device: Device,
+    pub options: LoadOptions,
+    name: String,
+}
+
+impl Source {
+    /// Opens the model that the arguments name.
+    pub fn open(args: &ModelArgs) -> Result<Self> {
+        let device = device::open(&args.device)?;
+        let (checkpoint, name): (Box<dyn Checkpoint>, _) = match (&args.model, args.synthetic) {
+            (Some(path), _) => {
+                let checkpoint = checkpoint::open(path)
+                    .with_context(|| format!("cannot open {}", path.display()))?;
+                (checkpoint, path.display().to_string())
+            }
+            (None, Some(shape)) => {
+                let config = match shape {
+                    Shape::B2T4 => BitNetConfig::b1_58_2b_4t(),
+                    Shape::Tiny => tiny(),
+                };
+                let name = format!("random weights, {} parameters", config.parameter_count());
+                (Box::new(Synthetic::new(config, SEED)?), name)
+            }
+            (None, None) => unreachable!("the command line asks for one of both"),
+        };
+        let options = options(args, checkpoint.config(), &device);
+        Ok(Self {
+            checkpoint,
+            device,
+            options,
+            name,
+        })
+    }
+
+    /// Loads the model with the options given, telling how long it took.
+    pub fn load(&self, options: &LoadOptions) -> Result<(Arc<BitNetForCausalLm>, Duration)> {
+        let spinner = ProgressBar::new_spinner().with_message(format!("loading {}", self.name));
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        let started = Instant::now();
+        let model = BitNetForCausalLm::load(self.checkpoint.as_ref(), options, &self.device)
+            .with_context(|| format!("cannot load {}", self.name))?;
+        self.device
+            .sync()
+            .map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+        let took = started.elapsed();
+        spinner.finish_and_clear();
+        tracing::info!(
+            seconds = took.as_secs_f64(),
+            bytes = model.byte_count(),
+            "loaded {}",
+            self.name
+        );
+        Ok((Arc::new(model), took))
+    }
+}
+
+fn options(args: &ModelArgs, config: &BitNetConfig, device: &Device) -> LoadOptions {
+    let mut options = LoadOptions::for_device(device);
+    options.precision = match (args.precision, config.quantization) {
+        (Some(precision), _) => precision.into(),
+        (None, Quantization::Dense) => Precision::Dense,
+        (None, _) => Precision::W2A8,
+    };
+    if let Some(dtype) = args.dtype {
+        options.dtype = dtype.into();
+    }
+    options.cache_dtype = args.cache_dtype.map(Into::into);
+    options.head = args.head.into();
+    options
+}
+
+/// A model that loads at once, in the shapes of the smallest test model.
+fn tiny() -> BitNetConfig {
+    BitNetConfig {
+        vocab_size: 512,
+        hidden_size: 128,
+        intermediate_size: 352,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 32,
+        max_position_embeddings: 512,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![2],
+        ..BitNetConfig::b1_58_2b_4t()
+    }
+}

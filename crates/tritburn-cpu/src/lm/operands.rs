@@ -1,0 +1,211 @@
+//! Borrowed operands of the language-model operations, checked when they are made.
+
+use super::element::Element;
+use crate::error::{CpuError, area, expect_len};
+
+/// Root-mean-square normalisation `y = γ · (h · 1/sqrt(mean(h²) + ε))` of rows as long as `gamma`.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm<'a> {
+    /// Gains γ, `[K]`.
+    pub gamma: &'a [f32],
+    /// ε, added to the mean of the squares.
+    pub eps: f32,
+}
+
+/// Attention heads: `query` of them share `kv` key and value heads, `query / kv` neighbours each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    query: usize,
+    kv: usize,
+    dim: usize,
+}
+
+impl Heads {
+    /// Query heads, key and value heads, floats of a head.
+    ///
+    /// # Errors
+    /// [`CpuError::Heads`] if one is zero, `query` is no multiple of `kv`, `dim` is odd, or a token
+    /// has more floats than fit.
+    pub fn new(query: usize, kv: usize, dim: usize) -> Result<Self, CpuError> {
+        let fits = query
+            .checked_add(kv.saturating_mul(2))
+            .and_then(|heads| heads.checked_mul(dim))
+            .is_some();
+        let whole =
+            kv > 0 && dim > 0 && query > 0 && query.is_multiple_of(kv) && dim.is_multiple_of(2);
+        match fits && whole {
+            true => Ok(Self { query, kv, dim }),
+            false => Err(CpuError::Heads { query, kv, dim }),
+        }
+    }
+
+    /// Query heads.
+    pub fn query(&self) -> usize {
+        self.query
+    }
+
+    /// Key and value heads.
+    pub fn kv(&self) -> usize {
+        self.kv
+    }
+
+    /// Floats D of a head.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Query heads that share a key head.
+    pub(crate) fn group(&self) -> usize {
+        self.query / self.kv
+    }
+
+    /// Floats of all queries of a token.
+    pub(crate) fn query_width(&self) -> usize {
+        self.query * self.dim
+    }
+
+    /// Floats of the queries, keys and values of a token.
+    pub(crate) fn qkv_width(&self) -> usize {
+        (self.query + 2 * self.kv) * self.dim
+    }
+}
+
+/// Where each of T tokens stands: its row of the batch and its position in that row.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenView<'a> {
+    rows: &'a [u32],
+    positions: &'a [u32],
+}
+
+impl<'a> TokenView<'a> {
+    /// Rows and positions, both `[T]`.
+    ///
+    /// # Errors
+    /// [`CpuError::Length`] if they differ in length.
+    pub fn new(rows: &'a [u32], positions: &'a [u32]) -> Result<Self, CpuError> {
+        expect_len("positions", positions.len(), rows.len())?;
+        Ok(Self { rows, positions })
+    }
+
+    /// Tokens T.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, token: usize) -> usize {
+        self.rows[token] as usize
+    }
+
+    #[inline(always)]
+    pub(crate) fn position(&self, token: usize) -> usize {
+        self.positions[token] as usize
+    }
+
+    /// Refuses tokens outside `batch` rows of `capacity` positions.
+    pub(crate) fn check(&self, batch: usize, capacity: usize) -> Result<(), CpuError> {
+        check_indices("rows", self.rows, batch)?;
+        check_indices("positions", self.positions, capacity)
+    }
+}
+
+/// Refuses an index that is not below `limit`.
+pub(crate) fn check_indices(
+    operand: &'static str,
+    indices: &[u32],
+    limit: usize,
+) -> Result<(), CpuError> {
+    match indices.iter().position(|&index| index as usize >= limit) {
+        None => Ok(()),
+        Some(at) => Err(CpuError::Index {
+            operand,
+            at,
+            found: indices[at] as usize,
+            limit,
+        }),
+    }
+}
+
+/// Keys and values of a layer, `[B, Hkv, S, D]` each.
+#[derive(Clone, Copy, Debug)]
+pub struct KvView<'a, E> {
+    pub(crate) keys: &'a [E],
+    pub(crate) values: &'a [E],
+    pub(crate) batch: usize,
+    pub(crate) capacity: usize,
+    pub(crate) heads: Heads,
+}
+
+impl<'a, E: Element> KvView<'a, E> {
+    /// Caches of `batch` rows of `capacity` positions.
+    ///
+    /// # Errors
+    /// [`CpuError::Length`] if a cache does not fit.
+    pub fn new(
+        keys: &'a [E],
+        values: &'a [E],
+        batch: usize,
+        capacity: usize,
+        heads: Heads,
+    ) -> Result<Self, CpuError> {
+        check_caches(keys.len(), values.len(), batch, capacity, heads)?;
+        Ok(Self {
+            keys,
+            values,
+            batch,
+            capacity,
+            heads,
+        })
+    }
+}
+
+/// Keys and values of a layer to be written, `[B, Hkv, S, D]` each.
+#[derive(Debug)]
+pub struct KvViewMut<'a, E> {
+    pub(crate) keys: &'a mut [E],
+    pub(crate) values: &'a mut [E],
+    pub(crate) batch: usize,
+    pub(crate) capacity: usize,
+    pub(crate) heads: Heads,
+}
+
+impl<'a, E: Element> KvViewMut<'a, E> {
+    /// Caches of `batch` rows of `capacity` positions.
+    ///
+    /// # Errors
+    /// [`CpuError::Length`] if a cache does not fit.
+    pub fn new(
+        keys: &'a mut [E],
+        values: &'a mut [E],
+        batch: usize,
+        capacity: usize,
+        heads: Heads,
+    ) -> Result<Self, CpuError> {
+        check_caches(keys.len(), values.len(), batch, capacity, heads)?;
+        Ok(Self {
+            keys,
+            values,
+            batch,
+            capacity,
+            heads,
+        })
+    }
+}
+
+fn check_caches(
+    keys: usize,
+    values: usize,
+    batch: usize,
+    capacity: usize,
+    heads: Heads,
+) -> Result<(), CpuError> {
+    let planes = area(batch, heads.kv)?;
+    let len = area(planes, area(capacity, heads.dim)?)?;
+    expect_len("keys", keys, len)?;
+    expect_len("values", values, len)
+}

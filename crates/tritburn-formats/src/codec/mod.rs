@@ -1,0 +1,52 @@
+//! Storage formats of packed weights: raw bytes or words of one tensor to a [`PackedMatrix`] and
+//! back. Files and their containers are not read here.
+//!
+//! | module | format | codes | scale |
+//! |---|---|---|---|
+//! | [`hf_bitnet`] | transformers `bitnet` | u8 `[ceil(out / 4), in]` | apart, [`ScaleDirection`] by configuration |
+//! | [`bitnet_gpu`] | BitNet GPU int2, fused tensors | bytes, 16×32 blocks | apart, four bf16 |
+//! | [`bitmedvit`] | BitMedViT int2, three tile orders | bytes | apart, one bf16, divides |
+//! | [`warp_bitnet`] | warp-bitnet ternary, and its older 4-bit form | words `[out, in / 16]` | none |
+//! | [`bitnet_triton`] | bitnet-triton | words `[out, ceil(in / 16)]` | f32 per row |
+//! | [`burn_q2s`] | Burn's Q2S, packed in u32 | words `[out, in / 16]` | f32 per tensor or block |
+//! | [`gguf::tq1_0`] | GGUF TQ1_0 | 54 bytes / 256 | f16 per 256 |
+//! | [`gguf::tq2_0`] | GGUF TQ2_0 | 66 bytes / 256 | f16 per 256 |
+//! | [`gguf::i2_s`] | GGUF I2_S (BitNet's fork), four variants | 32 bytes / 128 | one f32 in the tail |
+//! | [`int4matmul`] | int4matmul_kernels: 4, 3 and 2 bits, 16:32 sparse | words, transposed | f16 scale and zero per group |
+//!
+//! The codes of [`int4matmul`] are no ternary weights: it has a plain matrix of its own.
+//!
+//! A scale inside a [`PackedMatrix`] always multiplies. Decoders check lengths before they
+//! allocate and refuse codes without a meaning and scales that are not finite; padding fields come
+//! out as [`WeightCode::PADDING`](crate::WeightCode::PADDING). Encoders refuse what a format cannot
+//! hold, and round a scale only under [`Rounding::Nearest`].
+//!
+//! [`PackedMatrix`]: crate::PackedMatrix
+
+mod byte_rows;
+mod check;
+mod error;
+mod flat;
+mod scale;
+mod tiles;
+
+pub mod bitmedvit;
+pub mod bitnet_gpu;
+pub mod bitnet_triton;
+pub mod burn_q2s;
+pub mod gguf;
+pub mod hf_bitnet;
+pub mod int4matmul;
+pub mod warp_bitnet;
+
+pub use error::CodecError;
+pub use scale::{Rounding, ScaleDirection};
+
+/// Codes of a format that stores its one scale apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded<T> {
+    /// The codes as stored: bytes or words.
+    pub data: Vec<T>,
+    /// The scale that multiplies: `W = ternary · gamma`.
+    pub gamma: f32,
+}

@@ -1,0 +1,259 @@
+//! Errors of model files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::DType;
+
+/// A model file that cannot be read or written, and where in it.
+///
+/// Offsets count bytes from the start of the file named by `path`.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The operating system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A file of another kind.
+    #[error("{}: not a {expected} file, it starts with {found:02x?}", path.display())]
+    Magic {
+        /// File.
+        path: PathBuf,
+        /// Kind that was asked for.
+        expected: &'static str,
+        /// First bytes found.
+        found: Vec<u8>,
+    },
+    /// A folder without a model, or with too many.
+    #[error("{}: {reason}", path.display())]
+    Folder {
+        /// Folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A version that this build cannot read.
+    #[error("{}: version {found} is not supported, only {supported}", path.display())]
+    Version {
+        /// File.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Versions supported.
+        supported: &'static str,
+    },
+    /// The file ends inside something.
+    #[error(
+        "{}: {what} at offset {offset} needs {expected} bytes, the file has {found} left",
+        path.display()
+    )]
+    Truncated {
+        /// File.
+        path: PathBuf,
+        /// Field or tensor.
+        what: String,
+        /// Where it starts.
+        offset: u64,
+        /// Bytes it needs.
+        expected: u64,
+        /// Bytes left from there.
+        found: u64,
+    },
+    /// A number beyond a limit that keeps memory bounded.
+    #[error("{}: {what} is {found}, at most {max} is allowed", path.display())]
+    Limit {
+        /// File.
+        path: PathBuf,
+        /// Which number.
+        what: String,
+        /// Value found.
+        found: u64,
+        /// Largest allowed.
+        max: u64,
+    },
+    /// A header that is not what its format prescribes.
+    #[error("{}: at offset {offset}: {reason}", path.display())]
+    Header {
+        /// File.
+        path: PathBuf,
+        /// Where the bad field is, or where the part that holds it starts.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name that occurs twice.
+    #[error("{}: {what} {name:?} occurs twice", path.display())]
+    Duplicate {
+        /// File.
+        path: PathBuf,
+        /// Tensor or metadata key.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A type that the format does not hold, or that this build does not know.
+    #[error("{}: tensor {tensor:?} has the type {found}, which this reader or writer does not know", path.display())]
+    UnknownType {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Name or number of the type.
+        found: String,
+    },
+    /// A shape that has no size in the tensor's type.
+    #[error("{}: tensor {tensor:?} cannot have the shape {shape:?} in {dtype}", path.display())]
+    Shape {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Its type.
+        dtype: DType,
+        /// Its shape.
+        shape: Vec<u64>,
+    },
+    /// A length that contradicts type and shape.
+    #[error(
+        "{}: tensor {tensor:?} ({dtype} {shape:?}) has {found} bytes, expected {expected}",
+        path.display()
+    )]
+    ByteLen {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Its type.
+        dtype: DType,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Bytes that type and shape make.
+        expected: u64,
+        /// Bytes that the file gives it.
+        found: u64,
+    },
+    /// A tensor that overlaps another one, leaves a gap, or is not aligned.
+    #[error("{}: tensor {tensor:?} starts at offset {found}, expected {expected}", path.display())]
+    Offset {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Where it starts.
+        found: u64,
+        /// Where it should, or the first offset where it may.
+        expected: u64,
+    },
+    /// Bytes behind the last tensor.
+    #[error("{}: the file has {found} bytes, its header describes {expected}", path.display())]
+    Trailing {
+        /// File.
+        path: PathBuf,
+        /// Bytes described.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// No tensor of that name.
+    #[error("{}: no tensor {tensor:?}", path.display())]
+    NotFound {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+    },
+    /// A part of a tensor that is not inside it.
+    #[error("{}: bytes {start}..{end} of tensor {tensor:?}, which has {len}", path.display())]
+    Range {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// First byte asked for.
+        start: usize,
+        /// End of what was asked for.
+        end: usize,
+        /// Bytes of the tensor.
+        len: usize,
+    },
+    /// A shard name that is no plain file name.
+    #[error(
+        "{}: shard {shard:?} is not the plain name of a .safetensors file beside the index",
+        path.display()
+    )]
+    ShardName {
+        /// Index.
+        path: PathBuf,
+        /// Name found.
+        shard: String,
+    },
+    /// A shard without the tensor that the index promises.
+    #[error("{}: the index puts tensor {tensor:?} into {shard}, which lacks it", path.display())]
+    ShardTensor {
+        /// Index.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Shard.
+        shard: String,
+    },
+    /// A torch checkpoint that its reader refuses.
+    #[error("{}: {source}", path.display())]
+    Torch {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More or fewer bytes written than were declared.
+    #[error("{}: {found} bytes written of tensor {tensor:?}, declared are {expected}", path.display())]
+    Written {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Bytes declared.
+        expected: u64,
+        /// Bytes written so far, those refused included.
+        found: u64,
+    },
+    /// A file that would contradict the new one.
+    #[error("{}: exists, and would be read instead of or beside the new model", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn header(path: &Path, offset: u64, reason: impl Into<String>) -> Self {
+        Self::Header {
+            path: path.to_path_buf(),
+            offset,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn limit(path: &Path, what: impl Into<String>, found: u64, max: u64) -> Self {
+        Self::Limit {
+            path: path.to_path_buf(),
+            what: what.into(),
+            found,
+            max,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Reading safetensors files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::header::Header;
+use super::{INDEX_FILE, SINGLE_FILE, ShardIndex};
+use crate::file::input::{OpenFile, ReadAt, read_at};
+use crate::file::source::check_range;
+use crate::file::{FileError, TensorInfo, TensorSource};
+
+/// Largest index that is read.
+const MAX_INDEX: u64 = 64 << 20;
+
+/// One open file.
+struct Shard {
+    path: PathBuf,
+    input: Box<dyn ReadAt>,
+}
+
+/// A model in safetensors files. The headers are in memory, the tensors are not.
+pub struct Safetensors {
+    path: PathBuf,
+    shards: Vec<Shard>,
+    metadata: BTreeMap<String, String>,
+    tensors: Vec<TensorInfo>,
+    /// Shard and offset of each tensor.
+    places: Vec<(usize, u64)>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Safetensors {
+    /// Opens a file, an index (`*.json`), or a folder: its `model.safetensors`, else its
+    /// `model.safetensors.index.json`, else its only `.safetensors` file.
+    ///
+    /// # Errors
+    /// [`FileError`] for anything but complete, consistent headers that describe whole files.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            let file = model_file(path)?;
+            let mut model = Self::open_file(&file)?;
+            model.path = path.to_path_buf();
+            return Ok(model);
+        }
+        Self::open_file(path)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, FileError> {
+        match path
+            .extension()
+            .is_some_and(|ext| ext.eq_ignore_ascii_case("json"))
+        {
+            true => Self::open_index(path),
+            false => Self::from_input(path, Box::new(OpenFile::open(path)?)),
+        }
+    }
+
+    /// Reads the header of a file in memory; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self, FileError> {
+        Self::from_input(name.as_ref(), Box::new(bytes))
+    }
+
+    fn from_input(path: &Path, input: Box<dyn ReadAt>) -> Result<Self, FileError> {
+        let mut model = Self::empty(path);
+        let header = Header::read(path, input.as_ref())?;
+        model.metadata = header.metadata;
+        for (info, offset) in header.tensors.into_iter().zip(header.offsets) {
+            model.add(info, 0, offset);
+        }
+        model.shards.push(Shard {
+            path: path.to_path_buf(),
+            input,
+        });
+        Ok(model)
+    }
+
+    fn open_index(path: &Path) -> Result<Self, FileError> {
+        let input = OpenFile::open(path)?;
+        if input.size() > MAX_INDEX {
+            return Err(FileError::limit(
+                path,
+                "the size of the index",
+                input.size(),
+                MAX_INDEX,
+            ));
+        }
+        let mut json = vec![0; input.size() as usize];
+        read_at(path, &input, 0, &mut json, "the index")?;
+        let index = ShardIndex::parse(path, &json)?;
+        let mut model = Self::empty(path);
+        for (number, name) in index.shards.iter().enumerate() {
+            let file = path.with_file_name(name);
+            let input = OpenFile::open(&file)?;
+            let header = Header::read(&file, &input)?;
+            model.metadata.extend(header.metadata);
+            for (info, offset) in header.tensors.into_iter().zip(header.offsets) {
+                match index.tensors.get(&info.name) {
+                    Some(&shard) if shard == number => model.add(info, number, offset),
+                    _ => tracing::warn!(
+                        "{}: tensor {:?} is left out, the index does not put it here",
+                        file.display(),
+                        info.name
+                    ),
+                }
+            }
+            model.shards.push(Shard {
+                path: file,
+                input: Box::new(input),
+            });
+        }
+        for (tensor, &shard) in &index.tensors {
+            if !model.by_name.contains_key(tensor) {
+                return Err(FileError::ShardTensor {
+                    path: path.to_path_buf(),
+                    tensor: tensor.clone(),
+                    shard: index.shards[shard].clone(),
+                });
+            }
+        }
+        Ok(model)
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            shards: Vec::new(),
+            metadata: BTreeMap::new(),
+            tensors: Vec::new(),
+            places: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, info: TensorInfo, shard: usize, offset: u64) {
+        self.by_name.insert(info.name.clone(), self.tensors.len());
+        self.tensors.push(info);
+        self.places.push((shard, offset));
+    }
+
+    /// The text under `__metadata__`, of all shards together.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The files that the tensors come from.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+}
+
+/// The file or index to open in a folder.
+fn model_file(folder: &Path) -> Result<PathBuf, FileError> {
+    for name in [SINGLE_FILE, INDEX_FILE] {
+        let file = folder.join(name);
+        if file.is_file() {
+            return Ok(file);
+        }
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(FileError::io(folder))? {
+        let file = entry.map_err(FileError::io(folder))?.path();
+        if file.extension().is_some_and(|ext| ext == "safetensors") {
+            files.push(file);
+        }
+    }
+    match (files.pop(), files.len()) {
+        (Some(file), 0) => Ok(file),
+        (_, others) => Err(FileError::Folder {
+            path: folder.to_path_buf(),
+            reason: match others {
+                0 => format!("no {SINGLE_FILE}, no {INDEX_FILE}"),
+                _ => format!("{} .safetensors files, but no {INDEX_FILE}", others + 1),
+            },
+        }),
+    }
+}
+
+impl TensorSource for Safetensors {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).map(|&index| &self.tensors[index])
+    }
+
+    fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
+        let info = self.require(name)?;
+        check_range(&self.path, info, start, start.saturating_add(buffer.len()))?;
+        let (shard, offset) = self.places[self.by_name[name]];
+        let shard = &self.shards[shard];
+        read_at(
+            &shard.path,
+            shard.input.as_ref(),
+            offset + start as u64,
+            buffer,
+            name,
+        )
+    }
+}

@@ -1,0 +1,90 @@
+//! What every model file offers to those who load from it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::{DType, FileError};
+
+/// One stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name, unique in its file.
+    pub name: String,
+    /// Type of its elements or blocks.
+    pub dtype: DType,
+    /// Extents, outermost first (GGUF stores them the other way round). Empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Bytes of its data. Of a GGUF type whose size is not known: the bytes up to the next tensor.
+    pub byte_len: usize,
+}
+
+/// A model file, or several that make one model, open for reading. Tensors are read one by one, with
+/// positioned reads; several threads may read at once.
+pub trait TensorSource: Send + Sync {
+    /// The file or folder that was opened.
+    fn path(&self) -> &Path;
+
+    /// All tensors, in the order of their data where the file tells it.
+    fn tensors(&self) -> &[TensorInfo];
+
+    /// The tensor of that name.
+    fn info(&self, name: &str) -> Option<&TensorInfo>;
+
+    /// Fills `buffer` with the bytes of `name` from byte `start` of the tensor on, little-endian.
+    ///
+    /// # Errors
+    /// [`FileError::NotFound`], [`FileError::Range`], [`FileError::UnknownType`], and what reading
+    /// gives.
+    fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError>;
+
+    /// The bytes `range` of tensor `name`.
+    ///
+    /// # Errors
+    /// As [`read_into`](Self::read_into).
+    fn read_range(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, FileError> {
+        let info = self.require(name)?;
+        check_range(self.path(), info, range.start, range.end)?;
+        let mut bytes = vec![0; range.len()];
+        self.read_into(name, range.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// All bytes of tensor `name`.
+    ///
+    /// # Errors
+    /// As [`read_into`](Self::read_into).
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        let len = self.require(name)?.byte_len;
+        self.read_range(name, 0..len)
+    }
+
+    /// The tensor of that name, or the error that says it is missing.
+    ///
+    /// # Errors
+    /// [`FileError::NotFound`].
+    fn require(&self, name: &str) -> Result<&TensorInfo, FileError> {
+        self.info(name).ok_or_else(|| FileError::NotFound {
+            path: self.path().to_path_buf(),
+            tensor: name.to_string(),
+        })
+    }
+}
+
+/// Refuses a range that is not inside the tensor, before anything is allocated for it.
+pub(crate) fn check_range(
+    path: &Path,
+    info: &TensorInfo,
+    start: usize,
+    end: usize,
+) -> Result<(), FileError> {
+    if start <= end && end <= info.byte_len {
+        return Ok(());
+    }
+    Err(FileError::Range {
+        path: path.to_path_buf(),
+        tensor: info.name.clone(),
+        start,
+        end,
+        len: info.byte_len,
+    })
+}

@@ -1,0 +1,257 @@
+//! Checkpoints of microsoft/BitNet's GPU model: a torch file of fused int2 tensors.
+//!
+//! The file says little about its model. A Hugging Face `config.json` beside it is read; without
+//! one sizes come from the shapes of tensors, and what no shape tells is taken to be as in
+//! `bitnet-b1.58-2B-4T`: heads of 128, rotary base 500000, epsilon 1e-5, 4096 positions.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use half::bf16;
+use tritburn_formats::codec::bitnet_gpu;
+use tritburn_formats::file::{DType, TensorSource, TorchCheckpoint};
+use tritburn_formats::matrix::{reorder_rows, rotary_half_split, split_rows};
+
+use super::source::{FLOATS, Tensors, check_layer};
+use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
+use super::{Norm, Projection, Table, Weight};
+use crate::config::{BitNetConfig, LinearClass, Quantization};
+use crate::text::TokenizerFiles;
+
+/// Names of tensors.
+pub(crate) mod names {
+    use crate::checkpoint::{Norm, Projection, Table};
+
+    /// The file.
+    pub const FILE: &str = "model_state_int2.pt";
+
+    pub fn norm(norm: Norm) -> String {
+        match norm {
+            Norm::Input(i) => format!("layers.{i}.attention_norm.weight"),
+            Norm::PostAttention(i) => format!("layers.{i}.ffn_norm.weight"),
+            Norm::AttentionSub(i) => format!("layers.{i}.attention.attn_sub_norm.weight"),
+            Norm::FfnSub(i) => format!("layers.{i}.feed_forward.ffn_sub_norm.weight"),
+            Norm::Final => "norm.weight".to_string(),
+        }
+    }
+
+    /// Projections that share a tensor, in the order of their rows.
+    pub const FUSED: [&[Projection]; 4] = [
+        &[Projection::Q, Projection::K, Projection::V],
+        &[Projection::O],
+        &[Projection::Gate, Projection::Up],
+        &[Projection::Down],
+    ];
+
+    /// The layer of a row of [`FUSED`]; its tensors begin with it and a dot.
+    pub fn fused(layer: usize, projections: &[Projection]) -> String {
+        let part = match projections[0] {
+            Projection::Q | Projection::K | Projection::V => "attention.wqkv",
+            Projection::O => "attention.wo",
+            Projection::Gate | Projection::Up => "feed_forward.w13",
+            Projection::Down => "feed_forward.w2",
+        };
+        format!("layers.{layer}.{part}")
+    }
+
+    pub fn table(table: Table) -> &'static str {
+        match table {
+            Table::Embedding => "tok_embeddings.weight",
+            Table::Head => "output.weight",
+        }
+    }
+}
+
+pub(super) struct BitNetGpu {
+    tensors: Tensors<TorchCheckpoint>,
+    config: BitNetConfig,
+    folder: PathBuf,
+}
+
+impl BitNetGpu {
+    pub fn open(file: &Path) -> Result<Self, CheckpointError> {
+        let tensors = Tensors(TorchCheckpoint::open(file)?);
+        let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let packed = Quantization::Packed {
+            linear_class: LinearClass::AutoBitLinear,
+        };
+        let config = match fs::read_to_string(folder.join("config.json")) {
+            Ok(text) => BitNetConfig {
+                quantization: packed,
+                ..BitNetConfig::from_hf_json(&text).map_err(tensors.config_error())?
+            },
+            Err(_) => inferred(&tensors)?,
+        };
+        let this = Self {
+            tensors,
+            config,
+            folder,
+        };
+        this.check()?;
+        Ok(this)
+    }
+
+    fn check(&self) -> Result<(), CheckpointError> {
+        let (config, tensors) = (&self.config, &self.tensors);
+        let mut known = HashSet::new();
+        for norm in config.norms() {
+            let name = names::norm(norm);
+            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
+            known.insert(name);
+        }
+        let shape = [config.vocab_size, config.hidden_size];
+        for &table in config.tables() {
+            tensors.expect(names::table(table), &shape, &FLOATS)?;
+        }
+        // A tied head is stored a second time.
+        known.extend([Table::Embedding, Table::Head].map(|t| names::table(t).to_string()));
+        for layer in 0..config.num_hidden_layers {
+            for projections in names::FUSED {
+                let name = names::fused(layer, projections);
+                let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
+                tensors.expect(&weight, &self.stored_shape(projections), &[DType::I8])?;
+                tensors.expect(&scale, &[bitnet_gpu::SCALES], &[DType::BF16])?;
+                known.extend([weight, scale]);
+            }
+        }
+        tensors.refuse_others(&known)
+    }
+
+    fn rows(&self, projections: &[Projection]) -> Vec<usize> {
+        let rows = |&p: &Projection| self.config.projection_shape(p)[0];
+        projections.iter().map(rows).collect()
+    }
+
+    /// Of a fused tensor: four weights a byte.
+    fn stored_shape(&self, projections: &[Projection]) -> [usize; 2] {
+        let in_features = self.config.projection_shape(projections[0])[1];
+        [self.rows(projections).iter().sum(), in_features / 4]
+    }
+}
+
+/// A configuration from shapes, see the head of this file.
+fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<BitNetConfig, CheckpointError> {
+    let like = BitNetConfig::b1_58_2b_4t();
+    let size = |name: &str, axes: usize| {
+        let info = tensors.0.info(name).ok_or_else(|| tensors.missing(name))?;
+        match info.shape.as_slice() {
+            [first, ..] if info.shape.len() == axes => Ok(*first),
+            found => Err(CheckpointError::Shape {
+                path: tensors.path().to_path_buf(),
+                tensor: name.to_string(),
+                found: found.to_vec(),
+                expected: vec![1; axes],
+            }),
+        }
+    };
+    let query_size = size(&names::norm(Norm::AttentionSub(0)), 1)?;
+    let fused = format!("{}.weight", names::fused(0, names::FUSED[0]));
+    let key_value_size = size(&fused, 2)?.saturating_sub(query_size) / 2;
+    let has_layer = |layer: &usize| tensors.0.info(&names::norm(Norm::Input(*layer))).is_some();
+    let config = BitNetConfig {
+        vocab_size: size(names::table(Table::Embedding), 2)?,
+        hidden_size: size(&names::norm(Norm::Input(0)), 1)?,
+        intermediate_size: size(&names::norm(Norm::FfnSub(0)), 1)?,
+        num_hidden_layers: (0..tensors.0.tensors().len()).take_while(has_layer).count(),
+        num_attention_heads: query_size / like.head_dim,
+        num_key_value_heads: key_value_size / like.head_dim,
+        tie_word_embeddings: head_is_embedding(tensors)?,
+        bos_token_id: None,
+        eos_token_ids: Vec::new(),
+        ..like
+    };
+    config.validate().map_err(tensors.config_error())?;
+    Ok(config)
+}
+
+/// Whether both tables agree in a sample of their bytes: the published converter writes one table
+/// twice, and comparing gigabytes to open a file would be too much.
+fn head_is_embedding(tensors: &Tensors<TorchCheckpoint>) -> Result<bool, CheckpointError> {
+    const SAMPLES: usize = 64;
+    const BYTES: usize = 4096;
+    let [embedding, head] = [Table::Embedding, Table::Head].map(names::table);
+    let (Some(a), Some(b)) = (tensors.0.info(embedding), tensors.0.info(head)) else {
+        return Ok(true);
+    };
+    if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
+        return Ok(false);
+    }
+    let last = a.byte_len.saturating_sub(BYTES);
+    for i in 0..SAMPLES {
+        let start = last / SAMPLES * i + last % SAMPLES * i / SAMPLES;
+        let range = start..a.byte_len.min(start + BYTES);
+        if tensors.0.read_range(embedding, range.clone())? != tensors.0.read_range(head, range)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Checkpoint for BitNetGpu {
+    fn format(&self) -> &'static str {
+        "BitNet GPU, int2"
+    }
+
+    fn config(&self) -> &BitNetConfig {
+        &self.config
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.tensors.stored_bytes()
+    }
+
+    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
+        let size = self.config.norm_size(norm);
+        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
+    }
+
+    fn table_type(&self, table: Table) -> FloatType {
+        self.tensors.float_type(names::table(table))
+    }
+
+    fn table_rows(
+        &self,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        self.tensors.rows(names::table(table), shape, rows)
+    }
+
+    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
+        check_layer(layer, self.config.num_hidden_layers)?;
+        let fused = names::FUSED.into_iter().find(|f| f.contains(&projection));
+        let fused = fused.unwrap_or_default();
+        let name = names::fused(layer, fused);
+        let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
+        let bytes = self
+            .tensors
+            .bytes(&weight, &self.stored_shape(fused), &[DType::I8])?;
+        let stored = self.tensors.floats(&scale, &[bitnet_gpu::SCALES])?.to_f32();
+        let mut scales = [bf16::ZERO; bitnet_gpu::SCALES];
+        for (scale, &value) in scales.iter_mut().zip(&stored) {
+            *scale = bf16::from_f32(value);
+        }
+        let rows = self.rows(fused);
+        let in_features = self.config.projection_shape(projection)[1];
+        let matrix = bitnet_gpu::decode(&bytes, &rows, in_features, scales)
+            .map_err(CheckpointError::codec(&weight))?;
+        let parts = split_rows(&matrix, &rows).map_err(CheckpointError::pack(&weight))?;
+        let index = fused.iter().position(|&p| p == projection).unwrap_or(0);
+        let part = &parts[index];
+        if !matches!(projection, Projection::Q | Projection::K) {
+            return Ok(Weight::Packed(part.clone()));
+        }
+        let order = rotary_half_split(rows[index], self.config.head_dim);
+        let half_split = order.and_then(|order| reorder_rows(part, &order));
+        Ok(Weight::Packed(
+            half_split.map_err(CheckpointError::pack(&weight))?,
+        ))
+    }
+
+    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_folder(&self.folder)?)
+    }
+}

@@ -1,0 +1,144 @@
+//! What can be wrong with a checkpoint.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use tritburn_formats::codec::CodecError;
+use tritburn_formats::file::FileError;
+use tritburn_formats::{HeaderError, PackError};
+
+use crate::config::ConfigError;
+use crate::text::TextError;
+
+/// Why a checkpoint, or a tensor of it, cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file that cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A model that this crate does not run.
+    #[error("{}", path.display())]
+    Config {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with its configuration.
+        source: ConfigError,
+    },
+    /// A tokenizer or one of its files.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Not a checkpoint of a known format.
+    #[error("{}: no checkpoint of a known format: {reason}", path.display())]
+    Unknown {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What was looked for.
+        reason: &'static str,
+    },
+    /// A version of tritburn's own format that this build cannot read.
+    #[error("{}: version {found:?} of the format is not supported, only \"{supported}\"", path.display())]
+    Version {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Version found.
+        found: String,
+        /// Version supported.
+        supported: &'static str,
+    },
+    /// A tensor that the configuration asks for and the file does not have.
+    #[error("{}: tensor {tensor} is missing", path.display())]
+    Missing {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// A tensor that no part of the model takes, such as a bias: running without it would compute
+    /// something else.
+    #[error("{}: tensor {tensor} belongs to no part of the model", path.display())]
+    Unexpected {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name of the first such tensor.
+        tensor: String,
+    },
+    /// A tensor of another shape.
+    #[error("{}: tensor {tensor} has shape {found:?}, expected {expected:?}", path.display())]
+    Shape {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Shape found.
+        found: Vec<usize>,
+        /// Shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor of another type.
+    #[error("{}: tensor {tensor} is of type {found}, expected {expected}", path.display())]
+    Type {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Type found.
+        found: String,
+        /// Types that can be read.
+        expected: String,
+    },
+    /// Stored weights that make no matrix.
+    #[error("tensor {tensor}")]
+    Codec {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A stored header of packed weights.
+    #[error("tensor {tensor}")]
+    Header {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// Weights that cannot be packed.
+    #[error("tensor {tensor}")]
+    Pack {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong with them.
+        source: PackError,
+    },
+    /// A layer that the model does not have.
+    #[error("layer {layer} of a model of {layers}")]
+    Layer {
+        /// Layer asked for.
+        layer: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
+    /// Rows that a table does not have.
+    #[error("rows {start}..{end} of a table of {rows}")]
+    Rows {
+        /// First row asked for.
+        start: usize,
+        /// End of the rows asked for.
+        end: usize,
+        /// Rows of the table.
+        rows: usize,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn codec(tensor: &str) -> impl FnOnce(CodecError) -> Self {
+        let tensor = tensor.to_string();
+        move |source| Self::Codec { tensor, source }
+    }
+
+    pub(crate) fn pack(tensor: &str) -> impl FnOnce(PackError) -> Self {
+        let tensor = tensor.to_string();
+        move |source| Self::Pack { tensor, source }
+    }
+}

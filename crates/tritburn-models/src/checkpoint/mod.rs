@@ -1,0 +1,143 @@
+//! Checkpoints of any format behind one trait: [`Checkpoint`], [`open`].
+//!
+//! | format | what is opened |
+//! |---|---|
+//! | Hugging Face | a folder with `config.json` and safetensors, sharded or not: packed, float master weights, or plain float |
+//! | GGUF | a file: TQ1_0, TQ2_0, I2_S or float projections |
+//! | BitNet GPU | `model_state_int2.pt`, or its folder |
+//! | tritburn | a folder as [`convert`](crate::convert) writes it, see [`tritburn`] |
+//! | synthetic | nothing: [`Synthetic`] makes weights up |
+//!
+//! Opening reads headers only and compares every name, shape and type with what the configuration
+//! asks for. Weights are then read one tensor (of the embedding: some rows) at a time.
+
+mod bitnet_gpu;
+mod error;
+mod float;
+mod gguf;
+mod hf;
+mod open;
+mod role;
+mod source;
+mod synthetic;
+pub mod tritburn;
+
+use std::ops::Range;
+
+use tritburn_formats::PackedMatrix;
+
+pub use error::CheckpointError;
+pub use float::{FloatTensorData, FloatType};
+pub use open::open;
+pub use role::{Norm, Projection, Table};
+pub use synthetic::Synthetic;
+
+pub(crate) use bitnet_gpu::names as bitnet_gpu_names;
+pub(crate) use gguf::names as gguf_names;
+pub(crate) use hf::names as hf_names;
+
+use crate::config::{BitNetConfig, Quantization};
+use crate::text::TokenizerFiles;
+
+/// A model's weights, read on demand, whatever they are stored as.
+///
+/// Rows of q and k are always in the order of half-split rotary embeddings: element `d` of a head
+/// turns with element `d + head_dim / 2`.
+pub trait Checkpoint: Send + Sync {
+    /// Name of the format.
+    fn format(&self) -> &'static str;
+
+    /// Shape and constants.
+    fn config(&self) -> &BitNetConfig;
+
+    /// Bytes of all tensors as stored.
+    fn stored_bytes(&self) -> u64;
+
+    /// The weights of a norm, [`BitNetConfig::norm_size`] values.
+    ///
+    /// # Errors
+    /// [`CheckpointError`], as everything here that reads.
+    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError>;
+
+    /// Type that the rows of a table are stored in.
+    fn table_type(&self, table: Table) -> FloatType;
+
+    /// Some rows of a `[vocab_size, hidden_size]` table. [`Table::Head`] exists only where
+    /// embeddings are not tied.
+    ///
+    /// # Errors
+    /// Also [`CheckpointError::Missing`] for a head that is not there and
+    /// [`CheckpointError::Rows`] for rows that are not.
+    fn table_rows(
+        &self,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError>;
+
+    /// The weights of a projection, [`BitNetConfig::projection_shape`].
+    ///
+    /// # Errors
+    /// Also [`CheckpointError::Layer`] for a layer that is not there.
+    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError>;
+
+    /// The files for its text. All may be absent.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Text`].
+    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError>;
+
+    /// How projections are stored, and so whether products are ternary.
+    fn quantization(&self) -> Quantization {
+        self.config().quantization
+    }
+
+    /// The whole embedding, `[vocab_size, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`table_rows`](Self::table_rows).
+    fn embedding(&self) -> Result<FloatTensorData, CheckpointError> {
+        self.table_rows(Table::Embedding, 0..self.config().vocab_size)
+    }
+
+    /// The whole output head, `[vocab_size, hidden_size]`; `None` where it is the embedding.
+    ///
+    /// # Errors
+    /// As [`table_rows`](Self::table_rows).
+    fn head(&self) -> Result<Option<FloatTensorData>, CheckpointError> {
+        match self.config().tie_word_embeddings {
+            true => Ok(None),
+            false => self
+                .table_rows(Table::Head, 0..self.config().vocab_size)
+                .map(Some),
+        }
+    }
+}
+
+/// The weights of a projection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Weight {
+    /// Codes with scales.
+    Packed(PackedMatrix),
+    /// Float weights `[out, in]`: to be quantised if the checkpoint's
+    /// [`quantization`](Checkpoint::quantization) is [`Quantization::Online`], to be used as they
+    /// are if it is [`Quantization::Dense`].
+    Master(FloatTensorData),
+}
+
+impl Weight {
+    /// The weights as codes: packed ones as they are, float ones quantised with one γ for the
+    /// whole matrix (absmean), as BitNet b1.58 defines it. `tensor` names them in errors.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Pack`] for weights that are not finite.
+    pub fn into_packed(self, tensor: impl Into<String>) -> Result<PackedMatrix, CheckpointError> {
+        let data = match self {
+            Self::Packed(matrix) => return Ok(matrix),
+            Self::Master(data) => data,
+        };
+        data.pack().map_err(|source| CheckpointError::Pack {
+            tensor: tensor.into(),
+            source,
+        })
+    }
+}

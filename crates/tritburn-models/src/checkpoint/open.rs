@@ -1,0 +1,83 @@
+//! Which format a path holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tritburn_formats::file::{FileError, FileKind, Gguf, Safetensors};
+
+use super::bitnet_gpu::{self, BitNetGpu};
+use super::gguf::GgufFile;
+use super::hf::HfFolder;
+use super::tritburn::{TritburnFolder, VERSION_KEY};
+use super::{Checkpoint, CheckpointError};
+use crate::config::BitNetConfig;
+
+const CONFIG: &str = "config.json";
+
+/// Opens a checkpoint of any known format: a folder, or the file of weights in it.
+///
+/// # Errors
+/// [`CheckpointError`]: for anything that is not a complete checkpoint of a model that this crate
+/// runs.
+pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+    let path = path.as_ref();
+    if path.is_dir() {
+        return open_folder(path);
+    }
+    match FileKind::detect(path)? {
+        FileKind::Gguf => Ok(Box::new(GgufFile::open(Gguf::open(path)?)?)),
+        FileKind::Torch => Ok(Box::new(BitNetGpu::open(path)?)),
+        _ => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            open_safetensors(folder, Safetensors::open(path)?)
+        }
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+    let listed: Result<Vec<PathBuf>, _> = fs::read_dir(folder).and_then(|entries| {
+        let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().into());
+        entries.map(name).collect()
+    });
+    let names = listed.map_err(|source| FileError::Io {
+        path: folder.to_path_buf(),
+        source,
+    })?;
+    let ends_with = |end: &str| {
+        let named = names.iter();
+        named
+            .filter(|name| name.extension().is_some_and(|e| e == end))
+            .collect::<Vec<_>>()
+    };
+    if !ends_with("safetensors").is_empty() {
+        return open_safetensors(folder, Safetensors::open(folder)?);
+    }
+    let int2 = Path::new(bitnet_gpu::names::FILE);
+    if names.iter().any(|name| name == int2) {
+        return Ok(Box::new(BitNetGpu::open(&folder.join(int2))?));
+    }
+    if let [file] = ends_with("gguf").as_slice() {
+        return open(folder.join(file));
+    }
+    Err(CheckpointError::Unknown {
+        path: folder.to_path_buf(),
+        reason: "no *.safetensors, no model_state_int2.pt, not one *.gguf",
+    })
+}
+
+fn open_safetensors(
+    folder: &Path,
+    tensors: Safetensors,
+) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+    let path = folder.join(CONFIG);
+    let text = fs::read_to_string(&path).map_err(|_| CheckpointError::Unknown {
+        path: folder.to_path_buf(),
+        reason: "safetensors without a config.json beside them",
+    })?;
+    let config = BitNetConfig::from_hf_json(&text);
+    let config = config.map_err(|source| CheckpointError::Config { path, source })?;
+    if tensors.metadata().contains_key(VERSION_KEY) {
+        return Ok(Box::new(TritburnFolder::open(folder, tensors, config)?));
+    }
+    Ok(Box::new(HfFolder::open(folder, tensors, config)?))
+}

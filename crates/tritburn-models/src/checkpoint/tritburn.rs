@@ -1,0 +1,177 @@
+//! tritburn's own folder of a model: what every other format can be read into without loss.
+//!
+//! * `config.json`: as Hugging Face's, with `quantization_config.quant_method` `"tritburn"`.
+//! * `model.safetensors`, with `tritburn_model: "1"` in its metadata. Names are those of Hugging
+//!   Face; of a projection `P` there are `P.codes` U32 `[out, ceil(in / 16)]` (the canonical
+//!   layout), `P.scales` F32 `[scales]` and `P.header` U32, a
+//!   [`PackedHeader`]. Norms are F32, tables keep their type.
+//! * The files of the tokenizer, as they were.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use tritburn_formats::file::{DType, Safetensors};
+use tritburn_formats::{PackedHeader, PackedMatrix};
+
+use super::hf::names;
+use super::source::{FLOATS, Tensors, check_layer};
+use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
+use super::{Norm, Projection, Table, Weight};
+use crate::config::BitNetConfig;
+use crate::text::TokenizerFiles;
+
+/// Key in the metadata of the safetensors file.
+pub const VERSION_KEY: &str = "tritburn_model";
+/// Version of the format that is written and read.
+pub const VERSION: &str = "1";
+
+pub(super) struct TritburnFolder {
+    tensors: Tensors<Safetensors>,
+    config: BitNetConfig,
+    folder: PathBuf,
+}
+
+/// Names of a projection's tensors.
+pub(crate) struct PackedNames {
+    pub codes: String,
+    pub scales: String,
+    pub header: String,
+}
+
+impl PackedNames {
+    pub fn new(layer: usize, projection: Projection) -> Self {
+        let name = names::projection(layer, projection);
+        Self {
+            codes: format!("{name}.codes"),
+            scales: format!("{name}.scales"),
+            header: format!("{name}.header"),
+        }
+    }
+}
+
+impl TritburnFolder {
+    pub fn open(
+        folder: &Path,
+        tensors: Safetensors,
+        config: BitNetConfig,
+    ) -> Result<Self, CheckpointError> {
+        let version = tensors.metadata().get(VERSION_KEY);
+        if version.map(String::as_str) != Some(VERSION) {
+            return Err(CheckpointError::Version {
+                path: folder.to_path_buf(),
+                found: version.cloned().unwrap_or_default(),
+                supported: VERSION,
+            });
+        }
+        let this = Self {
+            tensors: Tensors(tensors),
+            config,
+            folder: folder.to_path_buf(),
+        };
+        this.check()?;
+        Ok(this)
+    }
+
+    fn check(&self) -> Result<(), CheckpointError> {
+        let (config, tensors) = (&self.config, &self.tensors);
+        let mut known = HashSet::new();
+        for norm in config.norms() {
+            let name = names::norm(norm);
+            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
+            known.insert(name);
+        }
+        for &table in config.tables() {
+            let shape = [config.vocab_size, config.hidden_size];
+            tensors.expect(names::table(table), &shape, &FLOATS)?;
+            known.insert(names::table(table).to_string());
+        }
+        for (layer, projection) in config.projections() {
+            let names = PackedNames::new(layer, projection);
+            let [out, input] = config.projection_shape(projection);
+            tensors.expect(&names.codes, &[out, input.div_ceil(16)], &[DType::U32])?;
+            tensors.typed(&names.scales, &[DType::F32])?;
+            tensors.typed(&names.header, &[DType::U32])?;
+            known.extend([names.codes, names.scales, names.header]);
+        }
+        tensors.refuse_others(&known)
+    }
+}
+
+impl Checkpoint for TritburnFolder {
+    fn format(&self) -> &'static str {
+        "tritburn"
+    }
+
+    fn config(&self) -> &BitNetConfig {
+        &self.config
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.tensors.stored_bytes()
+    }
+
+    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
+        let size = self.config.norm_size(norm);
+        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
+    }
+
+    fn table_type(&self, table: Table) -> FloatType {
+        self.tensors.float_type(names::table(table))
+    }
+
+    fn table_rows(
+        &self,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        self.tensors.rows(names::table(table), shape, rows)
+    }
+
+    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
+        check_layer(layer, self.config.num_hidden_layers)?;
+        let names = PackedNames::new(layer, projection);
+        let shape @ [out, input] = self.config.projection_shape(projection);
+        let words = |name: &str, dtype: DType| -> Result<Vec<u32>, CheckpointError> {
+            let shape = self.tensors.typed(name, &[dtype])?.shape.clone();
+            let bytes = self.tensors.bytes(name, &shape, &[dtype])?;
+            Ok(bytes_to_words(&bytes))
+        };
+        let header = PackedHeader::from_words(&words(&names.header, DType::U32)?);
+        let header = header.map_err(|source| CheckpointError::Header {
+            tensor: names.header.clone(),
+            source,
+        })?;
+        let layout = header.layout().clone();
+        let found = [layout.out_features(), layout.in_features()];
+        if found != shape {
+            return Err(CheckpointError::Shape {
+                path: self.folder.clone(),
+                tensor: names.header,
+                found: found.to_vec(),
+                expected: shape.to_vec(),
+            });
+        }
+        let codes_shape = [out, input.div_ceil(16)];
+        let codes = self
+            .tensors
+            .bytes(&names.codes, &codes_shape, &[DType::U32])?;
+        let scales = words(&names.scales, DType::F32)?
+            .into_iter()
+            .map(f32::from_bits);
+        let matrix = PackedMatrix::new(layout, bytes_to_words(&codes), scales.collect());
+        Ok(Weight::Packed(
+            matrix.map_err(CheckpointError::pack(&names.codes))?,
+        ))
+    }
+
+    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_folder(&self.folder)?)
+    }
+}
+
+fn bytes_to_words(bytes: &[u8]) -> Vec<u32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|&word| u32::from_le_bytes(word)).collect()
+}

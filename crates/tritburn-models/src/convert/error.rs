@@ -1,0 +1,103 @@
+//! Conversions that do not succeed.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use tritburn_formats::codec::CodecError;
+use tritburn_formats::file::FileError;
+
+use super::Loss;
+use crate::checkpoint::CheckpointError;
+use crate::text::TextError;
+
+/// Why a conversion wrote nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// A format that does not exist.
+    #[error(
+        "no format {found:?}; there are hf, gguf-tq1_0, gguf-tq2_0, gguf-i2_s, tritburn, bitnet-gpu and bf16"
+    )]
+    Target {
+        /// Name given.
+        found: String,
+    },
+    /// The checkpoint cannot be read.
+    #[error("reading the checkpoint")]
+    Read(#[from] CheckpointError),
+    /// A plain float model, which no ternary format holds.
+    #[error(
+        "the checkpoint is a plain float model: making it ternary needs training, not conversion"
+    )]
+    Dense,
+    /// The format cannot hold a tensor at all.
+    #[error("{tensor} cannot be written")]
+    Codec {
+        /// Name of the tensor in the target.
+        tensor: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// The format cannot hold the model.
+    #[error("{target} cannot hold the model: {reason}")]
+    Model {
+        /// The format.
+        target: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// Something would be lost, and that was not allowed.
+    #[error("the conversion would lose something: {}", list(losses))]
+    Lossy {
+        /// Everything that would be lost.
+        losses: Vec<Loss>,
+    },
+    /// Something is there already.
+    #[error("{} exists", path.display())]
+    Exists {
+        /// Where the result was to go.
+        path: PathBuf,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A folder or file cannot be made, replaced or removed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The tokenizer cannot be written.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// What was written cannot be read back.
+    #[error("the result cannot be read back")]
+    Verify(#[source] CheckpointError),
+    /// What was written reads back as something else.
+    #[error("the result differs from what was to be written: {what}")]
+    Differs {
+        /// What differs.
+        what: String,
+    },
+}
+
+const SHOWN: usize = 8;
+
+fn list(losses: &[Loss]) -> String {
+    let shown = losses.iter().take(SHOWN).map(Loss::to_string);
+    let mut text = shown.collect::<Vec<_>>().join("; ");
+    if losses.len() > SHOWN {
+        text += &format!("; and {} more", losses.len() - SHOWN);
+    }
+    text
+}
+
+impl ConvertError {
+    pub(super) fn codec(tensor: &str) -> impl FnOnce(CodecError) -> Self {
+        let tensor = tensor.to_string();
+        move |source| Self::Codec { tensor, source }
+    }
+}

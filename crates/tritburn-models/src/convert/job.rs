@@ -1,0 +1,368 @@
+//! One conversion from start to end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tritburn_formats::file::gguf::{Metadata, Value};
+use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
+
+use super::compare::{self, TABLE_ROWS};
+use super::output::{Encoder, Item, Writer, items};
+use super::{ConvertError, Loss, Report, Target};
+use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
+use crate::config::{BitNetConfig, GgufArchitecture, LinearClass, Quantization};
+use crate::text::{TextError, TokenizerFiles};
+
+/// What a conversion may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Go on where something is lost; the [`Report`] says what.
+    pub allow_lossy: bool,
+    /// Replace what is there under the name of the result.
+    pub force: bool,
+    /// Type of embedding and head. Otherwise GGUF gets F16, BitNet GPU bf16, and the others what
+    /// the source has.
+    pub table_type: Option<FloatType>,
+}
+
+/// How far a conversion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done: `checking`, `writing` or `verifying`.
+    pub stage: &'static str,
+    /// Parts of the model that are done in this stage.
+    pub done: usize,
+    /// Parts of the model.
+    pub total: usize,
+}
+
+/// Writes `source` in another format to `to`, a file or folder that does not exist yet. `progress`
+/// is called after every part of the model, in each of three stages.
+///
+/// # Errors
+/// [`ConvertError`]; nothing is left behind then, and what was there before is untouched.
+pub fn convert(
+    source: &dyn Checkpoint,
+    to: impl AsRef<Path>,
+    target: Target,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ConvertError> {
+    let to = to.as_ref();
+    if source.quantization() == Quantization::Dense {
+        return Err(ConvertError::Dense);
+    }
+    if fs::symlink_metadata(to).is_ok() && !options.force {
+        return Err(ConvertError::Exists {
+            path: to.to_path_buf(),
+        });
+    }
+    check_model(source.config(), target)?;
+    let files = source.tokenizer()?;
+    let job = Job {
+        encoder: Encoder {
+            source,
+            target,
+            table_type: options.table_type,
+        },
+        items: items(target, source.config()),
+    };
+    let (specs, mut losses) = job.check(progress)?;
+    let (metadata, more) = gguf_metadata(source.config(), target, &files, to)?;
+    losses.extend(more);
+    if !losses.is_empty() && !options.allow_lossy {
+        return Err(ConvertError::Lossy { losses });
+    }
+
+    let parent = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Removed with all that is left in it, whatever happens.
+    let scratch = tempfile::Builder::new()
+        .prefix(".tritburn-")
+        .tempdir_in(parent)
+        .map_err(io_error(parent))?;
+    let result = scratch.path().join("result");
+    if !target.is_file() {
+        fs::create_dir(&result).map_err(io_error(&result))?;
+        files.write_to_folder(&result)?;
+        job.write_config(&result)?;
+    }
+    job.write(job.writer(&result, &specs, &metadata)?, progress)?;
+    let target_bytes = job.verify(&result, progress)?;
+    replace(&result, to, &scratch.path().join("old"))?;
+
+    let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();
+    Ok(Report {
+        path: to.to_path_buf(),
+        target,
+        source_format: source.format(),
+        projections: count(|item| match item {
+            Item::Projections(_, group) => group.len(),
+            _ => 0,
+        }),
+        norms: count(|item| usize::from(matches!(item, Item::Norm(_)))),
+        tables: count(|item| usize::from(matches!(item, Item::Table(_)))),
+        source_bytes: source.stored_bytes(),
+        target_bytes,
+        tokenizer: files.has_tokenizer()
+            && !losses.iter().any(|l| matches!(l, Loss::Tokenizer { .. })),
+        losses,
+    })
+}
+
+struct Job<'a> {
+    encoder: Encoder<'a>,
+    items: Vec<Item>,
+}
+
+impl Job<'_> {
+    fn config(&self) -> &BitNetConfig {
+        self.encoder.source.config()
+    }
+
+    /// Converts everything once: which tensors there will be, and what is lost in them.
+    fn check(
+        &self,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<TensorSpec>, Vec<Loss>), ConvertError> {
+        let (mut specs, mut losses) = (Vec::new(), Vec::new());
+        self.each("checking", progress, |item| {
+            match item {
+                Item::Table(table) => {
+                    let (name, dtype) = self.encoder.table(table);
+                    let shape = [self.config().vocab_size, self.config().hidden_size];
+                    specs.push(TensorSpec::new(name, dtype.dtype(), shape));
+                    let count = self.values_lost(table)?;
+                    if count > 0 {
+                        let tensor = name.to_string();
+                        losses.push(Loss::Values {
+                            tensor,
+                            dtype,
+                            count,
+                        });
+                    }
+                }
+                Item::Norm(norm) => specs.push(self.encoder.norm(norm)?.spec),
+                Item::Projections(layer, group) => {
+                    let (tensors, lost) = self.encoder.projections(layer, group)?;
+                    specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
+                    losses.extend(lost);
+                }
+            }
+            Ok(())
+        })?;
+        Ok((specs, losses))
+    }
+
+    fn values_lost(&self, table: Table) -> Result<u64, ConvertError> {
+        let stored = self.encoder.source.table_type(table);
+        let dtype = self.encoder.table(table).1;
+        if stored == dtype || dtype == FloatType::F32 {
+            return Ok(0);
+        }
+        let mut lost = 0;
+        self.each_rows(|rows| {
+            lost += self.encoder.table_rows(table, rows)?.1;
+            Ok(())
+        })?;
+        Ok(lost)
+    }
+
+    fn each_rows(
+        &self,
+        mut f: impl FnMut(std::ops::Range<usize>) -> Result<(), ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let count = self.config().vocab_size;
+        (0..count)
+            .step_by(TABLE_ROWS)
+            .try_for_each(|start| f(start..count.min(start + TABLE_ROWS)))
+    }
+
+    fn writer(
+        &self,
+        result: &Path,
+        specs: &[TensorSpec],
+        metadata: &Metadata,
+    ) -> Result<Writer, ConvertError> {
+        let safetensors = |key: &str, value: &str| {
+            let about = BTreeMap::from([(key.to_string(), value.to_string())]);
+            SafetensorsWriter::create(result.join("model.safetensors"), &about, specs)
+        };
+        Ok(match self.encoder.target {
+            Target::Hf | Target::Bf16 => Writer::Safetensors(safetensors("format", "pt")?),
+            Target::Tritburn => {
+                Writer::Safetensors(safetensors(tritburn::VERSION_KEY, tritburn::VERSION)?)
+            }
+            Target::BitNetGpu => {
+                let file = result.join(bitnet_gpu_names::FILE);
+                Writer::Torch(TorchWriter::create(file, specs)?)
+            }
+            Target::GgufTq1_0 | Target::GgufTq2_0 | Target::GgufI2S => {
+                Writer::Gguf(GgufWriter::create(result, metadata, specs)?)
+            }
+        })
+    }
+
+    fn write(
+        &self,
+        mut writer: Writer,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), ConvertError> {
+        self.each("writing", progress, |item| {
+            match item {
+                Item::Table(table) => {
+                    let name = self.encoder.table(table).0;
+                    self.each_rows(|rows| {
+                        let data = self.encoder.table_rows(table, rows)?.0;
+                        Ok(writer.write(name, &data.bytes)?)
+                    })?;
+                }
+                Item::Norm(norm) => {
+                    let tensor = self.encoder.norm(norm)?;
+                    writer.write(&tensor.spec.name, &tensor.bytes)?;
+                }
+                Item::Projections(layer, group) => {
+                    for tensor in self.encoder.projections(layer, group)?.0 {
+                        writer.write(&tensor.spec.name, &tensor.bytes)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(writer.finish()?)
+    }
+
+    fn write_config(&self, folder: &Path) -> Result<(), ConvertError> {
+        let quantization = match self.encoder.target {
+            Target::Bf16 => Quantization::Online,
+            _ => Quantization::Packed {
+                linear_class: LinearClass::AutoBitLinear,
+            },
+        };
+        let config = BitNetConfig {
+            quantization,
+            ..self.config().clone()
+        };
+        let dtype = self.encoder.table(Table::Embedding).1.torch_name();
+        let text = match self.encoder.target {
+            Target::Tritburn => config.to_tritburn_json(dtype),
+            _ => config.to_hf_json(dtype),
+        };
+        let path = folder.join("config.json");
+        fs::write(&path, text).map_err(io_error(&path))
+    }
+
+    /// Reads the result back and compares all of it; its size in bytes of tensors.
+    fn verify(
+        &self,
+        result: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<u64, ConvertError> {
+        let found = open(result).map_err(ConvertError::Verify)?;
+        compare::config(self.config(), found.config())?;
+        self.each("verifying", progress, |item| {
+            compare::item(&self.encoder, found.as_ref(), item)
+        })?;
+        Ok(found.stored_bytes())
+    }
+
+    fn each(
+        &self,
+        stage: &'static str,
+        progress: &mut dyn FnMut(Progress),
+        mut f: impl FnMut(Item) -> Result<(), ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let total = self.items.len();
+        for (i, &item) in self.items.iter().enumerate() {
+            f(item)?;
+            progress(Progress {
+                stage,
+                done: i + 1,
+                total,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_model(config: &BitNetConfig, target: Target) -> Result<(), ConvertError> {
+    let llama_cpp = matches!(target, Target::GgufTq1_0 | Target::GgufTq2_0);
+    let refuse = |reason: String| {
+        Err(ConvertError::Model {
+            target: target.name(),
+            reason,
+        })
+    };
+    if llama_cpp && !config.tie_word_embeddings {
+        return refuse("llama.cpp's bitnet has no output head but the embedding".to_string());
+    }
+    if target.is_file() && config.query_size() != config.hidden_size {
+        let (query, hidden) = (config.query_size(), config.hidden_size);
+        return refuse(format!("its heads are {query} wide together, not {hidden}"));
+    }
+    Ok(())
+}
+
+fn gguf_metadata(
+    config: &BitNetConfig,
+    target: Target,
+    files: &TokenizerFiles,
+    to: &Path,
+) -> Result<(Metadata, Vec<Loss>), ConvertError> {
+    let (mut metadata, mut losses) = (Metadata::new(), Vec::new());
+    let (architecture, file_type) = match target {
+        Target::GgufI2S => (GgufArchitecture::BitNetCpp, 40),
+        Target::GgufTq1_0 => (GgufArchitecture::LlamaCpp, 36),
+        Target::GgufTq2_0 => (GgufArchitecture::LlamaCpp, 37),
+        _ => return Ok((metadata, losses)),
+    };
+    config.write_gguf(architecture, &mut metadata);
+    let name = to.file_stem().unwrap_or_default().to_string_lossy();
+    metadata.set("general.name", Value::String(name.into_owned()));
+    metadata.set("general.file_type", Value::U32(file_type));
+    metadata.set("general.quantization_version", Value::U32(2));
+    let plain = metadata.clone();
+    match files.write_gguf(&mut metadata, config.vocab_size) {
+        Ok(()) => {}
+        Err(error @ (TextError::Unsupported { .. } | TextError::TokenId { .. })) => {
+            metadata = plain;
+            losses.push(Loss::Tokenizer {
+                reason: error.to_string(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let kept = ["eos", "eot"].map(|name| {
+        let value = metadata.get(&format!("tokenizer.ggml.{name}_token_id"));
+        value.and_then(Value::as_u64)
+    });
+    let ids = config.eos_token_ids.iter().copied();
+    let ids: Vec<u32> = ids.filter(|&id| !kept.contains(&Some(id.into()))).collect();
+    if !ids.is_empty() {
+        losses.push(Loss::EndTokens { ids });
+    }
+    Ok((metadata, losses))
+}
+
+/// Gives the result its name. What was there goes to `old` first, and back if that fails.
+fn replace(result: &Path, to: &Path, old: &Path) -> Result<(), ConvertError> {
+    let existed = fs::symlink_metadata(to).is_ok();
+    if existed {
+        fs::rename(to, old).map_err(io_error(to))?;
+    }
+    fs::rename(result, to).map_err(|source| {
+        if existed && let Err(error) = fs::rename(old, to) {
+            tracing::error!("{} cannot be put back: {error}", to.display());
+        }
+        io_error(to)(source)
+    })
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ConvertError + use<> {
+    let path = PathBuf::from(path);
+    move |source| ConvertError::Io { path, source }
+}

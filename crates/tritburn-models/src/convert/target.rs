@@ -1,0 +1,73 @@
+//! Formats that can be written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ConvertError;
+
+/// A format to convert to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A Hugging Face folder of packed weights: `autobitlinear`, `offline`.
+    Hf,
+    /// A GGUF file of TQ1_0 weights, 1.69 bits each, for llama.cpp.
+    GgufTq1_0,
+    /// A GGUF file of TQ2_0 weights, 2.06 bits each, for llama.cpp.
+    GgufTq2_0,
+    /// A GGUF file of I2_S weights, for microsoft/BitNet.
+    GgufI2S,
+    /// tritburn's own folder, see [`checkpoint::tritburn`](crate::checkpoint::tritburn).
+    Tritburn,
+    /// A folder with the checkpoint of microsoft/BitNet's GPU model.
+    BitNetGpu,
+    /// A Hugging Face folder of bf16 master weights: `autobitlinear`, `online`.
+    Bf16,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Hf,
+        Self::GgufTq1_0,
+        Self::GgufTq2_0,
+        Self::GgufI2S,
+        Self::Tritburn,
+        Self::BitNetGpu,
+        Self::Bf16,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hf => "hf",
+            Self::GgufTq1_0 => "gguf-tq1_0",
+            Self::GgufTq2_0 => "gguf-tq2_0",
+            Self::GgufI2S => "gguf-i2_s",
+            Self::Tritburn => "tritburn",
+            Self::BitNetGpu => "bitnet-gpu",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether the result is a single file, not a folder.
+    pub fn is_file(self) -> bool {
+        matches!(self, Self::GgufTq1_0 | Self::GgufTq2_0 | Self::GgufI2S)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Target {
+    type Err = ConvertError;
+
+    fn from_str(name: &str) -> Result<Self, ConvertError> {
+        let target = Self::ALL.into_iter().find(|t| t.name() == name);
+        target.ok_or_else(|| ConvertError::Target {
+            found: name.to_string(),
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! A batch of sequences and what the device remembers of them.
+
+use std::sync::Arc;
+
+use burn::tensor::{Int, Tensor};
+use tritburn::transformer::Tokens;
+
+use super::step::{DecodeStep, words};
+use crate::model::{BitNetForCausalLm, KvCache, ModelError};
+
+/// Tokens that run through the layers at once: bounds the memory of a long prompt.
+const CHUNK: usize = 2048;
+
+/// Sequences of one batch, their cache, and the decode step captured for them.
+///
+/// Sequences may be of different lengths; prompts are not padded. A session can go on from where it
+/// is: another [`prefill`](Self::prefill) appends (a chat's next turn), [`clear`](Self::clear)
+/// starts anew without allocating.
+pub struct Session {
+    model: Arc<BitNetForCausalLm>,
+    step: DecodeStep,
+    lengths: Vec<usize>,
+    capacity: usize,
+    /// Whether the device's tokens and positions follow from the last step.
+    placed: bool,
+}
+
+impl Session {
+    /// A session of `rows` sequences of up to `capacity` tokens each.
+    ///
+    /// # Errors
+    /// [`ModelError::Context`] for more positions than the model has.
+    pub fn new(
+        model: Arc<BitNetForCausalLm>,
+        rows: usize,
+        capacity: usize,
+    ) -> Result<Self, ModelError> {
+        let cache = model.cache(rows, capacity)?;
+        let step = DecodeStep::new(model.clone(), cache)?;
+        Ok(Self {
+            model,
+            step,
+            lengths: vec![0; rows],
+            capacity,
+            placed: false,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<BitNetForCausalLm> {
+        &self.model
+    }
+
+    /// Tokens of each sequence so far.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Largest length of a sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all sequences.
+    pub fn clear(&mut self) {
+        self.lengths.fill(0);
+        self.placed = false;
+    }
+
+    /// Forgets what sequence `row` holds behind its first `len` tokens; nothing if it is shorter.
+    pub fn truncate(&mut self, row: usize, len: usize) {
+        if let Some(length) = self.lengths.get_mut(row) {
+            *length = len.min(*length);
+        }
+        self.placed = false;
+    }
+
+    /// Appends `prompts`, one for each sequence, and returns the logits that follow their last
+    /// tokens: F32 `[rows, vocabulary]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Rows`], [`ModelError::EmptyPrompt`], [`ModelError::TokenId`],
+    /// [`ModelError::Context`]; nothing is appended then.
+    pub fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Tensor<2>, ModelError> {
+        self.check_prompts(prompts)?;
+        self.placed = false;
+        let mut last: Vec<Option<Tensor<2>>> = vec![None; prompts.len()];
+        for batch in batches(prompts) {
+            let hidden = self.forward(prompts, &batch)?;
+            // The tokens that end a prompt, by index in this batch.
+            let mut ends = Vec::new();
+            let mut index = 0;
+            for run in &batch {
+                index += run.len;
+                if run.first + run.len == prompts[run.row].len() {
+                    ends.push((run.row, index as u32 - 1));
+                }
+            }
+            if ends.is_empty() {
+                continue;
+            }
+            let indices = words(ends.iter().map(|&(_, index)| index).collect(), &self.model);
+            let logits = self.model.logits(hidden.select(indices))?;
+            for (i, (row, _)) in ends.into_iter().enumerate() {
+                last[row] = Some(logits.clone().narrow(0, i, 1));
+            }
+        }
+        for (length, prompt) in self.lengths.iter_mut().zip(prompts) {
+            *length += prompt.len();
+        }
+        Ok(Tensor::cat(last.into_iter().flatten().collect(), 0))
+    }
+
+    /// Appends one prompt and returns the logits behind each of its tokens: F32
+    /// `[tokens, vocabulary]`. For a session of one sequence.
+    ///
+    /// # Errors
+    /// As [`prefill`](Self::prefill).
+    pub fn prefill_all(&mut self, prompt: &[u32]) -> Result<Tensor<2>, ModelError> {
+        let prompts = [prompt];
+        self.check_prompts(&prompts)?;
+        self.placed = false;
+        let mut parts = Vec::new();
+        for batch in batches(&prompts) {
+            let hidden = self.forward(&prompts, &batch)?;
+            parts.push(self.model.logits(hidden)?);
+        }
+        self.lengths[0] += prompt.len();
+        Ok(Tensor::cat(parts, 0))
+    }
+
+    /// Appends one token to each sequence: the logits that follow, F32 `[rows, vocabulary]`, and the
+    /// ids of the largest, U32 `[rows]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Rows`], [`ModelError::TokenId`], [`ModelError::Context`].
+    pub fn decode(&mut self, ids: &[u32]) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
+        let prompts: Vec<&[u32]> = ids.chunks(1).collect();
+        self.check_prompts(&prompts)?;
+        let mut state = self.step.state();
+        if self.placed {
+            state.put(ids.to_vec(), &self.model)?;
+        } else {
+            let positions = self.lengths.iter().map(|&len| len as u32).collect();
+            state.place(ids.to_vec(), positions, &self.model)?;
+        }
+        drop(state);
+        self.run()
+    }
+
+    /// Appends to each sequence the token that the last step found most likely, without asking the
+    /// host which that is: what [`decode`](Self::decode) does for the ids it returned.
+    ///
+    /// # Errors
+    /// [`ModelError::Context`].
+    ///
+    /// # Panics
+    /// If the last call was not [`decode`](Self::decode) or `decode_next`.
+    pub fn decode_next(&mut self) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
+        assert!(self.placed, "decode_next() goes on from decode()");
+        self.check_room(|_| 1)?;
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
+        let output = self.step.run()?;
+        self.placed = true;
+        for length in &mut self.lengths {
+            *length += 1;
+        }
+        Ok((output.logits, output.ids))
+    }
+
+    fn forward(
+        &mut self,
+        prompts: &[&[u32]],
+        batch: &[Run],
+    ) -> Result<crate::model::Hidden, ModelError> {
+        let ids = batch
+            .iter()
+            .flat_map(|run| &prompts[run.row][run.first..run.first + run.len])
+            .copied()
+            .collect();
+        let runs: Vec<_> = batch
+            .iter()
+            .map(|run| (run.row, self.lengths[run.row] + run.first, run.len))
+            .collect();
+        let tokens = Tokens::runs(&runs, self.model.device());
+        let ids = words(ids, &self.model);
+        let cache: &mut KvCache = &mut self.step.state().cache;
+        self.model.forward(ids, &tokens, cache)
+    }
+
+    pub(super) fn check_prompts(&self, prompts: &[&[u32]]) -> Result<(), ModelError> {
+        if prompts.len() != self.lengths.len() {
+            return Err(ModelError::Rows {
+                found: prompts.len(),
+                rows: self.lengths.len(),
+            });
+        }
+        let vocabulary = self.model.config().vocab_size;
+        for (prompt, ids) in prompts.iter().enumerate() {
+            if ids.is_empty() {
+                return Err(ModelError::EmptyPrompt { prompt });
+            }
+            if let Some(index) = ids.iter().position(|&id| id as usize >= vocabulary) {
+                return Err(ModelError::TokenId {
+                    prompt,
+                    index,
+                    id: ids[index],
+                    vocabulary,
+                });
+            }
+        }
+        self.check_room(|row| prompts[row].len())
+    }
+
+    pub(super) fn check_room(&self, more: impl Fn(usize) -> usize) -> Result<(), ModelError> {
+        for (row, &length) in self.lengths.iter().enumerate() {
+            let needed = length + more(row);
+            if needed > self.capacity {
+                return Err(ModelError::Context {
+                    row,
+                    needed,
+                    available: self.capacity,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Consecutive tokens `first..first + len` of prompt `row`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    row: usize,
+    first: usize,
+    len: usize,
+}
+
+/// Cuts prompts into batches of at most [`CHUNK`] tokens.
+fn batches(prompts: &[&[u32]]) -> Vec<Vec<Run>> {
+    let mut batches = vec![Vec::new()];
+    let mut room = CHUNK;
+    for (row, prompt) in prompts.iter().enumerate() {
+        let mut first = 0;
+        while first < prompt.len() {
+            if room == 0 {
+                batches.push(Vec::new());
+                room = CHUNK;
+            }
+            let len = room.min(prompt.len() - first);
+            batches
+                .last_mut()
+                .expect("one batch")
+                .push(Run { row, first, len });
+            (first, room) = (first + len, room - len);
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_cut_into_batches_that_cover_them_once() {
+        let ids = vec![0; 3 * CHUNK];
+        let prompts: Vec<&[u32]> = [5, CHUNK + 1, 1, CHUNK - 7, 2 * CHUNK]
+            .map(|len| &ids[..len])
+            .to_vec();
+        let batches = batches(&prompts);
+        let total: usize = prompts.iter().map(|p| p.len()).sum();
+        assert_eq!(batches.len(), total.div_ceil(CHUNK));
+        let mut next = vec![0; prompts.len()];
+        for batch in &batches {
+            assert!(batch.iter().map(|run| run.len).sum::<usize>() <= CHUNK);
+            for run in batch {
+                assert_eq!(run.first, next[run.row]);
+                next[run.row] += run.len;
+            }
+        }
+        assert_eq!(next, prompts.iter().map(|p| p.len()).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,154 @@
+//! One decode step of a whole batch, as a captured graph where the device has such.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use burn::tensor::{DType, Graph, Int, Tensor, TensorData, capture};
+use tritburn::ops::captures_graphs;
+use tritburn::transformer::{Tokens, advance, argmax, overwrite};
+
+use crate::model::{BitNetForCausalLm, KvCache, ModelError};
+
+/// Tensors that a step reads and writes in place.
+pub(super) struct StepState {
+    pub cache: KvCache,
+    tokens: Tensor<1, Int>,
+    positions: Tensor<1, Int>,
+    rows: Tensor<1, Int>,
+}
+
+/// What a step leaves on the device.
+#[derive(Clone)]
+pub(super) struct StepOutput {
+    /// F32 `[rows, vocabulary]`.
+    pub logits: Tensor<2>,
+    /// U32 `[rows]`, the largest logits: the next step's tokens unless others are written.
+    pub ids: Tensor<1, Int>,
+    /// Keeps the work that moves tokens and positions on from being elided.
+    _state: (Tensor<1, Int>, Tensor<1, Int>),
+}
+
+type StepResult = Result<StepOutput, ModelError>;
+
+/// A decode step for a fixed number of sequences.
+pub(super) struct DecodeStep {
+    state: Rc<RefCell<StepState>>,
+    run: Run,
+}
+
+type CapturedStep = Graph<StepResult, Box<dyn FnMut() -> StepResult>>;
+
+enum Run {
+    /// Launches every operation.
+    Eager(Arc<BitNetForCausalLm>),
+    /// One launch for all.
+    Graph(Box<CapturedStep>),
+}
+
+impl DecodeStep {
+    /// A step on `cache`. Capturing a graph runs it a few times, which leaves garbage at the first
+    /// positions of the cache: call this ahead of the prompt.
+    pub fn new(model: Arc<BitNetForCausalLm>, cache: KvCache) -> Result<Self, ModelError> {
+        let device = model.device().clone();
+        let rows = cache.rows();
+        let zeros = || Tensor::zeros([rows], (&device, DType::U32));
+        let state = Rc::new(RefCell::new(StepState {
+            cache,
+            tokens: zeros(),
+            positions: zeros(),
+            rows: words((0..rows as u32).collect(), &model),
+        }));
+        let run = if captures_graphs(&device) {
+            let state = state.clone();
+            let model = model.clone();
+            let closure: Box<dyn FnMut() -> StepResult> =
+                Box::new(move || step(&model, &mut state.borrow_mut()));
+            let graph = capture(&device, closure);
+            if let Err(error) = graph.output() {
+                return Err(ModelError::Device {
+                    reason: error.to_string(),
+                });
+            }
+            tracing::debug!(
+                rows,
+                hardware = graph.is_hardware(),
+                "captured a decode step"
+            );
+            if !graph.is_hardware() {
+                tracing::warn!(
+                    "no hardware graph: every decode step launches its kernels one by one"
+                );
+            }
+            Run::Graph(Box::new(graph))
+        } else {
+            Run::Eager(model)
+        };
+        Ok(Self { state, run })
+    }
+
+    /// Cache and buffers, for the prompt.
+    pub fn state(&self) -> std::cell::RefMut<'_, StepState> {
+        self.state.borrow_mut()
+    }
+
+    /// Runs the step on the tokens and positions that the device holds.
+    pub fn run(&mut self) -> StepResult {
+        match &mut self.run {
+            Run::Eager(model) => step(model, &mut self.state.borrow_mut()),
+            Run::Graph(graph) => {
+                // SAFETY: every tensor that the graph touches is owned by its closure (model and
+                // state) or its output, and all are used on this thread only: `Rc` keeps the step
+                // from leaving it.
+                match unsafe { graph.replay() } {
+                    Ok(output) => Ok(output.clone()),
+                    Err(error) => Err(ModelError::Device {
+                        reason: error.to_string(),
+                    }),
+                }
+            }
+        }
+    }
+}
+
+impl StepState {
+    /// Says where the next step takes up: one token and position for each sequence.
+    pub fn place(
+        &mut self,
+        tokens: Vec<u32>,
+        positions: Vec<u32>,
+        model: &BitNetForCausalLm,
+    ) -> Result<(), ModelError> {
+        self.put(tokens, model)?;
+        let positions = words(positions, model);
+        self.positions = overwrite(self.positions.clone(), positions)?;
+        Ok(())
+    }
+
+    /// Writes other tokens than the largest logits.
+    pub fn put(&mut self, tokens: Vec<u32>, model: &BitNetForCausalLm) -> Result<(), ModelError> {
+        self.tokens = overwrite(self.tokens.clone(), words(tokens, model))?;
+        Ok(())
+    }
+}
+
+/// U32 values on the device of `model`.
+pub(super) fn words(values: Vec<u32>, model: &BitNetForCausalLm) -> Tensor<1, Int> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), (model.device(), DType::U32))
+}
+
+fn step(model: &BitNetForCausalLm, state: &mut StepState) -> StepResult {
+    let tokens = Tokens::step(state.rows.clone(), state.positions.clone());
+    let hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
+    let logits = model.logits(hidden)?;
+    let ids = argmax(logits.clone())?;
+    let (tokens, positions) = advance(state.tokens.clone(), state.positions.clone(), ids.clone())?;
+    state.tokens = tokens.clone();
+    state.positions = positions.clone();
+    Ok(StepOutput {
+        logits,
+        ids,
+        _state: (tokens, positions),
+    })
+}

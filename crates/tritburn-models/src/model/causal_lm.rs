@@ -1,0 +1,134 @@
+//! The whole decoder.
+
+use burn::tensor::{DType, Device, Int, Tensor};
+use tritburn::transformer::{self, Heads, Tokens};
+
+use super::cache::KvCache;
+use super::error::ModelError;
+use super::head::Head;
+use super::layer::{DecoderLayer, Stream};
+use super::norm::Norm;
+use super::options::LoadOptions;
+use crate::config::BitNetConfig;
+
+/// A BitNet b1.58 language model on a device, ready to run.
+///
+/// Weights stay packed. [`forward`](Self::forward) works on the concatenated tokens of any number
+/// of sequences; [`Session`](crate::generate::Session) keeps the books of sequences, cache and
+/// captured graphs.
+#[derive(Debug)]
+pub struct BitNetForCausalLm {
+    pub(super) config: BitNetConfig,
+    pub(super) options: LoadOptions,
+    pub(super) device: Device,
+    pub(super) embedding: Tensor<2>,
+    pub(super) head: Head,
+    pub(super) layers: Vec<DecoderLayer>,
+    pub(super) norm: Norm,
+    pub(super) rotary: Tensor<1>,
+}
+
+/// Hidden states of a batch of tokens behind the last layer, before the final norm.
+#[derive(Clone, Debug)]
+pub struct Hidden(Stream);
+
+impl BitNetForCausalLm {
+    /// The architecture.
+    pub fn config(&self) -> &BitNetConfig {
+        &self.config
+    }
+
+    /// How the checkpoint was loaded.
+    pub fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Bytes of weights on the device: projections, embedding, head.
+    pub fn byte_count(&self) -> usize {
+        let embedding = self.embedding.shape().num_elements() * self.embedding.dtype().size();
+        let layers: usize = self.layers.iter().map(DecoderLayer::byte_count).sum();
+        embedding + self.head.byte_count() + layers
+    }
+
+    /// An empty cache for `rows` sequences of up to `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`ModelError::Context`] for more positions than the model has.
+    pub fn cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
+        let available = self.config.max_position_embeddings;
+        if capacity > available {
+            return Err(ModelError::Context {
+                row: 0,
+                needed: capacity,
+                available,
+            });
+        }
+        let dtype = self.options.cache_dtype.unwrap_or(self.options.dtype);
+        let (layers, heads) = (self.layers.len(), self.heads());
+        Ok(KvCache::new(
+            layers,
+            rows,
+            capacity,
+            heads,
+            dtype,
+            &self.device,
+        ))
+    }
+
+    /// Runs `ids` U32 `[tokens]` through all layers; their keys and values go to `cache`.
+    ///
+    /// # Errors
+    /// [`ModelError::Operation`] for operands of other shapes or devices than the model's.
+    pub fn forward(
+        &self,
+        ids: Tensor<1, Int>,
+        tokens: &Tokens,
+        cache: &mut KvCache,
+    ) -> Result<Hidden, ModelError> {
+        let sum = transformer::embedding(self.embedding.clone(), ids, self.options.dtype)?;
+        let mut stream = Stream { sum, delta: None };
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            stream = layer.forward(stream, &self.rotary, tokens, cache)?;
+        }
+        Ok(Hidden(stream))
+    }
+
+    /// Logits of hidden states: F32 `[tokens, vocabulary]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Operation`].
+    pub fn logits(&self, hidden: Hidden) -> Result<Tensor<2>, ModelError> {
+        let Stream { sum, delta } = hidden.0;
+        self.head.forward(self.norm.forward_float(sum, delta)?)
+    }
+
+    /// Shape of the attention.
+    pub fn heads(&self) -> Heads {
+        Heads {
+            query: self.config.num_attention_heads,
+            key_value: self.config.num_key_value_heads,
+            size: self.config.head_dim,
+        }
+    }
+
+    /// Element type of hidden states.
+    pub fn dtype(&self) -> DType {
+        self.options.dtype
+    }
+}
+
+impl Hidden {
+    /// The hidden states of some tokens only, by their index in the batch.
+    pub fn select(self, indices: Tensor<1, Int>) -> Self {
+        let Stream { sum, delta } = self.0;
+        Self(Stream {
+            sum: sum.select(0, indices.clone()),
+            delta: delta.map(|delta| delta.select(0, indices)),
+        })
+    }
+}

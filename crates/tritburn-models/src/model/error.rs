@@ -1,0 +1,76 @@
+//! Errors of models and generation.
+
+use thiserror::Error;
+use tritburn::PackError;
+
+use crate::checkpoint::CheckpointError;
+use crate::sample::SampleError;
+
+/// What can go wrong when a model is loaded or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A weight cannot be packed or moved to the device.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// An operation refused its operands.
+    #[error(transparent)]
+    Operation(#[from] tritburn::Error),
+    /// A token id outside of the vocabulary.
+    #[error("token {index} of prompt {prompt} is {id}, the vocabulary has {vocabulary} entries")]
+    TokenId {
+        /// Index of the prompt.
+        prompt: usize,
+        /// Index of the token.
+        index: usize,
+        /// The id.
+        id: u32,
+        /// Entries of the vocabulary.
+        vocabulary: usize,
+    },
+    /// Nothing to continue.
+    #[error("prompt {prompt} is empty: give at least one token")]
+    EmptyPrompt {
+        /// Index of the prompt.
+        prompt: usize,
+    },
+    /// Another number of prompts than the session has rows.
+    #[error("{found} sequences for a session of {rows}")]
+    Rows {
+        /// Sequences given.
+        found: usize,
+        /// Rows of the session.
+        rows: usize,
+    },
+    /// A sequence longer than what was set aside, or than the model was trained on.
+    #[error("sequence {row} needs {needed} positions, {available} are available")]
+    Context {
+        /// The sequence.
+        row: usize,
+        /// Positions needed.
+        needed: usize,
+        /// Positions there are.
+        available: usize,
+    },
+    /// Logits that are not numbers.
+    #[error("the logits of sequence {row} hold a NaN")]
+    NonFinite {
+        /// The sequence.
+        row: usize,
+    },
+    /// The next token cannot be chosen.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// Weights that belong together cannot be fused.
+    #[error(transparent)]
+    Fuse(#[from] tritburn::formats::PackError),
+    /// A tensor could not be read back from the device.
+    #[error("reading from the device failed: {reason}")]
+    Device {
+        /// What the device said.
+        reason: String,
+    },
+}

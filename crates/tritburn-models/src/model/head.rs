@@ -1,0 +1,68 @@
+//! The projection of the last hidden state to logits.
+
+use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
+use tritburn::ops::quantize_activations;
+use tritburn::transformer;
+
+use super::error::ModelError;
+
+/// Rows that are quantised at once.
+const ROWS: usize = 8192;
+
+/// A language-model head.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "few exist, and none is moved in a loop"
+)]
+pub(super) enum Head {
+    /// A float table `[vocabulary, hidden]`: the embedding's own if they are tied.
+    Dense(Tensor<2>),
+    /// Int8 rows: codes U32, four a word, and scales F32 `[vocabulary]`.
+    Int8 {
+        codes: Tensor<1, Int>,
+        scales: Tensor<1>,
+    },
+}
+
+impl Head {
+    /// A head of int8 rows on `device`, from a float table `[vocabulary, hidden]`.
+    pub fn int8(table: &TensorData, device: &Device) -> Result<Self, ModelError> {
+        let [vocabulary, hidden] = [table.shape()[0], table.shape()[1]];
+        let stored = table.dtype();
+        let row = hidden * stored.size();
+        let (mut codes, mut scales) = (Vec::new(), Vec::new());
+        // In parts: a CPU backend widens what it quantises to f32.
+        for (first, bytes) in table.bytes().chunks(ROWS * row).enumerate() {
+            let rows = ROWS.min(vocabulary - first * ROWS);
+            let bytes = Bytes::from_bytes_vec(bytes.to_vec());
+            let part = TensorData::from_bytes(bytes, [rows, hidden], stored);
+            let part: Tensor<2> = Tensor::from_data(part, (device, stored));
+            let (part_codes, part_scales) = quantize_activations(part)?;
+            codes.push(part_codes);
+            scales.push(part_scales);
+        }
+        Ok(Self::Int8 {
+            codes: Tensor::cat(codes, 0),
+            scales: Tensor::cat(scales, 0),
+        })
+    }
+
+    /// Logits of `x` `[tokens, hidden]`: F32 `[tokens, vocabulary]`.
+    pub fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+        Ok(match self {
+            Self::Dense(table) => transformer::dense_head(x, table.clone())?,
+            Self::Int8 { codes, scales } => {
+                transformer::int8_head(x, codes.clone(), scales.clone())?
+            }
+        })
+    }
+
+    /// Bytes on the device; a tied table is counted with the embedding.
+    pub fn byte_count(&self) -> usize {
+        match self {
+            Self::Dense(_) => 0,
+            Self::Int8 { codes, scales } => 4 * (codes.dims()[0] + scales.dims()[0]),
+        }
+    }
+}

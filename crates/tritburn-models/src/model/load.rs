@@ -1,0 +1,162 @@
+//! From a checkpoint to a device, one tensor at a time.
+
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use tritburn::Activations;
+use tritburn::formats::matrix::concat_rows;
+use tritburn::transformer::rotary_table;
+
+use super::causal_lm::BitNetForCausalLm;
+use super::error::ModelError;
+use super::head::Head;
+use super::layer::DecoderLayer;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::options::{HeadPrecision, LoadOptions};
+use crate::checkpoint::{self, Checkpoint, FloatTensorData, Projection, Weight};
+
+impl BitNetForCausalLm {
+    /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights unless
+    /// [`Precision::Dense`](super::Precision::Dense) is asked for, fuses q|k|v and gate|up.
+    ///
+    /// # Errors
+    /// [`ModelError::Checkpoint`], [`ModelError::Pack`].
+    pub fn load(
+        checkpoint: &dyn Checkpoint,
+        options: &LoadOptions,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let config = checkpoint.config().clone();
+        let loader = Loader {
+            checkpoint,
+            options,
+            device,
+            epsilon: config.rms_norm_eps as f32,
+        };
+        let table = tensor_data(checkpoint.embedding()?);
+        let head = loader.head(&table)?;
+        let stored = table.dtype();
+        let embedding: Tensor<2> = Tensor::from_data(table, (device, stored));
+        let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| loader.layer(layer))
+            .collect::<Result<_, _>>()?;
+        let norm = loader.norm(checkpoint::Norm::Final, false)?;
+        let rotary = rotary_table(
+            config.rope_theta as f32,
+            config.head_dim,
+            config.max_position_embeddings,
+            device,
+        );
+        Ok(Self {
+            config,
+            options: options.clone(),
+            device: device.clone(),
+            embedding,
+            head,
+            layers,
+            norm,
+            rotary,
+        })
+    }
+}
+
+struct Loader<'a> {
+    checkpoint: &'a dyn Checkpoint,
+    options: &'a LoadOptions,
+    device: &'a Device,
+    epsilon: f32,
+}
+
+impl Loader<'_> {
+    fn layer(&self, index: usize) -> Result<DecoderLayer, ModelError> {
+        use Projection::{Down, Gate, K, O, Q, Up, V};
+        let int8 = self.options.precision.activations() == Some(Activations::Int8);
+        Ok(DecoderLayer {
+            input_norm: self.norm(checkpoint::Norm::Input(index), int8)?,
+            qkv: self.linear(index, &[Q, K, V])?,
+            attention_sub_norm: self.norm(checkpoint::Norm::AttentionSub(index), int8)?,
+            output: self.linear(index, &[O])?,
+            post_attention_norm: self.norm(checkpoint::Norm::PostAttention(index), int8)?,
+            gate_up: self.linear(index, &[Gate, Up])?,
+            ffn_sub_norm: self.norm(checkpoint::Norm::FfnSub(index), int8)?,
+            down: self.linear(index, &[Down])?,
+        })
+    }
+
+    fn norm(&self, norm: checkpoint::Norm, quantize: bool) -> Result<Norm, ModelError> {
+        let gamma = self.checkpoint.norm(norm)?;
+        let len = gamma.len();
+        let gamma = TensorData::new(gamma, [len]);
+        Ok(Norm {
+            gamma: Tensor::from_data(gamma, (self.device, DType::F32)),
+            epsilon: self.epsilon,
+            quantize,
+        })
+    }
+
+    /// The given projections of a layer as one map, rows stacked in order.
+    fn linear(&self, layer: usize, parts: &[Projection]) -> Result<Linear, ModelError> {
+        let weight = |&part: &Projection| self.checkpoint.projection(layer, part);
+        match self.options.precision.activations() {
+            Some(activations) => {
+                let name = |part| format!("{part:?} of layer {layer}");
+                let matrices = parts
+                    .iter()
+                    .map(|part| weight(part)?.into_packed(name(part)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let matrix = match <[_; 1]>::try_from(matrices) {
+                    Ok([matrix]) => matrix,
+                    Err(matrices) => concat_rows(&matrices)?,
+                };
+                Linear::ternary(&matrix, activations, self.device)
+            }
+            None => {
+                let parts = parts
+                    .iter()
+                    .map(|part| Ok(self.dense(weight(part)?)))
+                    .collect::<Result<Vec<_>, ModelError>>()?;
+                Ok(Linear::Dense(Tensor::cat(parts, 0)))
+            }
+        }
+    }
+
+    fn dense(&self, weight: Weight) -> Tensor<2> {
+        let data = match weight {
+            Weight::Packed(matrix) => {
+                let shape = [
+                    matrix.layout().out_features(),
+                    matrix.layout().in_features(),
+                ];
+                TensorData::new(matrix.dequantize(), shape)
+            }
+            Weight::Master(master) => tensor_data(master),
+        };
+        let data = data.convert_dtype(self.options.dtype);
+        Tensor::from_data(data, (self.device, self.options.dtype))
+    }
+
+    /// A head of its own; `None` if the embedding serves.
+    fn head(&self, embedding: &TensorData) -> Result<Option<Head>, ModelError> {
+        let own = self.checkpoint.head()?.map(tensor_data);
+        Ok(match (self.options.head, own) {
+            (HeadPrecision::Stored, None) => None,
+            (HeadPrecision::Stored, Some(table)) => {
+                let stored = table.dtype();
+                let table = Tensor::from_data(table, (self.device, stored));
+                Some(Head::Dense(table))
+            }
+            (HeadPrecision::Int8, own) => {
+                let table = own.as_ref().unwrap_or(embedding);
+                Some(Head::int8(table, self.device)?)
+            }
+        })
+    }
+}
+
+fn tensor_data(tensor: FloatTensorData) -> TensorData {
+    TensorData::from_bytes(
+        Bytes::from_bytes_vec(tensor.bytes),
+        tensor.shape,
+        tensor.dtype.burn(),
+    )
+}

@@ -1,0 +1,16 @@
+//! The BitNet b1.58 decoder, for inference.
+
+mod cache;
+mod causal_lm;
+mod error;
+mod head;
+mod layer;
+mod linear;
+mod load;
+mod norm;
+mod options;
+
+pub use cache::KvCache;
+pub use causal_lm::{BitNetForCausalLm, Hidden};
+pub use error::ModelError;
+pub use options::{HeadPrecision, LoadOptions, Precision};

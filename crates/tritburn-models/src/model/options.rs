@@ -1,0 +1,84 @@
+//! How a checkpoint is brought to a device.
+
+use burn::tensor::{DType, Device};
+use serde::{Deserialize, Serialize};
+use tritburn::Activations;
+use tritburn::ops::captures_graphs;
+
+/// What the projections of a model multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Precision {
+    /// 2-bit weights and int8 activations, as BitNet b1.58 is trained. Master weights are quantised
+    /// while they are loaded.
+    #[default]
+    W2A8,
+    /// 2-bit weights and float activations.
+    W2A16,
+    /// Dense float weights, nothing quantised: master weights as they are stored, packed ones
+    /// unpacked.
+    Dense,
+}
+
+impl Precision {
+    /// What packed weights are multiplied with; `None` for dense ones.
+    pub fn activations(self) -> Option<Activations> {
+        match self {
+            Self::W2A8 => Some(Activations::Int8),
+            Self::W2A16 => Some(Activations::Float),
+            Self::Dense => None,
+        }
+    }
+}
+
+/// Precision of the embedding table when it serves as the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HeadPrecision {
+    /// As the checkpoint stores it.
+    #[default]
+    Stored,
+    /// Int8 with one scale per vocabulary entry: half the bytes to read per token, logits off by
+    /// about half a percent of their scale.
+    Int8,
+}
+
+/// How a checkpoint is brought to a device.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// What the projections multiply.
+    pub precision: Precision,
+    /// Element type of hidden states and norms: f32, bf16, or f16. The reference arithmetic is f32
+    /// everywhere; tensors between operations are rounded to this type.
+    pub dtype: DType,
+    /// Element type of cached keys and values; that of the hidden states if `None`. CubeCL devices
+    /// take no other.
+    pub cache_dtype: Option<DType>,
+    /// Precision of the head.
+    pub head: HeadPrecision,
+}
+
+impl LoadOptions {
+    /// What runs best on `device`: bf16 hidden states on GPUs that compute with them, else f32.
+    pub fn for_device(device: &Device) -> Self {
+        let half = captures_graphs(device) && device.supports_dtype(DType::BF16);
+        Self {
+            dtype: if half { DType::BF16 } else { DType::F32 },
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for LoadOptions {
+    /// W2A8 in f32.
+    fn default() -> Self {
+        Self {
+            precision: Precision::default(),
+            dtype: DType::F32,
+            cache_dtype: None,
+            head: HeadPrecision::default(),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One sequence's sampler.
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::filters::{self, Candidate};
+use super::{SampleError, Sampling};
+
+/// Chooses the tokens of one sequence.
+///
+/// Random numbers are ChaCha with 8 rounds, keyed by the seed, in the stream of the sequence's
+/// number: the same seed, number and logits give the same tokens on every machine and, as the
+/// algorithm is part of the type, with every release.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    random: ChaCha8Rng,
+    candidates: Vec<Candidate>,
+    /// Tokens that have been penalised in this step, one bit each.
+    seen: Vec<u64>,
+}
+
+impl Sampler {
+    /// A sampler for a single sequence.
+    ///
+    /// # Errors
+    /// [`SampleError::Parameter`], see [`Sampling::validate`].
+    pub fn new(sampling: Sampling) -> Result<Self, SampleError> {
+        Self::for_sequence(sampling, 0)
+    }
+
+    /// The sampler of sequence `number` of a batch: sequences draw independently of each other.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_sequence(sampling: Sampling, number: u64) -> Result<Self, SampleError> {
+        sampling.validate()?;
+        let mut random = ChaCha8Rng::seed_from_u64(sampling.seed);
+        random.set_stream(number);
+        Ok(Self {
+            sampling,
+            random,
+            candidates: Vec::new(),
+            seen: Vec::new(),
+        })
+    }
+
+    /// What it was made with.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The next token by `logits`, one per token id. `history` is the sequence so far, prompt
+    /// included; only a repetition penalty looks at it, and ids outside of the vocabulary are
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`SampleError::NotFinite`] for a NaN or +∞ logit, [`SampleError::Nothing`] where no logit
+    /// is over -∞ (which stands for a forbidden token).
+    pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SampleError> {
+        let wrong = logits
+            .iter()
+            .position(|&l| l.is_nan() || l == f32::INFINITY);
+        if let Some(token) = wrong {
+            let value = logits[token];
+            return Err(SampleError::NotFinite { token, value });
+        }
+        let possible = |(token, &logit): (usize, &f32)| {
+            (logit > f32::NEG_INFINITY).then_some(Candidate {
+                token: token as u32,
+                logit,
+                weight: 0.0,
+            })
+        };
+        self.candidates.clear();
+        self.candidates
+            .extend(logits.iter().enumerate().filter_map(possible));
+        if self.candidates.is_empty() {
+            return Err(SampleError::Nothing {
+                vocabulary: logits.len(),
+            });
+        }
+        self.penalise(logits.len(), history);
+        if self.sampling.is_greedy() {
+            let best = self.candidates.iter().min_by(|a, b| filters::by_rank(a, b));
+            return Ok(best.map_or(0, |best| best.token));
+        }
+        Ok(self.draw())
+    }
+
+    fn penalise(&mut self, vocabulary: usize, history: &[u32]) {
+        let penalty = self.sampling.repetition_penalty;
+        if penalty == 1.0 || history.is_empty() {
+            return;
+        }
+        self.seen.clear();
+        self.seen.resize(vocabulary.div_ceil(64), 0);
+        for &token in history.iter().filter(|&&t| (t as usize) < vocabulary) {
+            self.seen[token as usize / 64] |= 1 << (token % 64);
+        }
+        for candidate in &mut self.candidates {
+            if self.seen[candidate.token as usize / 64] >> (candidate.token % 64) & 1 == 1 {
+                let logit = candidate.logit;
+                let penalised = if logit > 0.0 {
+                    logit / penalty
+                } else {
+                    logit * penalty
+                };
+                // A penalty far from 1 must not turn a possible token into an impossible sum.
+                candidate.logit = penalised.clamp(f32::MIN, f32::MAX);
+            }
+        }
+    }
+
+    fn draw(&mut self) -> u32 {
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.sampling;
+        for candidate in &mut self.candidates {
+            candidate.logit = (candidate.logit / temperature).clamp(f32::MIN, f32::MAX);
+        }
+        let candidates = &mut self.candidates;
+        if let Some(k) = top_k {
+            filters::top_k(candidates, k);
+        }
+        filters::weigh(candidates);
+        if let Some(p) = top_p {
+            filters::top_p(candidates, p);
+        }
+        if let Some(p) = min_p {
+            filters::min_p(candidates, p);
+        }
+        let mut left = self.random.random::<f64>() * filters::sum(candidates);
+        let drawn = candidates.iter().find(|c| {
+            left -= c.weight as f64;
+            left < 0.0
+        });
+        // Rounding may leave a hair behind the last weight: the last possible token is meant.
+        let last = || candidates.iter().rfind(|c| c.weight > 0.0);
+        drawn.or_else(last).map_or(0, |c| c.token)
+    }
+}

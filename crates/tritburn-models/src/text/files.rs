@@ -1,0 +1,151 @@
+//! The files around a tokenizer.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::TextError;
+
+/// Llama 3's `tokenizer.json`, the largest known, has 17 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// What a checkpoint says about its text, as the files of a Hugging Face folder. A format without
+/// folders is read into the same form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json`.
+    pub tokenizer: Option<String>,
+    /// `tokenizer_config.json`.
+    pub tokenizer_config: Option<String>,
+    /// `chat_template.jinja`; older folders have the template in `tokenizer_config.json`.
+    pub chat_template: Option<String>,
+    /// `special_tokens_map.json`; nothing here needs it, it travels along.
+    pub special_tokens_map: Option<String>,
+    /// `generation_config.json`, which may name more tokens that end a sequence.
+    pub generation_config: Option<String>,
+}
+
+impl TokenizerFiles {
+    /// Those files that a folder has.
+    ///
+    /// # Errors
+    /// [`TextError::Io`], also for text that is not UTF-8; [`TextError::TooLarge`].
+    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TextError> {
+        let mut files = Self::default();
+        for (name, text) in files.entries_mut() {
+            *text = read(&folder.as_ref().join(name))?;
+        }
+        Ok(files)
+    }
+
+    /// Writes those that there are into a folder.
+    ///
+    /// # Errors
+    /// [`TextError::Io`].
+    pub fn write_to_folder(&self, folder: impl AsRef<Path>) -> Result<(), TextError> {
+        for (name, text) in self.clone().entries_mut() {
+            let path = folder.as_ref().join(name);
+            if let Some(text) = text {
+                fs::write(&path, text).map_err(|source| TextError::Io { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether there is a `tokenizer.json`.
+    pub fn has_tokenizer(&self) -> bool {
+        self.tokenizer.is_some()
+    }
+
+    fn entries_mut(&mut self) -> [(&'static str, &mut Option<String>); 5] {
+        [
+            ("tokenizer.json", &mut self.tokenizer),
+            ("tokenizer_config.json", &mut self.tokenizer_config),
+            ("chat_template.jinja", &mut self.chat_template),
+            ("special_tokens_map.json", &mut self.special_tokens_map),
+            ("generation_config.json", &mut self.generation_config),
+        ]
+    }
+
+    /// `tokenizer_config.json`, parsed; null if there is none.
+    pub(super) fn tokenizer_config(&self) -> Result<Value, TextError> {
+        parse(&self.tokenizer_config, "tokenizer_config.json")
+    }
+
+    /// `generation_config.json`, parsed; null if there is none.
+    pub(super) fn generation_config(&self) -> Result<Value, TextError> {
+        parse(&self.generation_config, "generation_config.json")
+    }
+
+    /// `tokenizer.json`, parsed.
+    pub(super) fn tokenizer_json(&self) -> Result<Value, TextError> {
+        match &self.tokenizer {
+            Some(_) => parse(&self.tokenizer, "tokenizer.json"),
+            None => Err(TextError::Missing { what: "tokenizer" }),
+        }
+    }
+
+    /// The text of the chat template, wherever it stands.
+    pub(super) fn template(&self) -> Result<Option<String>, TextError> {
+        if self.chat_template.is_some() {
+            return Ok(self.chat_template.clone());
+        }
+        let config = self.tokenizer_config()?;
+        Ok(match &config["chat_template"] {
+            Value::String(template) => Some(template.clone()),
+            // Several, by name.
+            Value::Array(named) => named
+                .iter()
+                .find(|entry| entry["name"] == "default")
+                .and_then(|entry| entry["template"].as_str())
+                .map(str::to_string),
+            _ => None,
+        })
+    }
+}
+
+/// A special token of `tokenizer_config.json`: a string, or an object with its content.
+pub(super) fn token_text(config: &Value, name: &str) -> Option<String> {
+    let token = &config[name];
+    let text = token.as_str().or_else(|| token["content"].as_str())?;
+    Some(text.to_string())
+}
+
+fn parse(text: &Option<String>, what: &'static str) -> Result<Value, TextError> {
+    match text {
+        None => Ok(Value::Null),
+        Some(text) => serde_json::from_str(text).map_err(TextError::json(what)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, TextError> {
+    let io = |source| TextError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io(e)),
+    };
+    let mut text = String::new();
+    let found = file
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(io)? as u64;
+    if found > MAX_BYTES {
+        return Err(TextError::TooLarge {
+            path: path.to_path_buf(),
+            found,
+            max: MAX_BYTES,
+        });
+    }
+    Ok(Some(text))
+}

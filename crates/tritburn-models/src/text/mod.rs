@@ -1,0 +1,19 @@
+//! Text to token ids and back: [`Tokenizer`], [`StreamDecoder`], [`ChatTemplate`].
+//!
+//! What a checkpoint carries for this is in its [`TokenizerFiles`], whatever its format: files in
+//! a folder, or metadata of a GGUF file.
+
+mod chat;
+mod date;
+mod error;
+mod files;
+mod gguf;
+mod json;
+mod stream;
+mod tokenizer;
+
+pub use chat::{ChatTemplate, Message};
+pub use error::TextError;
+pub use files::TokenizerFiles;
+pub use stream::StreamDecoder;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,118 @@
+//! `tokenizer.json`, by the `tokenizers` library.
+
+use serde_json::Value;
+
+use super::files::token_text;
+use super::{StreamDecoder, TextError, TokenizerFiles};
+
+/// Turns text into token ids and back.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: Option<String>,
+    eos: Option<String>,
+    eos_ids: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// The tokenizer of a checkpoint.
+    ///
+    /// # Errors
+    /// [`TextError::Missing`] without a `tokenizer.json`, [`TextError::Json`] or
+    /// [`TextError::Tokenizer`] for one that cannot be read.
+    pub fn from_files(files: &TokenizerFiles) -> Result<Self, TextError> {
+        let Some(text) = &files.tokenizer else {
+            return Err(TextError::Missing { what: "tokenizer" });
+        };
+        let inner = tokenizers::Tokenizer::from_bytes(text).map_err(TextError::Tokenizer)?;
+        let config = files.tokenizer_config()?;
+        let eos = token_text(&config, "eos_token");
+        let of_config = eos.as_deref().and_then(|token| inner.token_to_id(token));
+        let mut eos_ids = Vec::from_iter(of_config);
+        eos_ids.extend(ids(&files.generation_config()?["eos_token_id"]));
+        eos_ids.sort_unstable();
+        eos_ids.dedup();
+        Ok(Self {
+            inner,
+            bos: token_text(&config, "bos_token"),
+            eos,
+            eos_ids,
+        })
+    }
+
+    /// The ids of `text`, with the special tokens that the tokenizer puts around a prompt.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_as(text, true)
+    }
+
+    /// The ids of `text` and nothing else: for a rendered [`ChatTemplate`](super::ChatTemplate),
+    /// which spells its special tokens out.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`].
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_as(text, false)
+    }
+
+    fn encode_as(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self.inner.encode_fast(text, add_special_tokens);
+        Ok(encoding.map_err(TextError::Tokenizer)?.get_ids().to_vec())
+    }
+
+    /// The text of `ids`, special tokens left out. Unknown ids are passed over, bytes that are not
+    /// UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.inner.decode(ids, true).map_err(TextError::Tokenizer)
+    }
+
+    /// Decodes a sequence while it grows.
+    pub fn stream(&self) -> StreamDecoder<'_> {
+        StreamDecoder::new(self)
+    }
+
+    /// The text of one id, special or not.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of one token's text.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Text of the token that begins a sequence.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.bos.as_deref()
+    }
+
+    /// Text of the token that ends a sequence, or a turn of a chat.
+    pub fn eos_token(&self) -> Option<&str> {
+        self.eos.as_deref()
+    }
+
+    /// Ids that end a sequence by `tokenizer_config.json` and `generation_config.json`, sorted.
+    /// The model's own configuration may name others: stop at any of both.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos_ids
+    }
+}
+
+/// An id or a list of ids.
+fn ids(value: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok());
+    match value {
+        Value::Array(values) => values.iter().filter_map(id).collect(),
+        value => Vec::from_iter(id(value)),
+    }
+}

@@ -1,0 +1,170 @@
+//! The toy BitNet against the logits and tokens that Hugging Face transformers gave for it.
+
+mod common;
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use rstest::rstest;
+use safetensors::SafeTensors;
+use tritburn_models::BitNetForCausalLm;
+use tritburn_models::checkpoint;
+use tritburn_models::generate::{GenerationOptions, Session, generate};
+use tritburn_models::model::{HeadPrecision, LoadOptions, Precision};
+use tritburn_models::sample::Sampling;
+
+use common::{EXPECTED, Form, devices};
+
+/// A tensor of the file of expected values.
+fn expected<const N: usize, T>(name: &str, of: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let file = SafeTensors::deserialize(EXPECTED).unwrap();
+    let tensor = file.tensor(name).unwrap();
+    tensor
+        .data()
+        .chunks(N)
+        .map(|bytes| of(bytes.try_into().unwrap()))
+        .collect()
+}
+
+fn expected_ids(name: &str) -> Vec<u32> {
+    expected(name, |bytes| i64::from_le_bytes(bytes) as u32)
+}
+
+fn session(form: Form, options: &LoadOptions, device: &Device, capacity: usize) -> Session {
+    let folder = form.folder();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    let model = BitNetForCausalLm::load(checkpoint.as_ref(), options, device).unwrap();
+    Session::new(Arc::new(model), 1, capacity).unwrap()
+}
+
+fn logits(session: &mut Session, ids: &[u32]) -> Vec<f32> {
+    let logits = session.prefill_all(ids).unwrap();
+    logits.into_data().try_into_vec().unwrap()
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found
+        .iter()
+        .zip(expected)
+        .fold(0.0, |m, (a, b)| f32::max(m, (a - b).abs()))
+}
+
+#[rstest]
+#[case(Form::Masters, "online_f32")]
+#[case(Form::Packed, "offline_f32")]
+fn logits_are_those_of_transformers(#[case] form: Form, #[case] name: &str) {
+    let prompt = expected_ids("prompt");
+    let expected = expected(name, f32::from_le_bytes);
+    for device in devices() {
+        let options = LoadOptions::default();
+        let mut session = session(form, &options, &device, prompt.len());
+        let difference = largest_difference(&logits(&mut session, &prompt), &expected);
+        assert!(difference <= 2e-3, "{form:?} on {device:?}: {difference}");
+    }
+}
+
+/// The same weights as plain floats: quantising is not optional.
+#[test]
+fn dense_logits_are_those_of_transformers_without_quantisation() {
+    let prompt = expected_ids("prompt");
+    let expected = expected("unquantized_f32", f32::from_le_bytes);
+    for device in devices() {
+        let options = LoadOptions {
+            precision: Precision::Dense,
+            ..LoadOptions::default()
+        };
+        let mut session = session(Form::Masters, &options, &device, prompt.len());
+        let difference = largest_difference(&logits(&mut session, &prompt), &expected);
+        // TF32 products on tensor cores, where Burn uses them.
+        let bound = if cfg!(feature = "cuda") { 0.05 } else { 2e-3 };
+        assert!(difference <= bound, "{device:?}: {difference}");
+    }
+}
+
+#[rstest]
+#[case(Form::Masters, "greedy")]
+#[case(Form::Packed, "offline_greedy")]
+fn greedy_tokens_are_those_of_transformers(#[case] form: Form, #[case] name: &str) {
+    let prompt = expected_ids("prompt");
+    let expected = expected_ids(name);
+    for device in devices() {
+        let mut session = session(form, &LoadOptions::default(), &device, expected.len());
+        let options = GenerationOptions {
+            max_new_tokens: expected.len() - prompt.len(),
+            stop_ids: Vec::new(),
+            sampling: Sampling::greedy(),
+        };
+        let mut streamed = Vec::new();
+        let generation = generate(&mut session, &[&prompt], &options, |row, id| {
+            assert_eq!(row, 0);
+            streamed.push(id);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(
+            generation.ids,
+            [expected[prompt.len()..].to_vec()],
+            "{device:?}"
+        );
+        assert_eq!(streamed, generation.ids[0]);
+    }
+}
+
+/// Logits do not depend on how a prompt was cut or which other prompts ran beside it.
+#[test]
+fn steps_and_batches_give_the_logits_of_the_whole_prompt() {
+    let prompt = expected_ids("prompt");
+    for device in devices() {
+        let options = LoadOptions::default();
+        let mut whole = session(Form::Packed, &options, &device, prompt.len());
+        let expected = logits(&mut whole, &prompt);
+        let vocabulary = expected.len() / prompt.len();
+        let at = |token: usize| &expected[token * vocabulary..(token + 1) * vocabulary];
+
+        let model = whole.model().clone();
+        let mut batch = Session::new(model, 3, prompt.len()).unwrap();
+        let cuts = [3, 1, prompt.len() - 2];
+        let prompts = cuts.map(|len| &prompt[..len]);
+        let found: Vec<f32> = {
+            let logits = batch.prefill(&prompts).unwrap();
+            logits.into_data().try_into_vec().unwrap()
+        };
+        for (row, len) in cuts.into_iter().enumerate() {
+            let found = &found[row * vocabulary..(row + 1) * vocabulary];
+            let difference = largest_difference(found, at(len - 1));
+            assert!(difference <= 1e-3, "row {row} on {device:?}: {difference}");
+        }
+        for step in 0..2 {
+            let ids = cuts.map(|len| prompt[len + step]);
+            let (logits, _) = batch.decode(&ids).unwrap();
+            let found: Vec<f32> = logits.into_data().try_into_vec().unwrap();
+            for (row, len) in cuts.into_iter().enumerate() {
+                let found = &found[row * vocabulary..(row + 1) * vocabulary];
+                let difference = largest_difference(found, at(len + step));
+                assert!(difference <= 1e-3, "row {row} on {device:?}: {difference}");
+            }
+        }
+    }
+}
+
+/// What the int8 head costs, so that its documentation stays true.
+#[test]
+fn an_int8_head_moves_logits_by_less_than_two_percent_of_their_scale() {
+    let prompt = expected_ids("prompt");
+    let expected = expected("offline_f32", f32::from_le_bytes);
+    let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for device in devices() {
+        let options = LoadOptions {
+            head: HeadPrecision::Int8,
+            ..LoadOptions::default()
+        };
+        let mut session = session(Form::Packed, &options, &device, prompt.len());
+        let difference = largest_difference(&logits(&mut session, &prompt), &expected);
+        assert!(difference > 0.0, "the option does something");
+        assert!(
+            difference / scale < 0.02,
+            "{device:?}: {difference} of {scale}"
+        );
+    }
+}

@@ -1,0 +1,376 @@
+//! Checked tensor functions: shapes, dtypes and devices are verified here, once.
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Int, Tensor};
+use tritburn_formats::layout::activation_words_per_row;
+
+use super::backend::TransformerOps;
+use super::cache::LayerCache;
+use super::operand::Int8Rows;
+use super::tokens::Tokens;
+use crate::error::Error;
+use crate::ops::{check_device, check_float, check_ready, check_shape, check_word_dtype};
+
+/// Tokens from which a run is worth a kernel of its own.
+const MIN_RUN: usize = 8;
+
+/// Residual sum and root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467):
+/// `(h, gamma · h / √(mean(h²) + epsilon))` with `h = x + residual` in the dtype of `x`.
+///
+/// # Shapes
+/// `x` and `residual` `[tokens, features]` of one dtype, `gamma` `[features]` of any float dtype.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn rms_norm(
+    x: Tensor<2>,
+    residual: Option<Tensor<2>>,
+    gamma: Tensor<1>,
+    epsilon: f32,
+) -> Result<(Tensor<2>, Tensor<2>), Error> {
+    check_norm(&x, residual.as_ref(), &gamma)?;
+    let residual = residual.map(Tensor::into_dispatch).into();
+    let (h, y) = Dispatch::rms_norm(x.into_dispatch(), residual, gamma.into_dispatch(), epsilon);
+    Ok((Tensor::from_dispatch(h), Tensor::from_dispatch(y)))
+}
+
+/// [`rms_norm`] with the normalised tokens quantised straight from f32: `(h, codes, scales)`, the
+/// last two as [`quantize_activations`](crate::ops::quantize_activations) returns them.
+///
+/// # Errors
+/// As [`rms_norm`].
+pub fn rms_norm_quantize(
+    x: Tensor<2>,
+    residual: Option<Tensor<2>>,
+    gamma: Tensor<1>,
+    epsilon: f32,
+) -> Result<(Tensor<2>, Tensor<1, Int>, Tensor<1>), Error> {
+    check_norm(&x, residual.as_ref(), &gamma)?;
+    let residual = residual.map(Tensor::into_dispatch).into();
+    let (h, codes, scales) =
+        Dispatch::rms_norm_quantize(x.into_dispatch(), residual, gamma.into_dispatch(), epsilon);
+    Ok((
+        Tensor::from_dispatch(h),
+        Tensor::from_dispatch(codes),
+        Tensor::from_dispatch(scales),
+    ))
+}
+
+/// Gated squared ReLU (So et al. 2021, arXiv 2109.08668) and root-mean-square norm:
+/// `gamma · g / √(mean(g²) + epsilon)` with `g = relu(gate)² · up`, in f32 until the result is
+/// rounded to the dtype of the input: `g` may overflow f16.
+///
+/// # Shapes
+/// `gate_up` `[tokens, 2 · features]` with the gate first, `gamma` `[features]`; returns
+/// `[tokens, features]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn relu2_glu_norm(
+    gate_up: Tensor<2>,
+    gamma: Tensor<1>,
+    epsilon: f32,
+) -> Result<Tensor<2>, Error> {
+    check_gated(&gate_up, &gamma)?;
+    Ok(Tensor::from_dispatch(Dispatch::relu2_glu_norm(
+        gate_up.into_dispatch(),
+        gamma.into_dispatch(),
+        epsilon,
+    )))
+}
+
+/// [`relu2_glu_norm`], quantised straight from f32: codes and scales.
+///
+/// # Errors
+/// As [`relu2_glu_norm`].
+pub fn relu2_glu_norm_quantize(
+    gate_up: Tensor<2>,
+    gamma: Tensor<1>,
+    epsilon: f32,
+) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
+    check_gated(&gate_up, &gamma)?;
+    let (codes, scales) =
+        Dispatch::relu2_glu_norm_quantize(gate_up.into_dispatch(), gamma.into_dispatch(), epsilon);
+    Ok((Tensor::from_dispatch(codes), Tensor::from_dispatch(scales)))
+}
+
+/// Rotates the queries and keys of a fused projection by their positions (half-split pairs, as
+/// Hugging Face transformers stores them) and writes keys and values to the cache.
+///
+/// # Shapes
+/// `qkv` `[tokens, heads.fused_width()]` in the dtype of the cache, or f32 on Flex; `table` as
+/// [`rotary_table`](super::rotary_table) makes it, with at least as many positions as the cache.
+/// Returns the queries `[tokens, heads.query_width()]`. A token whose position is outside of the
+/// cache is not stored.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn rotary_append(
+    qkv: Tensor<2>,
+    table: Tensor<1>,
+    tokens: &Tokens,
+    cache: &mut LayerCache,
+) -> Result<Tensor<2>, Error> {
+    let heads = cache.heads();
+    check_tokens(&qkv, tokens)?;
+    check_shape("q|k|v", &qkv.dims(), &[tokens.count(), heads.fused_width()])?;
+    let positions = table.dims()[0] / heads.size;
+    let needed = positions.max(cache.capacity()) * heads.size;
+    check_shape("rotary table", &table.dims(), &[needed])?;
+    check_dtype("rotary table", table.dtype(), DType::F32, "f32")?;
+    check_cache(&qkv, cache)?;
+    check_device("rotary table", &table.device(), &qkv.device())?;
+    let capacity = cache.capacity();
+    Ok(cache.update(|[keys, values]| {
+        let (q, keys, values) = Dispatch::rotary_append(
+            qkv.into_dispatch(),
+            table.into_dispatch(),
+            tokens.rows.clone().into_dispatch(),
+            tokens.positions.clone().into_dispatch(),
+            keys.into_dispatch(),
+            values.into_dispatch(),
+            heads,
+            capacity,
+        );
+        let cache = [keys, values].map(Tensor::from_dispatch);
+        (Tensor::from_dispatch(q), cache)
+    }))
+}
+
+/// Causal grouped-query attention over the cache, with the usual scale `1 / √size`. Token `t` sees
+/// positions `0..=positions[t]` of its row, itself included: append first.
+///
+/// # Shapes
+/// `q` `[tokens, heads.query_width()]`, as [`rotary_append`] returns it; returns the same shape.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn attention(q: Tensor<2>, cache: &LayerCache, tokens: &Tokens) -> Result<Tensor<2>, Error> {
+    let heads = cache.heads();
+    check_tokens(&q, tokens)?;
+    check_shape("queries", &q.dims(), &[tokens.count(), heads.query_width()])?;
+    check_cache(&q, cache)?;
+    let [keys, values] = cache.tensors();
+    let run = |q: Tensor<2>, rows: Tensor<1, Int>, positions: Tensor<1, Int>, span| {
+        Tensor::<2>::from_dispatch(Dispatch::attention(
+            q.into_dispatch(),
+            keys.clone().into_dispatch(),
+            values.clone().into_dispatch(),
+            rows.into_dispatch(),
+            positions.into_dispatch(),
+            heads,
+            cache.capacity(),
+            span,
+        ))
+    };
+    let (rows, positions) = (&tokens.rows, &tokens.positions);
+    if tokens.spans.iter().all(|span| span.len < MIN_RUN) {
+        return Ok(run(q, rows.clone(), positions.clone(), None));
+    }
+    if let [span] = tokens.spans[..] {
+        return Ok(run(q, rows.clone(), positions.clone(), Some(span)));
+    }
+    let parts = tokens.spans.iter().map(|&span| {
+        let of = |t: &Tensor<1, Int>| t.clone().narrow(0, span.first, span.len);
+        let q = q.clone().narrow(0, span.first, span.len);
+        run(q, of(rows), of(positions), Some(span))
+    });
+    Ok(Tensor::cat(parts.collect(), 0))
+}
+
+/// Rows of an embedding table in `dtype`; an id outside of the table gives NaN.
+///
+/// # Shapes
+/// `table` `[vocabulary, features]`, `ids` U32 `[tokens]`; returns `[tokens, features]`.
+///
+/// # Errors
+/// [`Error::DType`] or [`Error::Device`].
+pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>, dtype: DType) -> Result<Tensor<2>, Error> {
+    check_float("embedding table", table.dtype())?;
+    check_float("embedding", dtype)?;
+    check_word_dtype("token ids", ids.dtype())?;
+    check_device("token ids", &ids.device(), &table.device())?;
+    check_ready(&table.device())?;
+    Ok(Tensor::from_dispatch(Dispatch::embedding(
+        table.into_dispatch(),
+        ids.into_dispatch(),
+        dtype,
+    )))
+}
+
+/// Logits `x · tableᵀ`, accumulated and returned in f32. The table is read once for up to 16
+/// tokens.
+///
+/// # Shapes
+/// `x` `[tokens, features]`, `table` `[vocabulary, features]`, each of any float dtype; returns
+/// F32 `[tokens, vocabulary]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn dense_head(x: Tensor<2>, table: Tensor<2>) -> Result<Tensor<2>, Error> {
+    check_float("input", x.dtype())?;
+    check_float("head", table.dtype())?;
+    let [vocabulary, _] = table.dims();
+    check_shape("head", &table.dims(), &[vocabulary, x.dims()[1]])?;
+    check_device("head", &table.device(), &x.device())?;
+    check_ready(&x.device())?;
+    Ok(Tensor::from_dispatch(Dispatch::dense_head(
+        x.into_dispatch(),
+        table.into_dispatch(),
+    )))
+}
+
+/// Logits from a head of int8 rows, `x` quantised per token: half the memory of an f16 head, with
+/// an error of about half a percent of a logit's scale.
+///
+/// # Shapes
+/// `x` `[tokens, features]`; `codes` and `scales` as
+/// [`quantize_activations`](crate::ops::quantize_activations) returns them for a matrix
+/// `[vocabulary, features]`. Returns F32 `[tokens, vocabulary]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn int8_head(
+    x: Tensor<2>,
+    codes: Tensor<1, Int>,
+    scales: Tensor<1>,
+) -> Result<Tensor<2>, Error> {
+    check_float("input", x.dtype())?;
+    check_word_dtype("head codes", codes.dtype())?;
+    check_dtype("head scales", scales.dtype(), DType::F32, "f32")?;
+    let words = scales.dims()[0] * activation_words_per_row(x.dims()[1]);
+    check_shape("head codes", &codes.dims(), &[words])?;
+    check_device("head codes", &codes.device(), &x.device())?;
+    check_device("head scales", &scales.device(), &x.device())?;
+    check_ready(&x.device())?;
+    let table = Int8Rows {
+        codes: codes.into_dispatch(),
+        scales: scales.into_dispatch(),
+    };
+    Ok(Tensor::from_dispatch(Dispatch::int8_head(
+        x.into_dispatch(),
+        table,
+    )))
+}
+
+/// Index of the largest logit of each token, the lowest of equals.
+///
+/// # Shapes
+/// `logits` F32 `[tokens, vocabulary]`; returns U32 `[tokens]`, `vocabulary` for a token with a NaN.
+///
+/// # Errors
+/// [`Error::DType`].
+pub fn argmax(logits: Tensor<2>) -> Result<Tensor<1, Int>, Error> {
+    check_dtype("logits", logits.dtype(), DType::F32, "f32")?;
+    check_ready(&logits.device())?;
+    Ok(Tensor::from_dispatch(Dispatch::argmax(
+        logits.into_dispatch(),
+    )))
+}
+
+/// Makes `ids` the next `tokens` and moves `positions` on by one, in place on CubeCL devices.
+///
+/// # Shapes
+/// All U32 `[rows]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn advance(
+    tokens: Tensor<1, Int>,
+    positions: Tensor<1, Int>,
+    ids: Tensor<1, Int>,
+) -> Result<(Tensor<1, Int>, Tensor<1, Int>), Error> {
+    check_words("positions", &positions, &tokens)?;
+    check_words("ids", &ids, &tokens)?;
+    let (tokens, positions) = Dispatch::advance(
+        tokens.into_dispatch(),
+        positions.into_dispatch(),
+        ids.into_dispatch(),
+    );
+    Ok((
+        Tensor::from_dispatch(tokens),
+        Tensor::from_dispatch(positions),
+    ))
+}
+
+/// Writes `source` over `target`, in place on CubeCL devices: a captured graph that reads `target`
+/// then reads the new values.
+///
+/// # Shapes
+/// Both U32 of one length.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn overwrite(target: Tensor<1, Int>, source: Tensor<1, Int>) -> Result<Tensor<1, Int>, Error> {
+    check_words("source", &source, &target)?;
+    Ok(Tensor::from_dispatch(Dispatch::overwrite(
+        target.into_dispatch(),
+        source.into_dispatch(),
+    )))
+}
+
+fn check_norm(x: &Tensor<2>, residual: Option<&Tensor<2>>, gamma: &Tensor<1>) -> Result<(), Error> {
+    check_float("input", x.dtype())?;
+    check_gamma(gamma, x, x.dims()[1])?;
+    if let Some(residual) = residual {
+        check_shape("residual", &residual.dims(), &x.dims())?;
+        let expected = "the dtype of the input";
+        check_dtype("residual", residual.dtype(), x.dtype(), expected)?;
+        check_device("residual", &residual.device(), &x.device())?;
+    }
+    check_ready(&x.device())
+}
+
+fn check_gated(gate_up: &Tensor<2>, gamma: &Tensor<1>) -> Result<(), Error> {
+    check_float("gate|up", gate_up.dtype())?;
+    let [tokens, width] = gate_up.dims();
+    check_shape("gate|up", &[tokens, width], &[tokens, 2 * gamma.dims()[0]])?;
+    check_gamma(gamma, gate_up, width / 2)?;
+    check_ready(&gate_up.device())
+}
+
+fn check_gamma(gamma: &Tensor<1>, x: &Tensor<2>, features: usize) -> Result<(), Error> {
+    check_float("norm weight", gamma.dtype())?;
+    check_shape("norm weight", &gamma.dims(), &[features])?;
+    check_device("norm weight", &gamma.device(), &x.device())
+}
+
+fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
+    check_float("input", x.dtype())?;
+    check_shape("cache rows", &tokens.rows.dims(), &[x.dims()[0]])?;
+    check_words("positions", &tokens.positions, &tokens.rows)?;
+    check_device("positions", &tokens.positions.device(), &x.device())
+}
+
+fn check_cache(x: &Tensor<2>, cache: &LayerCache) -> Result<(), Error> {
+    check_device("cache", &cache.tensors()[0].device(), &x.device())?;
+    check_ready(&x.device())
+}
+
+fn check_words(
+    operand: &'static str,
+    found: &Tensor<1, Int>,
+    like: &Tensor<1, Int>,
+) -> Result<(), Error> {
+    check_word_dtype(operand, found.dtype())?;
+    check_word_dtype(operand, like.dtype())?;
+    check_shape(operand, &found.dims(), &like.dims())?;
+    check_device(operand, &found.device(), &like.device())?;
+    check_ready(&found.device())
+}
+
+fn check_dtype(
+    operand: &'static str,
+    found: DType,
+    expected: DType,
+    name: &'static str,
+) -> Result<(), Error> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::DType {
+            operand,
+            found,
+            expected: name,
+        }),
+    }
+}

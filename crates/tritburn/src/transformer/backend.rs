@@ -1,0 +1,130 @@
+//! The backend extension trait.
+
+// With no backend compiled in, the generated dispatch has nothing to pass the arguments to.
+#![cfg_attr(
+    not(any(feature = "flex", feature = "cube")),
+    allow(unused_imports, unused_variables)
+)]
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+use burn::tensor::DType;
+
+use super::heads::Heads;
+#[cfg(feature = "cube")]
+use super::meta;
+use super::operand::{Int8Rows, Residual};
+use super::tokens::Span;
+
+/// Fused operations of a decoder.
+///
+/// Shapes: `T` tokens, `K` features. Quantised activations are those of
+/// [`TernaryOps`](crate::ops::TernaryOps): U32 `[T · 4 · ceil(K / 16)]` with F32 `[T]` scales. All
+/// arithmetic is f32, whatever the dtype of the tensors.
+///
+/// Callers check shapes, dtypes and devices first: use the functions of
+/// [`crate::transformer`](super).
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "cube"),
+)]
+pub trait TransformerOps: Backend {
+    /// `(h, gamma · h / rms(h))` with `h = x + residual`, both `[T, K]` in the dtype of `x`.
+    #[fusion(meta = meta::rms_norm)]
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// [`rms_norm`](Self::rms_norm) with the second result quantised: `(h, codes, scales)`.
+    #[fusion(meta = meta::rms_norm_quantize)]
+    fn rms_norm_quantize(
+        x: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>);
+
+    /// `gamma · g / rms(g)` with `g = relu(gate)² · up`, from `[T, 2K]` (gate first) to `[T, K]`.
+    #[fusion(meta = meta::relu2_glu_norm)]
+    fn relu2_glu_norm(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// [`relu2_glu_norm`](Self::relu2_glu_norm), quantised: `(codes, scales)`.
+    #[fusion(meta = meta::relu2_glu_norm_quantize)]
+    fn relu2_glu_norm_quantize(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
+
+    /// Rotates queries and keys of `qkv` `[T, (query + 2 · key_value) · size]` and writes keys and
+    /// values in place: `(queries [T, query · size], keys, values)`, the last two being the caches
+    /// passed in. A position outside of the cache is not written.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = meta::rotary_append)]
+    fn rotary_append(
+        qkv: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Causal grouped-query attention of `q` `[T, query · size]` over the caches: token `t` sees
+    /// positions `0..=positions[t]` of row `rows[t]`. `span` says that the tokens are one run.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = meta::attention)]
+    fn attention(
+        q: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+        span: Option<Span>,
+    ) -> FloatTensor<Self>;
+
+    /// Rows `ids` `[T]` of `table` `[V, K]` as `dtype`; NaN for an id that is not below `V`.
+    #[fusion(meta = meta::embedding)]
+    fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>, dtype: DType)
+    -> FloatTensor<Self>;
+
+    /// `x · tableᵀ` as F32 `[T, V]`.
+    #[fusion(meta = meta::dense_head)]
+    fn dense_head(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `x · Wᵀ` as F32 `[T, V]` with `x` quantised per token and `W` `[V, K]` of int8 rows.
+    #[fusion(meta = meta::int8_head)]
+    fn int8_head(
+        x: FloatTensor<Self>,
+        #[extension_type] table: Int8Rows<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Column of the largest logit of each row of F32 `[T, V]`, the lowest if several: U32 `[T]`;
+    /// `V` for a row that holds a NaN.
+    #[fusion(meta = meta::argmax)]
+    fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self>;
+
+    /// Writes `ids` over `tokens` and adds one to `positions`, in place; returns both.
+    #[fusion(meta = meta::advance)]
+    fn advance(
+        tokens: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        ids: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>);
+
+    /// Writes `source` over `target` in place and returns it. Both U32 of one length.
+    #[fusion(meta = meta::overwrite)]
+    fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self>;
+}

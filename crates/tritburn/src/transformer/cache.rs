@@ -1,0 +1,80 @@
+//! Keys and values of one layer, preallocated.
+
+use burn::tensor::{DType, Device, Tensor};
+
+use super::heads::Heads;
+
+const HELD: &str = "a cache holds its tensors between operations";
+
+/// Keys and values of one layer for a fixed number of sequences and positions.
+///
+/// Both are `[rows, key_value heads, capacity, head size]`, held as rank 1 since tensors of higher
+/// rank may be pitched. [`rotary_append`](super::rotary_append) writes them in place: clones of a
+/// cache on a CubeCL device share its memory.
+#[derive(Clone, Debug)]
+pub struct LayerCache {
+    /// `None` only while an operation has them.
+    tensors: Option<[Tensor<1>; 2]>,
+    len: usize,
+    dtype: DType,
+    rows: usize,
+    capacity: usize,
+    heads: Heads,
+}
+
+impl LayerCache {
+    /// A cache for `rows` sequences of up to `capacity` tokens, filled with zeros.
+    pub fn new(rows: usize, capacity: usize, heads: Heads, dtype: DType, device: &Device) -> Self {
+        let len = rows * heads.key_value_width() * capacity;
+        let zeros = || Tensor::zeros([len], (device, dtype));
+        Self {
+            tensors: Some([zeros(), zeros()]),
+            len,
+            dtype,
+            rows,
+            capacity,
+            heads,
+        }
+    }
+
+    /// Sequences.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Positions of a sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Shape of the attention.
+    pub fn heads(&self) -> Heads {
+        self.heads
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of keys and values.
+    pub fn byte_count(&self) -> usize {
+        2 * self.len * self.dtype.size()
+    }
+
+    /// Keys and values.
+    pub(super) fn tensors(&self) -> &[Tensor<1>; 2] {
+        self.tensors.as_ref().expect(HELD)
+    }
+
+    /// Lets `write` have keys and values, and keeps what it returns: a backend that counts owners
+    /// then writes in place.
+    pub(super) fn update<T>(
+        &mut self,
+        write: impl FnOnce([Tensor<1>; 2]) -> (T, [Tensor<1>; 2]),
+    ) -> T {
+        let (result, tensors) = write(self.tensors.take().expect(HELD));
+        self.tensors = Some(tensors);
+        result
+    }
+}

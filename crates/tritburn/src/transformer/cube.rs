@@ -1,0 +1,271 @@
+//! CubeCL devices: the kernels of `tritburn-kernels` on Burn's tensors.
+//!
+//! Operands are checked by [`super::api`] before they get here, so a refusal by the kernel crate is
+//! a bug and panics with its message.
+
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::DType;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use tritburn_formats::layout::activation_words_per_row;
+use tritburn_kernels::dense::DenseWeights;
+use tritburn_kernels::norm::{Residual as Addend, RowOutput};
+use tritburn_kernels::rotary::Placement;
+use tritburn_kernels::{
+    KvCache, QuantizedActivations, argmax, attention, dense, embedding, glu, norm, rotary,
+};
+
+use super::backend::TransformerOps;
+use super::heads::Heads;
+use super::operand::{Int8Rows, Residual};
+use super::scratch;
+use super::tokens::Span;
+use crate::ops::cube::{
+    activations, buffer, checked, empty, float_matrix, float_type, float_vector,
+};
+
+impl TransformerOps for CubeBackend {
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let y = empty(&x, x.shape(), x.dtype());
+        let out = float_matrix(y.clone());
+        let sum = normed(x, residual, gamma, epsilon, RowOutput::Float(&out));
+        (sum, y)
+    }
+
+    fn rms_norm_quantize(
+        x: FloatTensor<Self>,
+        residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>) {
+        let (codes, scales, out) = quantized(&x, x.shape().dims());
+        let sum = normed(x, residual, gamma, epsilon, RowOutput::Int8(&out));
+        (sum, codes, scales)
+    }
+
+    fn relu2_glu_norm(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let [tokens, width] = gate_up.shape().dims();
+        let y = empty(&gate_up, [tokens, width / 2].into(), gate_up.dtype());
+        let out = float_matrix(y.clone());
+        gated(gate_up, gamma, epsilon, RowOutput::Float(&out));
+        y
+    }
+
+    fn relu2_glu_norm_quantize(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let [tokens, width] = gate_up.shape().dims();
+        let (codes, scales, out) = quantized(&gate_up, [tokens, width / 2]);
+        gated(gate_up, gamma, epsilon, RowOutput::Int8(&out));
+        (codes, scales)
+    }
+
+    fn rotary_append(
+        qkv: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [tokens, _] = qkv.shape().dims();
+        let q = empty(&qkv, [tokens, heads.query_width()].into(), qkv.dtype());
+        let client = qkv.client.clone();
+        let cache = cache(&keys, &values, heads, capacity);
+        checked(rotary::launch(
+            &client,
+            &float_matrix(qkv),
+            &buffer(&table),
+            Placement {
+                rows: &buffer(&rows),
+                positions: &buffer(&positions),
+            },
+            &float_matrix(q.clone()),
+            1.0,
+            &cache,
+        ));
+        (q, keys, values)
+    }
+
+    fn attention(
+        q: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+        span: Option<Span>,
+    ) -> FloatTensor<Self> {
+        let out = empty(&q, q.shape(), q.dtype());
+        let client = q.client.clone();
+        let cache = cache(&keys, &values, heads, capacity);
+        let place = Placement {
+            rows: &buffer(&rows),
+            positions: &buffer(&positions),
+        };
+        let launch = match span {
+            Some(_) => attention::prefill,
+            None => attention::launch,
+        };
+        let scale = 1.0 / (heads.size as f32).sqrt();
+        let scratch = scratch::attention(&client, &q.device);
+        let (q, y) = (float_matrix(q), float_matrix(out.clone()));
+        checked(launch(&client, &q, &cache, place, &y, scale, &scratch));
+        out
+    }
+
+    fn embedding(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        let shape = [ids.shape()[0], table.shape()[1]];
+        let x = empty(&table, shape.into(), dtype);
+        let client = table.client.clone();
+        let (table, out) = (float_matrix(table), float_matrix(x.clone()));
+        checked(embedding::launch(&client, &table, &buffer(&ids), &out));
+        x
+    }
+
+    fn dense_head(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
+        let logits = logits(&x, table.shape()[0]);
+        let client = x.client.clone();
+        let table = float_matrix(table);
+        let (x, y) = (float_matrix(x), float_matrix(logits.clone()));
+        checked(dense::launch(&client, &x, DenseWeights::Float(&table), &y));
+        logits
+    }
+
+    fn int8_head(x: FloatTensor<Self>, table: Int8Rows<Self>) -> FloatTensor<Self> {
+        let logits = logits(&x, table.scales.shape()[0]);
+        let client = x.client.clone();
+        let table = activations(&table.codes, &table.scales, x.shape()[1]);
+        let (x, y) = (float_matrix(x), float_matrix(logits.clone()));
+        checked(dense::launch(&client, &x, DenseWeights::Int8(&table), &y));
+        logits
+    }
+
+    fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        let [tokens, _] = logits.shape().dims();
+        let ids = empty(&logits, [tokens].into(), DType::U32);
+        let client = logits.client.clone();
+        let scratch = scratch::argmax(&client, &logits.device, tokens);
+        let logits = float_matrix(logits);
+        checked(argmax::launch(&client, &logits, &buffer(&ids), &scratch));
+        ids
+    }
+
+    fn advance(
+        tokens: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        ids: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>) {
+        let client = tokens.client.clone();
+        checked(argmax::advance(
+            &client,
+            &buffer(&ids),
+            &buffer(&tokens),
+            &buffer(&positions),
+        ));
+        (tokens, positions)
+    }
+
+    fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {
+        let client = target.client.clone();
+        checked(argmax::copy_u32(
+            &client,
+            &buffer(&source),
+            &buffer(&target),
+        ));
+        target
+    }
+}
+
+/// Runs the norm and returns `x + residual`, which is `x` without a residual.
+fn normed(
+    x: CubeTensor,
+    residual: Residual<CubeBackend>,
+    gamma: CubeTensor,
+    epsilon: f32,
+    out: RowOutput<'_>,
+) -> CubeTensor {
+    let client = x.client.clone();
+    let gamma = float_vector(gamma);
+    let matrix = float_matrix(x.clone());
+    match residual.into_option() {
+        None => {
+            checked(norm::launch(
+                &client,
+                &matrix,
+                Addend::None,
+                &gamma,
+                epsilon,
+                out,
+            ));
+            x
+        }
+        Some(residual) => {
+            let sum = empty(&x, x.shape(), x.dtype());
+            let (add, written) = (float_matrix(residual), float_matrix(sum.clone()));
+            let addend = Addend::Add {
+                add: &add,
+                sum: &written,
+            };
+            checked(norm::launch(&client, &matrix, addend, &gamma, epsilon, out));
+            sum
+        }
+    }
+}
+
+fn gated(gate_up: CubeTensor, gamma: CubeTensor, epsilon: f32, out: RowOutput<'_>) {
+    let client = gate_up.client.clone();
+    let (gate_up, gamma) = (float_matrix(gate_up), float_vector(gamma));
+    checked(glu::launch(&client, &gate_up, &gamma, epsilon, out));
+}
+
+/// Codes and scales for `[tokens, features]` activations on the device of `like`, and both as the
+/// kernels write them.
+fn quantized(
+    like: &CubeTensor,
+    [tokens, features]: [usize; 2],
+) -> (CubeTensor, CubeTensor, QuantizedActivations) {
+    let words = tokens * activation_words_per_row(features);
+    let codes = empty(like, [words].into(), DType::U32);
+    let scales = empty(like, [tokens].into(), DType::F32);
+    let out = activations(&codes, &scales, features);
+    (codes, scales, out)
+}
+
+fn logits(x: &CubeTensor, vocabulary: usize) -> CubeTensor {
+    let shape = [x.shape()[0], vocabulary].into();
+    empty_device_dtype(x.client.clone(), x.device.clone(), shape, DType::F32)
+}
+
+fn cache(keys: &CubeTensor, values: &CubeTensor, heads: Heads, capacity: usize) -> KvCache {
+    let (keys, values) = (
+        into_contiguous(keys.clone()),
+        into_contiguous(values.clone()),
+    );
+    let dtype = float_type(keys.dtype);
+    let row = heads.key_value_width() * capacity;
+    let rows = keys.shape().num_elements().checked_div(row).unwrap_or(0);
+    let shape = [rows, heads.key_value, capacity, heads.size];
+    checked(KvCache::new(keys.handle, values.handle, shape, dtype))
+}

@@ -1,0 +1,353 @@
+//! Flex: the language-model operations of `tritburn-cpu` on Burn's CPU tensors.
+//!
+//! Operands are checked by [`super::api`] before they get here, so a refusal by the CPU crate is a
+//! bug and panics with its message.
+
+use burn::backend::Flex;
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::{DType, TensorData};
+use burn_flex::FlexTensor;
+use half::{bf16, f16};
+use tritburn_cpu as kernels;
+use tritburn_formats::layout::activation_words_per_row;
+use tritburn_formats::quantize::activation::activation_bytes;
+
+use super::backend::TransformerOps;
+use super::heads::Heads;
+use super::operand::{Int8Rows, Residual};
+use super::tokens::Span;
+use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
+
+/// Runs `$body` with `$element` as the Rust type of a float dtype.
+macro_rules! with_float {
+    ($dtype:expr, $element:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $element = f32;
+                $body
+            }
+            DType::F16 => {
+                type $element = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $element = bf16;
+                $body
+            }
+            other => unreachable!("{other:?} is refused by the checked functions"),
+        }
+    };
+}
+
+impl TransformerOps for Flex {
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let rows = Rows::new(x, residual, gamma);
+        let mut y = vec![0.0; rows.len()];
+        let sum = rows.run(|x, residual, gamma, sum| {
+            let norm = kernels::RmsNorm {
+                gamma,
+                eps: epsilon,
+            };
+            kernels::rms_norm(x, residual, norm, sum, &mut y)
+        });
+        let y = float_tensor(y, rows.x.shape(), rows.dtype);
+        (sum, y)
+    }
+
+    fn rms_norm_quantize(
+        x: FloatTensor<Self>,
+        residual: Residual<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>) {
+        let rows = Rows::new(x, residual, gamma);
+        let (mut codes, mut scales) = quantized(rows.x.shape().dims());
+        let sum = rows.run(|x, residual, gamma, sum| {
+            let norm = kernels::RmsNorm {
+                gamma,
+                eps: epsilon,
+            };
+            kernels::rms_norm_quantize(x, residual, norm, sum, &mut codes, &mut scales)
+        });
+        let (codes, scales) = quantized_tensors(codes, scales);
+        (sum, codes, scales)
+    }
+
+    fn relu2_glu_norm(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let dtype = gate_up.dtype();
+        let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
+        let [tokens, width] = gate_up.shape().dims();
+        let mut y = vec![0.0; tokens * width / 2];
+        let norm = kernels::RmsNorm {
+            gamma: slice!(gamma, f32),
+            eps: epsilon,
+        };
+        checked(kernels::relu2_glu_norm(slice!(gate_up, f32), norm, &mut y));
+        float_tensor(y, [tokens, width / 2].into(), dtype)
+    }
+
+    fn relu2_glu_norm_quantize(
+        gate_up: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
+        let [tokens, width] = gate_up.shape().dims();
+        let (mut codes, mut scales) = quantized([tokens, width / 2]);
+        let norm = kernels::RmsNorm {
+            gamma: slice!(gamma, f32),
+            eps: epsilon,
+        };
+        let gate_up = slice!(gate_up, f32);
+        checked(kernels::relu2_glu_norm_quantize(
+            gate_up,
+            norm,
+            &mut codes,
+            &mut scales,
+        ));
+        quantized_tensors(codes, scales)
+    }
+
+    fn rotary_append(
+        qkv: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        mut keys: FloatTensor<Self>,
+        mut values: FloatTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let dtype = qkv.dtype();
+        let (qkv, table) = (contiguous_f32(qkv), contiguous_f32(table));
+        let (rows, positions) = (rows.to_contiguous(), positions.to_contiguous());
+        let tokens = checked(kernels::TokenView::new(
+            slice!(rows, u32),
+            slice!(positions, u32),
+        ));
+        let shape = [tokens.len(), heads.query_width()];
+        let mut q = vec![0.0; shape[0] * shape[1]];
+        let batch = cache_rows(&keys, heads, capacity);
+        with_float!(keys.dtype(), E => {
+            let cache = checked(kernels::KvViewMut::new(
+                keys.storage_mut::<E>(),
+                values.storage_mut::<E>(),
+                batch,
+                capacity,
+                cpu_heads(heads),
+            ));
+            let (qkv, table) = (slice!(qkv, f32), slice!(table, f32));
+            checked(kernels::rotary_append(qkv, tokens, table, &mut q, cache));
+        });
+        (float_tensor(q, shape.into(), dtype), keys, values)
+    }
+
+    fn attention(
+        q: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        heads: Heads,
+        capacity: usize,
+        _span: Option<Span>,
+    ) -> FloatTensor<Self> {
+        let (dtype, shape) = (q.dtype(), q.shape());
+        let q = contiguous_f32(q);
+        let (rows, positions) = (rows.to_contiguous(), positions.to_contiguous());
+        let tokens = checked(kernels::TokenView::new(
+            slice!(rows, u32),
+            slice!(positions, u32),
+        ));
+        let mut out = vec![0.0; shape.num_elements()];
+        let batch = cache_rows(&keys, heads, capacity);
+        with_float!(keys.dtype(), E => {
+            let cache = checked(kernels::KvView::new(
+                slice!(keys, E),
+                slice!(values, E),
+                batch,
+                capacity,
+                cpu_heads(heads),
+            ));
+            let scale = 1.0 / (heads.size as f32).sqrt();
+            checked(kernels::attention(slice!(q, f32), tokens, cache, scale, &mut out));
+        });
+        float_tensor(out, shape, dtype)
+    }
+
+    fn embedding(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        let (table, ids) = (table.to_contiguous(), ids.to_contiguous());
+        let [vocabulary, features] = table.shape().dims();
+        let ids = slice!(ids, u32);
+        let mut x = vec![0.0; ids.len() * features];
+        // The kernel refuses what is outside of the table: look row 0 up instead, then overwrite.
+        let known: Vec<u32> = ids
+            .iter()
+            .map(|&id| if (id as usize) < vocabulary { id } else { 0 })
+            .collect();
+        with_float!(table.dtype(), E => {
+            checked(kernels::embedding(slice!(table, E), features, &known, &mut x));
+        });
+        for (row, &id) in x.chunks_mut(features.max(1)).zip(ids) {
+            if id as usize >= vocabulary {
+                row.fill(f32::NAN);
+            }
+        }
+        float_tensor(x, [ids.len(), features].into(), dtype)
+    }
+
+    fn dense_head(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, table) = (contiguous_f32(x), table.to_contiguous());
+        let [tokens, features] = x.shape().dims();
+        let [vocabulary, _] = table.shape().dims();
+        let mut logits = vec![0.0; tokens * vocabulary];
+        with_float!(table.dtype(), E => {
+            let (x, table) = (slice!(x, f32), slice!(table, E));
+            checked(kernels::dense_head(x, table, features, &mut logits));
+        });
+        float_tensor(logits, [tokens, vocabulary].into(), DType::F32)
+    }
+
+    fn int8_head(x: FloatTensor<Self>, table: Int8Rows<Self>) -> FloatTensor<Self> {
+        let x = contiguous_f32(x);
+        let (codes, scales) = (table.codes.to_contiguous(), table.scales.to_contiguous());
+        let [tokens, features] = x.shape().dims();
+        let (mut x_codes, mut x_scales) = quantized([tokens, features]);
+        checked(kernels::quantize_activations(
+            slice!(x, f32),
+            features,
+            &mut x_codes,
+            &mut x_scales,
+        ));
+        // Padding is zero on both sides: as good as columns.
+        let columns = 4 * activation_words_per_row(features);
+        let scales = slice!(scales, f32);
+        let mut logits = vec![0.0; tokens * scales.len()];
+        let x = checked(kernels::QuantizedView::new(&x_codes, &x_scales, columns));
+        let codes = activation_bytes(slice!(codes, u32));
+        let table = checked(kernels::Int8View::new(codes, scales, columns));
+        checked(kernels::int8_head(x, table, &mut logits));
+        float_tensor(logits, [tokens, scales.len()].into(), DType::F32)
+    }
+
+    fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        let logits = logits.to_contiguous();
+        let [_, vocabulary] = logits.shape().dims();
+        let ids = slice!(logits, f32)
+            .chunks(vocabulary)
+            .map(|row| {
+                let mut best = (0, f32::NEG_INFINITY);
+                for (id, &logit) in row.iter().enumerate() {
+                    if logit.is_nan() {
+                        return vocabulary as u32;
+                    }
+                    if logit > best.1 {
+                        best = (id as u32, logit);
+                    }
+                }
+                best.0
+            })
+            .collect();
+        word_tensor(ids)
+    }
+
+    fn advance(
+        _tokens: IntTensor<Self>,
+        mut positions: IntTensor<Self>,
+        ids: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>) {
+        for position in positions.storage_mut::<u32>() {
+            *position = position.saturating_add(1);
+        }
+        (ids, positions)
+    }
+
+    fn overwrite(_target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {
+        source
+    }
+}
+
+/// Operands of a norm, contiguous and in f32.
+struct Rows {
+    x: FlexTensor,
+    residual: Option<FlexTensor>,
+    gamma: FlexTensor,
+    dtype: DType,
+}
+
+impl Rows {
+    fn new(x: FlexTensor, residual: Residual<Flex>, gamma: FlexTensor) -> Self {
+        let dtype = x.dtype();
+        Self {
+            x: contiguous_f32(x),
+            residual: residual.into_option().map(contiguous_f32),
+            gamma: contiguous_f32(gamma),
+            dtype,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.x.shape().num_elements()
+    }
+
+    /// Runs `norm(x, residual, gamma, sum)` and returns the sum, which is `x` without a residual.
+    fn run(
+        &self,
+        norm: impl FnOnce(
+            &[f32],
+            Option<&[f32]>,
+            &[f32],
+            Option<&mut [f32]>,
+        ) -> Result<(), kernels::CpuError>,
+    ) -> FlexTensor {
+        let (x, gamma) = (slice!(self.x, f32), slice!(self.gamma, f32));
+        let Some(residual) = &self.residual else {
+            checked(norm(x, None, gamma, None));
+            return match self.dtype {
+                DType::F32 => self.x.clone(),
+                dtype => float_tensor(x.to_vec(), self.x.shape(), dtype),
+            };
+        };
+        let mut sum = vec![0.0; self.len()];
+        checked(norm(x, Some(slice!(residual, f32)), gamma, Some(&mut sum)));
+        float_tensor(sum, self.x.shape(), self.dtype)
+    }
+}
+
+fn quantized([tokens, features]: [usize; 2]) -> (Vec<u32>, Vec<f32>) {
+    let words = tokens * activation_words_per_row(features);
+    (vec![0; words], vec![0.0; tokens])
+}
+
+fn quantized_tensors(codes: Vec<u32>, scales: Vec<f32>) -> (FlexTensor, FlexTensor) {
+    let tokens = scales.len();
+    let scales = FlexTensor::from_data(TensorData::new(scales, [tokens]));
+    (word_tensor(codes), scales)
+}
+
+fn cache_rows(keys: &FlexTensor, heads: Heads, capacity: usize) -> usize {
+    let row = heads.key_value_width() * capacity;
+    keys.shape().num_elements().checked_div(row).unwrap_or(0)
+}
+
+fn cpu_heads(heads: Heads) -> kernels::Heads {
+    checked(kernels::Heads::new(
+        heads.query,
+        heads.key_value,
+        heads.size,
+    ))
+}

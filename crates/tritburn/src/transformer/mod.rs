@@ -1,0 +1,36 @@
+//! What a decoder of 1.58-bit layers does between its products, fused for inference: norms that
+//! quantise, rotary embedding into a key-value cache, attention over it, the head.
+//!
+//! One launch each on CubeCL devices, one pass over memory on Flex. No gradients: train with
+//! Burn's own modules around [`BitLinear`](crate::BitLinear).
+//!
+//! Tokens of a batch are concatenated, whatever sequence they belong to: `[tokens, features]`
+//! with a cache row and a position for each, see [`Tokens`]. All shapes are checked here; positions
+//! and rows live on the device, so a captured graph can be replayed with other values.
+
+mod api;
+mod backend;
+mod cache;
+#[cfg(feature = "cube")]
+mod cube;
+#[cfg(feature = "flex")]
+mod flex;
+mod heads;
+#[cfg(feature = "cube")]
+mod meta;
+mod operand;
+mod rotary;
+#[cfg(feature = "cube")]
+mod scratch;
+mod tokens;
+
+pub use api::{
+    advance, argmax, attention, dense_head, embedding, int8_head, overwrite, relu2_glu_norm,
+    relu2_glu_norm_quantize, rms_norm, rms_norm_quantize, rotary_append,
+};
+pub use backend::TransformerOps;
+pub use cache::LayerCache;
+pub use heads::Heads;
+pub use operand::{Int8Rows, Residual};
+pub use rotary::rotary_table;
+pub use tokens::{Span, Tokens};

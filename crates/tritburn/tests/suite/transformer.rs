@@ -1,0 +1,332 @@
+//! The fused operations of a decoder against plain host arithmetic.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use rstest::rstest;
+use tritburn::formats::QuantizedActivations;
+use tritburn::transformer::{self, Heads, LayerCache, Tokens, rotary_table};
+use tritburn::{Error, ops};
+
+use crate::common::{matrix, relative_error, to_vec, values};
+
+const EPSILON: f32 = 1e-5;
+
+/// Flex; what runs on CubeCL devices is tested in the kernel crate.
+fn devices() -> Vec<Device> {
+    #[cfg(feature = "flex")]
+    return vec![Device::flex()];
+    #[cfg(not(feature = "flex"))]
+    Vec::new()
+}
+
+fn vector(seed: u64, len: usize, device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values(seed, len), [len]), device)
+}
+
+fn words(values: &[u32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(
+        TensorData::new(values.to_vec(), [values.len()]),
+        (device, DType::U32),
+    )
+}
+
+fn word_vec(tensor: Tensor<1, Int>) -> Vec<u32> {
+    tensor.into_data().convert::<u32>().try_into_vec().unwrap()
+}
+
+fn norm(x: &[f32], gamma: &[f32]) -> Vec<f32> {
+    let mean = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / x.len() as f64;
+    let factor = 1.0 / (mean + f64::from(EPSILON)).sqrt();
+    x.iter()
+        .zip(gamma)
+        .map(|(&x, &g)| (f64::from(g) * f64::from(x) * factor) as f32)
+        .collect()
+}
+
+/// Int8 activations may differ by one where a value lies next to a rounding tie.
+fn assert_quantized(codes: Tensor<1, Int>, scales: Tensor<1>, expected: &[f32], cols: usize) {
+    let expected = QuantizedActivations::quantize(expected, cols).unwrap();
+    let found = word_vec(codes);
+    let bytes = |words: &[u32]| -> Vec<i8> {
+        words
+            .iter()
+            .flat_map(|w| w.to_le_bytes())
+            .map(|b| b as i8)
+            .collect()
+    };
+    let (found, wanted) = (bytes(&found), bytes(expected.words()));
+    assert_eq!(found.len(), wanted.len());
+    let off = found
+        .iter()
+        .zip(&wanted)
+        .filter(|(a, b)| a != b)
+        .inspect(|(a, b)| assert!(a.abs_diff(**b) <= 1, "{a} against {b}"))
+        .count();
+    assert!(off * 100 <= found.len(), "{off} of {} codes", found.len());
+    assert!(relative_error(&to_vec(scales), expected.scales()) < 1e-5);
+}
+
+#[rstest]
+fn norms_add_the_residual_and_quantise(
+    #[values((1, 2560), (3, 100), (17, 48))] shape: (usize, usize),
+    #[values(false, true)] with_residual: bool,
+) {
+    let (tokens, cols) = shape;
+    for device in devices() {
+        let (x, residual) = (values(1, tokens * cols), values(2, tokens * cols));
+        let gamma = values(3, cols);
+        let sum: Vec<f32> = match with_residual {
+            true => x.iter().zip(&residual).map(|(a, b)| a + b).collect(),
+            false => x,
+        };
+        let expected: Vec<f32> = sum.chunks(cols).flat_map(|row| norm(row, &gamma)).collect();
+        let operands = || {
+            let residual = with_residual.then(|| matrix(2, tokens, cols, &device));
+            (matrix(1, tokens, cols, &device), residual)
+        };
+        let gamma = || vector(3, cols, &device);
+        let (x, residual) = operands();
+        let (h, y) = transformer::rms_norm(x, residual, gamma(), EPSILON).unwrap();
+        assert_eq!(to_vec(h), sum, "{device:?}");
+        assert!(relative_error(&to_vec(y), &expected) < 1e-5);
+        let (x, residual) = operands();
+        let (h, codes, scales) =
+            transformer::rms_norm_quantize(x, residual, gamma(), EPSILON).unwrap();
+        assert_eq!(to_vec(h), sum, "{device:?}");
+        assert_quantized(codes, scales, &expected, cols);
+    }
+}
+
+#[rstest]
+fn gated_units_are_normed_in_f32(#[values((1, 6912), (5, 72))] shape: (usize, usize)) {
+    let (tokens, cols) = shape;
+    for device in devices() {
+        let gate_up = values(4, tokens * 2 * cols);
+        let gamma = values(5, cols);
+        let expected: Vec<f32> = gate_up
+            .chunks(2 * cols)
+            .flat_map(|row| {
+                let (gate, up) = row.split_at(cols);
+                let gated: Vec<f32> = gate
+                    .iter()
+                    .zip(up)
+                    .map(|(&g, &u)| g.max(0.0) * g.max(0.0) * u)
+                    .collect();
+                norm(&gated, &gamma)
+            })
+            .collect();
+        let gate_up = || matrix(4, tokens, 2 * cols, &device);
+        let gamma = || vector(5, cols, &device);
+        let y = transformer::relu2_glu_norm(gate_up(), gamma(), EPSILON).unwrap();
+        assert!(relative_error(&to_vec(y), &expected) < 1e-5, "{device:?}");
+        let (codes, scales) =
+            transformer::relu2_glu_norm_quantize(gate_up(), gamma(), EPSILON).unwrap();
+        assert_quantized(codes, scales, &expected, cols);
+    }
+}
+
+/// One sequence a row: what attention over rotated queries and keys must give, in f64.
+struct Reference {
+    heads: Heads,
+    theta: f64,
+}
+
+impl Reference {
+    /// Queries, keys or values of one token and head, rotated if they are the first two.
+    fn part(&self, qkv: &[f32], offset: usize, position: Option<usize>) -> Vec<f64> {
+        let size = self.heads.size;
+        let x: Vec<f64> = qkv[offset..offset + size]
+            .iter()
+            .map(|&v| v.into())
+            .collect();
+        let Some(position) = position else { return x };
+        let half = size / 2;
+        (0..size)
+            .map(|i| {
+                let pair = i % half;
+                let angle = position as f64 / self.theta.powf(2.0 * pair as f64 / size as f64);
+                let (sin, cos) = angle.sin_cos();
+                match i < half {
+                    true => x[pair] * cos - x[pair + half] * sin,
+                    false => x[pair + half] * cos + x[pair] * sin,
+                }
+            })
+            .collect()
+    }
+
+    /// `qkv` rows of one whole sequence.
+    fn attend(&self, qkv: &[f32]) -> Vec<f32> {
+        let Heads {
+            query,
+            key_value,
+            size,
+        } = self.heads;
+        let rows: Vec<&[f32]> = qkv.chunks(self.heads.fused_width()).collect();
+        let mut out = Vec::new();
+        for (t, token) in rows.iter().enumerate() {
+            for head in 0..query {
+                let q = self.part(token, head * size, Some(t));
+                let shared = query + head / (query / key_value);
+                let scores: Vec<f64> = (0..=t)
+                    .map(|s| {
+                        let k = self.part(rows[s], shared * size, Some(s));
+                        let dot: f64 = q.iter().zip(&k).map(|(a, b)| a * b).sum();
+                        (dot / (size as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let total: f64 = scores.iter().sum();
+                out.extend((0..size).map(|i| {
+                    let sum: f64 = (0..=t)
+                        .map(|s| {
+                            let offset = (shared + key_value) * size;
+                            scores[s] * self.part(rows[s], offset, None)[i]
+                        })
+                        .sum();
+                    (sum / total) as f32
+                }));
+            }
+        }
+        out
+    }
+}
+
+#[rstest]
+fn attention_sees_what_came_before_in_its_own_row(
+    #[values(Heads { query: 4, key_value: 2, size: 32 }, Heads { query: 3, key_value: 3, size: 64 })]
+    heads: Heads,
+    #[values(1, 5, 40)] chunk: usize,
+) {
+    let (theta, capacity) = (10_000.0, 64);
+    let reference = Reference {
+        heads,
+        theta: f64::from(theta),
+    };
+    // Ragged rows of a batch, run in chunks: whole, in parts, token by token.
+    let lengths = [9, 40, 23];
+    let sequence = |row: usize| values(row as u64, lengths[row] * heads.fused_width());
+    for device in devices() {
+        let table = rotary_table(theta, heads.size, capacity, &device);
+        let mut cache = LayerCache::new(3, capacity, heads, DType::F32, &device);
+        let mut found = vec![Vec::new(); 3];
+        let mut start = 0;
+        while start < 40 {
+            let runs: Vec<_> = (0..3)
+                .filter(|&row| start < lengths[row])
+                .map(|row| (row, start, chunk.min(lengths[row] - start)))
+                .collect();
+            let qkv: Vec<f32> = runs
+                .iter()
+                .flat_map(|&(row, start, len)| {
+                    let width = heads.fused_width();
+                    sequence(row)[start * width..(start + len) * width].to_vec()
+                })
+                .collect();
+            let mut tokens = Tokens::runs(&runs, &device);
+            if chunk == 1 {
+                // As a decode step, whose positions only the device knows.
+                tokens = Tokens::step(tokens.rows, tokens.positions);
+            }
+            let shape = [tokens.count(), heads.fused_width()];
+            let qkv = Tensor::from_data(TensorData::new(qkv, shape), &device);
+            let q = transformer::rotary_append(qkv, table.clone(), &tokens, &mut cache).unwrap();
+            let out = to_vec(transformer::attention(q, &cache, &tokens).unwrap());
+            let mut rest = &out[..];
+            for (row, _, len) in runs {
+                let (own, others) = rest.split_at(len * heads.query_width());
+                found[row].extend_from_slice(own);
+                rest = others;
+            }
+            start += chunk;
+        }
+        for (row, found) in found.iter().enumerate() {
+            let error = relative_error(found, &reference.attend(&sequence(row)));
+            assert!(error < 1e-5, "row {row} on {device:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn tables_are_gathered_and_multiplied() {
+    let (vocabulary, features) = (1000, 80);
+    let table = values(6, vocabulary * features);
+    let ids = [999, 0, 17];
+    for device in devices() {
+        let tensor = || matrix(6, vocabulary, features, &device);
+        let rows = transformer::embedding(tensor(), words(&ids, &device), DType::F32).unwrap();
+        let expected: Vec<f32> = ids
+            .iter()
+            .flat_map(|&id| &table[id as usize * features..][..features])
+            .copied()
+            .collect();
+        assert_eq!(to_vec(rows), expected, "{device:?}");
+
+        for tokens in [1, 3, 20] {
+            let x = values(7, tokens * features);
+            let expected: Vec<f32> = x
+                .chunks(features)
+                .flat_map(|x| {
+                    table.chunks(features).map(|row| {
+                        let dot = |a: f64, (x, w): (&f32, &f32)| a + f64::from(*x) * f64::from(*w);
+                        x.iter().zip(row).fold(0.0, dot) as f32
+                    })
+                })
+                .collect();
+            let x = || matrix(7, tokens, features, &device);
+            let logits = transformer::dense_head(x(), tensor()).unwrap();
+            assert!(
+                relative_error(&to_vec(logits), &expected) < 1e-5,
+                "{device:?}"
+            );
+
+            let (codes, scales) = ops::quantize_activations(tensor()).unwrap();
+            let logits = transformer::int8_head(x(), codes, scales).unwrap();
+            let error = relative_error(&to_vec(logits), &expected);
+            assert!(error < 0.02, "{device:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_largest_logit_is_found_and_nan_told_apart() {
+    for device in devices() {
+        let columns = 1300;
+        let mut logits = vec![-3.0f32; 4 * columns];
+        logits[1299] = 2.0;
+        logits[columns + 5] = 1.0;
+        logits[columns + 700] = 1.0;
+        logits[2 * columns + 9] = f32::NAN;
+        let logits = Tensor::from_data(TensorData::new(logits, [4, columns]), &device);
+        let ids = word_vec(transformer::argmax(logits).unwrap());
+        assert_eq!(ids, [1299, 5, 1300, 0], "{device:?}");
+    }
+}
+
+#[test]
+fn a_step_moves_tokens_and_positions_on() {
+    for device in devices() {
+        let (tokens, positions) = (words(&[1, 2], &device), words(&[7, 0], &device));
+        let ids = words(&[5, 6], &device);
+        let (tokens, positions) = transformer::advance(tokens, positions, ids).unwrap();
+        assert_eq!(word_vec(positions), [8, 1], "{device:?}");
+        let tokens = transformer::overwrite(tokens.clone(), words(&[3, 4], &device)).unwrap();
+        assert_eq!(word_vec(tokens), [3, 4], "{device:?}");
+    }
+}
+
+#[test]
+fn operands_of_other_shapes_are_refused() {
+    for device in devices() {
+        let gamma = || vector(8, 10, &device);
+        let wide = transformer::rms_norm(matrix(1, 2, 11, &device), None, gamma(), EPSILON);
+        assert!(matches!(wide, Err(Error::Shape { .. })));
+        let residual = Some(matrix(1, 3, 10, &device));
+        let long = transformer::rms_norm(matrix(1, 2, 10, &device), residual, gamma(), EPSILON);
+        assert!(matches!(long, Err(Error::Shape { .. })));
+        let odd = transformer::relu2_glu_norm(matrix(1, 2, 21, &device), gamma(), EPSILON);
+        assert!(matches!(odd, Err(Error::Shape { .. })));
+        let (codes, _) = ops::quantize_activations(matrix(1, 2, 10, &device)).unwrap();
+        let ids = transformer::overwrite(codes, words(&[1], &device));
+        assert!(matches!(ids, Err(Error::Shape { .. })));
+        let head = transformer::dense_head(matrix(1, 2, 10, &device), matrix(1, 5, 9, &device));
+        assert!(matches!(head, Err(Error::Shape { .. })));
+    }
+}

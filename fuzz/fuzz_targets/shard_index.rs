@@ -1,0 +1,7 @@
+//! Any bytes as the index of a sharded model.
+#![no_main]
+
+#[path = "../../crates/tritburn-formats/tests/common/readers.rs"]
+mod readers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| readers::shard_index(data));

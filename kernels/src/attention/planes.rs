@@ -1,0 +1,203 @@
+//! Attention of one token and the query heads of one key head, on planes of 32: some lanes hold a
+//! position, each of them one line of its key and value.
+
+use cubecl::prelude::*;
+
+use super::base::DecodePlan;
+use super::combine::{combine_planes, combine_splits};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct AttentionExtents {
+    /// Tokens.
+    pub tokens: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key heads.
+    pub kv_heads: usize,
+    /// Rows of the cache.
+    pub batch: usize,
+    /// Positions of a row of the cache.
+    pub positions: usize,
+    /// Lines between tokens of q.
+    pub q_stride: usize,
+    /// Lines between tokens of the output.
+    pub out_stride: usize,
+    /// Cubes that share positions.
+    pub splits: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+}
+
+/// Below every score, and far from overflow.
+pub(super) const LOWEST: f32 = -1e30;
+
+/// A cube has a token, a tile of the heads of a key head, and a share of the positions.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn attend_planes<F: Float, V: Size>(
+    q: &[Vector<F, V>],
+    keys: &[Vector<F, V>],
+    values: &[Vector<F, V>],
+    rows: &[u32],
+    positions: &[u32],
+    out: &mut [F],
+    sums: &mut [f32],
+    counters: &mut [Atomic<u32>],
+    extents: AttentionExtents,
+    #[comptime] plan: DecodePlan,
+    #[define(F)] _dtype: ElemType,
+) {
+    let group = comptime!(plan.group);
+    let lanes = comptime!(plan.lanes());
+    let width = comptime!(plan.width);
+    let ahead = comptime!(plan.ahead);
+    let per_key = extents.heads / extents.kv_heads;
+    let tiles = (per_key + comptime!(group - 1)) / group;
+
+    let split = CUBE_POS % extents.splits;
+    let slot = CUBE_POS / extents.splits;
+    let tile = slot % tiles;
+    let key_head = (slot / tiles) % extents.kv_heads;
+    let token = slot / tiles / extents.kv_heads;
+    if token < extents.tokens {
+        let row = min(usize::cast_from(rows[token]), extents.batch - 1);
+        let len = min(usize::cast_from(positions[token]), extents.positions - 1) + 1;
+        // Short rows leave the other cubes without work.
+        let wanted =
+            (len + comptime!(DecodePlan::POSITIONS - 1)) / comptime!(DecodePlan::POSITIONS);
+        let active = min(wanted, extents.splits);
+        if split < active {
+            // `len` is at least 1: rounded up.
+            let chunk = 1 + (len - 1) / active;
+            let start = min(split * chunk, len);
+            let end = min(start + chunk, len);
+
+            let unit = UNIT_POS as usize;
+            let part = unit % lanes;
+            let member = unit / lanes;
+            let head = key_head * per_key + tile * group;
+
+            let mut query = Array::<f32>::new(comptime!(group * width));
+            let mut acc = Array::<f32>::new(comptime!(group * width));
+            let mut top = Array::<f32>::new(group);
+            let mut weight = Array::<f32>::new(group);
+            #[unroll]
+            for h in 0..group {
+                // Heads past the last of the key head repeat it.
+                let of = min(head + h, key_head * per_key + per_key - 1);
+                let line = q[token * extents.q_stride + of * lanes + part];
+                #[unroll]
+                for j in 0..width {
+                    query[comptime!(h * width + j)] =
+                        f32::cast_from(line.extract(j)) * extents.scale;
+                    acc[comptime!(h * width + j)] = 0.0f32;
+                }
+                top[h] = comptime!(LOWEST).runtime();
+                weight[h] = 0.0f32;
+            }
+
+            let base = (row * extents.kv_heads + key_head) * extents.positions;
+            let mut first = start;
+            while first < end {
+                let mut k = Array::<Vector<F, V>>::new(ahead);
+                let mut v = Array::<Vector<F, V>>::new(ahead);
+                #[unroll]
+                for a in 0..ahead {
+                    let position = first + comptime!(a * plan.positions()) + member;
+                    let at = (base + min(position, end - 1)) * lanes + part;
+                    k[a] = keys[at];
+                    v[a] = values[at];
+                }
+                #[unroll]
+                for h in 0..group {
+                    let mut scores = Array::<f32>::new(ahead);
+                    let mut largest = top[h];
+                    #[unroll]
+                    for a in 0..ahead {
+                        let mut score = 0.0f32;
+                        #[unroll]
+                        for j in 0..width {
+                            score +=
+                                query[comptime!(h * width + j)] * f32::cast_from(k[a].extract(j));
+                        }
+                        #[unroll]
+                        for step in 0..comptime!(lanes.ilog2()) {
+                            score += plane_shuffle_xor(score, comptime!(1u32 << step).runtime());
+                        }
+                        let position = first + comptime!(a * plan.positions()) + member;
+                        scores[a] = select(position < end, score, comptime!(LOWEST).runtime());
+                        largest = max(largest, scores[a]);
+                    }
+                    let keep = (top[h] - largest).exp();
+                    top[h] = largest;
+                    weight[h] *= keep;
+                    #[unroll]
+                    for j in 0..width {
+                        acc[comptime!(h * width + j)] *= keep;
+                    }
+                    #[unroll]
+                    for a in 0..ahead {
+                        let position = first + comptime!(a * plan.positions()) + member;
+                        let p = select(position < end, (scores[a] - largest).exp(), 0.0f32);
+                        weight[h] += p;
+                        #[unroll]
+                        for j in 0..width {
+                            acc[comptime!(h * width + j)] += p * f32::cast_from(v[a].extract(j));
+                        }
+                    }
+                }
+                first += comptime!(ahead * plan.positions());
+            }
+
+            let mut shared = Shared::<[f32]>::new_slice(comptime!(plan.shared_words()));
+            let target = token * extents.out_stride + head * comptime!(plan.dim);
+            let live = min(per_key - tile * group, group);
+            let mut alone = true.runtime();
+            if comptime!(plan.split) {
+                alone = active == 1usize;
+            }
+            let slot_start = CUBE_POS * comptime!(DecodePlan::slot_words(group, plan.dim));
+            combine_planes::<F>(
+                &mut shared,
+                &acc,
+                &top,
+                &weight,
+                out,
+                target,
+                live,
+                sums,
+                slot_start,
+                alone,
+                plan,
+            );
+            if comptime!(plan.split) {
+                let mut arrived = Shared::<u32>::new();
+                // This cube's sums are visible to whichever cube is last.
+                sync_storage();
+                if unit == 0 && !alone {
+                    *arrived = counters[slot].fetch_add(1u32);
+                }
+                sync_storage();
+                if !alone && *arrived + 1 == u32::cast_from(active) {
+                    if unit == 0 {
+                        counters[slot].store(0u32);
+                    }
+                    combine_splits::<F>(
+                        &mut shared,
+                        out,
+                        target,
+                        live,
+                        sums,
+                        slot * extents.splits,
+                        active,
+                        plan,
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The two ends of a language model: embeddings, the head, the choice of a token.
+
+use tritburn_formats::quantize::QuantizedActivations;
+use tritburn_kernels::argmax::{self, ArgmaxScratch};
+use tritburn_kernels::dense::{self, DenseWeights};
+use tritburn_kernels::{FloatType, embedding};
+
+use crate::device::client;
+use crate::harness::*;
+use crate::reference;
+
+/// Tokens, outputs, inputs, spare columns.
+const SHAPES: [(usize, usize, usize, usize); 4] =
+    [(1, 1, 1, 0), (1, 67, 640, 0), (3, 9, 37, 1), (17, 5, 48, 0)];
+
+fn assert_product(found: &[f32], x: &[f32], w: &[f32], k: usize, what: &str) {
+    let (expected, sizes) = reference::product(x, w, k);
+    let bounds: Vec<f64> = sizes.iter().map(|size| 1e-5 * size + 1e-30).collect();
+    assert_within(found, &expected, &bounds, what);
+}
+
+#[test]
+fn float_heads_equal_the_reference() {
+    let client = client();
+    let types = [
+        (FloatType::F32, FloatType::F32),
+        (FloatType::BF16, FloatType::BF16),
+        (FloatType::F32, FloatType::F16),
+    ];
+    for (i, (m, n, k, spare)) in SHAPES.into_iter().enumerate() {
+        for (x_type, w_type) in types {
+            let mut rng = rng(i);
+            let x = floats(&mut rng, m * k, x_type);
+            let w = floats(&mut rng, n * k, w_type);
+            let weights = float_matrix(&client, &w, [n, k], k + spare, w_type);
+            let input = float_matrix(&client, &x, [m, k], k + spare, x_type);
+            let y = Out::new(&client, [m, n], n + spare, FloatType::F32);
+            dense::launch(&client, &input, DenseWeights::Float(&weights), &y.matrix).unwrap();
+            let what = format!("{m}x{n}x{k} {x_type} {w_type}");
+            assert_product(&y.read(&client), &x, &w, k, &what);
+        }
+    }
+}
+
+#[test]
+fn int8_heads_equal_the_reference() {
+    let client = client();
+    for (i, (m, n, k, spare)) in SHAPES.into_iter().enumerate() {
+        for x_type in [FloatType::F32, FloatType::BF16] {
+            let mut rng = rng(i);
+            let x = floats(&mut rng, m * k, x_type);
+            let w = floats(&mut rng, n * k, FloatType::F32);
+            let rounded = QuantizedActivations::quantize(&w, k).unwrap();
+            let packed = activations(&client, &rounded);
+            let input = float_matrix(&client, &x, [m, k], k + spare, x_type);
+            let y = Out::new(&client, [m, n], n + spare, FloatType::F32);
+            dense::launch(&client, &input, DenseWeights::Int8(&packed), &y.matrix).unwrap();
+            let what = format!("{m}x{n}x{k} {x_type} int8");
+            assert_product(&y.read(&client), &x, &rounded.dequantize(), k, &what);
+        }
+    }
+}
+
+#[test]
+fn embeddings_are_rows_and_unknown_ids_are_nan() {
+    let client = client();
+    for (k, table_type, out_type) in [
+        (5, FloatType::F32, FloatType::BF16),
+        (64, FloatType::BF16, FloatType::F32),
+        (640, FloatType::F16, FloatType::F16),
+    ] {
+        let (v, ids) = (11usize, [10u32, 0, 3, 11, u32::MAX]);
+        let table = floats(&mut rng(k), v * k, table_type);
+        let device_table = float_matrix(&client, &table, [v, k], k, table_type);
+        let out = Out::new(&client, [ids.len(), k], k + 16, out_type);
+        embedding::launch(&client, &device_table, &words(&client, &ids), &out.matrix).unwrap();
+        let expected: Vec<f32> = ids
+            .iter()
+            .flat_map(|&id| {
+                let row = table.chunks(k).nth(id as usize);
+                row.map_or(vec![f32::NAN; k], |row| {
+                    row.iter().map(|&x| round_to(x, out_type)).collect()
+                })
+            })
+            .collect();
+        assert_bits(&out.read(&client), &expected, &format!("{k} {table_type}"));
+    }
+}
+
+#[test]
+fn argmax_takes_the_lowest_of_equals_and_flags_nan() {
+    let client = client();
+    let scratch = ArgmaxScratch::new(&client, 6);
+    for (cols, spare) in [(1, 0), (37, 3), (4096, 0), (40_000, 0)] {
+        let mut x = floats(&mut rng(cols), 6 * cols, FloatType::F32);
+        let (first, last) = (cols / 3, cols - 1);
+        x[cols + first] = 9.0;
+        x[cols + last] = 9.0;
+        x[2 * cols + last] = f32::INFINITY;
+        x[3 * cols..4 * cols].fill(f32::NEG_INFINITY);
+        x[4 * cols..5 * cols].fill(-0.0);
+        x[4 * cols + last] = 0.0;
+        x[5 * cols + first] = -f32::NAN;
+        let input = float_matrix(&client, &x, [6, cols], cols + spare, FloatType::F32);
+        let (ids, handle) = empty(&client, 6);
+        for _ in 0..2 {
+            argmax::launch(&client, &input, &ids, &scratch).unwrap();
+        }
+        let expected: Vec<u32> = x.chunks(cols).map(reference::argmax).collect();
+        assert_eq!(read_u32(&client, &handle), expected, "{cols}");
+        assert_eq!(expected[1], first as u32);
+        assert_eq!(expected[5], cols as u32);
+    }
+    let input = float_matrix(&client, &[0.0; 7], [7, 1], 1, FloatType::F32);
+    let (ids, _) = empty(&client, 7);
+    assert!(argmax::launch(&client, &input, &ids, &scratch).is_err());
+}
+
+#[test]
+fn a_step_moves_tokens_and_positions_on() {
+    let client = client();
+    let buffer = |data: &[u32]| {
+        let buffer = empty(&client, data.len());
+        argmax::copy_u32(&client, &words(&client, data), &buffer.0).unwrap();
+        buffer
+    };
+    let (tokens, positions) = (buffer(&[0; 3]), buffer(&[5, 6, 7]));
+    for round in 0..3 {
+        let ids = words(&client, &[10 + round, 20 + round, 30 + round]);
+        argmax::advance(&client, &ids, &tokens.0, &positions.0).unwrap();
+    }
+    assert_eq!(read_u32(&client, &tokens.1), [12, 22, 32]);
+    assert_eq!(read_u32(&client, &positions.1), [8, 9, 10]);
+    assert!(argmax::copy_u32(&client, &tokens.0, &buffer(&[0]).0).is_err());
+}
