@@ -8,7 +8,7 @@ use super::model::ModelArgs;
 
 /// Write the logits behind every token of a prompt to a safetensors file.
 ///
-/// The file holds `ids` I64 [T] and `logits` F32 [T, vocabulary].
+/// The file holds `ids` (I64, one a token) and `logits` (F32, tokens by vocabulary).
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(group(ArgGroup::new("input").required(true).args(["prompt", "ids"])))]
