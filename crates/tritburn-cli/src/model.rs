@@ -1,10 +1,12 @@
 //! From the command line to a model on a device.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use tritburn::device;
 use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
@@ -15,33 +17,49 @@ use crate::cli::{ModelArgs, Shape};
 
 /// Seed of synthetic weights.
 const SEED: u64 = 1;
+/// Starts the name of a model that is no file.
+const SYNTHETIC: &str = "synthetic:";
 
 /// A checkpoint, opened but not loaded, and where it goes.
 pub struct Source {
     pub checkpoint: Box<dyn Checkpoint>,
     pub device: Device,
     pub options: LoadOptions,
-    name: String,
+    /// What the user calls the model.
+    pub name: String,
+}
+
+/// Opens a model: a folder or file, or `synthetic:SHAPE`.
+pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
+    match path.to_str().and_then(|path| path.strip_prefix(SYNTHETIC)) {
+        Some(shape) => {
+            let shape = Shape::from_str(shape, false).map_err(|_| {
+                let known = Shape::value_variants().iter().map(Shape::to_string);
+                let known = known.collect::<Vec<_>>().join(", ");
+                anyhow!("no shape is called {shape:?}; there are: {known}")
+            })?;
+            synthetic(shape)
+        }
+        None => checkpoint::open(path).with_context(|| format!("cannot open {}", path.display())),
+    }
+}
+
+/// Random weights in the shapes of a model.
+fn synthetic(shape: Shape) -> Result<Box<dyn Checkpoint>> {
+    let config = match shape {
+        Shape::B2T4 => BitNetConfig::b1_58_2b_4t(),
+        Shape::Tiny => tiny(),
+    };
+    Ok(Box::new(Synthetic::new(config, SEED)?))
 }
 
 impl Source {
     /// Opens the model that the arguments name.
     pub fn open(args: &ModelArgs) -> Result<Self> {
         let device = device::open(&args.device)?;
-        let (checkpoint, name): (Box<dyn Checkpoint>, _) = match (&args.model, args.synthetic) {
-            (Some(path), _) => {
-                let checkpoint = checkpoint::open(path)
-                    .with_context(|| format!("cannot open {}", path.display()))?;
-                (checkpoint, path.display().to_string())
-            }
-            (None, Some(shape)) => {
-                let config = match shape {
-                    Shape::B2T4 => BitNetConfig::b1_58_2b_4t(),
-                    Shape::Tiny => tiny(),
-                };
-                let name = format!("random weights, {} parameters", config.parameter_count());
-                (Box::new(Synthetic::new(config, SEED)?), name)
-            }
+        let (checkpoint, name) = match (&args.model, args.synthetic) {
+            (Some(path), _) => (open(path)?, path.display().to_string()),
+            (None, Some(shape)) => (synthetic(shape)?, shape.to_string()),
             (None, None) => unreachable!("the command line asks for one of both"),
         };
         let options = options(args, checkpoint.config(), &device);
@@ -62,7 +80,7 @@ impl Source {
             .with_context(|| format!("cannot load {}", self.name))?;
         self.device
             .sync()
-            .map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+            .map_err(|error| anyhow!("the device failed: {error:?}"))?;
         let took = started.elapsed();
         spinner.finish_and_clear();
         tracing::info!(

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 /// --allow-lossy is given. One tensor is in memory at a time.
 #[derive(Args, Debug)]
 pub struct ConvertArgs {
-    /// Folder or file of the model.
+    /// Folder or file of the model; synthetic:2b-4t and synthetic:tiny are random weights.
     pub input: PathBuf,
 
     /// Folder or file to write.

@@ -1,8 +1,10 @@
 //! Which model runs, and how.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use burn::tensor::DType;
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use tritburn::device;
 use tritburn_models::model::{HeadPrecision, Precision};
@@ -58,6 +60,13 @@ pub enum Shape {
     B2T4,
     /// Two layers of 128 and a vocabulary of 512, for trying things out.
     Tiny,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        write!(f, "{}", value.as_ref().map_or("?", PossibleValue::get_name))
+    }
 }
 
 /// [`Precision`] on the command line.

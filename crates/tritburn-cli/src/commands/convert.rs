@@ -5,14 +5,13 @@ use std::io::{Write, stdout};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tritburn_models::checkpoint;
 use tritburn_models::convert::{self, Loss, Options, Progress, Report};
 
 use crate::cli::{ConvertArgs, Target};
+use crate::model::open;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
-    let source = checkpoint::open(&args.input)
-        .with_context(|| format!("cannot open {}", args.input.display()))?;
+    let source = open(&args.input)?;
     let options = Options {
         allow_lossy: args.allow_lossy,
         force: args.force,

@@ -93,12 +93,12 @@ impl Row {
 
 impl Report {
     pub fn new(args: &ModelArgs, source: &Source) -> Self {
-        let model = match &args.model {
-            Some(path) => path.display().to_string(),
-            None => format!("synthetic {:?}", args.synthetic),
+        let model = match args.synthetic {
+            Some(_) => format!("synthetic {}", source.name),
+            None => source.name.clone(),
         };
         Self {
-            device: format!("{:?}", source.device),
+            device: args.device.clone(),
             model,
             format: source.checkpoint.format().to_string(),
             dtype: format!("{:?}", source.options.dtype),

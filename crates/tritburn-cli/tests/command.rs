@@ -1,0 +1,417 @@
+//! The command as a user runs it, on the toy BitNet whose logits and tokens came from transformers.
+
+#![cfg(feature = "flex")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rstest::rstest;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+const FORMS: [(&str, &str, &str); 2] = [
+    ("bf16", "online_f32", "greedy"),
+    ("packed", "offline_f32", "offline_greedy"),
+];
+
+fn toy(form: &str) -> PathBuf {
+    toy_folder().join(form)
+}
+
+fn toy_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tritburn-models/tests/data/bitnet-tiny")
+}
+
+fn tritburn(args: &[&str]) -> Output {
+    tritburn_with(args, "")
+}
+
+fn tritburn_with(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tritburn"))
+        .args(args)
+        .env_remove("TRITBURN_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses its arguments has closed the pipe already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The standard output of a run that has to succeed.
+fn succeed(args: &[&str]) -> String {
+    let output = tritburn(args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeed(args)).unwrap()
+}
+
+/// The message of a run that has to fail.
+fn fail(args: &[&str]) -> String {
+    let output = tritburn(args);
+    assert!(!output.status.success(), "{args:?} succeeded");
+    let message = text(&output.stderr);
+    assert!(!message.contains("panicked"), "{args:?}: {message}");
+    message
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A vector of whole numbers in transformers' results.
+fn expected_ids(name: &str) -> Vec<u64> {
+    let bytes = fs::read(toy_folder().join("expected.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let data = tensors.tensor(name).unwrap().data();
+    let ids = data.chunks_exact(8);
+    ids.map(|id| u64::from_le_bytes(id.try_into().unwrap()))
+        .collect()
+}
+
+fn f32s(file: &Path, name: &str) -> Vec<f32> {
+    let bytes = fs::read(file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let data = tensors.tensor(name).unwrap().data();
+    let values = data.chunks_exact(4);
+    values
+        .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+        .collect()
+}
+
+fn list(ids: &[u64]) -> String {
+    let ids: Vec<_> = ids.iter().map(u64::to_string).collect();
+    ids.join(",")
+}
+
+fn ids_of(value: &Value) -> Vec<u64> {
+    let ids = value.as_array().unwrap();
+    ids.iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+#[test]
+fn generate_gives_the_tokens_of_transformers() {
+    let prompt = expected_ids("prompt");
+    for (form, _, greedy) in FORMS {
+        let expected = expected_ids(greedy);
+        let new = (expected.len() - prompt.len()).to_string();
+        let report = json(&[
+            "generate",
+            "--model",
+            path(&toy(form)),
+            "--ids",
+            &list(&prompt),
+            "--max-new-tokens",
+            &new,
+            "--ignore-eos",
+            "--greedy",
+            "--device",
+            "flex",
+            "--json",
+        ]);
+        assert_eq!(ids_of(&report["ids"]), expected, "{form}");
+        for rate in ["prompt_tokens_per_s", "decode_tokens_per_s"] {
+            assert!(report[rate].as_f64().unwrap() > 0.0, "{rate}");
+        }
+        assert!(
+            report["peak_bytes"]
+                .as_u64()
+                .is_some_and(|bytes| bytes > 1 << 20)
+        );
+        assert!(report["text"].is_string());
+    }
+}
+
+#[test]
+fn generate_streams_the_text_of_its_json() {
+    let model = toy("packed");
+    let common = [
+        "generate",
+        "--model",
+        path(&model),
+        "--prompt",
+        "pack the weights",
+        "--max-new-tokens",
+        "12",
+        "--ignore-eos",
+        "--temperature",
+        "0.9",
+        "--seed",
+        "7",
+    ];
+    let report = json(&[&common[..], &["--json"]].concat());
+    let streamed = tritburn(&common);
+    assert!(streamed.status.success());
+    assert_eq!(
+        text(&streamed.stdout).trim_end_matches('\n'),
+        report["text"].as_str().unwrap().trim_end_matches('\n')
+    );
+    assert!(text(&streamed.stderr).contains("tokens/s"));
+    let prompt = report["prompt_tokens"].as_u64().unwrap() as usize;
+    assert_eq!(ids_of(&report["ids"]).len(), prompt + 12);
+
+    // From the standard input, and with another seed.
+    let piped = tritburn_with(
+        &[
+            "generate",
+            "--model",
+            path(&model),
+            "--prompt",
+            "-",
+            "--max-new-tokens",
+            "12",
+            "--ignore-eos",
+            "--temperature",
+            "0.9",
+            "--seed",
+            "7",
+        ],
+        "pack the weights",
+    );
+    assert_eq!(piped.stdout, streamed.stdout);
+    let mut other = common;
+    other[11] = "8";
+    assert_ne!(tritburn(&other).stdout, streamed.stdout, "the seed matters");
+}
+
+#[test]
+fn a_chat_answers_every_line_and_remembers() {
+    let model = toy("packed");
+    let args = ["generate", "--model", path(&model), "--chat", "-n", "6"];
+    let chat = tritburn_with(&args, "one\n\ntwo\n/clear\none\n/quit\nnever\n");
+    assert!(chat.status.success(), "{}", text(&chat.stderr));
+    let reports = text(&chat.stderr);
+    let reports: Vec<_> = reports
+        .lines()
+        .filter(|line| line.starts_with('['))
+        .collect();
+    assert_eq!(reports.len(), 3, "three questions were asked: {reports:?}");
+    let prompt = |line: &str| {
+        let tokens = line.strip_prefix("[prompt: ").unwrap();
+        tokens.split(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(prompt(reports[0]), prompt(reports[2]), "/clear forgets");
+    let answers = text(&chat.stdout);
+    let first = tritburn_with(&args, "one\n");
+    assert!(answers.starts_with(&text(&first.stdout)));
+    assert!(
+        answers.ends_with(&text(&first.stdout)),
+        "the same answer after /clear"
+    );
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("logits.safetensors");
+    let ids = list(&expected_ids("prompt"));
+    for (form, key, _) in FORMS {
+        let report = json(&[
+            "logits",
+            "--model",
+            path(&toy(form)),
+            "--ids",
+            &ids,
+            "--output",
+            path(&file),
+            "--json",
+        ]);
+        let found = f32s(&file, "logits");
+        let expected = f32s(&toy_folder().join("expected.safetensors"), key);
+        let shape = ids_of(&report["shape"]);
+        assert_eq!(shape.iter().product::<u64>() as usize, expected.len());
+        assert_eq!(found.len(), expected.len());
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = worst.fold(0.0, f32::max);
+        assert!(worst <= 2e-3, "{form}: {worst}");
+    }
+}
+
+/// What a synthetic model says in the format `to`, and what `inspect` says about it.
+#[rstest]
+#[case("hf", "out", "Hugging Face")]
+#[case("gguf-i2_s", "out.gguf", "I2_S")]
+#[case("tritburn", "out", "tritburn")]
+#[case("bitnet-gpu", "out", "BitNet GPU")]
+fn a_converted_model_generates_the_same(
+    #[case] to: &str,
+    #[case] name: &str,
+    #[case] format: &str,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join(name);
+    let converted = json(&[
+        "convert",
+        "synthetic:tiny",
+        path(&output),
+        "--to",
+        to,
+        "--json",
+    ]);
+    assert_eq!(converted["verified"], true);
+    assert_eq!(converted["lossless"], true);
+    let new = |model: &[&str]| {
+        let rest = ["--ids", "1,2,3,4", "--ignore-eos", "-n", "16", "--json"];
+        let report = json(&[&["generate"][..], model, &rest].concat());
+        ids_of(&report["ids"])
+    };
+    assert_eq!(
+        new(&["--model", path(&output)]),
+        new(&["--synthetic", "tiny"]),
+        "{to}"
+    );
+
+    let report = json(&["inspect", path(&output), "--json"]);
+    assert!(
+        report["format"].as_str().unwrap().contains(format),
+        "{report}"
+    );
+    assert_eq!(report["problems"], serde_json::json!([]));
+    let shares = report["codes"].as_array().unwrap();
+    let sum: f64 = shares.iter().map(|share| share.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-12 && shares.len() == 3);
+    let bits = report["bits_per_weight"].as_f64().unwrap();
+    assert!((2.0..2.3).contains(&bits), "{to}: {bits}");
+    let listed = succeed(&["inspect", path(&output), "--tensors"]);
+    for tensor in report["tensors"].as_array().unwrap() {
+        assert!(listed.contains(tensor["name"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn convert_refuses_losses_and_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let model = toy("bf16");
+    let lossy = ["convert", path(&model), path(&output), "--to", "bitnet-gpu"];
+    assert!(fail(&lossy).contains("--allow-lossy"));
+    assert!(!output.exists());
+    let report = json(&[&lossy[..], &["--allow-lossy", "--json"]].concat());
+    assert_eq!(report["lossless"], false);
+    assert!(!report["losses"].as_array().unwrap().is_empty());
+
+    let again = ["convert", path(&model), path(&output), "--to", "hf"];
+    assert!(fail(&again).contains("--force"));
+    assert!(fail(&["inspect", path(&folder.path().join("none"))]).contains("none"));
+    assert!(succeed(&[&again[..], &["--force"]].concat()).contains("read back and compared"));
+}
+
+#[test]
+fn bench_times_prompts_and_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("bench.svg");
+    let file = folder.path().join("bench.json");
+    let args = [
+        "bench",
+        "--synthetic",
+        "tiny",
+        "--batch",
+        "1,2",
+        "--prompt",
+        "16",
+        "--context",
+        "8",
+        "--steps",
+        "4",
+        "--repeats",
+        "2",
+        "--dense-twin",
+        "--device",
+        "flex",
+    ];
+    let outputs = ["--json", "--output", path(&file), "--svg", path(&svg)];
+    let report = json(&[&args[..], &outputs].concat());
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.len(),
+        8,
+        "two batches, prompt and decode, packed and dense"
+    );
+    for row in rows {
+        let tokens = match row["phase"].as_str().unwrap() {
+            "prompt" => 16.0,
+            _ => 1.0,
+        } * row["batch"].as_f64().unwrap();
+        let rate = tokens / (row["ms"].as_f64().unwrap() / 1e3);
+        let found = row["tokens_per_s"].as_f64().unwrap();
+        assert!((found / rate - 1.0).abs() < 1e-6, "{row}");
+    }
+    let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(written, report);
+    let drawn = fs::read_to_string(&svg).unwrap();
+    assert_eq!(drawn.matches("<rect").count(), 1 + rows.len());
+    assert!(succeed(&args).contains("W2A8 decode 2 @ 8"));
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let model = toy("packed");
+    let model = path(&model);
+    for (args, said) in [
+        (&["generate", "-m", "nowhere", "--ids", "1"][..], "nowhere"),
+        (&["generate", "-m", model, "--ids", "1,100000"], "100000"),
+        (
+            &["generate", "-m", model, "--ids", "1", "--device", "abacus"],
+            "abacus",
+        ),
+        (
+            &["generate", "-m", model, "--ids", "1", "--top-p", "1.5"],
+            "1.5",
+        ),
+        (
+            &["generate", "-m", model, "--ids", "1", "-n", "100000"],
+            "100000",
+        ),
+        (&["generate", "-m", model, "--ids", "1", "--chat"], "--chat"),
+        (&["generate", "-m", "synthetic:huge", "--ids", "1"], "2b-4t"),
+        (
+            &["generate", "--synthetic", "tiny", "--prompt", "text"],
+            "--ids",
+        ),
+        (&["bench", "--synthetic", "tiny", "--batch", "0"], "--batch"),
+        (
+            &["bench", "--synthetic", "tiny", "--context", "100000"],
+            "100004",
+        ),
+    ] {
+        let message = fail(args);
+        assert!(message.contains(said), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    fs::create_dir(&model).unwrap();
+    for entry in fs::read_dir(toy("packed")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    for len in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&weights, &whole[..len]).unwrap();
+        let message = fail(&["generate", "-m", path(&model), "--ids", "1"]);
+        assert!(message.contains("model"), "{message}");
+        assert!(!fail(&["inspect", path(&weights)]).is_empty());
+    }
+    fs::write(&weights, &whole).unwrap();
+    fs::write(model.join("config.json"), "{\"model_type\": \"bitnet\"").unwrap();
+    assert!(fail(&["generate", "-m", path(&model), "--ids", "1"]).contains("config.json"));
+}
