@@ -198,10 +198,15 @@ pub(in crate::attention) fn prefill_mma(
         #[unroll]
         for n in 0..comptime!(TILE / 8) {
             let held = scores[n];
-            let p0 = exp2(held.extract(0usize) * extents.scale - shift0);
-            let p1 = exp2(held.extract(1usize) * extents.scale - shift0);
-            let p2 = exp2(held.extract(2usize) * extents.scale - shift1);
-            let p3 = exp2(held.extract(3usize) * extents.scale - shift1);
+            // A vector, because its elements are values: the result of an assembler block is a place,
+            // and another block would take its address.
+            let mut p = Vector::<f32, Const<4>>::empty();
+            p.insert(0usize, exp2(held.extract(0usize) * extents.scale - shift0));
+            p.insert(1usize, exp2(held.extract(1usize) * extents.scale - shift0));
+            p.insert(2usize, exp2(held.extract(2usize) * extents.scale - shift1));
+            p.insert(3usize, exp2(held.extract(3usize) * extents.scale - shift1));
+            let (p0, p1) = (p.extract(0usize), p.extract(1usize));
+            let (p2, p3) = (p.extract(2usize), p.extract(3usize));
             sum0 += p0 + p1;
             sum1 += p2 + p3;
             weights[comptime!(2 * n)] = pack_half(p0, p1, types);
