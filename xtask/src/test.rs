@@ -80,6 +80,8 @@ fn cpu_command(members: &[Member]) -> Command {
 
 fn gpu_command(members: &[Member]) -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
+    // A graph that is being captured tolerates no other thread that allocates on the GPU.
+    command.env("RUST_TEST_THREADS", "1");
     command.args(["--features", &feature_list(members, &GPU_TIER)]);
     for member in members.iter().filter(|member| has_gpu_tests(member)) {
         command.args(["--package", &member.name]);

@@ -5,6 +5,7 @@ mod frozen;
 #[cfg(feature = "cube")]
 mod fusion;
 mod gradients;
+mod graph;
 mod layers;
 mod operands;
 mod prepack;
