@@ -49,6 +49,16 @@ fn codes_and_scales_equal_the_codec_for_every_shape_and_type() {
 }
 
 #[test]
+fn many_rows_equal_the_codec() {
+    for (k, m) in [(2048, 512), (1040, 515), (16, 513), (4096, 514)] {
+        for dtype in FLOATS {
+            let x = floats(&mut rng(k), m * k, dtype);
+            assert_equals_codec(&x, k, k, dtype);
+        }
+    }
+}
+
+#[test]
 fn no_rows_are_no_work() {
     let client = client();
     let x = float_matrix(&client, &[], [0, 17], 17, FloatType::F32);

@@ -81,8 +81,8 @@ fn launch_lines(
     unsafe {
         quantize_lines::launch_unchecked(
             client,
-            cubes(client, out.rows(), 1)?,
-            CubeDim::new_1d(plan.units as u32),
+            cubes(client, out.rows(), plan.rows)?,
+            CubeDim::new_1d((plan.units * plan.rows) as u32),
             address(client, &[x.extent(), out.codes().len()])?,
             width,
             width / 4,

@@ -12,15 +12,20 @@ use crate::operand::FloatMatrix;
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LinePlan {
-    /// Units of a cube, which has one row: a multiple of 32.
+    /// Units of a row: a multiple of 32, and 32 where a cube has several rows.
     pub units: usize,
     /// Lines of a unit.
     pub lines: usize,
+    /// Rows of a cube.
+    pub rows: usize,
 }
 
 impl LinePlan {
     /// Most units of a row, and lines of a unit.
     const MOST: (usize, usize) = (256, 16);
+    /// Rows of a cube, lines of a unit and rows with which planes that have a row each are faster: they
+    /// need no barrier, but long rows leave them waiting.
+    const MANY: (usize, usize, usize) = (4, 4, 512);
 
     /// A plan for the rows of `x`, where they are made of whole lines and fit registers.
     pub fn new(client: &Client, x: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
@@ -32,17 +37,19 @@ impl LinePlan {
             return None;
         }
         let lines = x.cols() / width;
-        let units = lines.div_ceil(2).next_power_of_two();
-        let units = units.clamp(LANES as usize, Self::MOST.0.min(device.max_units as usize));
-        let plan = Self {
-            units,
-            lines: lines.div_ceil(units).next_power_of_two(),
+        let (lanes, most) = (LANES as usize, device.max_units as usize);
+        let (rows, units) = match x.rows() >= Self::MANY.2 && lines <= lanes * Self::MANY.1 {
+            true => (Self::MANY.0.min(most / lanes), lanes),
+            false => (1, lines.div_ceil(2).next_power_of_two()),
         };
+        let units = units.clamp(lanes, Self::MOST.0.min(most));
+        let lines = lines.div_ceil(units).next_power_of_two();
+        let plan = Self { units, lines, rows };
         (plan.lines <= Self::MOST.1).then_some(plan)
     }
 }
 
-/// Quantises one row a cube. `lines` is the number of lines of a row.
+/// Quantises `plan.rows` rows a cube. `lines` is the number of lines of a row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -58,63 +65,63 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
     #[comptime] plan: LinePlan,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
-    if row < rows {
-        let unit = UNIT_POS as usize;
-        let width = V::value();
-        let mut held = Array::<Vector<F, V>>::new(comptime!(plan.lines));
+    let unit = UNIT_POS as usize % comptime!(plan.units);
+    let row = CUBE_POS * comptime!(plan.rows) + UNIT_POS as usize / comptime!(plan.units);
+    // Planes past the last row repeat it and store nothing: all of a cube fold.
+    let source = min(row, rows - 1);
+    let width = V::value();
+    let mut held = Array::<Vector<F, V>>::new(comptime!(plan.lines));
+    #[unroll]
+    for i in 0..comptime!(plan.lines) {
+        let line = unit + comptime!(i * plan.units);
+        // Repeating the last line changes no maximum.
+        held[i] = x[source * stride + min(line, lines - 1)];
+    }
+    // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
+    let mut top = 0u32;
+    #[unroll]
+    for i in 0..comptime!(plan.lines) {
         #[unroll]
-        for i in 0..comptime!(plan.lines) {
-            let line = unit + comptime!(i * plan.units);
-            // Repeating the last line changes no maximum.
-            held[i] = x[row * stride + min(line, lines - 1)];
+        for j in 0..width {
+            top = max(top, magnitude_bits(f32::cast_from(held[i].extract(j))));
         }
-        // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
-        let mut top = 0u32;
+    }
+    top = plane_max(top);
+    let planes = comptime!(plan.units / 32);
+    if comptime!(planes > 1) {
+        let mut shared = Shared::<[u32]>::new_slice(planes);
+        let lane = unit % 32;
+        if lane == 0 {
+            shared[unit / 32] = top;
+        }
+        sync_cube();
         #[unroll]
-        for i in 0..comptime!(plan.lines) {
+        for i in 0..planes {
+            top = max(top, shared[i]);
+        }
+    }
+    let finite = top < INFINITY_BITS;
+    let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+    #[unroll]
+    for i in 0..comptime!(plan.lines) {
+        let line = unit + comptime!(i * plan.units);
+        if line < lines && row < rows {
+            let mut packed = Vector::<u32, C>::empty();
             #[unroll]
-            for j in 0..width {
-                top = max(top, magnitude_bits(f32::cast_from(held[i].extract(j))));
-            }
-        }
-        top = plane_max(top);
-        let planes = comptime!(plan.units / 32);
-        if comptime!(planes > 1) {
-            let mut shared = Shared::<[u32]>::new_slice(planes);
-            let lane = unit % 32;
-            if lane == 0 {
-                shared[unit / 32] = top;
-            }
-            sync_cube();
-            #[unroll]
-            for i in 0..planes {
-                top = max(top, shared[i]);
-            }
-        }
-        let finite = top < INFINITY_BITS;
-        let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
-        #[unroll]
-        for i in 0..comptime!(plan.lines) {
-            let line = unit + comptime!(i * plan.units);
-            if line < lines {
-                let mut packed = Vector::<u32, C>::empty();
+            for word in 0..comptime!(width / 4) {
+                let mut bytes = 0u32;
                 #[unroll]
-                for word in 0..comptime!(width / 4) {
-                    let mut bytes = 0u32;
-                    #[unroll]
-                    for j in 0..4usize {
-                        let value = f32::cast_from(held[i].extract(comptime!(4 * word + j)));
-                        let byte = quantized_byte(value, a, finite);
-                        bytes |= byte << comptime!(8 * j as u32).runtime();
-                    }
-                    packed.insert(word, bytes);
+                for j in 0..4usize {
+                    let value = f32::cast_from(held[i].extract(comptime!(4 * word + j)));
+                    let byte = quantized_byte(value, a, finite);
+                    bytes |= byte << comptime!(8 * j as u32).runtime();
                 }
-                codes[row * lines + line] = packed;
+                packed.insert(word, bytes);
             }
+            codes[row * lines + line] = packed;
         }
-        if unit == 0 {
-            scales[row] = select(finite, 1.0f32 / a, nan_of(top));
-        }
+    }
+    if unit == 0 && row < rows {
+        scales[row] = select(finite, 1.0f32 / a, nan_of(top));
     }
 }
