@@ -251,8 +251,9 @@ pub(crate) fn load_floats(address: u32) -> Vector<f32, Const<2>> {
     out
 }
 
-/// Four int8 times four scales, each product rounded once to half precision: bytes 0 and 1 in the
-/// first register, 2 and 3 in the second. A byte becomes a float in the mantissa of 2²³.
+/// Four int8, given with 128 added, times four scales, each product rounded once to half precision:
+/// bytes 0 and 1 in the first register, 2 and 3 in the second. A byte becomes a float in the mantissa
+/// of 2²³.
 #[cube]
 pub(crate) fn decode_scaled(
     word: u32,
@@ -271,9 +272,9 @@ pub(crate) fn decode_scaled(
     let s3 = high.extract(1usize);
     let out: Vector<u32, Const<2>>;
     gpu_asm!(
-        "{{ .reg .b32 u, a, b, c, d; .reg .f32 e, f, g, h; xor.b32 u, {word}, 0x80808080; ",
-        "prmt.b32 a, u, 0x4B000000, 0x7540; prmt.b32 b, u, 0x4B000000, 0x7541; ",
-        "prmt.b32 c, u, 0x4B000000, 0x7542; prmt.b32 d, u, 0x4B000000, 0x7543; ",
+        "{{ .reg .b32 a, b, c, d; .reg .f32 e, f, g, h; ",
+        "prmt.b32 a, {word}, 0x4B000000, 0x7540; prmt.b32 b, {word}, 0x4B000000, 0x7541; ",
+        "prmt.b32 c, {word}, 0x4B000000, 0x7542; prmt.b32 d, {word}, 0x4B000000, 0x7543; ",
         "mov.b32 e, a; mov.b32 f, b; mov.b32 g, c; mov.b32 h, d; ",
         "add.f32 e, e, 0fCB000080; add.f32 f, f, 0fCB000080; ",
         "add.f32 g, g, 0fCB000080; add.f32 h, h, 0fCB000080; ",

@@ -4,8 +4,9 @@ use cubecl::prelude::*;
 
 /// Activations `[M, K]` to tiles of 64 inputs × 64 tokens, input tiles outermost; a tile is two
 /// halves of 128 lanes × 4 words. A word holds one input of a lane for four tokens: `2q`, `2q + 1`,
-/// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. What lies past
-/// the matrix is 0. A unit writes two words.
+/// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. A byte is the
+/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0. A unit
+/// writes two words.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn transpose(
     x: &[u32],
@@ -37,8 +38,8 @@ pub(super) fn transpose(
             odd |= ((pair >> 8) & 0xFF) << comptime!(8 * i as u32).runtime();
         }
         let mut both = Vector::<u32, Const<2>>::empty();
-        both.insert(0usize, even);
-        both.insert(1usize, odd);
+        both.insert(0usize, even ^ 0x8080_8080u32);
+        both.insert(1usize, odd ^ 0x8080_8080u32);
         out[ABSOLUTE_POS] = both;
     }
 }
