@@ -72,14 +72,14 @@ mod tuning {
             let words = PrepackedWeights::fragments(&layout, order)
                 .expect("prepackable")
                 .word_count();
-            let scales = random(client, n);
             let weights = (0..COLD_BYTES.div_ceil(words * 4))
                 .map(|_| {
                     PrepackedWeights::new(
                         layout.clone(),
                         order,
-                        random_copy(client, words),
-                        scales.clone(),
+                        random(client, words),
+                        // Of each copy its own: the scales of a model are as cold as its weights.
+                        random(client, n),
                     )
                     .expect("weights")
                 })
@@ -140,10 +140,6 @@ mod tuning {
         }
     }
 
-    fn random_copy(client: &Client, words: usize) -> Buffer {
-        random(client, words)
-    }
-
     fn sync(client: &Client) {
         cubecl::future::block_on(client.sync()).expect("the device finishes");
     }
@@ -191,11 +187,13 @@ mod tuning {
                     (4, 4),
                     (1, 16),
                 ] {
-                    for ahead in [1, 2, 4] {
+                    for ahead in [1, 2, 3, 4, 6, 8] {
+                        let round = splits * ahead;
                         all.push(Plan::Skinny(SkinnyBlueprint {
                             strips,
                             splits,
                             ahead,
+                            chunk: plan.chunk.div_ceil(round) * round,
                             ..plan
                         }));
                     }

@@ -5,6 +5,7 @@ use tritburn_formats::WeightCode;
 
 use crate::decode::rounded_product;
 use crate::prepack::FragmentOrder;
+use crate::ptx::{global_address, prefetch};
 
 /// Two neighbouring weight rows, the first of them even: what a lane of a fragment holds.
 #[derive(CubeType, Clone, Copy)]
@@ -47,16 +48,47 @@ pub(crate) fn row_pair<B: Float>(
     }
 }
 
-/// Writes the outputs of two rows for one token: `f32(sum) · (γ·unit·s) + bias` rounded once, or
-/// the integer sums if `integers`. `start` is the first element of the token in y.
+/// Brings the scales of rows `first..first + count` into L2, a line a unit: cold memory would answer
+/// an epilogue late.
+#[cube]
+pub(crate) fn prefetch_scales(first: usize, count: usize, rows: usize, row_scales: &[f32]) {
+    let offset = UNIT_POS as usize * 32;
+    let row = first + offset;
+    if offset < count && row < rows {
+        prefetch(global_address::<f32>(row_scales) + u64::cast_from(row * 4));
+    }
+}
+
+/// The scale of `token`: 1 where activations have none, or sums are wanted as they are.
+#[cube]
+pub(crate) fn token_scale(
+    x_scales: &ComptimeOption<&[f32]>,
+    token: usize,
+    #[comptime] integers: bool,
+) -> f32 {
+    let mut scale = 1.0f32;
+    if comptime!(!integers) {
+        #[comptime]
+        match x_scales {
+            ComptimeOption::Some(x_scales) => {
+                scale = x_scales[token];
+            }
+            ComptimeOption::None => {}
+        }
+    }
+    scale
+}
+
+/// Writes the outputs of two rows for one token: `f32(sum) · (γ·unit·scale) + bias` rounded once, or
+/// the integer sums if `integers`. `start` is the first element of the token in y, `scale` its
+/// [`token_scale`].
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of two outputs")]
 pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
     y: &mut [Vector<O, W>],
     start: usize,
     pair: &RowPair,
-    token: usize,
-    x_scales: &ComptimeOption<&[f32]>,
+    scale: f32,
     sum0: A,
     sum1: A,
     #[comptime] code: WeightCode,
@@ -69,16 +101,8 @@ pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
         let out1 = O::cast_from(i32::cast_from(sum1) >> shift.runtime());
         store::<O, W>(y, at, out0, out1, pair.both);
     } else {
-        let mut token_scale = 1.0f32;
-        #[comptime]
-        match x_scales {
-            ComptimeOption::Some(x_scales) => {
-                token_scale = x_scales[token];
-            }
-            ComptimeOption::None => {}
-        }
-        let value0 = rounded_product(f32::cast_from(sum0), pair.scale0 * token_scale);
-        let value1 = rounded_product(f32::cast_from(sum1), pair.scale1 * token_scale);
+        let value0 = rounded_product(f32::cast_from(sum0), pair.scale0 * scale);
+        let value1 = rounded_product(f32::cast_from(sum1), pair.scale1 * scale);
         let out0 = O::cast_from(value0 + pair.bias0);
         let out1 = O::cast_from(value1 + pair.bias1);
         store::<O, W>(y, at, out0, out1, pair.both);

@@ -84,6 +84,12 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     address
 }
 
+/// Asks for the line of L2 that holds `global`.
+#[cube]
+pub(crate) fn prefetch(global: u64) {
+    gpu_asm!("prefetch.global.L2 [{global}];", global = in(_) global);
+}
+
 /// Starts the copy of 16 bytes from global to shared memory, past L1; bytes from `valid` on are
 /// zero, and nothing is read for them. Both addresses are multiples of 16.
 #[cube]

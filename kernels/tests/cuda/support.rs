@@ -77,10 +77,11 @@ pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
 
 fn skinny_plans() -> Vec<Plan> {
     let shapes = [
-        (1, 8, 1, 2, 4),
-        (2, 4, 8, 4, 2),
-        (4, 2, 16, 2, 1),
+        (1, 8, 1, 2, 16),
+        (2, 4, 8, 4, 16),
+        (4, 2, 16, 2, 4),
         (1, 1, 4, 1, 8),
+        (2, 1, 1, 3, 3),
     ];
     let plan = |(strips, splits, tokens, ahead, chunk)| {
         Plan::Skinny(SkinnyBlueprint {

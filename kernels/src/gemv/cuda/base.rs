@@ -27,9 +27,10 @@ pub struct SkinnyBlueprint {
     pub splits: usize,
     /// Tokens of a cube, 1 to 16.
     pub tokens: usize,
-    /// Column tiles that a warp loads ahead.
+    /// Column tiles of weights that a warp has under way.
     pub ahead: usize,
-    /// Column tiles whose activations lie in shared memory at once.
+    /// Column tiles whose activations lie in shared memory at once: a multiple of
+    /// `splits · ahead`, or all there are.
     pub chunk: usize,
 }
 
@@ -46,24 +47,37 @@ impl SkinnyBlueprint {
         let strips = problem.n.div_ceil(STRIP_ROWS);
         let tiles = problem.k.div_ceil(TILE_COLS);
         let cores = cuda.multiprocessors as usize;
-        // As many strips a cube as leave every multiprocessor some cubes.
-        let per_cube = match strips / cores.max(1) {
-            0..4 => 1,
-            4..8 => 2,
-            _ => 4,
-        };
-        // Staging many tokens costs more than idle multiprocessors.
-        let (per_cube, warps) = if tokens >= 8 { (4, 16) } else { (per_cube, 8) };
-        let splits = (warps / per_cube).min(tiles.next_power_of_two()).max(1);
-        let ahead = if tiles.div_ceil(splits) >= 4 { 4 } else { 2 };
+        let per_core = strips / cores.max(1);
         let tile_bytes = TILE_COLS * operand.types.size();
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);
+        // Staging many tokens costs more than idle multiprocessors.
+        let (per_cube, shares) = match tokens >= 8 {
+            true => (4, 4),
+            // Short rows of a large matrix: small cubes, which more fit of.
+            false if per_core >= 4 && tiles <= 32 => (1, 4),
+            false => (1, 8),
+        };
+        let splits = shares
+            .min(tiles.next_power_of_two())
+            .min(1 << chunk.ilog2());
+        // Loads under way hide latency where cubes are few; where they are many, registers are dear.
+        let most = match operand.types {
+            _ if tokens >= 8 || operand.terms > 1 => 4,
+            _ if per_core >= 3 => 3,
+            MmaType::Int8 => 8,
+            _ => 4,
+        };
+        let ahead = tiles.div_ceil(splits).min(most).min(chunk / splits);
+        let round = splits * ahead;
         Self {
             strips: per_cube,
             splits,
             tokens,
             ahead,
-            chunk: chunk.min(tiles.next_power_of_two()),
+            chunk: match chunk < tiles {
+                true => chunk / round * round,
+                false => chunk.min(tiles.next_power_of_two()),
+            },
         }
     }
 
@@ -95,23 +109,30 @@ impl SkinnyBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for empty or oversized numbers, or more units or shared memory than
-    /// `device` has.
-    pub fn validate(&self, operand: Operand, device: &DeviceFacts) -> Result<(), KernelError> {
+    /// [`KernelError::Plan`] for empty or oversized numbers, a chunk that cuts the rounds of a row of
+    /// `cols` inputs, or more units or shared memory than `device` has.
+    pub fn validate(
+        &self,
+        operand: Operand,
+        cols: usize,
+        device: &DeviceFacts,
+    ) -> Result<(), KernelError> {
         let sizes = (1..=Self::MAX_TOKENS).contains(&self.tokens)
             && (1..=8).contains(&self.ahead)
             && (1..=1024).contains(&self.chunk)
             && self.strips >= 1
             && self.splits >= 1;
+        let whole = self.chunk >= cols.div_ceil(TILE_COLS)
+            || (sizes && self.chunk.is_multiple_of(self.splits * self.ahead));
         let units = self.units() <= device.max_units as usize;
         let shared = 4 * self.shared_words(operand) <= device.shared_bytes;
-        if sizes && units && shared {
+        if sizes && whole && units && shared {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
-                "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, at most {} units and {} bytes \
-                 of shared memory",
+                "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, whole rounds of splits and tiles \
+                 ahead in a chunk of {cols} columns, at most {} units and {} bytes of shared memory",
                 device.max_units, device.shared_bytes
             ),
         })

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use tritburn_formats::WeightCode;
 
 use super::base::{Operand, SkinnyBlueprint};
-use crate::epilogue::{row_pair, write_pair};
+use crate::epilogue::{row_pair, token_scale, write_pair};
 use crate::ptx::{
     MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
     global_address, load_matrices, mma, shared_address,
@@ -78,15 +78,30 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     for i in 0..accumulators {
         acc[i] = Vector::new(A::from_int(0));
     }
-    let mut current = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
-    let mut next = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
-    let step = comptime!(plan.ahead * plan.splits).runtime();
+    // Tiles of this warp, `plan.splits` apart: a ring of registers that is filled again as soon as a
+    // tile is multiplied, across chunks.
+    let mut tile = split;
+    let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
+    #[unroll]
+    for i in 0..comptime!(plan.ahead) {
+        let at = tile + comptime!(i * plan.splits);
+        if at < extents.col_tiles {
+            held[i] = words[first + at * 128];
+        }
+    }
+    // What the last lines of the kernel need is on its way too: cold memory answers late.
+    let row = strip * 16 + 2 * (lane / 4);
+    let pair = row_pair::<B>(min(row, extents.n - 1), extents.n, row_scales, &bias);
+    let mut scales = Array::<f32>::new(comptime!(2 * plan.token_tiles()));
+    #[unroll]
+    for i in 0..comptime!(2 * plan.token_tiles()) {
+        let local = comptime!(8 * (i / 2) + i % 2) + 2 * (lane % 4);
+        scales[i] = token_scale(&x_scales, token + min(local, live - 1), integers);
+    }
 
     let mut chunk = 0usize.runtime();
     while chunk < extents.col_tiles {
         let end = min(chunk + comptime!(plan.chunk), extents.col_tiles);
-        let mut tile = chunk + split;
-        load(words, &mut current, first, tile, end, plan);
         if chunk > 0 {
             sync_cube();
         }
@@ -110,25 +125,20 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         }
         sync_cube();
         while tile < end {
-            if tile + step < end {
-                load(words, &mut next, first, tile + step, end, plan);
-            }
             #[unroll]
             for i in 0..comptime!(plan.ahead) {
                 let at = tile + comptime!(i * plan.splits);
                 if at < end {
                     let offset =
                         u32::cast_from(at - chunk) * comptime!(128 * operand.types.size() as u32);
-                    multiply::<A>(
-                        current[i], stage, offset, live, &mut acc, code, operand, plan,
-                    );
+                    multiply::<A>(held[i], stage, offset, live, &mut acc, code, operand, plan);
+                    let next = at + comptime!(plan.ahead * plan.splits);
+                    if next < extents.col_tiles {
+                        held[i] = words[first + next * 128];
+                    }
                 }
             }
-            #[unroll]
-            for i in 0..comptime!(plan.ahead) {
-                current[i] = next[i];
-            }
-            tile += step;
+            tile += comptime!(plan.ahead * plan.splits);
         }
         chunk += comptime!(plan.chunk);
     }
@@ -137,9 +147,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         fold::<A>(&mut shared, &mut acc, warp, lane, operand, plan);
     }
 
-    let row = strip * 16 + 2 * (lane / 4);
     if split == 0 && row < extents.n {
-        let pair = row_pair::<B>(row, extents.n, row_scales, &bias);
         #[unroll]
         for t in 0..comptime!(plan.token_tiles()) {
             #[unroll]
@@ -157,8 +165,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                         y,
                         (token + local) * extents.y_stride,
                         &pair,
-                        token + local,
-                        &x_scales,
+                        scales[comptime!(2 * t + e)],
                         sum0,
                         sum1,
                         code,
@@ -166,25 +173,6 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                     );
                 }
             }
-        }
-    }
-}
-
-/// The words of `plan.ahead` column tiles of this lane, from `tile` on.
-#[cube]
-fn load(
-    words: &[Vector<u32, Const<4>>],
-    into: &mut Array<Vector<u32, Const<4>>>,
-    first: usize,
-    tile: usize,
-    end: usize,
-    #[comptime] plan: SkinnyBlueprint,
-) {
-    #[unroll]
-    for i in 0..comptime!(plan.ahead) {
-        let at = tile + comptime!(i * plan.splits);
-        if at < end {
-            into[i] = words[first + at * 128];
         }
     }
 }

@@ -39,8 +39,8 @@ pub(crate) fn launch(
     plan: SkinnyBlueprint,
 ) -> Result<(), KernelError> {
     let operand = Operand::of(&call.x);
-    plan.validate(operand, device)?;
     let problem = &call.problem;
+    plan.validate(operand, problem.k, device)?;
     if problem.m == 0 {
         return Ok(());
     }

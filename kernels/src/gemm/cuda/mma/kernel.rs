@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::MmaBlueprint;
-use crate::epilogue::{row_pair, write_pair};
+use crate::epilogue::{row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::{OutputTile, TileExtents, copy_stage, place};
 use crate::ptx::{
     MmaType, copy_async_commit, copy_async_wait, decode_half, decode_int8, global_address,
@@ -226,8 +226,7 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
                         y,
                         token * extents.y_stride,
                         &pair,
-                        token,
-                        x_scales,
+                        token_scale(x_scales, token, integers),
                         sums.extract(e),
                         sums.extract(comptime!(e + 2)),
                         code,

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
-use crate::epilogue::{row_pair, write_pair};
+use crate::epilogue::{prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
     MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
@@ -99,6 +99,8 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
     }
+    let rows = comptime!(plan.rows()).runtime();
+    prefetch_scales(tile.row_tile * 64, rows, extents.n, row_scales);
 
     let mut step = 0usize.runtime();
     let mut slot = 0u32.runtime();
@@ -384,8 +386,7 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
                         y,
                         token * extents.y_stride,
                         &pair,
-                        token,
-                        x_scales,
+                        token_scale(x_scales, token, integers),
                         accumulator::<A>(at, types),
                         accumulator::<A>(comptime!(at + 2), types),
                         code,
@@ -479,8 +480,7 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
                         y,
                         token * extents.y_stride,
                         &pair,
-                        token,
-                        x_scales,
+                        token_scale(x_scales, token, integers),
                         sum0,
                         sum1,
                         code,

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WmmaBlueprint;
-use crate::epilogue::{row_pair, write_pair};
+use crate::epilogue::{row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, place};
 use crate::ptx::{
     copy_async_commit, copy_async_wait, decode_int8, global_address, load_line, shared_address,
@@ -284,8 +284,7 @@ fn write<O: Numeric, B: Float, W: Size>(
                             y,
                             token * extents.y_stride,
                             &pair,
-                            token,
-                            x_scales,
+                            token_scale(x_scales, token, integers),
                             sums[at],
                             sums[at + 8],
                             code,
