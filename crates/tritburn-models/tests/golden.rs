@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::fs;
 use std::sync::Arc;
 
 use burn::tensor::Device;
 use rstest::rstest;
 use safetensors::SafeTensors;
 use tritburn_models::BitNetForCausalLm;
-use tritburn_models::checkpoint;
+use tritburn_models::checkpoint::{self, Checkpoint};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::model::{HeadPrecision, LoadOptions, Precision};
 use tritburn_models::sample::Sampling;
@@ -71,7 +72,7 @@ fn dense_logits_are_those_of_transformers_without_quantisation() {
     let expected = expected("unquantized_f32", f32::from_le_bytes);
     for device in devices() {
         let options = LoadOptions {
-            precision: Precision::Dense,
+            precision: Some(Precision::Dense),
             ..LoadOptions::default()
         };
         let mut session = session(Form::Masters, &options, &device, prompt.len());
@@ -80,6 +81,40 @@ fn dense_logits_are_those_of_transformers_without_quantisation() {
         let bound = if cfg!(feature = "cuda") { 0.05 } else { 2e-3 };
         assert!(difference <= bound, "{device:?}: {difference}");
     }
+}
+
+/// Plain floats were not trained to be ternary.
+#[test]
+fn a_plain_float_model_stays_one_unless_another_precision_is_asked_for() {
+    let folder = Form::Masters.folder();
+    let path = folder.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config.as_object_mut().unwrap().remove("quantization_config");
+    fs::write(&path, config.to_string()).unwrap();
+    let plain = checkpoint::open(folder.path()).unwrap();
+    let masters = checkpoint::open(Form::Masters.folder().path()).unwrap();
+
+    let prompt = expected_ids("prompt");
+    let expected = expected("unquantized_f32", f32::from_le_bytes);
+    let device = devices().swap_remove(0);
+    let load = |checkpoint: &dyn Checkpoint, precision| {
+        let options = LoadOptions {
+            precision,
+            ..LoadOptions::default()
+        };
+        BitNetForCausalLm::load(checkpoint, &options, &device).unwrap()
+    };
+    let model = load(plain.as_ref(), None);
+    assert_eq!(model.precision(), Precision::Dense);
+    assert_eq!(model.options().precision, Some(Precision::Dense));
+    let mut session = Session::new(Arc::new(model), 1, prompt.len()).unwrap();
+    let difference = largest_difference(&logits(&mut session, &prompt), &expected);
+    assert!(difference <= 2e-3, "{device:?}: {difference}");
+
+    let asked_for = load(plain.as_ref(), Some(Precision::W2A16));
+    assert_eq!(asked_for.precision(), Precision::W2A16);
+    assert_eq!(load(masters.as_ref(), None).precision(), Precision::W2A8);
 }
 
 #[rstest]
