@@ -117,7 +117,10 @@ impl BitNetConfig {
             tie_word_embeddings: !has_output,
             initializer_range: 0.02,
             bos_token_id: id("bos"),
-            eos_token_ids: Vec::from_iter(id("eos")),
+            eos_token_ids: {
+                let end_of_turn = id("eot").filter(|&turn| Some(turn) != id("eos"));
+                id("eos").into_iter().chain(end_of_turn).collect()
+            },
             pad_token_id: id("padding"),
             quantization,
         };
