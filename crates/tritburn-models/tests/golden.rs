@@ -86,7 +86,10 @@ fn dense_logits_are_those_of_transformers_without_quantisation() {
         };
         let mut session = session(Form::Masters, &options, &device, prompt.len());
         let difference = largest_difference(&logits(&mut session, &prompt), &expected);
-        assert!(difference <= dense_bound(&device), "{device:?}: {difference}");
+        assert!(
+            difference <= dense_bound(&device),
+            "{device:?}: {difference}"
+        );
     }
 }
 
@@ -97,7 +100,10 @@ fn a_plain_float_model_stays_one_unless_another_precision_is_asked_for() {
     let path = folder.path().join("config.json");
     let text = fs::read_to_string(&path).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
-    config.as_object_mut().unwrap().remove("quantization_config");
+    config
+        .as_object_mut()
+        .unwrap()
+        .remove("quantization_config");
     fs::write(&path, config.to_string()).unwrap();
     let plain = checkpoint::open(folder.path()).unwrap();
     let folder = Form::Masters.folder();
@@ -118,7 +124,10 @@ fn a_plain_float_model_stays_one_unless_another_precision_is_asked_for() {
     assert_eq!(model.options().precision, Some(Precision::Dense));
     let mut session = Session::new(Arc::new(model), 1, prompt.len()).unwrap();
     let difference = largest_difference(&logits(&mut session, &prompt), &expected);
-    assert!(difference <= dense_bound(&device), "{device:?}: {difference}");
+    assert!(
+        difference <= dense_bound(&device),
+        "{device:?}: {difference}"
+    );
 
     let asked_for = load(plain.as_ref(), Some(Precision::W2A16));
     assert_eq!(asked_for.precision(), Precision::W2A16);

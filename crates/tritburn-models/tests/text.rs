@@ -78,7 +78,10 @@ fn a_tokenizer_is_rebuilt_from_tokens_and_merges() {
 fn a_gguf_file_without_an_end_of_turn_has_it_by_name() {
     let mut metadata = Metadata::new();
     files().write_gguf(&mut metadata, 512).unwrap();
-    let eot = metadata.get("tokenizer.ggml.eos_token_id").cloned().unwrap();
+    let eot = metadata
+        .get("tokenizer.ggml.eos_token_id")
+        .cloned()
+        .unwrap();
     let eot = eot.as_u64().unwrap() as u32;
     let end_of_text = eot - 1;
     metadata.set("tokenizer.ggml.eos_token_id", Value::U32(end_of_text));
@@ -90,7 +93,10 @@ fn a_gguf_file_without_an_end_of_turn_has_it_by_name() {
     assert_eq!(tokenizer.eos_ids(), [eot]);
 
     // A word of that name ends nothing.
-    let Some(Array::I32(types)) = metadata.get("tokenizer.ggml.token_type").and_then(Value::as_array) else {
+    let Some(Array::I32(types)) = metadata
+        .get("tokenizer.ggml.token_type")
+        .and_then(Value::as_array)
+    else {
         panic!("no types");
     };
     let mut types = types.clone();
@@ -115,9 +121,16 @@ fn all_files_say_what_ends_a_sequence() {
     assert_eq!(files.eos_ids().unwrap(), [eos[0], 9]);
     files.tokenizer_config = Some(r#"{"eos_token": "a"}"#.to_string());
     let of_vocabulary = files.eos_ids().unwrap();
-    assert_eq!(Tokenizer::from_files(&files).unwrap().token_to_id("a"), Some(of_vocabulary[0]));
+    assert_eq!(
+        Tokenizer::from_files(&files).unwrap().token_to_id("a"),
+        Some(of_vocabulary[0])
+    );
     files.tokenizer = None;
-    assert_eq!(files.eos_ids().unwrap(), [9], "a token without a tokenizer has no id");
+    assert_eq!(
+        files.eos_ids().unwrap(),
+        [9],
+        "a token without a tokenizer has no id"
+    );
 }
 
 #[test]

@@ -102,12 +102,11 @@ fn same_codes(a: &PackedMatrix, b: &PackedMatrix) -> bool {
 }
 
 /// Compares what the model is: all but how it is stored, and what formats have no place for.
+/// `written` is what the format was given, special tokens included.
 pub(super) fn config(written: &BitNetConfig, read: &BitNetConfig) -> Result<(), ConvertError> {
     let plain = |config: &BitNetConfig| BitNetConfig {
         quantization: Quantization::Dense,
         initializer_range: 0.0,
-        eos_token_ids: Vec::new(),
-        pad_token_id: None,
         // GGUF has 32 bits for these, and they are used as 32 bits.
         rms_norm_eps: (config.rms_norm_eps as f32).into(),
         rope_theta: (config.rope_theta as f32).into(),
