@@ -107,3 +107,25 @@ fn an_activation_that_gguf_does_not_name_is_refused_by_its_key() {
         "{absent}"
     );
 }
+
+/// The rotary table has a row for each.
+#[rstest]
+#[case(128, 1 << 20)]
+#[case(1024, 1 << 18)]
+fn more_positions_than_memory_are_refused(#[case] head_dim: usize, #[case] most: usize) {
+    let config = |max_position_embeddings| BitNetConfig {
+        max_position_embeddings,
+        head_dim,
+        ..BitNetConfig::b1_58_2b_4t()
+    };
+    config(most).validate().unwrap();
+    let error = config(most + 1).validate().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConfigError::Range { field: "max_position_embeddings", value, max, .. }
+                if (value, max) == (most + 1, most)
+        ),
+        "{error}"
+    );
+}
