@@ -301,6 +301,25 @@ fn check_model(config: &BitNetConfig, target: Target) -> Result<(), ConvertError
     if llama_cpp && !config.tie_word_embeddings {
         return refuse("llama.cpp's bitnet has no output head but the embedding".to_string());
     }
+    if target == Target::GgufI2S {
+        // The bytes of any rows are well defined, but bitnet.cpp reads each in whole blocks.
+        const BLOCK: usize = 128;
+        for (field, found) in [
+            ("hidden_size", config.hidden_size),
+            ("the width of all query heads", config.query_size()),
+            ("intermediate_size", config.intermediate_size),
+        ] {
+            if !found.is_multiple_of(BLOCK) {
+                let (target, block) = (target.name(), BLOCK);
+                return Err(ConvertError::Width {
+                    target,
+                    field,
+                    found,
+                    block,
+                });
+            }
+        }
+    }
     if target.is_file() && config.query_size() != config.hidden_size {
         let (query, hidden) = (config.query_size(), config.hidden_size);
         return refuse(format!("its heads are {query} wide together, not {hidden}"));
