@@ -206,6 +206,16 @@ fn templates_have_what_transformers_gives_them() {
 }
 
 #[test]
+fn a_template_that_does_not_end_is_stopped() {
+    let nested = "{% for a in range(50000) %}{% for b in range(50000) %}{% endfor %}{% endfor %}";
+    let error = template(nested).render(&[], false).unwrap_err();
+    assert!(error.to_string().contains("fuel"), "{error}");
+    let long = vec![Message::new("user", "x"); 10_000];
+    let each = template("{% for m in messages %}{{ m.role + m['content'].strip() }}{% endfor %}");
+    assert_eq!(each.render(&long, false).unwrap().len(), 50_000);
+}
+
+#[test]
 fn an_older_folder_has_its_template_in_the_configuration() {
     let files = TokenizerFiles {
         chat_template: None,

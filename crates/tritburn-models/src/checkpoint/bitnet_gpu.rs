@@ -5,7 +5,6 @@
 //! `bitnet-b1.58-2B-4T`: heads of 128, rotary base 500000, epsilon 1e-5, 4096 positions.
 
 use std::collections::HashSet;
-use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use super::source::{FLOATS, Tensors, check_layer};
 use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
 use super::{Norm, Projection, Table, Weight};
 use crate::config::{BitNetConfig, LinearClass, Quantization};
-use crate::text::TokenizerFiles;
+use crate::text::{TokenizerFiles, read_text};
 
 /// Names of tensors.
 pub(crate) mod names {
@@ -78,12 +77,12 @@ impl BitNetGpu {
         let packed = Quantization::Packed {
             linear_class: LinearClass::AutoBitLinear,
         };
-        let config = match fs::read_to_string(folder.join("config.json")) {
-            Ok(text) => BitNetConfig {
+        let config = match read_text(&folder.join("config.json"))? {
+            Some(text) => BitNetConfig {
                 quantization: packed,
                 ..BitNetConfig::from_hf_json(&text).map_err(tensors.config_error())?
             },
-            Err(_) => inferred(&tensors)?,
+            None => inferred(&tensors)?,
         };
         let this = Self {
             tensors,

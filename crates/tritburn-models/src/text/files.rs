@@ -180,7 +180,8 @@ fn parse(text: &Option<String>, what: &'static str) -> Result<Value, TextError> 
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, TextError> {
+/// The text of a file of a bounded size, `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, TextError> {
     let io = |source| TextError::Io {
         path: path.to_path_buf(),
         source,
