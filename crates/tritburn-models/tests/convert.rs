@@ -10,7 +10,7 @@ use tritburn_models::checkpoint::{
     self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Synthetic,
     Table, Weight,
 };
-use tritburn_models::convert::{ConvertError, Loss, Options, Report, Target, convert};
+use tritburn_models::convert::{ConvertError, Loss, Options, Report, TableType, Target, convert};
 use tritburn_models::text::TokenizerFiles;
 
 fn golden(folder: &str) -> Box<dyn Checkpoint> {
@@ -99,7 +99,7 @@ fn golden_masters_pack_to_the_codes_of_packing_in_memory(
     let folder = tempfile::tempdir().unwrap();
     let source = golden("bf16");
     let options = Options {
-        table_type: Some(FloatType::BF16),
+        table_type: TableType::Of(FloatType::BF16),
         ..Options::default()
     };
     let report = go(
@@ -195,6 +195,8 @@ fn blocks_of_256_are_a_demand_of_tq_that_the_golden_model_does_not_meet() {
 struct Speaking {
     model: Synthetic,
     files: TokenizerFiles,
+    /// The first value of each row of the embedding, if it is another.
+    first: Option<FloatTensorData>,
 }
 
 fn speaking(change: impl FnOnce(&mut BitNetConfig, &mut TokenizerFiles)) -> Speaking {
@@ -207,6 +209,7 @@ fn speaking(change: impl FnOnce(&mut BitNetConfig, &mut TokenizerFiles)) -> Spea
     Speaking {
         model: Synthetic::new(config, 5).unwrap(),
         files,
+        first: None,
     }
 }
 
@@ -228,7 +231,8 @@ impl Checkpoint for Speaking {
     }
 
     fn table_type(&self, table: Table) -> FloatType {
-        self.model.table_type(table)
+        let own = self.model.table_type(table);
+        self.first.as_ref().map_or(own, |value| value.dtype)
     }
 
     fn table_rows(
@@ -236,7 +240,16 @@ impl Checkpoint for Speaking {
         table: Table,
         rows: Range<usize>,
     ) -> Result<FloatTensorData, CheckpointError> {
-        self.model.table_rows(table, rows)
+        let data = self.model.table_rows(table, rows)?;
+        let Some(first) = &self.first else {
+            return Ok(data);
+        };
+        let width = data.shape[1] * first.dtype.size();
+        let (mut data, _) = data.convert(first.dtype);
+        for row in data.bytes.chunks_mut(width) {
+            row[..first.bytes.len()].copy_from_slice(&first.bytes);
+        }
+        Ok(data)
     }
 
     fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
@@ -245,6 +258,44 @@ impl Checkpoint for Speaking {
 
     fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
         Ok(self.files.clone())
+    }
+}
+
+/// The published embedding is bf16, and f16 has no room for its smallest values.
+#[rstest]
+#[case::fits_f16(FloatType::BF16, 0.25, FloatType::F16)]
+#[case::below_f16(FloatType::BF16, 1e-10, FloatType::BF16)]
+#[case::loses_bits_as_a_subnormal(FloatType::BF16, 1.171875e-6, FloatType::BF16)]
+#[case::bf16_in_f32(FloatType::F32, 2.0f32.powi(-40), FloatType::BF16)]
+#[case::f32(FloatType::F32, 0.1, FloatType::F32)]
+fn gguf_tables_lose_nothing(
+    #[case] stored: FloatType,
+    #[case] value: f32,
+    #[case] expected: FloatType,
+    #[values(Target::GgufI2S, Target::GgufTq1_0)] target: Target,
+) {
+    let mut source = speaking(|_, _| {});
+    source.first = Some(FloatTensorData::from_f32(stored, vec![1], &[value]));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let report = go(&source, &out, target, &Options::default()).unwrap();
+    assert_eq!(report.losses, []);
+    let result = checkpoint::open(&out).unwrap();
+    assert_eq!(result.table_type(Table::Embedding), expected);
+    assert_same(&source, result.as_ref());
+
+    let asked_for = Options {
+        table_type: TableType::Of(FloatType::F16),
+        force: true,
+        ..Options::default()
+    };
+    let forced = go(&source, &out, target, &asked_for);
+    match expected == FloatType::F16 {
+        true => assert_eq!(forced.unwrap().losses, []),
+        false => assert!(
+            matches!(forced, Err(ConvertError::Lossy { .. })),
+            "{forced:?}"
+        ),
     }
 }
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
 
-use super::compare::{self, TABLE_ROWS};
+use super::compare;
 use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
-use super::{ConvertError, Loss, Report, Target};
+use super::table::pieces;
+use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
 use crate::config::{BitNetConfig, LinearClass, Quantization};
 
@@ -22,9 +23,8 @@ pub struct Options {
     pub allow_lossy: bool,
     /// Replace what is there under the name of the result.
     pub force: bool,
-    /// Type of embedding and head. Otherwise GGUF gets F16, BitNet GPU bf16, and the others what
-    /// the source has.
-    pub table_type: Option<FloatType>,
+    /// Type of embedding and head.
+    pub table_type: TableType,
 }
 
 /// How far a conversion is.
@@ -62,11 +62,7 @@ pub fn convert(
     check_model(source.config(), target)?;
     let files = source.tokenizer()?;
     let job = Job {
-        encoder: Encoder {
-            source,
-            target,
-            table_type: options.table_type,
-        },
+        encoder: Encoder::new(source, target, options.table_type)?,
         items: items(target, source.config()),
     };
     let (specs, mut losses) = job.check(progress)?;
@@ -176,10 +172,7 @@ impl Job<'_> {
         &self,
         mut f: impl FnMut(std::ops::Range<usize>) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let count = self.config().vocab_size;
-        (0..count)
-            .step_by(TABLE_ROWS)
-            .try_for_each(|start| f(start..count.min(start + TABLE_ROWS)))
+        pieces(self.config().vocab_size).try_for_each(&mut f)
     }
 
     fn writer(
