@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use tritburn::device;
 use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
-use tritburn_models::config::{BitNetConfig, Quantization};
-use tritburn_models::model::{BitNetForCausalLm, LoadOptions, Precision};
+use tritburn_models::config::BitNetConfig;
+use tritburn_models::model::{BitNetForCausalLm, LoadOptions};
 
 use crate::cli::{ModelArgs, Shape};
 
@@ -62,7 +62,7 @@ impl Source {
             (None, Some(shape)) => (synthetic(shape)?, shape.to_string()),
             (None, None) => unreachable!("the command line asks for one of both"),
         };
-        let options = options(args, checkpoint.config(), &device);
+        let options = options(args, &device);
         Ok(Self {
             checkpoint,
             device,
@@ -93,13 +93,9 @@ impl Source {
     }
 }
 
-fn options(args: &ModelArgs, config: &BitNetConfig, device: &Device) -> LoadOptions {
+fn options(args: &ModelArgs, device: &Device) -> LoadOptions {
     let mut options = LoadOptions::for_device(device);
-    options.precision = match (args.precision, config.quantization) {
-        (Some(precision), _) => precision.into(),
-        (None, Quantization::Dense) => Precision::Dense,
-        (None, _) => Precision::W2A8,
-    };
+    options.precision = args.precision.map(Into::into);
     if let Some(dtype) = args.dtype {
         options.dtype = dtype.into();
     }
@@ -108,12 +104,13 @@ fn options(args: &ModelArgs, config: &BitNetConfig, device: &Device) -> LoadOpti
     options
 }
 
-/// A model that loads at once, in the shapes of the smallest test model.
+/// A model that loads at once, in shapes near those of the smallest test model; rows are whole blocks
+/// of 128, as I2_S needs them.
 fn tiny() -> BitNetConfig {
     BitNetConfig {
         vocab_size: 512,
         hidden_size: 128,
-        intermediate_size: 352,
+        intermediate_size: 384,
         num_hidden_layers: 2,
         num_attention_heads: 4,
         num_key_value_heads: 2,

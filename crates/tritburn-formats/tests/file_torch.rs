@@ -289,3 +289,53 @@ fn a_writer_wants_exactly_what_was_declared() {
         "a file is left"
     );
 }
+
+#[test]
+fn parts_are_those_of_the_whole_whatever_was_read_before() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.pt");
+    write(&path, &specs());
+    let file = TorchCheckpoint::open(&path).expect("valid");
+    let part = |name: &str, range: std::ops::Range<usize>| {
+        let mut buffer = vec![0; range.len()];
+        file.read_into(name, range.start, &mut buffer)
+            .expect("read");
+        assert_eq!(file.read_range(name, range).expect("read"), buffer);
+        buffer
+    };
+    for step in [1, 7, 64, 240] {
+        for spec in specs() {
+            let whole = file.read(&spec.name).expect("read");
+            assert_eq!(whole, bytes(&spec), "{}", spec.name);
+            let starts = (0..whole.len()).step_by(step);
+            let parts = starts.flat_map(|start| {
+                // Another tensor in between.
+                part("norm.weight", 4..8);
+                part(&spec.name, start..whole.len().min(start + step))
+            });
+            assert_eq!(parts.collect::<Vec<u8>>(), whole, "{}", spec.name);
+        }
+    }
+    assert!(matches!(
+        file.read_range("wide", 239..241),
+        Err(FileError::Range { len: 240, .. })
+    ));
+}
+
+#[test]
+fn parts_of_one_tensor_are_one_read_of_the_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.pt");
+    write(&path, &specs());
+    let file = TorchCheckpoint::open(&path).expect("valid");
+    let whole = file.read("wide").expect("read");
+    assert_eq!(file.read_range("wide", 0..9).expect("read"), whole[..9]);
+    // A file that has nothing left.
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(0))
+        .expect("cut");
+    assert_eq!(file.read_range("wide", 9..240).expect("kept"), whole[9..]);
+    assert!(file.read_range("norm.weight", 0..4).is_err());
+}

@@ -1,12 +1,17 @@
 //! Every conversion there and back: codes and scales exact, losses refused.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 use tritburn_formats::{PackedMatrix, matrix::unpack_codes};
 use tritburn_models::BitNetConfig;
-use tritburn_models::checkpoint::{self, Checkpoint, FloatType, Synthetic};
-use tritburn_models::convert::{ConvertError, Loss, Options, Report, Target, convert};
+use tritburn_models::checkpoint::{
+    self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Synthetic,
+    Table, Weight,
+};
+use tritburn_models::convert::{ConvertError, Loss, Options, Report, TableType, Target, convert};
+use tritburn_models::text::TokenizerFiles;
 
 fn golden(folder: &str) -> Box<dyn Checkpoint> {
     let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/bitnet-tiny");
@@ -89,12 +94,12 @@ fn a_model_survives_every_pair_of_formats(
 
 #[rstest]
 fn golden_masters_pack_to_the_codes_of_packing_in_memory(
-    #[values(Target::Hf, Target::Tritburn, Target::GgufI2S)] target: Target,
+    #[values(Target::Hf, Target::Tritburn)] target: Target,
 ) {
     let folder = tempfile::tempdir().unwrap();
     let source = golden("bf16");
     let options = Options {
-        table_type: Some(FloatType::BF16),
+        table_type: TableType::Of(FloatType::BF16),
         ..Options::default()
     };
     let report = go(
@@ -136,6 +141,43 @@ fn rounded_scales_are_refused_and_listed_unless_allowed() {
     assert_eq!(left.len(), 1, "nothing but the result is left");
 }
 
+/// bitnet.cpp would read beyond such rows.
+#[test]
+fn rows_of_broken_blocks_are_refused_for_i2_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let strict = Options::default();
+    let error = go(golden("packed").as_ref(), &out, Target::GgufI2S, &strict).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConvertError::Width {
+                field: "intermediate_size",
+                found: 352,
+                block: 128,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let narrow = BitNetConfig {
+        hidden_size: 192,
+        head_dim: 48,
+        ..synthetic().config().clone()
+    };
+    let error = go(
+        &Synthetic::new(narrow, 1).unwrap(),
+        &out,
+        Target::GgufI2S,
+        &strict,
+    );
+    assert!(
+        matches!(error, Err(ConvertError::Width { found: 192, .. })),
+        "{error:?}"
+    );
+    assert!(!out.exists());
+}
+
 #[test]
 fn blocks_of_256_are_a_demand_of_tq_that_the_golden_model_does_not_meet() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,6 +189,173 @@ fn blocks_of_256_are_a_demand_of_tq_that_the_golden_model_does_not_meet() {
             "{error:?}"
         );
     }
+}
+
+/// A synthetic model with the toy's tokenizer, whose tokens are: pad 0, bos 1, eos 2.
+struct Speaking {
+    model: Synthetic,
+    files: TokenizerFiles,
+    /// The first value of each row of the embedding, if it is another.
+    first: Option<FloatTensorData>,
+}
+
+fn speaking(change: impl FnOnce(&mut BitNetConfig, &mut TokenizerFiles)) -> Speaking {
+    let mut config = BitNetConfig {
+        vocab_size: 512,
+        ..synthetic().config().clone()
+    };
+    let mut files = golden("packed").tokenizer().unwrap();
+    change(&mut config, &mut files);
+    Speaking {
+        model: Synthetic::new(config, 5).unwrap(),
+        files,
+        first: None,
+    }
+}
+
+impl Checkpoint for Speaking {
+    fn format(&self) -> &'static str {
+        self.model.format()
+    }
+
+    fn config(&self) -> &BitNetConfig {
+        self.model.config()
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.model.stored_bytes()
+    }
+
+    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
+        self.model.norm(norm)
+    }
+
+    fn table_type(&self, table: Table) -> FloatType {
+        let own = self.model.table_type(table);
+        self.first.as_ref().map_or(own, |value| value.dtype)
+    }
+
+    fn table_rows(
+        &self,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError> {
+        let data = self.model.table_rows(table, rows)?;
+        let Some(first) = &self.first else {
+            return Ok(data);
+        };
+        let width = data.shape[1] * first.dtype.size();
+        let (mut data, _) = data.convert(first.dtype);
+        for row in data.bytes.chunks_mut(width) {
+            row[..first.bytes.len()].copy_from_slice(&first.bytes);
+        }
+        Ok(data)
+    }
+
+    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
+        self.model.projection(layer, projection)
+    }
+
+    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(self.files.clone())
+    }
+}
+
+/// The published embedding is bf16, and f16 has no room for its smallest values.
+#[rstest]
+#[case::fits_f16(FloatType::BF16, 0.25, FloatType::F16)]
+#[case::below_f16(FloatType::BF16, 1e-10, FloatType::BF16)]
+#[case::loses_bits_as_a_subnormal(FloatType::BF16, 1.171875e-6, FloatType::BF16)]
+#[case::bf16_in_f32(FloatType::F32, 2.0f32.powi(-40), FloatType::BF16)]
+#[case::f32(FloatType::F32, 0.1, FloatType::F32)]
+fn gguf_tables_lose_nothing(
+    #[case] stored: FloatType,
+    #[case] value: f32,
+    #[case] expected: FloatType,
+    #[values(Target::GgufI2S, Target::GgufTq1_0)] target: Target,
+) {
+    let mut source = speaking(|_, _| {});
+    source.first = Some(FloatTensorData::from_f32(stored, vec![1], &[value]));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let report = go(&source, &out, target, &Options::default()).unwrap();
+    assert_eq!(report.losses, []);
+    let result = checkpoint::open(&out).unwrap();
+    assert_eq!(result.table_type(Table::Embedding), expected);
+    assert_same(&source, result.as_ref());
+
+    let asked_for = Options {
+        table_type: TableType::Of(FloatType::F16),
+        force: true,
+        ..Options::default()
+    };
+    let forced = go(&source, &out, target, &asked_for);
+    match expected == FloatType::F16 {
+        true => assert_eq!(forced.unwrap().losses, []),
+        false => assert!(
+            matches!(forced, Err(ConvertError::Lossy { .. })),
+            "{forced:?}"
+        ),
+    }
+}
+
+#[rstest]
+fn the_first_two_stop_tokens_go_to_gguf_and_the_rest_is_a_loss(
+    #[values(Target::GgufI2S, Target::GgufTq2_0)] target: Target,
+) {
+    let source = speaking(|config, files| {
+        config.eos_token_ids = vec![5];
+        files.generation_config = Some(r#"{"eos_token_id": [5, 7, 8]}"#.to_string());
+    });
+    assert_eq!(source.stop_ids().unwrap(), [5, 2, 7, 8]);
+    let lossy = Options {
+        allow_lossy: true,
+        ..Options::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let report = go(&source, &out, target, &lossy).unwrap();
+    let lost = Loss::EndTokens { ids: vec![7, 8] };
+    assert_eq!(report.losses, [lost]);
+    let result = checkpoint::open(&out).unwrap();
+    assert_eq!(result.config().eos_token_ids, [5, 2]);
+    assert_eq!(result.stop_ids().unwrap(), [5, 2]);
+}
+
+#[rstest]
+#[case::beside_the_tokenizers_own(false)]
+#[case::without_a_tokenizer(true)]
+fn a_stop_token_of_the_generation_config_becomes_the_end_of_a_turn(#[case] silent: bool) {
+    let source = speaking(|_, files| {
+        if silent {
+            *files = TokenizerFiles::default();
+        }
+        files.generation_config = Some(r#"{"eos_token_id": [2, 7]}"#.to_string());
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (gguf, hf) = (folder.path().join("a.gguf"), folder.path().join("hf"));
+    go(&source, &gguf, Target::GgufI2S, &Options::default()).unwrap();
+    let middle = checkpoint::open(&gguf).unwrap();
+    assert_eq!(middle.stop_ids().unwrap(), [2, 7]);
+    go(middle.as_ref(), &hf, Target::Hf, &Options::default()).unwrap();
+    assert_eq!(checkpoint::open(&hf).unwrap().stop_ids().unwrap(), [2, 7]);
+}
+
+#[test]
+fn special_tokens_that_only_the_tokenizer_names_go_to_gguf() {
+    let source = speaking(|config, _| {
+        config.bos_token_id = None;
+        config.eos_token_ids = Vec::new();
+        config.pad_token_id = None;
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    go(&source, &out, Target::GgufI2S, &Options::default()).unwrap();
+    let result = checkpoint::open(&out).unwrap();
+    let config = result.config();
+    assert_eq!(config.bos_token_id, Some(1));
+    assert_eq!(config.eos_token_ids, [2]);
+    assert_eq!(config.pad_token_id, Some(0));
 }
 
 #[test]

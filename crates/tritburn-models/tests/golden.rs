@@ -2,13 +2,15 @@
 
 mod common;
 
+use std::fs;
 use std::sync::Arc;
 
 use burn::tensor::Device;
 use rstest::rstest;
 use safetensors::SafeTensors;
+use tritburn::ops::captures_graphs;
 use tritburn_models::BitNetForCausalLm;
-use tritburn_models::checkpoint;
+use tritburn_models::checkpoint::{self, Checkpoint};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::model::{HeadPrecision, LoadOptions, Precision};
 use tritburn_models::sample::Sampling;
@@ -64,6 +66,14 @@ fn logits_are_those_of_transformers(#[case] form: Form, #[case] name: &str) {
     }
 }
 
+/// How far dense logits may be off: Burn has TF32 products on NVIDIA's tensor cores.
+fn dense_bound(device: &Device) -> f32 {
+    match captures_graphs(device) {
+        true => 0.05,
+        false => 2e-3,
+    }
+}
+
 /// The same weights as plain floats: quantising is not optional.
 #[test]
 fn dense_logits_are_those_of_transformers_without_quantisation() {
@@ -71,15 +81,57 @@ fn dense_logits_are_those_of_transformers_without_quantisation() {
     let expected = expected("unquantized_f32", f32::from_le_bytes);
     for device in devices() {
         let options = LoadOptions {
-            precision: Precision::Dense,
+            precision: Some(Precision::Dense),
             ..LoadOptions::default()
         };
         let mut session = session(Form::Masters, &options, &device, prompt.len());
         let difference = largest_difference(&logits(&mut session, &prompt), &expected);
-        // TF32 products on tensor cores, where Burn uses them.
-        let bound = if cfg!(feature = "cuda") { 0.05 } else { 2e-3 };
-        assert!(difference <= bound, "{device:?}: {difference}");
+        assert!(
+            difference <= dense_bound(&device),
+            "{device:?}: {difference}"
+        );
     }
+}
+
+/// Plain floats were not trained to be ternary.
+#[test]
+fn a_plain_float_model_stays_one_unless_another_precision_is_asked_for() {
+    let folder = Form::Masters.folder();
+    let path = folder.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config
+        .as_object_mut()
+        .unwrap()
+        .remove("quantization_config");
+    fs::write(&path, config.to_string()).unwrap();
+    let plain = checkpoint::open(folder.path()).unwrap();
+    let folder = Form::Masters.folder();
+    let masters = checkpoint::open(folder.path()).unwrap();
+
+    let prompt = expected_ids("prompt");
+    let expected = expected("unquantized_f32", f32::from_le_bytes);
+    let device = devices().swap_remove(0);
+    let load = |checkpoint: &dyn Checkpoint, precision| {
+        let options = LoadOptions {
+            precision,
+            ..LoadOptions::default()
+        };
+        BitNetForCausalLm::load(checkpoint, &options, &device).unwrap()
+    };
+    let model = load(plain.as_ref(), None);
+    assert_eq!(model.precision(), Precision::Dense);
+    assert_eq!(model.options().precision, Some(Precision::Dense));
+    let mut session = Session::new(Arc::new(model), 1, prompt.len()).unwrap();
+    let difference = largest_difference(&logits(&mut session, &prompt), &expected);
+    assert!(
+        difference <= dense_bound(&device),
+        "{device:?}: {difference}"
+    );
+
+    let asked_for = load(plain.as_ref(), Some(Precision::W2A16));
+    assert_eq!(asked_for.precision(), Precision::W2A16);
+    assert_eq!(load(masters.as_ref(), None).precision(), Precision::W2A8);
 }
 
 #[rstest]

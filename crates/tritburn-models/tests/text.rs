@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-use tritburn_formats::file::gguf::Metadata;
+use serde_json::Value as Json;
+use tritburn_formats::file::gguf::{Array, Metadata, Value};
 use tritburn_models::text::{ChatTemplate, Message, TextError, Tokenizer, TokenizerFiles};
 
 fn files() -> TokenizerFiles {
@@ -11,7 +11,7 @@ fn files() -> TokenizerFiles {
     TokenizerFiles::from_folder(folder).unwrap()
 }
 
-fn expected() -> Value {
+fn expected() -> Json {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/bitnet-tiny/expected-tokens.json"
@@ -19,7 +19,7 @@ fn expected() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+fn ids(value: &Json) -> Vec<u32> {
     let ids = value.as_array().unwrap().iter();
     ids.map(|id| id.as_u64().unwrap() as u32).collect()
 }
@@ -71,6 +71,66 @@ fn a_tokenizer_is_rebuilt_from_tokens_and_merges() {
     let rebuilt = TokenizerFiles::from_gguf(&bare).unwrap();
     assert_ne!(rebuilt.tokenizer, files().tokenizer);
     check_against_transformers(&rebuilt);
+}
+
+/// Files of older converters name no such token; a chat would run on behind its turn.
+#[test]
+fn a_gguf_file_without_an_end_of_turn_has_it_by_name() {
+    let mut metadata = Metadata::new();
+    files().write_gguf(&mut metadata, 512).unwrap();
+    let eot = metadata
+        .get("tokenizer.ggml.eos_token_id")
+        .cloned()
+        .unwrap();
+    let eot = eot.as_u64().unwrap() as u32;
+    let end_of_text = eot - 1;
+    metadata.set("tokenizer.ggml.eos_token_id", Value::U32(end_of_text));
+    assert!(metadata.get("tokenizer.ggml.eot_token_id").is_none());
+    let read = TokenizerFiles::from_gguf(&metadata).unwrap();
+    assert_eq!(read.eos_ids().unwrap(), [eot]);
+    let tokenizer = Tokenizer::from_files(&read).unwrap();
+    assert_eq!(tokenizer.eos_token(), Some("<|eot_id|>"));
+    assert_eq!(tokenizer.eos_ids(), [eot]);
+
+    // A word of that name ends nothing.
+    let Some(Array::I32(types)) = metadata
+        .get("tokenizer.ggml.token_type")
+        .and_then(Value::as_array)
+    else {
+        panic!("no types");
+    };
+    let mut types = types.clone();
+    types[eot as usize] = 1;
+    metadata.set("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
+    let read = TokenizerFiles::from_gguf(&metadata).unwrap();
+    assert_eq!(read.eos_ids().unwrap(), [end_of_text]);
+
+    metadata.set("tokenizer.ggml.eot_token_id", Value::U32(eot - 2));
+    let read = TokenizerFiles::from_gguf(&metadata).unwrap();
+    assert_eq!(read.eos_ids().unwrap(), [eot - 2], "the file's word counts");
+}
+
+#[test]
+fn all_files_say_what_ends_a_sequence() {
+    let mut files = files();
+    let eos = files.eos_ids().unwrap();
+    assert_eq!(Tokenizer::from_files(&files).unwrap().eos_ids(), eos);
+    files.generation_config = Some(format!(r#"{{"eos_token_id": [7, {}, 3]}}"#, eos[0]));
+    assert_eq!(files.eos_ids().unwrap(), [eos[0], 7, 3]);
+    files.generation_config = Some(r#"{"eos_token_id": 9}"#.to_string());
+    assert_eq!(files.eos_ids().unwrap(), [eos[0], 9]);
+    files.tokenizer_config = Some(r#"{"eos_token": "a"}"#.to_string());
+    let of_vocabulary = files.eos_ids().unwrap();
+    assert_eq!(
+        Tokenizer::from_files(&files).unwrap().token_to_id("a"),
+        Some(of_vocabulary[0])
+    );
+    files.tokenizer = None;
+    assert_eq!(
+        files.eos_ids().unwrap(),
+        [9],
+        "a token without a tokenizer has no id"
+    );
 }
 
 #[test]
@@ -143,6 +203,16 @@ fn templates_have_what_transformers_gives_them() {
     let error = error.unwrap_err();
     assert!(matches!(error, TextError::Template(_)));
     assert!(error.to_string().contains("no system"), "{error}");
+}
+
+#[test]
+fn a_template_that_does_not_end_is_stopped() {
+    let nested = "{% for a in range(50000) %}{% for b in range(50000) %}{% endfor %}{% endfor %}";
+    let error = template(nested).render(&[], false).unwrap_err();
+    assert!(error.to_string().contains("fuel"), "{error}");
+    let long = vec![Message::new("user", "x"); 10_000];
+    let each = template("{% for m in messages %}{{ m.role + m['content'].strip() }}{% endfor %}");
+    assert_eq!(each.render(&long, false).unwrap().len(), 50_000);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// Convert a model to another format.
 ///
 /// What was written is read back and compared, tensor by tensor. A step that would lose something
-/// (a scale that the target rounds, an embedding that f16 cannot hold) is refused and listed, unless
+/// (a scale that the target rounds, an end token that it has no place for) is refused and listed, unless
 /// --allow-lossy is given. One tensor is in memory at a time.
 #[derive(Args, Debug)]
 pub struct ConvertArgs {

@@ -86,6 +86,23 @@ pub trait Checkpoint: Send + Sync {
     /// [`CheckpointError::Text`].
     fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError>;
 
+    /// All ids that end a sequence or a turn of a chat: those of the [`config`](Self::config), then
+    /// what the [`tokenizer`](Self::tokenizer) adds. Ids that the model cannot give are left out.
+    ///
+    /// # Errors
+    /// As [`tokenizer`](Self::tokenizer).
+    fn stop_ids(&self) -> Result<Vec<u32>, CheckpointError> {
+        let config = self.config();
+        let mut ids = Vec::new();
+        let all = config.eos_token_ids.iter().copied();
+        for id in all.chain(self.tokenizer()?.eos_ids()?) {
+            if (id as usize) < config.vocab_size && !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
     /// How projections are stored, and so whether products are ternary.
     fn quantization(&self) -> Quantization {
         self.config().quantization

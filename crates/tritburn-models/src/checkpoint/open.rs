@@ -11,6 +11,7 @@ use super::hf::HfFolder;
 use super::tritburn::{TritburnFolder, VERSION_KEY};
 use super::{Checkpoint, CheckpointError};
 use crate::config::BitNetConfig;
+use crate::text::read_text;
 
 const CONFIG: &str = "config.json";
 
@@ -70,7 +71,7 @@ fn open_safetensors(
     tensors: Safetensors,
 ) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     let path = folder.join(CONFIG);
-    let text = fs::read_to_string(&path).map_err(|_| CheckpointError::Unknown {
+    let text = read_text(&path)?.ok_or_else(|| CheckpointError::Unknown {
         path: folder.to_path_buf(),
         reason: "safetensors without a config.json beside them",
     })?;

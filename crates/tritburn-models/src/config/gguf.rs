@@ -46,10 +46,9 @@ impl BitNetConfig {
             metadata,
             architecture: metadata.architecture(),
         };
-        let act = keys.get("hidden_activation").and_then(Value::as_str);
-        let default_act = match keys.architecture {
+        let absent = match keys.architecture {
             "bitnet-b1.58" | "bitnet-25" => RELU2,
-            "bitnet" => "silu",
+            "bitnet" => "absent, which llama.cpp takes for silu",
             other => {
                 return Err(ConfigError::ModelType {
                     found: other.to_string(),
@@ -57,23 +56,16 @@ impl BitNetConfig {
                 });
             }
         };
-        let act = act.unwrap_or(default_act);
+        let act = keys.get("hidden_activation").and_then(Value::as_str);
+        let act = act.unwrap_or(absent);
         if act != RELU2 {
-            return Err(ConfigError::Unsupported {
-                field: "hidden_activation",
+            return Err(ConfigError::Value {
+                field: keys.key("hidden_activation"),
                 found: act.to_string(),
-                reason: "BitNet b1.58 models use squared ReLU, relu2",
+                expected: "relu2, the squared ReLU of BitNet b1.58",
             });
         }
-        if let Some(kind) = keys.get("rope.scaling.type").and_then(Value::as_str)
-            && kind != "none"
-        {
-            return Err(ConfigError::Unsupported {
-                field: "rope.scaling.type",
-                found: kind.to_string(),
-                reason: "only unscaled rotary embeddings are supported",
-            });
-        }
+        keys.refuse_scaled_rope()?;
         let hidden_size = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let head_dim = match keys.optional_size("attention.key_length")? {
@@ -117,7 +109,10 @@ impl BitNetConfig {
             tie_word_embeddings: !has_output,
             initializer_range: 0.02,
             bos_token_id: id("bos"),
-            eos_token_ids: Vec::from_iter(id("eos")),
+            eos_token_ids: {
+                let end_of_turn = id("eot").filter(|&turn| Some(turn) != id("eos"));
+                id("eos").into_iter().chain(end_of_turn).collect()
+            },
             pad_token_id: id("padding"),
             quantization,
         };
@@ -179,6 +174,25 @@ impl Keys<'_> {
 
     fn get(&self, name: &str) -> Option<&Value> {
         self.metadata.get(&self.key(name))
+    }
+
+    /// llama.cpp's converter writes `linear` with a factor of 1 for a model that is not scaled.
+    /// Without a type, or by the older key, a factor scales too; 0 is none.
+    fn refuse_scaled_rope(&self) -> Result<(), ConfigError> {
+        let kind = self.get("rope.scaling.type").and_then(Value::as_str);
+        let factor = match self.float("rope.scaling.factor")? {
+            None => self.float("rope.scale_linear")?,
+            factor => factor,
+        };
+        let factor = factor.filter(|&factor| factor != 0.0);
+        match (kind, factor.unwrap_or(1.0)) {
+            (Some("none"), _) | (None | Some("linear"), 1.0) => Ok(()),
+            (kind, factor) => Err(ConfigError::Unsupported {
+                field: "rope.scaling",
+                found: format!("{} by {factor}", kind.unwrap_or("linear")),
+                reason: "only unscaled rotary embeddings are supported",
+            }),
+        }
     }
 
     fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, ConfigError> {

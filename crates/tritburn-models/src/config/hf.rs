@@ -143,6 +143,7 @@ struct Rope {
     rope_theta: Option<f64>,
     #[serde(alias = "type")]
     rope_type: Option<String>,
+    factor: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -232,12 +233,17 @@ impl HfConfig {
             .into_iter()
             .flatten()
         {
-            if let Some(kind) = rope.rope_type.as_deref().filter(|&kind| kind != "default") {
-                return Err(ConfigError::Unsupported {
-                    field: "rope_type",
-                    found: kind.to_string(),
-                    reason: "only unscaled rotary embeddings are supported",
-                });
+            let factor = rope.factor.unwrap_or(1.0);
+            match rope.rope_type.as_deref().unwrap_or("default") {
+                "default" => {}
+                "linear" if factor == 1.0 => {}
+                kind => {
+                    return Err(ConfigError::Unsupported {
+                        field: "rope_type",
+                        found: format!("{kind} by {factor}"),
+                        reason: "only unscaled rotary embeddings are supported",
+                    });
+                }
             }
         }
         if let Some(factor) = self.partial_rotary_factor.filter(|&factor| factor != 1.0) {

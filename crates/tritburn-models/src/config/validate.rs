@@ -6,6 +6,10 @@ use super::{BitNetConfig, ConfigError};
 
 /// More tokens than any vocabulary has; keeps ids in an i32, which device tensors use.
 const MAX_VOCABULARY: usize = i32::MAX as usize;
+/// Positions of the longest contexts, and how many values of the rotary table (a gigabyte of them)
+/// they may make: the table is built when a model is loaded.
+const MAX_POSITIONS: usize = 1 << 20;
+const MAX_ROTARY: usize = 1 << 28;
 /// More layers than any model has.
 const MAX_LAYERS: usize = 1 << 16;
 
@@ -38,7 +42,7 @@ impl BitNetConfig {
             (
                 "max_position_embeddings",
                 self.max_position_embeddings,
-                MAX_VOCABULARY,
+                MAX_POSITIONS.min(MAX_ROTARY / self.head_dim.max(1)),
             ),
         ] {
             if value == 0 || value > max {

@@ -5,12 +5,10 @@ use tritburn_formats::PackedMatrix;
 use super::ConvertError;
 use super::master::master_weights;
 use super::output::{Encoder, Item, one_scale};
+use super::table::pieces;
 use super::target::Target;
 use crate::checkpoint::{Checkpoint, Projection, Weight, hf_names};
 use crate::config::{BitNetConfig, Quantization};
-
-/// Rows of a table that are held at once.
-pub(super) const TABLE_ROWS: usize = 4096;
 
 /// Compares a part of the result with what was to be written.
 pub(super) fn item(
@@ -27,9 +25,8 @@ pub(super) fn item(
             })
         }
         Item::Table(table) if found.config().tables().contains(&table) => {
-            let count = found.config().vocab_size;
-            for start in (0..count).step_by(TABLE_ROWS) {
-                let rows = start..count.min(start + TABLE_ROWS);
+            for rows in pieces(found.config().vocab_size) {
+                let start = rows.start;
                 let written = expected.table_rows(table, rows.clone())?.0;
                 let read = found.table_rows(table, rows);
                 same(read.map_err(ConvertError::Verify)? == written, || {
@@ -102,12 +99,11 @@ fn same_codes(a: &PackedMatrix, b: &PackedMatrix) -> bool {
 }
 
 /// Compares what the model is: all but how it is stored, and what formats have no place for.
+/// `written` is what the format was given, special tokens included.
 pub(super) fn config(written: &BitNetConfig, read: &BitNetConfig) -> Result<(), ConvertError> {
     let plain = |config: &BitNetConfig| BitNetConfig {
         quantization: Quantization::Dense,
         initializer_range: 0.0,
-        eos_token_ids: Vec::new(),
-        pad_token_id: None,
         // GGUF has 32 bits for these, and they are used as 32 bits.
         rms_norm_eps: (config.rms_norm_eps as f32).into(),
         rope_theta: (config.rope_theta as f32).into(),

@@ -47,6 +47,18 @@ pub enum ConvertError {
         /// Why.
         reason: String,
     },
+    /// A width that the programs which read the format cannot address.
+    #[error("{target} needs rows of whole blocks of {block} weights: {field} is {found}")]
+    Width {
+        /// The format.
+        target: &'static str,
+        /// Name of the width.
+        field: &'static str,
+        /// The width.
+        found: usize,
+        /// What it must be a multiple of.
+        block: usize,
+    },
     /// Something would be lost, and that was not allowed.
     #[error("the conversion would lose something: {}", list(losses))]
     Lossy {

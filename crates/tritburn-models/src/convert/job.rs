@@ -5,15 +5,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tritburn_formats::file::gguf::{Metadata, Value};
+use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
 
-use super::compare::{self, TABLE_ROWS};
+use super::compare;
+use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
-use super::{ConvertError, Loss, Report, Target};
+use super::table::pieces;
+use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
-use crate::config::{BitNetConfig, GgufArchitecture, LinearClass, Quantization};
-use crate::text::{TextError, TokenizerFiles};
+use crate::config::{BitNetConfig, LinearClass, Quantization};
 
 /// What a conversion may do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,9 +23,8 @@ pub struct Options {
     pub allow_lossy: bool,
     /// Replace what is there under the name of the result.
     pub force: bool,
-    /// Type of embedding and head. Otherwise GGUF gets F16, BitNet GPU bf16, and the others what
-    /// the source has.
-    pub table_type: Option<FloatType>,
+    /// Type of embedding and head.
+    pub table_type: TableType,
 }
 
 /// How far a conversion is.
@@ -62,16 +62,12 @@ pub fn convert(
     check_model(source.config(), target)?;
     let files = source.tokenizer()?;
     let job = Job {
-        encoder: Encoder {
-            source,
-            target,
-            table_type: options.table_type,
-        },
+        encoder: Encoder::new(source, target, options.table_type)?,
         items: items(target, source.config()),
     };
     let (specs, mut losses) = job.check(progress)?;
-    let (metadata, more) = gguf_metadata(source.config(), target, &files, to)?;
-    losses.extend(more);
+    let header = Header::new(source, target, &files, to)?;
+    losses.extend(header.losses);
     if !losses.is_empty() && !options.allow_lossy {
         return Err(ConvertError::Lossy { losses });
     }
@@ -91,8 +87,8 @@ pub fn convert(
         files.write_to_folder(&result)?;
         job.write_config(&result)?;
     }
-    job.write(job.writer(&result, &specs, &metadata)?, progress)?;
-    let target_bytes = job.verify(&result, progress)?;
+    job.write(job.writer(&result, &specs, &header.metadata)?, progress)?;
+    let target_bytes = job.verify(&result, &header.config, progress)?;
     replace(&result, to, &scratch.path().join("old"))?;
 
     let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();
@@ -176,10 +172,7 @@ impl Job<'_> {
         &self,
         mut f: impl FnMut(std::ops::Range<usize>) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let count = self.config().vocab_size;
-        (0..count)
-            .step_by(TABLE_ROWS)
-            .try_for_each(|start| f(start..count.min(start + TABLE_ROWS)))
+        pieces(self.config().vocab_size).try_for_each(&mut f)
     }
 
     fn writer(
@@ -260,10 +253,11 @@ impl Job<'_> {
     fn verify(
         &self,
         result: &Path,
+        config: &BitNetConfig,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<u64, ConvertError> {
         let found = open(result).map_err(ConvertError::Verify)?;
-        compare::config(self.config(), found.config())?;
+        compare::config(config, found.config())?;
         self.each("verifying", progress, |item| {
             compare::item(&self.encoder, found.as_ref(), item)
         })?;
@@ -300,52 +294,30 @@ fn check_model(config: &BitNetConfig, target: Target) -> Result<(), ConvertError
     if llama_cpp && !config.tie_word_embeddings {
         return refuse("llama.cpp's bitnet has no output head but the embedding".to_string());
     }
+    if target == Target::GgufI2S {
+        // The bytes of any rows are well defined, but bitnet.cpp reads each in whole blocks.
+        const BLOCK: usize = 128;
+        for (field, found) in [
+            ("hidden_size", config.hidden_size),
+            ("the width of all query heads", config.query_size()),
+            ("intermediate_size", config.intermediate_size),
+        ] {
+            if !found.is_multiple_of(BLOCK) {
+                let (target, block) = (target.name(), BLOCK);
+                return Err(ConvertError::Width {
+                    target,
+                    field,
+                    found,
+                    block,
+                });
+            }
+        }
+    }
     if target.is_file() && config.query_size() != config.hidden_size {
         let (query, hidden) = (config.query_size(), config.hidden_size);
         return refuse(format!("its heads are {query} wide together, not {hidden}"));
     }
     Ok(())
-}
-
-fn gguf_metadata(
-    config: &BitNetConfig,
-    target: Target,
-    files: &TokenizerFiles,
-    to: &Path,
-) -> Result<(Metadata, Vec<Loss>), ConvertError> {
-    let (mut metadata, mut losses) = (Metadata::new(), Vec::new());
-    let (architecture, file_type) = match target {
-        Target::GgufI2S => (GgufArchitecture::BitNetCpp, 40),
-        Target::GgufTq1_0 => (GgufArchitecture::LlamaCpp, 36),
-        Target::GgufTq2_0 => (GgufArchitecture::LlamaCpp, 37),
-        _ => return Ok((metadata, losses)),
-    };
-    config.write_gguf(architecture, &mut metadata);
-    let name = to.file_stem().unwrap_or_default().to_string_lossy();
-    metadata.set("general.name", Value::String(name.into_owned()));
-    metadata.set("general.file_type", Value::U32(file_type));
-    metadata.set("general.quantization_version", Value::U32(2));
-    let plain = metadata.clone();
-    match files.write_gguf(&mut metadata, config.vocab_size) {
-        Ok(()) => {}
-        Err(error @ (TextError::Unsupported { .. } | TextError::TokenId { .. })) => {
-            metadata = plain;
-            losses.push(Loss::Tokenizer {
-                reason: error.to_string(),
-            });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let kept = ["eos", "eot"].map(|name| {
-        let value = metadata.get(&format!("tokenizer.ggml.{name}_token_id"));
-        value.and_then(Value::as_u64)
-    });
-    let ids = config.eos_token_ids.iter().copied();
-    let ids: Vec<u32> = ids.filter(|&id| !kept.contains(&Some(id.into()))).collect();
-    if !ids.is_empty() {
-        losses.push(Loss::EndTokens { ids });
-    }
-    Ok((metadata, losses))
 }
 
 /// Gives the result its name. What was there goes to `old` first, and back if that fails.

@@ -6,15 +6,18 @@
 
 mod compare;
 mod error;
+mod header;
 mod job;
 mod loss;
 mod master;
 mod output;
 mod report;
+mod table;
 mod target;
 
 pub use error::ConvertError;
 pub use job::{Options, Progress, convert};
 pub use loss::Loss;
 pub use report::Report;
+pub use table::TableType;
 pub use target::Target;

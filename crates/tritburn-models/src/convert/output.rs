@@ -12,7 +12,7 @@ use tritburn_formats::matrix::{concat_rows, reorder_rows, rotary_interleaved};
 use tritburn_formats::{PackError, PackedLayout, PackedMatrix, ScaleGranularity};
 
 use super::master::master_weights;
-use super::{ConvertError, Loss, Target};
+use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
 use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names};
@@ -65,20 +65,45 @@ pub(super) fn items(target: Target, config: &BitNetConfig) -> Vec<Item> {
 pub(super) struct Encoder<'a> {
     pub source: &'a dyn Checkpoint,
     pub target: Target,
-    /// Type of tables, if it is not the target's own choice.
-    pub table_type: Option<FloatType>,
+    /// Types of embedding and head.
+    types: [FloatType; 2],
+}
+
+impl<'a> Encoder<'a> {
+    /// # Errors
+    /// Those of reading the tables.
+    pub fn new(
+        source: &'a dyn Checkpoint,
+        target: Target,
+        tables: TableType,
+    ) -> Result<Self, ConvertError> {
+        let embedding = tables.resolve(source, target, Table::Embedding)?;
+        let head = match source.config().tie_word_embeddings {
+            true => embedding,
+            false => tables.resolve(source, target, Table::Head)?,
+        };
+        Ok(Self {
+            source,
+            target,
+            types: [embedding, head],
+        })
+    }
 }
 
 impl Encoder<'_> {
     /// Name of a table, and the type that it is written in.
     pub fn table(&self, table: Table) -> (&'static str, FloatType) {
-        let own = self.source.table_type(self.stored_table(table));
-        let (name, dtype) = match self.target {
-            Target::Hf | Target::Bf16 | Target::Tritburn => (hf_names::table(table), own),
-            Target::BitNetGpu => (bitnet_gpu_names::table(table), FloatType::BF16),
-            _ => (gguf_names::table(table), FloatType::F16),
+        let name = match self.target {
+            Target::Hf | Target::Bf16 | Target::Tritburn => hf_names::table(table),
+            Target::BitNetGpu => bitnet_gpu_names::table(table),
+            _ => gguf_names::table(table),
         };
-        (name, self.table_type.unwrap_or(dtype))
+        let [embedding, head] = self.types;
+        let dtype = match table {
+            Table::Embedding => embedding,
+            Table::Head => head,
+        };
+        (name, dtype)
     }
 
     /// Where the source has a table: a tied head is the embedding.

@@ -8,7 +8,7 @@ use super::error::ModelError;
 use super::head::Head;
 use super::layer::{DecoderLayer, Stream};
 use super::norm::Norm;
-use super::options::LoadOptions;
+use super::options::{LoadOptions, Precision};
 use crate::config::BitNetConfig;
 
 /// A BitNet b1.58 language model on a device, ready to run.
@@ -20,6 +20,7 @@ use crate::config::BitNetConfig;
 pub struct BitNetForCausalLm {
     pub(super) config: BitNetConfig,
     pub(super) options: LoadOptions,
+    pub(super) precision: Precision,
     pub(super) device: Device,
     pub(super) embedding: Tensor<2>,
     pub(super) head: Head,
@@ -38,9 +39,14 @@ impl BitNetForCausalLm {
         &self.config
     }
 
-    /// How the checkpoint was loaded.
+    /// How the checkpoint was loaded; the precision is the one it runs in.
     pub fn options(&self) -> &LoadOptions {
         &self.options
+    }
+
+    /// What the projections multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Where the weights are.

@@ -11,12 +11,15 @@ use super::head::Head;
 use super::layer::DecoderLayer;
 use super::linear::Linear;
 use super::norm::Norm;
-use super::options::{HeadPrecision, LoadOptions};
+use super::options::{HeadPrecision, LoadOptions, Precision};
 use crate::checkpoint::{self, Checkpoint, FloatTensorData, Projection, Weight};
 
 impl BitNetForCausalLm {
-    /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights unless
-    /// [`Precision::Dense`](super::Precision::Dense) is asked for, fuses q|k|v and gate|up.
+    /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights where
+    /// products are ternary, fuses q|k|v and gate|up.
+    ///
+    /// A plain float model stays one unless another precision is asked for. What was chosen is in
+    /// [`precision`](Self::precision) and [`options`](Self::options).
     ///
     /// # Errors
     /// [`ModelError::Checkpoint`], [`ModelError::Pack`].
@@ -26,9 +29,12 @@ impl BitNetForCausalLm {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let config = checkpoint.config().clone();
+        let asked_for = options.precision;
+        let precision = asked_for.unwrap_or_else(|| Precision::of(checkpoint.quantization()));
         let loader = Loader {
             checkpoint,
             options,
+            precision,
             device,
             epsilon: config.rms_norm_eps as f32,
         };
@@ -49,7 +55,11 @@ impl BitNetForCausalLm {
         );
         Ok(Self {
             config,
-            options: options.clone(),
+            options: LoadOptions {
+                precision: Some(precision),
+                ..options.clone()
+            },
+            precision,
             device: device.clone(),
             embedding,
             head,
@@ -63,6 +73,7 @@ impl BitNetForCausalLm {
 struct Loader<'a> {
     checkpoint: &'a dyn Checkpoint,
     options: &'a LoadOptions,
+    precision: Precision,
     device: &'a Device,
     epsilon: f32,
 }
@@ -70,7 +81,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, index: usize) -> Result<DecoderLayer, ModelError> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
-        let int8 = self.options.precision.activations() == Some(Activations::Int8);
+        let int8 = self.precision.activations() == Some(Activations::Int8);
         Ok(DecoderLayer {
             input_norm: self.norm(checkpoint::Norm::Input(index), int8)?,
             qkv: self.linear(index, &[Q, K, V])?,
@@ -97,7 +108,7 @@ impl Loader<'_> {
     /// The given projections of a layer as one map, rows stacked in order.
     fn linear(&self, layer: usize, parts: &[Projection]) -> Result<Linear, ModelError> {
         let weight = |&part: &Projection| self.checkpoint.projection(layer, part);
-        match self.options.precision.activations() {
+        match self.precision.activations() {
             Some(activations) => {
                 let name = |part| format!("{part:?} of layer {layer}");
                 let matrices = parts

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use tritburn::Activations;
 use tritburn::ops::captures_graphs;
 
+use crate::config::Quantization;
+
 /// What the projections of a model multiply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// What a checkpoint asks for: dense weights where it has plain floats, which were not trained to
+    /// be ternary, and else W2A8.
+    pub fn of(quantization: Quantization) -> Self {
+        match quantization.is_ternary() {
+            true => Self::W2A8,
+            false => Self::Dense,
+        }
+    }
+
     /// What packed weights are multiplied with; `None` for dense ones.
     pub fn activations(self) -> Option<Activations> {
         match self {
@@ -48,8 +59,8 @@ pub enum HeadPrecision {
 /// How a checkpoint is brought to a device.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// What the projections multiply.
-    pub precision: Precision,
+    /// What the projections multiply; what the checkpoint asks for ([`Precision::of`]) if `None`.
+    pub precision: Option<Precision>,
     /// Element type of hidden states and norms: f32, bf16, or f16. The reference arithmetic is f32
     /// everywhere; tensors between operations are rounded to this type.
     pub dtype: DType,
@@ -72,10 +83,10 @@ impl LoadOptions {
 }
 
 impl Default for LoadOptions {
-    /// W2A8 in f32.
+    /// The precision of the checkpoint, in f32.
     fn default() -> Self {
         Self {
-            precision: Precision::default(),
+            precision: None,
             dtype: DType::F32,
             cache_dtype: None,
             head: HeadPrecision::default(),

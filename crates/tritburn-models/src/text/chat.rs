@@ -30,6 +30,10 @@ impl Message {
 
 const NAME: &str = "chat_template";
 
+/// Instructions of one rendering: a template comes with a model, and may loop for ever. Long
+/// conversations take some ten thousand; this many run for about a second.
+const FUEL: u64 = 10_000_000;
+
 /// The Jinja template that makes a prompt of a conversation.
 ///
 /// As in transformers: blocks are trimmed, strings and lists have Python's methods,
@@ -63,7 +67,8 @@ impl ChatTemplate {
     /// [`Tokenizer::encode_rendered`](super::Tokenizer::encode_rendered).
     ///
     /// # Errors
-    /// [`TextError::Template`] where the template fails or refuses the messages.
+    /// [`TextError::Template`] where the template fails, refuses the messages, or does not come to an
+    /// end.
     pub fn render(
         &self,
         messages: &[Message],
@@ -87,6 +92,7 @@ impl ChatTemplate {
 
 fn environment(source: String) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)

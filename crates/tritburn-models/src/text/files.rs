@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::TextError;
@@ -64,6 +65,52 @@ impl TokenizerFiles {
         self.tokenizer.is_some()
     }
 
+    /// Ids that end a sequence: that of the `eos_token` of `tokenizer_config.json`, and those of
+    /// `generation_config.json`. The model's own configuration may name others, see
+    /// [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids).
+    ///
+    /// # Errors
+    /// [`TextError::Json`].
+    pub fn eos_ids(&self) -> Result<Vec<u32>, TextError> {
+        let token = token_text(&self.tokenizer_config()?, "eos_token");
+        let id = match token {
+            Some(token) if self.has_tokenizer() => self.id_of(&token)?,
+            _ => None,
+        };
+        let mut ids = Vec::from_iter(id);
+        for id in self.generation_eos_ids()? {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The ids of `generation_config.json` that end a sequence.
+    pub(super) fn generation_eos_ids(&self) -> Result<Vec<u32>, TextError> {
+        let config: Value = parse(&self.generation_config, "generation_config.json")?;
+        let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok());
+        Ok(match &config["eos_token_id"] {
+            Value::Array(values) => values.iter().filter_map(id).collect(),
+            value => Vec::from_iter(id(value)),
+        })
+    }
+
+    /// The id of a token by `tokenizer.json`.
+    fn id_of(&self, token: &str) -> Result<Option<u32>, TextError> {
+        // A special token is an added one: the vocabulary, all but a few of the bytes, is passed
+        // over first.
+        let Added { added_tokens } = match &self.tokenizer {
+            Some(text) => serde_json::from_str(text).map_err(TextError::json("tokenizer.json"))?,
+            None => return Ok(None),
+        };
+        if let Some(added) = added_tokens.iter().find(|added| added.content == token) {
+            return Ok(Some(added.id));
+        }
+        let id = self.tokenizer_json()?["model"]["vocab"][token].as_u64();
+        Ok(id.and_then(|id| id.try_into().ok()))
+    }
+
     fn entries_mut(&mut self) -> [(&'static str, &mut Option<String>); 5] {
         [
             ("tokenizer.json", &mut self.tokenizer),
@@ -77,11 +124,6 @@ impl TokenizerFiles {
     /// `tokenizer_config.json`, parsed; null if there is none.
     pub(super) fn tokenizer_config(&self) -> Result<Value, TextError> {
         parse(&self.tokenizer_config, "tokenizer_config.json")
-    }
-
-    /// `generation_config.json`, parsed; null if there is none.
-    pub(super) fn generation_config(&self) -> Result<Value, TextError> {
-        parse(&self.generation_config, "generation_config.json")
     }
 
     /// `tokenizer.json`, parsed.
@@ -111,6 +153,19 @@ impl TokenizerFiles {
     }
 }
 
+/// The added tokens of a `tokenizer.json`.
+#[derive(Deserialize)]
+struct Added {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u32,
+    content: String,
+}
+
 /// A special token of `tokenizer_config.json`: a string, or an object with its content.
 pub(super) fn token_text(config: &Value, name: &str) -> Option<String> {
     let token = &config[name];
@@ -125,7 +180,8 @@ fn parse(text: &Option<String>, what: &'static str) -> Result<Value, TextError> 
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, TextError> {
+/// The text of a file of a bounded size, `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, TextError> {
     let io = |source| TextError::Io {
         path: path.to_path_buf(),
         source,

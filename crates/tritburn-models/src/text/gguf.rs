@@ -31,6 +31,9 @@ const SPECIAL: [(&str, &str); 4] = [
 ];
 /// Ends a turn; `eos_token_id` then ends a text.
 const END_OF_TURN: &str = "tokenizer.ggml.eot_token_id";
+/// Control tokens that end a turn in files that do not say which one does, as BitNet's own
+/// converter and older ones of llama.cpp write them.
+const TURN_ENDS: [&str; 3] = ["<|eot_id|>", "<|im_end|>", "<|end_of_turn|>"];
 
 /// Token types of GGUF.
 const NORMAL: i32 = 1;
@@ -259,12 +262,31 @@ fn tokenizer_config(metadata: &Metadata) -> Result<String, TextError> {
                 config[name] = json!(token);
             }
         }
-        if let Some((_, token)) = token_of(metadata, END_OF_TURN, tokens)? {
+        if let Some(token) = end_of_turn(metadata, tokens)? {
             config["eos_token"] = json!(token);
         }
     }
     let text = serde_json::to_string_pretty(&config).map_err(TextError::json("metadata"))?;
     Ok(text + "\n")
+}
+
+/// The token that ends a turn: the one that the file names, else one whose name says it.
+fn end_of_turn<'a>(
+    metadata: &Metadata,
+    tokens: &'a [String],
+) -> Result<Option<&'a str>, TextError> {
+    if let Some((_, token)) = token_of(metadata, END_OF_TURN, tokens)? {
+        return Ok(Some(token));
+    }
+    let types = match metadata.get(TYPES).and_then(Value::as_array) {
+        Some(Array::I32(types)) => types.as_slice(),
+        _ => &[],
+    };
+    let control = |name: &&str| {
+        let mut typed = tokens.iter().zip(types);
+        typed.any(|(token, &kind)| token == name && kind == CONTROL)
+    };
+    Ok(TURN_ENDS.into_iter().find(control))
 }
 
 /// Id and text of a special token, `None` if the file names none.

@@ -17,3 +17,5 @@ pub use error::TextError;
 pub use files::TokenizerFiles;
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;
+
+pub(crate) use files::read as read_text;

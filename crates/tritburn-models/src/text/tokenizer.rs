@@ -1,7 +1,5 @@
 //! `tokenizer.json`, by the `tokenizers` library.
 
-use serde_json::Value;
-
 use super::files::token_text;
 use super::{StreamDecoder, TextError, TokenizerFiles};
 
@@ -29,7 +27,7 @@ impl Tokenizer {
         let eos = token_text(&config, "eos_token");
         let of_config = eos.as_deref().and_then(|token| inner.token_to_id(token));
         let mut eos_ids = Vec::from_iter(of_config);
-        eos_ids.extend(ids(&files.generation_config()?["eos_token_id"]));
+        eos_ids.extend(files.generation_eos_ids()?);
         eos_ids.sort_unstable();
         eos_ids.dedup();
         Ok(Self {
@@ -102,17 +100,9 @@ impl Tokenizer {
     }
 
     /// Ids that end a sequence by `tokenizer_config.json` and `generation_config.json`, sorted.
-    /// The model's own configuration may name others: stop at any of both.
+    /// The model's own configuration may name others:
+    /// [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids) has them all.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos_ids
-    }
-}
-
-/// An id or a list of ids.
-fn ids(value: &Value) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok());
-    match value {
-        Value::Array(values) => values.iter().filter_map(id).collect(),
-        value => Vec::from_iter(id(value)),
     }
 }

@@ -68,10 +68,16 @@ impl Form {
     }
 }
 
-/// Flex; CubeCL devices run the same model through the kernels that the kernel crate tests.
+/// Every device this build can test on.
+// `vec![]` takes no `cfg` on its elements.
+#[allow(clippy::vec_init_then_push, unused_mut)]
 pub fn devices() -> Vec<Device> {
+    let mut devices = Vec::new();
     #[cfg(feature = "flex")]
-    return vec![Device::flex()];
-    #[cfg(not(feature = "flex"))]
-    Vec::new()
+    devices.push(Device::flex());
+    #[cfg(feature = "cpu")]
+    devices.push(Device::cpu());
+    #[cfg(feature = "cuda")]
+    devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
+    devices
 }

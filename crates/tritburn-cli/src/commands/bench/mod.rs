@@ -23,14 +23,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     );
     let source = Source::open(&args.model)?;
     let mut report = Report::new(&args.model, &source);
-    let rows = variant(args, &source, &source.options)?;
+    let (precision, rows) = variant(args, &source, &source.options)?;
     report.rows.extend(rows);
-    if args.dense_twin && source.options.precision != Precision::Dense {
+    if args.dense_twin && precision != Precision::Dense {
         let options = LoadOptions {
-            precision: Precision::Dense,
+            precision: Some(Precision::Dense),
             ..source.options.clone()
         };
-        report.rows.extend(variant(args, &source, &options)?);
+        report.rows.extend(variant(args, &source, &options)?.1);
     }
     let json = serde_json::to_string_pretty(&report)?;
     match args.json {
@@ -47,8 +47,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// All rows of the model loaded with `options`.
-fn variant(args: &BenchArgs, source: &Source, options: &LoadOptions) -> Result<Vec<Row>> {
+/// All rows of the model loaded with `options`, and the precision that it runs in.
+fn variant(
+    args: &BenchArgs,
+    source: &Source,
+    options: &LoadOptions,
+) -> Result<(Precision, Vec<Row>)> {
     let (model, loading) = source.load(options)?;
     let mut rows = Vec::new();
     for &batch in &args.batch {
@@ -71,12 +75,12 @@ fn variant(args: &BenchArgs, source: &Source, options: &LoadOptions) -> Result<V
     }
     let peak = peak_bytes(&source.device);
     for row in &mut rows {
-        row.precision = options.precision;
+        row.precision = model.precision();
         row.load_seconds = loading.as_secs_f64();
         row.model_bytes = model.byte_count();
         row.peak_bytes = peak;
     }
-    Ok(rows)
+    Ok((model.precision(), rows))
 }
 
 fn limit(source: &Source) -> usize {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pytorch_reader::{PytorchError, PytorchReader, Tensor};
 
@@ -20,7 +22,13 @@ pub struct TorchCheckpoint {
     /// What reads each tensor.
     readers: Vec<Tensor>,
     by_name: HashMap<String, usize>,
+    /// The tensor that parts were last read of. A part costs a read of the whole, which may be a
+    /// strided view, and who reads a table does so in many parts.
+    kept: Mutex<Option<Kept>>,
 }
+
+/// A tensor by index, and its bytes.
+type Kept = (usize, Arc<Vec<u8>>);
 
 impl TorchCheckpoint {
     /// Opens a checkpoint whose root is a dictionary of tensors. Dictionaries in it are flattened:
@@ -79,7 +87,50 @@ impl TorchCheckpoint {
             tensors,
             readers,
             by_name,
+            kept: Mutex::new(None),
         })
+    }
+
+    /// The bytes of a tensor, kept until another is asked for.
+    fn keep(&self, name: &str) -> Result<Arc<Vec<u8>>, FileError> {
+        self.require(name)?;
+        let index = self.by_name[name];
+        // Held while reading, so that threads which want the same tensor read it once. What a panic
+        // leaves behind is whole.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = kept.as_ref().filter(|(of, _)| *of == index) {
+            return Ok(bytes.clone());
+        }
+        // Two tables need not be in memory together.
+        *kept = None;
+        let bytes = Arc::new(self.read_whole(name)?);
+        *kept = Some((index, bytes.clone()));
+        Ok(bytes)
+    }
+
+    fn read_whole(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        let info = self.require(name)?;
+        let bytes = self.readers[self.by_name[name]].read().map_err(|error| {
+            match error.kind() {
+                // The file contradicts itself.
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => FileError::Torch {
+                    path: self.path.clone(),
+                    source: Box::new(error),
+                },
+                _ => FileError::io(&self.path)(error),
+            }
+        })?;
+        match bytes.len() == info.byte_len {
+            true => Ok(bytes),
+            false => Err(FileError::ByteLen {
+                path: self.path.clone(),
+                tensor: name.to_string(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                expected: info.byte_len as u64,
+                found: bytes.len() as u64,
+            }),
+        }
     }
 }
 
@@ -126,37 +177,27 @@ impl TensorSource for TorchCheckpoint {
         self.by_name.get(name).map(|&index| &self.tensors[index])
     }
 
-    /// Reads the whole tensor, whatever part of it is asked for: it may be a strided view.
+    /// Reads the whole tensor, whatever part of it is asked for, and keeps it until another is.
     fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
         let info = self.require(name)?;
         check_range(&self.path, info, start, start.saturating_add(buffer.len()))?;
-        let bytes = self.read(name)?;
+        let bytes = self.keep(name)?;
         buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
         Ok(())
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
+    fn read_range(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, FileError> {
         let info = self.require(name)?;
-        let bytes = self.readers[self.by_name[name]].read().map_err(|error| {
-            match error.kind() {
-                // The file contradicts itself.
-                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => FileError::Torch {
-                    path: self.path.clone(),
-                    source: Box::new(error),
-                },
-                _ => FileError::io(&self.path)(error),
-            }
-        })?;
-        match bytes.len() == info.byte_len {
-            true => Ok(bytes),
-            false => Err(FileError::ByteLen {
-                path: self.path.clone(),
-                tensor: name.to_string(),
-                dtype: info.dtype,
-                shape: info.shape.clone(),
-                expected: info.byte_len as u64,
-                found: bytes.len() as u64,
-            }),
+        check_range(&self.path, info, range.start, range.end)?;
+        if range == (0..info.byte_len) {
+            return self.read(name);
         }
+        Ok(self.keep(name)?[range].to_vec())
+    }
+
+    /// All bytes; a tensor that is read at once is not kept.
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.read_whole(name)
     }
 }
