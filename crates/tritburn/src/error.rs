@@ -74,6 +74,22 @@ pub enum Error {
         /// Layout of the weights.
         layout: Box<PackedLayout>,
     },
+    /// A key-value cache without room.
+    #[error("a cache of {rows} sequences of {capacity} tokens has no room")]
+    EmptyCache {
+        /// Sequences.
+        rows: usize,
+        /// Positions of each.
+        capacity: usize,
+    },
+    /// Attention heads of a size that the device has no kernels for.
+    #[error("{device} has no kernels for attention heads of size {found}, only for 32, 64 and 128")]
+    HeadSize {
+        /// The device.
+        device: String,
+        /// Elements of a head.
+        found: usize,
+    },
     /// Quantised input for weights that are kept for float activations.
     #[error("the weight is kept for float activations and takes no quantised input")]
     FloatActivations,

@@ -29,7 +29,7 @@ impl Session {
     /// A session of `rows` sequences of up to `capacity` tokens each.
     ///
     /// # Errors
-    /// [`ModelError::Context`] for more positions than the model has.
+    /// As [`BitNetForCausalLm::cache`].
     pub fn new(
         model: Arc<BitNetForCausalLm>,
         rows: usize,
@@ -152,12 +152,12 @@ impl Session {
     /// host which that is: what [`decode`](Self::decode) does for the ids it returned.
     ///
     /// # Errors
+    /// [`ModelError::NoStep`] if the last call was not [`decode`](Self::decode) or `decode_next`,
     /// [`ModelError::Context`].
-    ///
-    /// # Panics
-    /// If the last call was not [`decode`](Self::decode) or `decode_next`.
     pub fn decode_next(&mut self) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
-        assert!(self.placed, "decode_next() goes on from decode()");
+        if !self.placed {
+            return Err(ModelError::NoStep);
+        }
         self.check_room(|_| 1)?;
         self.run()
     }

@@ -98,8 +98,9 @@ impl DecodeStep {
             Run::Eager(model) => step(model, &mut self.state.borrow_mut()),
             Run::Graph(graph) => {
                 // SAFETY: every tensor that the graph touches is owned by its closure (model and
-                // state) or its output, and all are used on this thread only: `Rc` keeps the step
-                // from leaving it.
+                // state) or its output, and the scratch of its kernels is kept for good by
+                // `tritburn::transformer`. All are used on this thread only: `Rc` keeps the step
+                // from leaving it, and scratch belongs to the stream of one thread.
                 match unsafe { graph.replay() } {
                     Ok(output) => Ok(output.clone()),
                     Err(error) => Err(ModelError::Device {

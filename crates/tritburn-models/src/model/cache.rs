@@ -1,6 +1,7 @@
 //! Keys and values of all layers.
 
 use burn::tensor::{DType, Device};
+use tritburn::Error;
 use tritburn::transformer::{Heads, LayerCache};
 
 /// Preallocated keys and values of a batch of sequences.
@@ -19,15 +20,15 @@ impl KvCache {
         heads: Heads,
         dtype: DType,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let layers = (0..layers)
             .map(|_| LayerCache::new(rows, capacity, heads, dtype, device))
-            .collect();
-        Self {
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
             layers,
             rows,
             capacity,
-        }
+        })
     }
 
     /// Sequences.

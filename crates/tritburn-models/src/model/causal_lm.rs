@@ -64,7 +64,8 @@ impl BitNetForCausalLm {
     /// An empty cache for `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors
-    /// [`ModelError::Context`] for more positions than the model has.
+    /// [`ModelError::Context`] for more positions than the model has, [`ModelError::Operation`] for a
+    /// cache without room or heads that the device has no kernels for.
     pub fn cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
         let available = self.config.max_position_embeddings;
         if capacity > available {
@@ -83,7 +84,7 @@ impl BitNetForCausalLm {
             heads,
             dtype,
             &self.device,
-        ))
+        )?)
     }
 
     /// Runs `ids` U32 `[tokens]` through all layers; their keys and values go to `cache`.

@@ -45,6 +45,9 @@ pub enum ModelError {
         /// Rows of the session.
         rows: usize,
     },
+    /// The device's next tokens do not follow from a step.
+    #[error("there is no step to go on from: decode() comes first")]
+    NoStep,
     /// A sequence longer than what was set aside, or than the model was trained on.
     #[error("sequence {row} needs {needed} positions, {available} are available")]
     Context {

@@ -24,6 +24,17 @@ fn cube(device: &Device) -> Option<&burn_cubecl::CubeDevice> {
     inner(device.as_dispatch())
 }
 
+/// Whether `device` runs the kernels of `tritburn-kernels`: every device but Flex.
+#[cfg_attr(not(feature = "cube"), allow(unused_variables))]
+pub(crate) fn runs_kernels(device: &Device) -> bool {
+    #[cfg(feature = "cube")]
+    {
+        cube(device).is_some()
+    }
+    #[cfg(not(feature = "cube"))]
+    false
+}
+
 /// Refuses a CUDA device that lacks what it needs to compile kernels.
 ///
 /// # Errors

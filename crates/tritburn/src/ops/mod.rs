@@ -32,8 +32,8 @@ pub use api::{
 pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype};
 pub use backend::TernaryOps;
 pub use bias::Bias;
-pub(crate) use device::check_ready;
 pub use device::{captures_graphs, prefers_prepacked};
+pub(crate) use device::{check_ready, runs_kernels};
 pub use frozen::FrozenWeight;
 pub use operand::WeightOperand;
 pub use prepack::{PrepackedWeight, prepack};

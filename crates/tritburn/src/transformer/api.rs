@@ -9,7 +9,9 @@ use super::cache::LayerCache;
 use super::operand::Int8Rows;
 use super::tokens::Tokens;
 use crate::error::Error;
-use crate::ops::{check_device, check_float, check_ready, check_shape, check_word_dtype};
+use crate::ops::{
+    check_device, check_float, check_ready, check_shape, check_word_dtype, runs_kernels,
+};
 
 /// Tokens from which a run is worth a kernel of its own.
 const MIN_RUN: usize = 8;
@@ -98,7 +100,7 @@ pub fn relu2_glu_norm_quantize(
 /// Hugging Face transformers stores them) and writes keys and values to the cache.
 ///
 /// # Shapes
-/// `qkv` `[tokens, heads.fused_width()]` in the dtype of the cache, or f32 on Flex; `table` as
+/// `qkv` `[tokens, heads.fused_width()]` in the dtype of the cache, or any on Flex; `table` as
 /// [`rotary_table`](super::rotary_table) makes it, with at least as many positions as the cache.
 /// Returns the queries `[tokens, heads.query_width()]`. A token whose position is outside of the
 /// cache is not stored.
@@ -141,7 +143,8 @@ pub fn rotary_append(
 /// positions `0..=positions[t]` of its row, itself included: append first.
 ///
 /// # Shapes
-/// `q` `[tokens, heads.query_width()]`, as [`rotary_append`] returns it; returns the same shape.
+/// `q` `[tokens, heads.query_width()]`, as [`rotary_append`] returns it, in the dtype of the cache, or
+/// any on Flex; returns the same shape.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
@@ -343,8 +346,18 @@ fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
 }
 
 fn check_cache(x: &Tensor<2>, cache: &LayerCache) -> Result<(), Error> {
-    check_device("cache", &cache.tensors()[0].device(), &x.device())?;
-    check_ready(&x.device())
+    let device = x.device();
+    check_device("cache", &cache.tensors()[0].device(), &device)?;
+    check_cache_dtype(cache.dtype(), x.dtype(), runs_kernels(&device))?;
+    check_ready(&device)
+}
+
+/// Kernels are compiled for one type of hidden states and cache; Flex converts while it reads.
+fn check_cache_dtype(cache: DType, hidden: DType, kernels: bool) -> Result<(), Error> {
+    match kernels {
+        true => check_dtype("cache", cache, hidden, "the dtype of the hidden states"),
+        false => Ok(()),
+    }
 }
 
 fn check_words(
@@ -372,5 +385,21 @@ fn check_dtype(
             found,
             expected: name,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_of_another_type_is_refused_where_kernels_read_it() {
+        assert!(check_cache_dtype(DType::F16, DType::F32, false).is_ok());
+        assert!(check_cache_dtype(DType::BF16, DType::BF16, true).is_ok());
+        let refused = check_cache_dtype(DType::F16, DType::BF16, true);
+        let Err(Error::DType { found, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(found, DType::F16);
     }
 }

@@ -3,6 +3,8 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use super::heads::Heads;
+use crate::error::Error;
+use crate::ops::{check_float, runs_kernels};
 
 const HELD: &str = "a cache holds its tensors between operations";
 
@@ -24,17 +26,37 @@ pub struct LayerCache {
 
 impl LayerCache {
     /// A cache for `rows` sequences of up to `capacity` tokens, filled with zeros.
-    pub fn new(rows: usize, capacity: usize, heads: Heads, dtype: DType, device: &Device) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::EmptyCache`] without rows or positions, [`Error::DType`] for anything but floats,
+    /// [`Error::HeadSize`] for a head size that a CubeCL device has no kernels for; Flex takes any.
+    pub fn new(
+        rows: usize,
+        capacity: usize,
+        heads: Heads,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        if rows == 0 || capacity == 0 {
+            return Err(Error::EmptyCache { rows, capacity });
+        }
+        check_float("cache", dtype)?;
+        if runs_kernels(device) && !has_kernels(heads) {
+            return Err(Error::HeadSize {
+                device: format!("{device:?}"),
+                found: heads.size,
+            });
+        }
         let len = rows * heads.key_value_width() * capacity;
         let zeros = || Tensor::zeros([len], (device, dtype));
-        Self {
+        Ok(Self {
             tensors: Some([zeros(), zeros()]),
             len,
             dtype,
             rows,
             capacity,
             heads,
-        }
+        })
     }
 
     /// Sequences.
@@ -76,5 +98,28 @@ impl LayerCache {
         let (result, tensors) = write(self.tensors.take().expect(HELD));
         self.tensors = Some(tensors);
         result
+    }
+}
+
+/// Whether the kernels' cache (`tritburn_kernels::KvCache`) takes heads of this size.
+fn has_kernels(heads: Heads) -> bool {
+    matches!(heads.size, 32 | 64 | 128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_exist_for_the_usual_head_sizes_only() {
+        let exist = |size| {
+            has_kernels(Heads {
+                query: 2,
+                key_value: 1,
+                size,
+            })
+        };
+        assert!([32, 64, 128].into_iter().all(exist));
+        assert!(![0, 16, 48, 80, 96, 256].into_iter().any(exist));
     }
 }

@@ -16,6 +16,9 @@ mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod heads;
+// Only kernels need scratch, but what keeps it is tested everywhere.
+#[cfg(any(test, feature = "cube"))]
+mod kept;
 #[cfg(feature = "cube")]
 mod meta;
 mod operand;

@@ -205,7 +205,7 @@ fn attention_sees_what_came_before_in_its_own_row(
     let sequence = |row: usize| values(row as u64, lengths[row] * heads.fused_width());
     for device in devices() {
         let table = rotary_table(theta, heads.size, capacity, &device);
-        let mut cache = LayerCache::new(3, capacity, heads, DType::F32, &device);
+        let mut cache = LayerCache::new(3, capacity, heads, DType::F32, &device).unwrap();
         let mut found = vec![Vec::new(); 3];
         let mut start = 0;
         while start < 40 {
@@ -328,5 +328,32 @@ fn operands_of_other_shapes_are_refused() {
         assert!(matches!(ids, Err(Error::Shape { .. })));
         let head = transformer::dense_head(matrix(1, 2, 10, &device), matrix(1, 5, 9, &device));
         assert!(matches!(head, Err(Error::Shape { .. })));
+    }
+}
+
+#[test]
+fn a_cache_needs_room_and_floats() {
+    let heads = |size| Heads {
+        query: 2,
+        key_value: 1,
+        size,
+    };
+    for device in devices() {
+        for (rows, capacity) in [(0, 4), (2, 0)] {
+            let empty = LayerCache::new(rows, capacity, heads(32), DType::F32, &device);
+            let Err(Error::EmptyCache {
+                rows: r,
+                capacity: c,
+            }) = empty
+            else {
+                panic!("{rows} x {capacity} on {device:?}");
+            };
+            assert_eq!((r, c), (rows, capacity));
+        }
+        let integers = LayerCache::new(1, 4, heads(32), DType::U32, &device);
+        assert!(matches!(integers, Err(Error::DType { .. })), "{device:?}");
+        // Sizes that kernels are not made for are no matter on Flex, which is what runs here.
+        let odd = LayerCache::new(1, 4, heads(80), DType::F16, &device).unwrap();
+        assert_eq!(odd.byte_count(), 2 * 4 * 80 * 2);
     }
 }
