@@ -1,13 +1,21 @@
 //! Opening checkpoints: what is beside the weights, and what stands in for it.
 
+mod common;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use tritburn_formats::PackedMatrix;
 use tritburn_formats::file::{TensorSource, TensorSpec, TorchCheckpoint, TorchWriter};
 use tritburn_models::BitNetConfig;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic, Table};
 use tritburn_models::convert::{Options, Target, convert};
 use tritburn_models::text::TextError;
+
+use common::Form;
 
 /// Sizes from which those that no shape tells follow.
 fn synthetic(tie_word_embeddings: bool) -> Synthetic {
@@ -92,5 +100,111 @@ fn a_configuration_that_cannot_be_read_is_no_missing_one() {
             matches!(error, CheckpointError::Text(TextError::Io { .. })),
             "{target}: {error}"
         );
+    }
+}
+
+fn projections(model: &dyn Checkpoint) -> Vec<PackedMatrix> {
+    let projections = model.config().projections();
+    projections
+        .map(|(layer, p)| {
+            model
+                .projection(layer, p)
+                .unwrap()
+                .into_packed("w")
+                .unwrap()
+        })
+        .collect()
+}
+
+/// Name, type, shape and bytes.
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+fn tensors(file: &Path) -> Vec<Tensor> {
+    let bytes = fs::read(file).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |(name, view): (String, TensorView)| {
+        let (dtype, shape) = (view.dtype(), view.shape().to_vec());
+        (name, dtype, shape, view.data().to_vec())
+    };
+    file.tensors().into_iter().map(tensor).collect()
+}
+
+fn write_tensors(file: &Path, tensors: &[Tensor]) {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+        (name.as_str(), view)
+    });
+    fs::write(file, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn a_sharded_folder_is_one_model() {
+    let whole = Form::Packed.folder();
+    let sharded = Form::Packed.folder();
+    let single = sharded.path().join("model.safetensors");
+    let all = tensors(&single);
+    fs::remove_file(single).unwrap();
+    let mut map = BTreeMap::new();
+    let shards = all.chunks(all.len().div_ceil(3));
+    assert_eq!(shards.len(), 3);
+    for (i, tensors) in shards.enumerate() {
+        let name = format!("model-{:05}-of-00003.safetensors", i + 1);
+        write_tensors(&sharded.path().join(&name), tensors);
+        map.extend(
+            tensors
+                .iter()
+                .map(|(tensor, ..)| (tensor.clone(), name.clone())),
+        );
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+    let index_file = sharded.path().join("model.safetensors.index.json");
+    fs::write(&index_file, &index).unwrap();
+
+    let whole = checkpoint::open(whole.path()).unwrap();
+    let found = checkpoint::open(sharded.path()).unwrap();
+    assert_eq!(found.config(), whole.config());
+    assert_eq!(found.stored_bytes(), whole.stored_bytes());
+    assert_eq!(projections(found.as_ref()), projections(whole.as_ref()));
+    assert_eq!(found.embedding().unwrap(), whole.embedding().unwrap());
+    for norm in whole.config().norms() {
+        assert_eq!(found.norm(norm).unwrap(), whole.norm(norm).unwrap());
+    }
+
+    fs::remove_file(sharded.path().join("model-00002-of-00003.safetensors")).unwrap();
+    let error = checkpoint::open(sharded.path()).err().unwrap();
+    assert!(matches!(error, CheckpointError::File(_)), "{error}");
+}
+
+/// Its stored scales divide.
+#[test]
+fn a_checkpoint_of_bitlinear_has_the_weights_of_autobitlinear() {
+    let multiply = Form::Packed.folder();
+    let divide = Form::Packed.folder();
+    let config = divide.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\"autobitlinear\""));
+    fs::write(&config, text.replace("\"autobitlinear\"", "\"bitlinear\"")).unwrap();
+    let file = divide.path().join("model.safetensors");
+    let mut all = tensors(&file);
+    let scales = all
+        .iter_mut()
+        .filter(|(name, ..)| name.ends_with("weight_scale"));
+    for (_, dtype, _, bytes) in scales {
+        assert_eq!(*dtype, Dtype::BF16);
+        let gamma = half::bf16::from_le_bytes(bytes.as_slice().try_into().unwrap()).to_f32();
+        (*dtype, *bytes) = (Dtype::F32, (1.0 / gamma).to_le_bytes().to_vec());
+    }
+    write_tensors(&file, &all);
+
+    let multiply = checkpoint::open(multiply.path()).unwrap();
+    let divide = checkpoint::open(divide.path()).unwrap();
+    let pairs = projections(multiply.as_ref())
+        .into_iter()
+        .zip(projections(divide.as_ref()));
+    for (a, b) in pairs {
+        assert_eq!(a.words(), b.words());
+        let ratio = a.scales()[0] / b.scales()[0];
+        assert!((ratio - 1.0).abs() <= 2.0 * f32::EPSILON, "{ratio}");
+        assert!((a.scales()[0] - 1.0).abs() > 0.1, "a scale of its own");
     }
 }
