@@ -1,13 +1,15 @@
 """Checks that other programs read what `tritburn convert` writes. Needs Python with torch and
 transformers, or gguf; a part whose packages are missing is skipped and says so.
 
-    python check.py TRITBURN [MODEL]
+    python check.py TRITBURN
 
-TRITBURN is the command, MODEL a folder in Hugging Face format (default: the toy model of the tests).
+TRITBURN is the command. The models are the toy of the tests, and random master weights whose rows are
+whole GGUF blocks.
 """
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,10 +42,40 @@ def logits(command, model, folder):
     return load_file(file)["logits"]
 
 
-def check_transformers(command, model, folder):
+def whole_blocks(folder):
+    """Random master weights in the toy's format, with rows of 256 and 512."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    shutil.copytree(TOY / "bf16", folder)
+    config = json.loads((folder / "config.json").read_text())
+    hidden, inner, heads, key_heads = 256, 512, 4, 2
+    config |= {"hidden_size": hidden, "intermediate_size": inner, "head_dim": hidden // heads}
+    config |= {"num_attention_heads": heads, "num_key_value_heads": key_heads}
+    config |= {"num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(1)
+    wide = key_heads * hidden // heads
+    tensors = {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
+    for layer in range(2):
+        at = f"model.layers.{layer}."
+        sizes = {"q": (hidden, hidden), "k": (wide, hidden), "v": (wide, hidden), "o": (hidden, hidden)}
+        tensors |= {f"{at}self_attn.{name}_proj.weight": shape for name, shape in sizes.items()}
+        sizes = {"gate": (inner, hidden), "up": (inner, hidden), "down": (hidden, inner)}
+        tensors |= {f"{at}mlp.{name}_proj.weight": shape for name, shape in sizes.items()}
+        norms = ["input_layernorm", "post_attention_layernorm", "self_attn.attn_sub_norm"]
+        tensors |= {f"{at}{name}.weight": (hidden,) for name in norms}
+        tensors[f"{at}mlp.ffn_sub_norm.weight"] = (inner,)
+    tensors = {name: rng.normal(1.0 * (len(shape) == 1), 0.02, shape) for name, shape in tensors.items()}
+    save_file({name: value.astype(np.float32) for name, value in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+def check_transformers(command, folder):
     """transformers unpacks the folder itself and finds the same logits."""
     if missing("torch", "transformers", "safetensors"):
         return
+    model = TOY / "packed"
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -58,13 +90,14 @@ def check_transformers(command, model, folder):
         assert worst <= 2e-3, worst
 
 
-def check_gguf(command, model, folder):
-    """gguf reads header, metadata, tokenizer and tensors; TQ1_0 and TQ2_0 dequantise to the weights."""
-    if missing("gguf", "numpy"):
+def check_gguf(command, folder):
+    """gguf reads header, metadata, tokenizer and tensors; TQ1_0 and TQ2_0 dequantise to the same."""
+    if missing("gguf", "numpy", "safetensors"):
         return
     import gguf
     import numpy as np
 
+    model = whole_blocks(folder / "blocks")
     found = {}
     for to in ["gguf-tq1_0", "gguf-tq2_0", "gguf-i2_s"]:
         out = folder / f"{to}.gguf"
@@ -90,10 +123,9 @@ def check_gguf(command, model, folder):
 
 def main():
     command = str(Path(sys.argv[1]).resolve())
-    model = Path(sys.argv[2]) if len(sys.argv) > 2 else TOY / "packed"
     with tempfile.TemporaryDirectory() as folder:
-        check_transformers(command, model, Path(folder))
-        check_gguf(command, model, Path(folder))
+        check_transformers(command, Path(folder))
+        check_gguf(command, Path(folder))
 
 
 main()
