@@ -17,7 +17,8 @@ use super::model::ModelArgs;
 /// most during the row, memory that is free to be used again included. On CUDA and ROCm devices
 /// memory and peak are what the device's pools have in use and have reserved; the pools give back
 /// what they can ahead of every row. Elsewhere they are the resident set of the whole process and
-/// its peak since the row began, on Linux only. A dense twin is loaded when the packed model is gone.
+/// its peak since the row began, on Linux only; that counts what the allocator keeps of earlier rows,
+/// so measure small contexts and batches first. A dense twin is loaded when the packed model is gone.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(flatten)]
