@@ -74,6 +74,14 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 /// A vector of whole numbers in transformers' results.
 fn expected_ids(name: &str) -> Vec<u64> {
     let bytes = fs::read(toy_folder().join("expected.safetensors")).unwrap();
@@ -216,6 +224,77 @@ fn a_chat_answers_every_line_and_remembers() {
 }
 
 #[test]
+fn a_chat_forgets_its_oldest_turns_when_its_context_is_full() {
+    let model = toy("packed");
+    let common = ["generate", "--model", path(&model), "--chat", "-n", "8"];
+    let question = "weights are packed into words\n";
+    let ask = |context: &str, questions: usize| {
+        let args = [&common[..], &["--ignore-eos", "--context", context]].concat();
+        let chat = tritburn_with(&args, &question.repeat(questions));
+        let messages = text(&chat.stderr);
+        assert!(chat.status.success(), "{messages}");
+        (messages, text(&chat.stdout))
+    };
+    let (messages, _) = ask("512", 1);
+    let tokens = messages
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap();
+
+    // Room for one question with its answer and a little, not for two.
+    let context = (tokens + 10).to_string();
+    let (messages, answers) = ask(&context, 4);
+    assert_eq!(messages.matches("[prompt: ").count(), 4, "{messages}");
+    assert_eq!(messages.matches("forgetting").count(), 1, "{messages}");
+    let (_, first) = ask("512", 1);
+    assert_eq!(answers, first.repeat(4), "every question stands alone");
+
+    let (messages, _) = ask(&(tokens - 1).to_string(), 2);
+    let refused = format!("takes {tokens} tokens");
+    assert_eq!(messages.matches(&refused).count(), 2, "{messages}");
+}
+
+#[test]
+fn a_chat_template_that_renders_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("packed"), folder.path());
+    fs::write(folder.path().join("chat_template.jinja"), "{# nothing #}").unwrap();
+    let args = ["generate", "-m", path(folder.path()), "--chat"];
+    let chat = tritburn_with(&args, "one\n");
+    assert!(!chat.status.success());
+    let message = text(&chat.stderr);
+    assert!(
+        message.contains("renders the conversation to nothing"),
+        "{message}"
+    );
+}
+
+#[test]
+fn generation_ends_where_the_positions_of_the_model_do() {
+    let model = toy("packed");
+    let prompt = list(&[1; 509]);
+    for (asked, new, warned) in [
+        ("4", 4, false),
+        ("5", 4, true),
+        ("18446744073709551615", 4, true),
+    ] {
+        let args = ["--ids", &prompt, "-n", asked, "--ignore-eos", "--json"];
+        let output = tritburn(&[&["generate", "-m", path(&model)][..], &args].concat());
+        let messages = text(&output.stderr);
+        assert!(output.status.success(), "{messages}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["new_tokens"], new, "{asked}");
+        assert_eq!(
+            messages.contains("room for 4 new tokens"),
+            warned,
+            "{messages}"
+        );
+    }
+}
+
+#[test]
 fn logits_are_those_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("logits.safetensors");
@@ -294,6 +373,56 @@ fn a_converted_model_generates_the_same(
 }
 
 #[test]
+fn inspect_tells_the_codes_that_master_weights_get() {
+    let [masters, packed] =
+        ["bf16", "packed"].map(|form| json(&["inspect", path(&toy(form)), "--json"]));
+    assert_eq!(masters["master_weights"], true);
+    assert_eq!(packed["master_weights"], false);
+    assert_eq!(masters["codes"], packed["codes"], "one model, in two forms");
+    assert_eq!(masters["bits_per_weight"], 16.0);
+    for i in 0..2 {
+        let [a, b] = [&masters, &packed].map(|report| report["scales"][i].as_f64().unwrap());
+        assert!((a / b - 1.0).abs() < 0.01, "{a} and {b}");
+    }
+    let printed = succeed(&["inspect", path(&toy("bf16"))]);
+    assert!(printed.contains("codes, once quantised"), "{printed}");
+    assert!(!printed.contains("problem"), "{printed}");
+}
+
+#[test]
+fn inspect_finds_what_is_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("bf16"), folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let places = {
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let start = |name: &str| {
+            let data = tensors.tensor(name).unwrap().data();
+            data.as_ptr() as usize - bytes.as_ptr() as usize
+        };
+        let embedding = start("model.embed_tokens.weight");
+        // Two values of the embedding and one of a norm.
+        [embedding, embedding + 2 * 4000, start("model.norm.weight")]
+    };
+    for (place, value) in places.into_iter().zip([0x7fc0u16, 0xff80, 0x7f80]) {
+        bytes[place..place + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    fs::write(&weights, bytes).unwrap();
+    let report = json(&["inspect", path(folder.path()), "--json"]);
+    let problems = report["problems"].as_array().unwrap();
+    let mut problems: Vec<_> = problems.iter().map(|p| p.as_str().unwrap()).collect();
+    problems.sort_unstable();
+    assert_eq!(
+        problems,
+        [
+            "model.embed_tokens.weight: 2 values are NaN or infinite",
+            "model.norm.weight: 1 values are NaN or infinite",
+        ]
+    );
+}
+
+#[test]
 fn convert_refuses_losses_and_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
@@ -309,6 +438,45 @@ fn convert_refuses_losses_and_what_is_there() {
     assert!(fail(&again).contains("--force"));
     assert!(fail(&["inspect", path(&folder.path().join("none"))]).contains("none"));
     assert!(succeed(&[&again[..], &["--force"]].concat()).contains("read back and compared"));
+}
+
+/// Types of the embedding as `inspect` calls them; f16 does not hold all that bf16 does.
+#[rstest]
+#[case("hf", None, "BF16")]
+#[case("hf", Some("f32"), "F32")]
+#[case("hf", Some("f16"), "F16")]
+#[case("gguf-i2_s", None, "F16")]
+#[case("gguf-i2_s", Some("keep"), "BF16")]
+#[case("gguf-i2_s", Some("f32"), "F32")]
+fn convert_writes_embeddings_in_the_type_asked_for(
+    #[case] to: &str,
+    #[case] embedding: Option<&str>,
+    #[case] expected: &str,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let model = toy("bf16");
+    let mut args = vec![
+        "convert",
+        path(&model),
+        path(&output),
+        "--to",
+        to,
+        "--allow-lossy",
+    ];
+    args.extend(
+        embedding
+            .into_iter()
+            .flat_map(|dtype| ["--embedding", dtype]),
+    );
+    succeed(&args);
+    let report = json(&["inspect", path(&output), "--json"]);
+    let tensors = report["tensors"].as_array().unwrap();
+    let mut found = tensors.iter().filter(|tensor| {
+        let name = tensor["name"].as_str().unwrap();
+        name.contains("embed_tokens") || name.contains("token_embd")
+    });
+    assert_eq!(found.next().unwrap()["dtype"], expected, "{to}");
 }
 
 #[test]
@@ -350,6 +518,17 @@ fn bench_times_prompts_and_steps() {
         let rate = tokens / (row["ms"].as_f64().unwrap() / 1e3);
         let found = row["tokens_per_s"].as_f64().unwrap();
         assert!((found / rate - 1.0).abs() < 1e-6, "{row}");
+        let bytes = |name: &str| row[name].as_u64();
+        // Only Linux tells, and not every Linux the peak of a row.
+        if cfg!(target_os = "linux") {
+            assert!(
+                bytes("memory_bytes").unwrap() > bytes("model_bytes").unwrap(),
+                "{row}"
+            );
+        }
+        if let Some(peak) = bytes("peak_bytes") {
+            assert!(peak >= bytes("memory_bytes").unwrap(), "{row}");
+        }
     }
     let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(written, report);
@@ -358,10 +537,36 @@ fn bench_times_prompts_and_steps() {
     assert!(succeed(&args).contains("W2A8 decode 2 @ 8"));
 }
 
+/// The key-value cache of 32 sequences of 498 tokens is 16 MB, that of 16 tokens almost nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn bench_tells_the_memory_of_each_row() {
+    let args = ["--prompt", "--context", "8,490", "--steps", "4"];
+    let report = json(
+        &[
+            &["bench", "--synthetic", "tiny", "--batch", "32"][..],
+            &args,
+            &["--json"],
+        ]
+        .concat(),
+    );
+    let held: Vec<_> = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["memory_bytes"].as_u64().unwrap())
+        .collect();
+    let [small, large] = held[..] else {
+        panic!("{report}");
+    };
+    assert!(large > small + (8 << 20), "{held:?}");
+}
+
 #[test]
 fn mistakes_are_explained() {
     let model = toy("packed");
     let model = path(&model);
+    let long = list(&[1; 513]);
     for (args, said) in [
         (&["generate", "-m", "nowhere", "--ids", "1"][..], "nowhere"),
         (&["generate", "-m", model, "--ids", "1,100000"], "100000"),
@@ -373,9 +578,14 @@ fn mistakes_are_explained() {
             &["generate", "-m", model, "--ids", "1", "--top-p", "1.5"],
             "1.5",
         ),
+        (&["generate", "-m", model, "--ids", &long], "513"),
         (
-            &["generate", "-m", model, "--ids", "1", "-n", "100000"],
-            "100000",
+            &["generate", "-m", model, "--chat", "--context", "513"],
+            "512",
+        ),
+        (
+            &["generate", "-m", model, "--chat", "--context", "0"],
+            "--context 0",
         ),
         (&["generate", "-m", model, "--ids", "1", "--chat"], "--chat"),
         (&["generate", "-m", "synthetic:huge", "--ids", "1"], "2b-4t"),
@@ -384,6 +594,10 @@ fn mistakes_are_explained() {
             "--ids",
         ),
         (&["bench", "--synthetic", "tiny", "--batch", "0"], "--batch"),
+        (
+            &["bench", "--synthetic", "tiny", "--prompt", "0"],
+            "--prompt",
+        ),
         (
             &["bench", "--synthetic", "tiny", "--context", "100000"],
             "100004",
@@ -399,10 +613,7 @@ fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
     fs::create_dir(&model).unwrap();
-    for entry in fs::read_dir(toy("packed")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
-    }
+    copy(&toy("packed"), &model);
     let weights = model.join("model.safetensors");
     let whole = fs::read(&weights).unwrap();
     for len in [0, 7, 100, whole.len() / 2, whole.len() - 1] {

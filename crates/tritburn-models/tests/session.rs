@@ -21,6 +21,8 @@ fn model() -> Arc<BitNetForCausalLm> {
         num_key_value_heads: 1,
         head_dim: 40,
         max_position_embeddings: 32,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![2],
         ..BitNetConfig::b1_58_2b_4t()
     };
     let checkpoint = Synthetic::new(config, 1).unwrap();

@@ -10,7 +10,15 @@ use super::model::ModelArgs;
 ///
 /// Decode rows generate tokens one step at a time behind a context of the given length, for all
 /// sequences of the batch together; prompt rows run prompts of that length through the model. Times
-/// are medians; memory is the most that was held.
+/// are medians.
+///
+/// Three numbers tell the memory of each row. weights: projections, embedding and head of the model.
+/// memory: all that is in use behind the row's last run, its key-value cache included. peak: the
+/// most during the row, memory that is free to be used again included. On CUDA and ROCm devices
+/// memory and peak are what the device's pools have in use and have reserved; the pools give back
+/// what they can ahead of every row. Elsewhere they are the resident set of the whole process and
+/// its peak since the row began, on Linux only; that counts what the allocator keeps of earlier rows,
+/// so measure small contexts and batches first. A dense twin is loaded when the packed model is gone.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(flatten)]

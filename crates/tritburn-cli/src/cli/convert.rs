@@ -21,6 +21,11 @@ pub struct ConvertArgs {
     #[arg(long, value_enum)]
     pub to: Target,
 
+    /// Type to write embedding and output head in; keep is that of the source's embedding. Default:
+    /// what the readers of the target expect.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub embedding: Option<EmbeddingType>,
+
     /// Go on where the target cannot hold a value exactly.
     #[arg(long)]
     pub allow_lossy: bool,
@@ -54,4 +59,13 @@ pub enum Target {
     BitnetGpu,
     /// Hugging Face folder with bf16 master weights, to train on.
     Bf16,
+}
+
+/// Types of embeddings that `convert` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EmbeddingType {
+    F16,
+    Bf16,
+    F32,
+    Keep,
 }

@@ -35,7 +35,12 @@ pub struct GenerateArgs {
     #[arg(long, requires = "chat")]
     pub system: Option<String>,
 
-    /// Tokens to add at most (in a chat: per answer).
+    /// Positions to set aside for a chat; once they are full, its oldest turns are forgotten. Default:
+    /// 4096, or those of the model if it has fewer.
+    #[arg(long, requires = "chat", value_name = "N")]
+    pub context: Option<usize>,
+
+    /// Tokens to add at most (in a chat: per answer); fewer where the model's positions end.
     #[arg(long, short = 'n', default_value_t = 128)]
     pub max_new_tokens: usize,
 

@@ -5,9 +5,10 @@ use std::io::{Write, stdout};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tritburn_models::checkpoint::{Checkpoint, FloatType, Table};
 use tritburn_models::convert::{self, Loss, Options, Progress, Report};
 
-use crate::cli::{ConvertArgs, Target};
+use crate::cli::{ConvertArgs, EmbeddingType, Target};
 use crate::model::open;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
@@ -15,7 +16,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     let options = Options {
         allow_lossy: args.allow_lossy,
         force: args.force,
-        ..Options::default()
+        table_type: args.embedding.map(|t| table_type(t, source.as_ref())),
     };
     // On stderr, and only where that is a terminal.
     let bar = ProgressBar::new(0);
@@ -52,6 +53,15 @@ fn target(target: Target) -> convert::Target {
         Target::Tritburn => convert::Target::Tritburn,
         Target::BitnetGpu => convert::Target::BitNetGpu,
         Target::Bf16 => convert::Target::Bf16,
+    }
+}
+
+fn table_type(embedding: EmbeddingType, source: &dyn Checkpoint) -> FloatType {
+    match embedding {
+        EmbeddingType::F16 => FloatType::F16,
+        EmbeddingType::Bf16 => FloatType::BF16,
+        EmbeddingType::F32 => FloatType::F32,
+        EmbeddingType::Keep => source.table_type(Table::Embedding),
     }
 }
 

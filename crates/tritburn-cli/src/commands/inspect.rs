@@ -1,5 +1,7 @@
 //! `inspect`: what a model file holds.
 
+mod finite;
+
 use std::io::{Write, stdout};
 use std::path::Path;
 
@@ -10,6 +12,7 @@ use serde::Serialize;
 use tritburn_formats::file::{self, TensorSource};
 use tritburn_formats::matrix::unpack_codes;
 use tritburn_models::checkpoint::{self, Checkpoint, Weight};
+use tritburn_models::config::Quantization;
 
 use crate::cli::InspectArgs;
 
@@ -23,7 +26,10 @@ struct Report {
     parameters: Option<u64>,
     /// Of the projections alone, as stored.
     bits_per_weight: Option<f64>,
-    /// Shares of -1, 0 and +1 over all projections; absent for float weights.
+    /// Whether weights are floats that are quantised when the model is loaded: codes and scales are
+    /// then what that gives.
+    master_weights: bool,
+    /// Shares of -1, 0 and +1 over all projections; absent for float weights that stay so.
     codes: Option<[f64; 3]>,
     /// Smallest and largest γ.
     scales: Option<[f32; 2]>,
@@ -55,9 +61,9 @@ fn inspect(path: &Path) -> Result<Report> {
         Some(file) => file::open(file),
         None => Err(error),
     });
-    let tensors = match (source, &model) {
-        (Ok(source), _) => tensors(source.as_ref()),
-        (Err(_), Ok(_)) => Vec::new(),
+    let (tensors, problems) = match (source, &model) {
+        (Ok(source), _) => (tensors(source.as_ref()), finite::problems(source.as_ref())),
+        (Err(_), Ok(_)) => Default::default(),
         (Err(error), Err(_)) => {
             return Err(error).with_context(|| format!("cannot inspect {}", path.display()));
         }
@@ -68,10 +74,11 @@ fn inspect(path: &Path) -> Result<Report> {
         bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
         parameters: None,
         bits_per_weight: None,
+        master_weights: false,
         codes: None,
         scales: None,
         tensors,
-        problems: Vec::new(),
+        problems,
     };
     match model {
         Ok(model) => describe(model.as_ref(), &mut report),
@@ -109,20 +116,17 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
     report.format = model.format().to_string();
     report.bytes = model.stored_bytes();
     report.parameters = Some(config.parameter_count());
+    report.master_weights = model.quantization() == Quantization::Online;
     let mut counts = [0u64; 3];
     let mut scales: Option<[f32; 2]> = None;
     for (layer, projection) in config.projections() {
         let name = format!("layer {layer}, {projection}");
-        let matrix = match model.projection(layer, projection) {
-            Ok(Weight::Packed(matrix)) => matrix,
-            Ok(Weight::Master(data)) => {
-                if !data.to_f32().iter().all(|w| w.is_finite()) {
-                    report
-                        .problems
-                        .push(format!("{name}: weights that are not finite"));
-                }
-                continue;
-            }
+        let weight = match model.projection(layer, projection) {
+            Ok(Weight::Master(_)) if !report.master_weights => continue,
+            weight => weight,
+        };
+        let matrix = match weight.and_then(|weight| weight.into_packed(&name)) {
+            Ok(matrix) => matrix,
             Err(error) => {
                 let error = anyhow::Error::from(error);
                 report.problems.push(format!("{name}: {error:#}"));
@@ -146,15 +150,9 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
         }
     }
     for norm in config.norms() {
-        match model.norm(norm) {
-            Ok(values) if values.iter().all(|v| v.is_finite()) => {}
-            Ok(_) => report
-                .problems
-                .push(format!("norm {norm:?}: values that are not finite")),
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                report.problems.push(format!("norm {norm:?}: {error:#}"));
-            }
+        if let Err(error) = model.norm(norm) {
+            let error = anyhow::Error::from(error);
+            report.problems.push(format!("norm {norm:?}: {error:#}"));
         }
     }
     let total: u64 = counts.iter().sum();
@@ -194,12 +192,17 @@ fn print(report: &Report, list: bool) -> Result<()> {
     if let Some(bits) = report.bits_per_weight {
         table.add_row(vec!["bits per weight".to_string(), format!("{bits:.3}")]);
     }
+    let quantised = match report.master_weights {
+        true => ", once quantised",
+        false => "",
+    };
     if let Some([minus, zero, plus]) = report.codes.map(|shares| shares.map(|s| 100.0 * s)) {
         let shares = format!("-1 {minus:.1} %   0 {zero:.1} %   +1 {plus:.1} %");
-        table.add_row(vec!["codes".to_string(), shares]);
+        table.add_row(vec![format!("codes{quantised}"), shares]);
     }
     if let Some([low, high]) = report.scales {
-        table.add_row(vec!["scales".to_string(), format!("{low} to {high}")]);
+        let range = format!("{low} to {high}");
+        table.add_row(vec![format!("scales{quantised}"), range]);
     }
     let mut out = stdout();
     writeln!(out, "{}\n{table}", report.path)?;

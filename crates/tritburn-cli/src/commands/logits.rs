@@ -22,7 +22,8 @@ pub fn run(args: &LogitsArgs) -> Result<()> {
         }
     };
     let (model, _) = source.load(&source.options)?;
-    let mut session = Session::new(model, 1, ids.len())?;
+    // No tokens at all are for the session to refuse.
+    let mut session = Session::new(model, 1, ids.len().max(1))?;
     let logits = session.prefill_all(&ids)?;
     let shape = logits.dims().to_vec();
     let logits = logits

@@ -7,12 +7,15 @@ use anyhow::{Result, anyhow};
 use tritburn_models::generate::Session;
 use tritburn_models::model::BitNetForCausalLm;
 
+use crate::memory::{Memory, Watch};
+
 /// Decode steps ahead of the timed ones.
 pub const WARM_UP: usize = 4;
 
 /// A session to time.
 pub struct Measure {
     session: Session,
+    watch: Watch,
     batch: usize,
     capacity: usize,
 }
@@ -35,17 +38,27 @@ impl Times {
     }
 }
 
+/// What a row of results is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    pub times: Times,
+    /// Of the whole row, read while its session is still there.
+    pub memory: Memory,
+}
+
 impl Measure {
     pub fn new(model: &Arc<BitNetForCausalLm>, batch: usize, capacity: usize) -> Result<Self> {
+        let watch = Watch::start(model.device());
         Ok(Self {
             session: Session::new(model.clone(), batch, capacity)?,
+            watch,
             batch,
             capacity,
         })
     }
 
     /// Prompts that fill the session, once to warm up and `repeats` times timed.
-    pub fn prompt(mut self, repeats: usize) -> Result<Times> {
+    pub fn prompt(mut self, repeats: usize) -> Result<Measured> {
         let mut times = Vec::with_capacity(repeats);
         for run in 0..=repeats {
             let started = Instant::now();
@@ -55,12 +68,12 @@ impl Measure {
                 times.push(started.elapsed());
             }
         }
-        Ok(Times::of(times))
+        Ok(self.measured(times))
     }
 
     /// Steps behind a context, each timed on its own: the host reads every token, as a generator
     /// does.
-    pub fn decode(mut self, context: usize, steps: usize) -> Result<Times> {
+    pub fn decode(mut self, context: usize, steps: usize) -> Result<Measured> {
         let mut next = match context {
             0 => vec![0; self.batch],
             _ => self.prefill(context)?,
@@ -77,7 +90,14 @@ impl Measure {
                 times.push(started.elapsed());
             }
         }
-        Ok(Times::of(times))
+        Ok(self.measured(times))
+    }
+
+    fn measured(&self, times: Vec<Duration>) -> Measured {
+        Measured {
+            times: Times::of(times),
+            memory: self.watch.read(),
+        }
     }
 
     /// Runs a prompt of `tokens` tokens in each sequence; the most likely next tokens.

@@ -11,15 +11,15 @@ use anyhow::{Context, Result, ensure};
 use tritburn_models::model::{LoadOptions, Precision};
 
 use crate::cli::BenchArgs;
-use crate::memory::peak_bytes;
+use crate::memory::give_back;
 use crate::model::Source;
 use measure::Measure;
 use report::{Report, Row};
 
 pub fn run(args: &BenchArgs) -> Result<()> {
     ensure!(
-        args.steps > 0 && args.repeats > 0 && !args.batch.contains(&0),
-        "--steps, --repeats and --batch start at 1"
+        args.steps > 0 && args.repeats > 0 && !args.batch.contains(&0) && !args.prompt.contains(&0),
+        "--steps, --repeats, --batch and --prompt start at 1"
     );
     let source = Source::open(&args.model)?;
     let mut report = Report::new(&args.model, &source);
@@ -47,12 +47,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// All rows of the model loaded with `options`, and the precision that it runs in.
+/// All rows of the model loaded with `options`, which is gone at the end: what comes next has the
+/// memory to itself. Beside them the precision that it runs in.
 fn variant(
     args: &BenchArgs,
     source: &Source,
     options: &LoadOptions,
 ) -> Result<(Precision, Vec<Row>)> {
+    give_back(&source.device);
     let (model, loading) = source.load(options)?;
     let mut rows = Vec::new();
     for &batch in &args.batch {
@@ -73,12 +75,10 @@ fn variant(
             ));
         }
     }
-    let peak = peak_bytes(&source.device);
     for row in &mut rows {
         row.precision = model.precision();
         row.load_seconds = loading.as_secs_f64();
         row.model_bytes = model.byte_count();
-        row.peak_bytes = peak;
     }
     Ok((model.precision(), rows))
 }

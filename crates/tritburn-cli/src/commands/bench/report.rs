@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use tritburn_models::model::{HeadPrecision, Precision};
 
-use super::measure::Times;
+use super::measure::Measured;
 use crate::cli::ModelArgs;
 use crate::memory::human;
 use crate::model::Source;
@@ -48,20 +48,23 @@ pub struct Row {
     pub load_seconds: f64,
     /// Weights on the device.
     pub model_bytes: usize,
-    /// Most memory held, see `generate`; over all rows of the same precision.
+    /// Memory in use behind the last run of this row, its cache included: see `--help`.
+    pub memory_bytes: Option<u64>,
+    /// Most memory during this row.
     pub peak_bytes: Option<u64>,
 }
 
 impl Row {
-    pub fn prompt(batch: usize, tokens: usize, times: Times) -> Self {
-        Self::new(Phase::Prompt, batch, tokens, batch * tokens, times)
+    pub fn prompt(batch: usize, tokens: usize, measured: Measured) -> Self {
+        Self::new(Phase::Prompt, batch, tokens, batch * tokens, measured)
     }
 
-    pub fn decode(batch: usize, context: usize, times: Times) -> Self {
-        Self::new(Phase::Decode, batch, context, batch, times)
+    pub fn decode(batch: usize, context: usize, measured: Measured) -> Self {
+        Self::new(Phase::Decode, batch, context, batch, measured)
     }
 
-    fn new(phase: Phase, batch: usize, context: usize, tokens: usize, times: Times) -> Self {
+    fn new(phase: Phase, batch: usize, context: usize, tokens: usize, measured: Measured) -> Self {
+        let Measured { times, memory } = measured;
         Self {
             phase,
             precision: Precision::default(),
@@ -72,7 +75,8 @@ impl Row {
             spread_ms: 1e3 * times.spread.as_secs_f64(),
             load_seconds: 0.0,
             model_bytes: 0,
-            peak_bytes: None,
+            memory_bytes: memory.held,
+            peak_bytes: memory.peak,
         }
     }
 
@@ -118,9 +122,9 @@ impl fmt::Display for Report {
             self.model, self.format, self.device, self.dtype
         )?;
         let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["run", "tokens/s", "ms", "± ms", "load s", "weights", "peak"]);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+            "run", "tokens/s", "ms", "± ms", "load s", "weights", "memory", "peak",
+        ]);
         for row in &self.rows {
             table.add_row([
                 row.label(),
@@ -129,6 +133,7 @@ impl fmt::Display for Report {
                 format!("{:.3}", row.spread_ms),
                 format!("{:.1}", row.load_seconds),
                 human(row.model_bytes as u64),
+                row.memory_bytes.map_or("-".into(), human),
                 row.peak_bytes.map_or("-".into(), human),
             ]);
         }

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::text::{ChatTemplate, Message, Tokenizer, TokenizerFiles};
 
+use super::history::{History, Prompt};
 use super::report::Report;
 use super::stream::{Printer, flow};
 use crate::cli::GenerateArgs;
@@ -16,6 +17,9 @@ use crate::model::Source;
 const QUIT: &str = "/quit";
 /// Forgets what was said.
 const CLEAR: &str = "/clear";
+/// Positions that a chat sets aside unless told otherwise: many models have far more than a chat
+/// fills, and their keys and values take memory from the start.
+const CONTEXT: usize = 4096;
 
 pub fn run(
     args: &GenerateArgs,
@@ -26,22 +30,22 @@ pub fn run(
 ) -> Result<()> {
     let template = ChatTemplate::from_files(files)?
         .context("the model brings no chat template: use --prompt")?;
+    let limit = super::limit(source);
+    let context = args.context.unwrap_or(limit.min(CONTEXT));
+    ensure!(
+        (1..=limit).contains(&context),
+        "--context {context}: the model has {limit} positions"
+    );
     let (model, _) = source.load(&source.options)?;
-    let capacity = super::limit(source);
     let mut chat = Chat {
-        session: Session::new(model, 1, capacity)?,
+        session: Session::new(model, 1, context)?,
         template,
         tokenizer,
         options,
-        opening: args
-            .system
-            .iter()
-            .map(|text| Message::new("system", text))
-            .collect(),
-        messages: Vec::new(),
+        history: History::new(args.system.as_deref()),
+        forgot: false,
         known: Vec::new(),
     };
-    chat.messages = chat.opening.clone();
     if stdin().is_terminal() {
         eprintln!("{CLEAR} forgets what was said, {QUIT} ends");
     }
@@ -59,8 +63,9 @@ pub fn run(
             QUIT => return Ok(()),
             CLEAR => chat.clear(),
             text => {
-                let report = chat.answer(text, source)?;
-                eprintln!("[{report}]");
+                if let Some(report) = chat.answer(text, source)? {
+                    eprintln!("[{report}]");
+                }
             }
         }
     }
@@ -71,32 +76,54 @@ struct Chat<'a> {
     template: ChatTemplate,
     tokenizer: &'a Tokenizer,
     options: GenerationOptions,
-    opening: Vec<Message>,
-    messages: Vec<Message>,
+    history: History,
+    /// Whether the user knows that turns are forgotten.
+    forgot: bool,
     /// The tokens whose keys and values the session holds.
     known: Vec<u32>,
 }
 
 impl Chat<'_> {
     fn clear(&mut self) {
-        self.messages = self.opening.clone();
+        self.history.clear();
+        self.forgot = false;
         self.known.clear();
         self.session.clear();
     }
 
-    /// Lets the model answer, and remembers both.
-    fn answer(&mut self, text: &str, source: &Source) -> Result<Report> {
-        self.messages.push(Message::new("user", text));
-        let rendered = self.template.render(&self.messages, true)?;
-        let ids = self.tokenizer.encode_rendered(&rendered)?;
+    /// Lets the model answer, and remembers both; `None` for a question that there is no room for.
+    fn answer(&mut self, text: &str, source: &Source) -> Result<Option<Report>> {
+        let context = self.session.capacity();
+        let mut options = self.options.clone();
+        // Long answers may be cut short, but must not drive the whole conversation out.
+        let room = options.max_new_tokens.min(context / 4);
+        self.history.push("user", text);
+        let prompt = self.history.prompt(context, room, |messages: &[Message]| {
+            let rendered = self.template.render(messages, true)?;
+            Ok(self.tokenizer.encode_rendered(&rendered)?)
+        });
+        let ids = match prompt? {
+            Prompt::TooLong { tokens } => {
+                self.history.pop();
+                eprintln!("the question takes {tokens} tokens, the context has {context}");
+                return Ok(None);
+            }
+            Prompt::Fits { ids, forgot } => {
+                if forgot && !self.forgot {
+                    eprintln!(
+                        "the context of {context} tokens is full: forgetting the oldest turns"
+                    );
+                    self.forgot = true;
+                }
+                ids
+            }
+        };
         // What the template repeats is in the cache already; at least one token has to run.
         let shared = self.known.iter().zip(&ids).take_while(|(a, b)| a == b);
         let shared = shared.count().min(ids.len() - 1);
         self.session.truncate(0, shared);
 
-        let mut options = self.options.clone();
-        let room = (self.session.capacity() + 1).saturating_sub(ids.len());
-        options.max_new_tokens = options.max_new_tokens.min(room);
+        options.max_new_tokens = options.max_new_tokens.min(context + 1 - ids.len());
         let mut printer = Printer::text(self.tokenizer);
         let mut printed = Ok(());
         let prompt = &ids[shared..];
@@ -111,7 +138,7 @@ impl Chat<'_> {
             // What the cache holds is not certain now.
             self.known.clear();
             self.session.clear();
-            self.messages.pop();
+            self.history.pop();
         }
         let generation = generation?;
         printed?;
@@ -125,9 +152,9 @@ impl Chat<'_> {
             peak_bytes(&source.device),
         )?;
         let answer = self.tokenizer.decode(new)?;
-        self.messages.push(Message::new("assistant", answer));
+        self.history.push("assistant", &answer);
         self.known = [&ids[..], new].concat();
         self.known.truncate(self.session.lengths()[0]);
-        Ok(report)
+        Ok(Some(report))
     }
 }

@@ -1,12 +1,13 @@
 //! `generate`: text, a chat, or ids.
 
 mod chat;
+mod history;
 mod report;
 mod stream;
 
 use std::io::{Read, Write, stdin, stdout};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::sample::Sampling;
 use tritburn_models::text::Tokenizer;
@@ -26,7 +27,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         Some(_) => Some(Tokenizer::from_files(&files)?),
         None => None,
     };
-    let options = GenerationOptions {
+    let mut options = GenerationOptions {
         max_new_tokens: args.max_new_tokens,
         stop_ids: match args.ignore_eos {
             true => Vec::new(),
@@ -39,9 +40,22 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         return chat::run(args, &source, &files, &tokenizer, options);
     }
     let prompt = prompt_ids(args, tokenizer.as_ref())?;
+    let limit = limit(&source);
+    ensure!(
+        prompt.len() <= limit,
+        "the prompt has {} tokens, the model {limit} positions",
+        prompt.len()
+    );
+    // The last token needs no position.
+    let room = limit + 1 - prompt.len();
+    if options.max_new_tokens > room {
+        tracing::warn!("the model has room for {room} new tokens behind this prompt, no more");
+        options.max_new_tokens = room;
+    }
+    let capacity = prompt.len() + options.max_new_tokens.saturating_sub(1);
     let (model, _) = source.load(&source.options)?;
-    let capacity = prompt.len() + args.max_new_tokens;
-    let mut session = Session::new(model, 1, capacity.min(limit(&source)))?;
+    // No tokens at all are for the session to refuse.
+    let mut session = Session::new(model, 1, capacity.max(1))?;
 
     let mut printer = match (&tokenizer, args.json) {
         (_, true) => Printer::silent(),
