@@ -69,11 +69,16 @@ impl DecodePlan {
         slots: Option<usize>,
         device: &DeviceFacts,
     ) -> (Self, usize) {
-        let group = (heads / cache.heads()).min(Self::MAX_GROUP);
+        let slots = slots.unwrap_or(1);
+        // Few tokens leave multiprocessors idle: a cube a head has less to do one thing after another,
+        // and what it reads again comes from the cache.
+        let few = tokens * cache.heads() <= slots / 8;
+        let group = if few { 1 } else { heads / cache.heads() };
+        let group = group.min(Self::MAX_GROUP);
         let tiles = (heads / cache.heads()).div_ceil(group);
         let cubes = tokens * cache.heads() * tiles;
         let most = cache.positions().div_ceil(Self::POSITIONS);
-        let splits = (slots.unwrap_or(1) / cubes).clamp(1, Self::MAX_SPLITS.min(most));
+        let splits = (slots / cubes).clamp(1, Self::MAX_SPLITS.min(most));
         let plan = Self {
             dim: cache.dim(),
             group,

@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::base::{DensePlan, DenseWeights};
+use super::cuda::{self, TablePlan};
 use super::kernel::{DenseExtentsLaunch, dense};
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
@@ -10,7 +11,7 @@ use crate::operand::{FloatMatrix, FloatType, QuantizedActivations};
 use crate::team::planes;
 
 /// `y = x · Wᵀ` for `x` `[T, K]` of any float type and `y` f32 `[T, V]`. W is read once for up to 16
-/// tokens, and once more for every 16 further ones. T = 0 launches nothing.
+/// tokens (32 on tensor cores), and once more for as many further ones. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes differ, y is not f32, W is empty or the device lacks a type.
@@ -31,6 +32,11 @@ pub fn launch(
         return Ok(());
     }
     let device = DeviceFacts::of(client);
+    if let DenseWeights::Float(w) = weights
+        && let Some(plan) = TablePlan::new(x, w, &device)
+    {
+        return cuda::launch(client, x, w, y, &device, plan);
+    }
     let plan = DensePlan::new(tokens, planes(client), &device);
     let (w, w_width, values, w_stride, w_extent, w_type, scales) = match weights {
         DenseWeights::Float(w) => {

@@ -5,6 +5,7 @@
 //! more than the time that int8 products would save next to reading W.
 
 mod base;
+mod cuda;
 mod kernel;
 mod launch;
 

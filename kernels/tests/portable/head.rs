@@ -10,8 +10,17 @@ use crate::harness::*;
 use crate::reference;
 
 /// Tokens, outputs, inputs, spare columns.
-const SHAPES: [(usize, usize, usize, usize); 4] =
-    [(1, 1, 1, 0), (1, 67, 640, 0), (3, 9, 37, 1), (17, 5, 48, 0)];
+const SHAPES: [(usize, usize, usize, usize); 8] = [
+    (1, 1, 1, 0),
+    (1, 67, 640, 0),
+    (3, 9, 37, 1),
+    (17, 5, 48, 0),
+    // Whole steps of 32 inputs, for tensor cores: with and without a second block of rows.
+    (2, 3, 32, 0),
+    (5, 530, 96, 8),
+    (33, 40, 160, 0),
+    (16, 515, 640, 0),
+];
 
 fn assert_product(found: &[f32], x: &[f32], w: &[f32], k: usize, what: &str) {
     let (expected, sizes) = reference::product(x, w, k);
