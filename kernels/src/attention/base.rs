@@ -20,7 +20,8 @@ impl AttentionScratch {
     /// Allocates scratch for `client`'s device.
     pub fn new(client: &Client) -> Self {
         let hardware = &client.properties().hardware;
-        let slots = hardware.num_streaming_multiprocessors.unwrap_or(64) as usize;
+        // Two cubes fit a multiprocessor.
+        let slots = 2 * hardware.num_streaming_multiprocessors.unwrap_or(32) as usize;
         let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, 128);
         let counters = client.create_from_slice(u32::as_bytes(&vec![0u32; slots]));
         Self {
@@ -72,7 +73,7 @@ impl DecodePlan {
         let slots = slots.unwrap_or(1);
         // Few tokens leave multiprocessors idle: a cube a head has less to do one thing after another,
         // and what it reads again comes from the cache.
-        let few = tokens * cache.heads() <= slots / 8;
+        let few = tokens * cache.heads() <= slots / 16;
         let group = if few { 1 } else { heads / cache.heads() };
         let group = group.min(Self::MAX_GROUP);
         let tiles = (heads / cache.heads()).div_ceil(group);

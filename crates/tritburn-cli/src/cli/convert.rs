@@ -21,10 +21,9 @@ pub struct ConvertArgs {
     #[arg(long, value_enum)]
     pub to: Target,
 
-    /// Type to write embedding and output head in; keep is that of the source's embedding. Default:
-    /// what the readers of the target expect.
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub embedding: Option<EmbeddingType>,
+    /// Type to write embedding and output head in.
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "exact")]
+    pub embedding: EmbeddingType,
 
     /// Go on where the target cannot hold a value exactly.
     #[arg(long)]
@@ -64,8 +63,9 @@ pub enum Target {
 /// Types of embeddings that `convert` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EmbeddingType {
+    /// One that holds every value: the model's own; in GGUF f16 if that does.
+    Exact,
     F16,
     Bf16,
     F32,
-    Keep,
 }

@@ -5,8 +5,8 @@ use std::io::{Write, stdout};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tritburn_models::checkpoint::{Checkpoint, FloatType, Table};
-use tritburn_models::convert::{self, Loss, Options, Progress, Report};
+use tritburn_models::checkpoint::FloatType;
+use tritburn_models::convert::{self, Loss, Options, Progress, Report, TableType};
 
 use crate::cli::{ConvertArgs, EmbeddingType, Target};
 use crate::model::open;
@@ -16,7 +16,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     let options = Options {
         allow_lossy: args.allow_lossy,
         force: args.force,
-        table_type: args.embedding.map(|t| table_type(t, source.as_ref())),
+        table_type: table_type(args.embedding),
     };
     // On stderr, and only where that is a terminal.
     let bar = ProgressBar::new(0);
@@ -56,12 +56,12 @@ fn target(target: Target) -> convert::Target {
     }
 }
 
-fn table_type(embedding: EmbeddingType, source: &dyn Checkpoint) -> FloatType {
+fn table_type(embedding: EmbeddingType) -> TableType {
     match embedding {
-        EmbeddingType::F16 => FloatType::F16,
-        EmbeddingType::Bf16 => FloatType::BF16,
-        EmbeddingType::F32 => FloatType::F32,
-        EmbeddingType::Keep => source.table_type(Table::Embedding),
+        EmbeddingType::Exact => TableType::Exact,
+        EmbeddingType::F16 => TableType::Of(FloatType::F16),
+        EmbeddingType::Bf16 => TableType::Of(FloatType::BF16),
+        EmbeddingType::F32 => TableType::Of(FloatType::F32),
     }
 }
 

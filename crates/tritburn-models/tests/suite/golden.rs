@@ -1,7 +1,5 @@
 //! The toy BitNet against the logits and tokens that Hugging Face transformers gave for it.
 
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 
@@ -15,7 +13,7 @@ use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::model::{HeadPrecision, LoadOptions, Precision};
 use tritburn_models::sample::Sampling;
 
-use common::{EXPECTED, Form, devices};
+use crate::common::{EXPECTED, Form, devices};
 
 /// A tensor of the file of expected values.
 fn expected<const N: usize, T>(name: &str, of: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -1,7 +1,5 @@
 //! What a session refuses.
 
-#![cfg(feature = "flex")]
-
 use std::sync::Arc;
 
 use burn::tensor::Device;

@@ -1,7 +1,5 @@
 //! Opening checkpoints: what is beside the weights, and what stands in for it.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,7 +13,7 @@ use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic, 
 use tritburn_models::convert::{Options, Target, convert};
 use tritburn_models::text::TextError;
 
-use common::Form;
+use crate::common::Form;
 
 /// Sizes from which those that no shape tells follow.
 fn synthetic(tie_word_embeddings: bool) -> Synthetic {

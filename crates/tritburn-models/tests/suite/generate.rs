@@ -1,7 +1,5 @@
 //! Sequences: long prompts in parts, ragged batches, and where they stop.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use tritburn_models::model::LoadOptions;
 use tritburn_models::sample::Sampling;
 use tritburn_models::{BitNetConfig, BitNetForCausalLm};
 
-use common::{Form, devices};
+use crate::common::{Form, devices};
 
 fn values(logits: Tensor<2>) -> Vec<f32> {
     logits.into_data().try_into_vec().unwrap()

@@ -1,0 +1,12 @@
+//! The crate's integration tests as one program: the CubeCL features link LLVM, once is enough.
+
+mod checkpoint;
+mod common;
+mod config;
+mod convert;
+mod generate;
+mod golden;
+mod sample;
+#[cfg(feature = "flex")]
+mod session;
+mod text;
