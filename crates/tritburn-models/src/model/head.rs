@@ -42,10 +42,12 @@ impl Head {
             codes.push(part_codes);
             scales.push(part_scales);
         }
-        Ok(Self::Int8 {
-            codes: Tensor::cat(codes, 0),
-            scales: Tensor::cat(scales, 0),
-        })
+        // In memory of its own: a GPU's pools would grow all of their pages to the size of the codes.
+        let whole = (codes, scales);
+        let (codes, scales) = device.memory_persistent_allocations(whole, |(codes, scales)| {
+            (Tensor::cat(codes, 0), Tensor::cat(scales, 0))
+        });
+        Ok(Self::Int8 { codes, scales })
     }
 
     /// Logits of `x` `[tokens, hidden]`: F32 `[tokens, vocabulary]`.

@@ -40,8 +40,7 @@ impl BitNetForCausalLm {
         };
         let table = tensor_data(checkpoint.embedding()?);
         let head = loader.head(&table)?;
-        let stored = table.dtype();
-        let embedding: Tensor<2> = Tensor::from_data(table, (device, stored));
+        let embedding = place(table, device);
         let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
         let layers = (0..config.num_hidden_layers)
             .map(|layer| loader.layer(layer))
@@ -151,17 +150,19 @@ impl Loader<'_> {
         let own = self.checkpoint.head()?.map(tensor_data);
         Ok(match (self.options.head, own) {
             (HeadPrecision::Stored, None) => None,
-            (HeadPrecision::Stored, Some(table)) => {
-                let stored = table.dtype();
-                let table = Tensor::from_data(table, (self.device, stored));
-                Some(Head::Dense(table))
-            }
+            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(place(table, self.device))),
             (HeadPrecision::Int8, own) => {
                 let table = own.as_ref().unwrap_or(embedding);
                 Some(Head::int8(table, self.device)?)
             }
         })
     }
+}
+
+/// A table in memory of its own: a GPU's pools would grow all of their pages to its size.
+fn place(table: TensorData, device: &Device) -> Tensor<2> {
+    let stored = table.dtype();
+    device.memory_persistent_allocations(table, |table| Tensor::from_data(table, (device, stored)))
 }
 
 fn tensor_data(tensor: FloatTensorData) -> TensorData {
