@@ -1,5 +1,8 @@
 //! What a launch asks a device before it cuts its work.
 
+use core::ffi::CStr;
+use std::sync::OnceLock;
+
 use cubecl::ir::features::Features;
 use cubecl::prelude::*;
 
@@ -50,6 +53,39 @@ impl CudaFacts {
             multiprocessors: properties.hardware.num_streaming_multiprocessors?,
         })
     }
+}
+
+/// Whether CubeCL's CPU runtime can round to bf16. For processors without an instruction for that LLVM
+/// calls `__truncsfbf2`, which a process finds in libgcc from GCC 13 on.
+pub fn cpu_rounds_to_bf16() -> bool {
+    static ROUNDS: OnceLock<bool> = OnceLock::new();
+    *ROUNDS.get_or_init(|| has_bf16_instructions() || has_symbol(c"__truncsfbf2"))
+}
+
+fn has_bf16_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[allow(unreachable_code)]
+    false
+}
+
+/// Whether the dynamic linker knows `name`: what the runtime's compiler looks calls up by.
+#[cfg(all(target_os = "linux", not(target_env = "musl")))]
+fn has_symbol(name: &CStr) -> bool {
+    use core::ffi::{c_char, c_void};
+
+    unsafe extern "C" {
+        fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+    }
+    // SAFETY: a null handle, RTLD_DEFAULT, means the libraries of the process; the name ends in zero.
+    !unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) }.is_null()
+}
+
+#[cfg(not(all(target_os = "linux", not(target_env = "musl"))))]
+fn has_symbol(_name: &CStr) -> bool {
+    false
 }
 
 impl DeviceFacts {

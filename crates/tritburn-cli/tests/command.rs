@@ -598,7 +598,7 @@ fn mistakes_are_explained() {
         ),
         (
             &["bench", "--synthetic", "tiny", "--context", "100000"],
-            "100004",
+            "100068",
         ),
     ] {
         let message = fail(args);

@@ -2,6 +2,8 @@
 
 use cubecl::Device;
 use cubecl::client::Client;
+use tritburn_kernels::FloatType;
+use tritburn_kernels::device::cpu_rounds_to_bf16;
 
 /// The most capable runtime of this build.
 pub fn client() -> Client {
@@ -43,4 +45,15 @@ fn device() -> Device {
 /// Whether float expressions run as they are written: GPU compilers may contract `a·b + c`.
 pub fn rounds_every_operation(client: &Client) -> bool {
     client.properties().hardware.num_cpu_cores.is_some()
+}
+
+/// Whether the device runs kernels of `dtype`: CubeCL's CPU runtime cannot round to bf16 everywhere.
+pub fn runs(dtype: FloatType) -> bool {
+    let cpu = client().properties().hardware.num_cpu_cores.is_some();
+    !cpu || dtype != FloatType::BF16 || cpu_rounds_to_bf16()
+}
+
+/// Those of `types` that the device runs kernels of.
+pub fn supported<const N: usize>(types: [FloatType; N]) -> impl Iterator<Item = FloatType> {
+    types.into_iter().filter(|&dtype| runs(dtype))
 }

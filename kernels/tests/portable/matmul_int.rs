@@ -9,7 +9,7 @@ use tritburn_kernels::gemv::portable::GemvBlueprint;
 use tritburn_kernels::matmul::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, IntegerDot, QuantizedActivations, Tile};
 
-use crate::device::{client, rounds_every_operation};
+use crate::device::{client, rounds_every_operation, supported};
 use crate::harness::*;
 
 /// Every portable kernel and way to multiply, small enough for two threads that wait on each other.
@@ -217,7 +217,7 @@ fn half_precision_outputs_and_biases_are_rounded_once() {
     let mut rng = rng(5);
     let layout = layout(19, 200, WeightCode::Ternary, ScaleGranularity::Row);
     let (matrix, x) = (matrix(&mut rng, &layout), tokens(&mut rng, 3, 200));
-    for dtype in [FloatType::F16, FloatType::BF16] {
+    for dtype in supported([FloatType::F16, FloatType::BF16]) {
         let bias = floats(&mut rng, 19, dtype);
         for strategy in strategies() {
             Case {

@@ -2,11 +2,11 @@
 
 use std::io::{Write, stdout};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tritburn_models::checkpoint::FloatType;
-use tritburn_models::convert::{self, Loss, Options, Progress, Report, TableType};
+use tritburn_models::convert::{self, ConvertError, Loss, Options, Progress, Report, TableType};
 
 use crate::cli::{ConvertArgs, EmbeddingType, Target};
 use crate::model::open;
@@ -36,7 +36,13 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         &mut progress,
     );
     bar.finish_and_clear();
-    let report = result.with_context(|| format!("cannot convert {}", args.input.display()))?;
+    let report = result.with_context(|| format!("cannot convert {}", args.input.display()));
+    let report = match report {
+        Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Lossy { .. })) => {
+            bail!("{error:#}; --allow-lossy goes on");
+        }
+        other => other?,
+    };
     match args.json {
         true => writeln!(stdout(), "{}", as_json(&report))?,
         false => print(&report)?,

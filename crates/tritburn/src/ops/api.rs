@@ -6,7 +6,7 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
-use super::device::check_ready;
+use super::device::{check_ready, rounds_to_bf16};
 use super::operand::WeightOperand;
 use super::prepack::PrepackedWeight;
 use crate::error::Error;
@@ -67,7 +67,7 @@ pub fn unpack_weight(
     layout: &PackedLayout,
     dtype: DType,
 ) -> Result<Tensor<2>, Error> {
-    check_float("unpacked weight", dtype)?;
+    check_written("unpacked weight", dtype, &codes.device())?;
     check_packed(&codes, &scales, layout)?;
     check_device("scales", &scales.device(), &codes.device())?;
     check_ready(&codes.device())?;
@@ -205,7 +205,7 @@ struct Tokens<const D: usize> {
 
 impl<const D: usize> Tokens<D> {
     fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
-        check_float("input", x.dtype())?;
+        check_written("input", x.dtype(), &x.device())?;
         check_ready(&x.device())?;
         let dims = x.dims();
         let found = dims.last().copied().unwrap_or(0);
@@ -247,6 +247,23 @@ pub(crate) fn check_float(operand: &'static str, found: DType) -> Result<(), Err
             expected: "f32, f16 or bf16",
         }),
     }
+}
+
+/// As [`check_float`], for what kernels of `device` write, too: outputs have the dtype of their input.
+pub(crate) fn check_written(
+    operand: &'static str,
+    found: DType,
+    device: &Device,
+) -> Result<(), Error> {
+    if found == DType::BF16 && !rounds_to_bf16(device) {
+        return Err(Error::DType {
+            operand,
+            found,
+            expected: "f32 or f16: for bf16, CubeCL's CPU runtime needs a processor that has it, or \
+                       libgcc 13",
+        });
+    }
+    check_float(operand, found)
 }
 
 pub(crate) fn check_shape(

@@ -75,6 +75,16 @@ pub(super) fn can_prepack(
     false
 }
 
+/// Whether kernels of `device` can write bf16: CubeCL's CPU runtime cannot everywhere.
+#[cfg_attr(not(feature = "cpu"), allow(unused_variables))]
+pub fn rounds_to_bf16(device: &Device) -> bool {
+    #[cfg(feature = "cpu")]
+    if matches!(cube(device), Some(burn_cubecl::CubeDevice::Cpu(_))) {
+        return tritburn_kernels::device::cpu_rounds_to_bf16();
+    }
+    true
+}
+
 /// Whether `device` replays captured work as one launch: CUDA and ROCm.
 #[cfg_attr(not(feature = "cube"), allow(unused_variables))]
 pub fn captures_graphs(device: &Device) -> bool {

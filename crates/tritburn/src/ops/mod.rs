@@ -29,10 +29,10 @@ pub use api::{
     bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
     unpack_weight,
 };
-pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype};
+pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
 pub use backend::TernaryOps;
 pub use bias::Bias;
-pub use device::{captures_graphs, prefers_prepacked};
+pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
 pub(crate) use device::{check_ready, runs_kernels};
 pub use frozen::FrozenWeight;
 pub use operand::WeightOperand;

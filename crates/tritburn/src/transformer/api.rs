@@ -10,7 +10,8 @@ use super::operand::Int8Rows;
 use super::tokens::Tokens;
 use crate::error::Error;
 use crate::ops::{
-    check_device, check_float, check_ready, check_shape, check_word_dtype, runs_kernels,
+    check_device, check_float, check_ready, check_shape, check_word_dtype, check_written,
+    runs_kernels,
 };
 
 /// Tokens from which a run is worth a kernel of its own.
@@ -190,7 +191,7 @@ pub fn attention(q: Tensor<2>, cache: &LayerCache, tokens: &Tokens) -> Result<Te
 /// [`Error::DType`] or [`Error::Device`].
 pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>, dtype: DType) -> Result<Tensor<2>, Error> {
     check_float("embedding table", table.dtype())?;
-    check_float("embedding", dtype)?;
+    check_written("embedding", dtype, &table.device())?;
     check_word_dtype("token ids", ids.dtype())?;
     check_device("token ids", &ids.device(), &table.device())?;
     check_ready(&table.device())?;
@@ -238,7 +239,7 @@ pub fn int8_head(
     codes: Tensor<1, Int>,
     scales: Tensor<1>,
 ) -> Result<Tensor<2>, Error> {
-    check_float("input", x.dtype())?;
+    check_written("input", x.dtype(), &x.device())?;
     check_word_dtype("head codes", codes.dtype())?;
     check_dtype("head scales", scales.dtype(), DType::F32, "f32")?;
     let words = scales.dims()[0] * activation_words_per_row(x.dims()[1]);
@@ -313,7 +314,7 @@ pub fn overwrite(target: Tensor<1, Int>, source: Tensor<1, Int>) -> Result<Tenso
 }
 
 fn check_norm(x: &Tensor<2>, residual: Option<&Tensor<2>>, gamma: &Tensor<1>) -> Result<(), Error> {
-    check_float("input", x.dtype())?;
+    check_written("input", x.dtype(), &x.device())?;
     check_gamma(gamma, x, x.dims()[1])?;
     if let Some(residual) = residual {
         check_shape("residual", &residual.dims(), &x.dims())?;
@@ -325,7 +326,7 @@ fn check_norm(x: &Tensor<2>, residual: Option<&Tensor<2>>, gamma: &Tensor<1>) ->
 }
 
 fn check_gated(gate_up: &Tensor<2>, gamma: &Tensor<1>) -> Result<(), Error> {
-    check_float("gate|up", gate_up.dtype())?;
+    check_written("gate|up", gate_up.dtype(), &gate_up.device())?;
     let [tokens, width] = gate_up.dims();
     check_shape("gate|up", &[tokens, width], &[tokens, 2 * gamma.dims()[0]])?;
     check_gamma(gamma, gate_up, width / 2)?;
@@ -339,7 +340,7 @@ fn check_gamma(gamma: &Tensor<1>, x: &Tensor<2>, features: usize) -> Result<(), 
 }
 
 fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
-    check_float("input", x.dtype())?;
+    check_written("input", x.dtype(), &x.device())?;
     check_shape("cache rows", &tokens.rows.dims(), &[x.dims()[0]])?;
     check_words("positions", &tokens.positions, &tokens.rows)?;
     check_device("positions", &tokens.positions.device(), &x.device())

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::heads::Heads;
 use crate::error::Error;
-use crate::ops::{check_float, runs_kernels};
+use crate::ops::{check_written, runs_kernels};
 
 const HELD: &str = "a cache holds its tensors between operations";
 
@@ -40,7 +40,7 @@ impl LayerCache {
         if rows == 0 || capacity == 0 {
             return Err(Error::EmptyCache { rows, capacity });
         }
-        check_float("cache", dtype)?;
+        check_written("cache", dtype, device)?;
         if runs_kernels(device) && !has_kernels(heads) {
             return Err(Error::HeadSize {
                 device: format!("{device:?}"),

@@ -77,8 +77,12 @@ fn forward_and_gradients_equal_the_plain_composition(
             .iter()
             .zip(found.iter().zip(&expected))
         {
+            // With float activations dW is Burn's own product, in TF32 where CUDA prefers it.
+            let tf32 =
+                *name == "dw" && activations == Activations::Float && ops::captures_graphs(&device);
+            let bound = if tf32 { 1e-3 } else { 2e-6 };
             let error = relative_error(found, expected);
-            assert!(error < 2e-6, "{name} on {device:?}: {error}");
+            assert!(error < bound, "{name} on {device:?}: {error}");
         }
     }
 }
@@ -113,7 +117,8 @@ fn gradients_have_the_dtypes_of_their_tensors(
     let (m, n, k) = (5, 12, 48);
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     for device in devices() {
-        if !device.supports_dtype(dtype) {
+        let bf16 = dtype == DType::BF16;
+        if !device.supports_dtype(dtype) || bf16 && !ops::rounds_to_bf16(&device) {
             continue;
         }
         let ad = device.clone().autodiff();
