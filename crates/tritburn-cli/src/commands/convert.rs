@@ -2,7 +2,7 @@
 
 use std::io::{Write, stdout};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tritburn_models::checkpoint::FloatType;
@@ -36,18 +36,25 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         &mut progress,
     );
     bar.finish_and_clear();
-    let report = result.with_context(|| format!("cannot convert {}", args.input.display()));
-    let report = match report {
-        Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Lossy { .. })) => {
-            bail!("{error:#}; --allow-lossy goes on");
-        }
-        other => other?,
-    };
+    let report = result.map_err(|error| {
+        let hint = hint(&error);
+        let error = anyhow::Error::new(error);
+        anyhow!("cannot convert {}: {error:#}{hint}", args.input.display())
+    })?;
     match args.json {
         true => writeln!(stdout(), "{}", as_json(&report))?,
         false => print(&report)?,
     }
     Ok(())
+}
+
+/// The option that goes on all the same.
+fn hint(error: &ConvertError) -> &'static str {
+    match error {
+        ConvertError::Lossy { .. } => "; --allow-lossy goes on",
+        ConvertError::Exists { .. } => "; --force replaces it",
+        _ => "",
+    }
 }
 
 fn target(target: Target) -> convert::Target {
