@@ -6,14 +6,13 @@ use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use tritburn_formats::PackedMatrix;
 use tritburn_formats::file::{TensorSource, TensorSpec, TorchCheckpoint, TorchWriter};
 use tritburn_models::BitNetConfig;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic, Table};
 use tritburn_models::convert::{Options, Target, convert};
 use tritburn_models::text::TextError;
 
-use crate::common::Form;
+use crate::common::{Form, projections};
 
 /// Sizes from which those that no shape tells follow.
 fn synthetic(tie_word_embeddings: bool) -> Synthetic {
@@ -99,19 +98,6 @@ fn a_configuration_that_cannot_be_read_is_no_missing_one() {
             "{target}: {error}"
         );
     }
-}
-
-fn projections(model: &dyn Checkpoint) -> Vec<PackedMatrix> {
-    let projections = model.config().projections();
-    projections
-        .map(|(layer, p)| {
-            model
-                .projection(layer, p)
-                .unwrap()
-                .into_packed("w")
-                .unwrap()
-        })
-        .collect()
 }
 
 /// Name, type, shape and bytes.

@@ -4,6 +4,8 @@ use std::fs;
 
 use burn::tensor::Device;
 use tempfile::TempDir;
+use tritburn_formats::PackedMatrix;
+use tritburn_models::checkpoint::Checkpoint;
 
 /// Files of the toy model in one of its two forms.
 macro_rules! files {
@@ -80,4 +82,18 @@ pub fn devices() -> Vec<Device> {
     #[cfg(feature = "cuda")]
     devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
     devices
+}
+
+/// All projections of a model, packed.
+pub fn projections(model: &dyn Checkpoint) -> Vec<PackedMatrix> {
+    let projections = model.config().projections();
+    projections
+        .map(|(layer, p)| {
+            model
+                .projection(layer, p)
+                .unwrap()
+                .into_packed("w")
+                .unwrap()
+        })
+        .collect()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use tritburn_formats::{PackedMatrix, matrix::unpack_codes};
+use tritburn_formats::matrix::unpack_codes;
 use tritburn_models::BitNetConfig;
 use tritburn_models::checkpoint::{
     self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Synthetic,
@@ -12,6 +12,8 @@ use tritburn_models::checkpoint::{
 };
 use tritburn_models::convert::{ConvertError, Loss, Options, Report, TableType, Target, convert};
 use tritburn_models::text::TokenizerFiles;
+
+use crate::common::projections;
 
 fn golden(folder: &str) -> Box<dyn Checkpoint> {
     let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/bitnet-tiny");
@@ -42,19 +44,6 @@ fn go(
     options: &Options,
 ) -> Result<Report, ConvertError> {
     convert(source, to, target, options, &mut |_| {})
-}
-
-fn projections(model: &dyn Checkpoint) -> Vec<PackedMatrix> {
-    let projections = model.config().projections();
-    projections
-        .map(|(layer, p)| {
-            model
-                .projection(layer, p)
-                .unwrap()
-                .into_packed("w")
-                .unwrap()
-        })
-        .collect()
 }
 
 fn assert_same(a: &dyn Checkpoint, b: &dyn Checkpoint) {

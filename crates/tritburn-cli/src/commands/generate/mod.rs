@@ -31,7 +31,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         max_new_tokens: args.max_new_tokens,
         stop_ids: match args.ignore_eos {
             true => Vec::new(),
-            false => stop_ids(&source, tokenizer.as_ref()),
+            false => source.checkpoint.stop_ids()?,
         },
         sampling,
     };
@@ -100,15 +100,6 @@ fn prompt_ids(args: &GenerateArgs, tokenizer: Option<&Tokenizer>) -> Result<Vec<
     let tokenizer =
         tokenizer.context("the model brings no tokenizer: give token ids with --ids")?;
     Ok(tokenizer.encode(&text)?)
-}
-
-/// Tokens that end a text: those of the configuration and of the tokenizer.
-fn stop_ids(source: &Source, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
-    let mut ids = source.checkpoint.config().eos_token_ids.clone();
-    ids.extend(tokenizer.map(Tokenizer::eos_ids).into_iter().flatten());
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }
 
 /// Greedy unless something asks for chance.
