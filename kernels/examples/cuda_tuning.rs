@@ -177,25 +177,25 @@ mod tuning {
                             .map(Plan::Wgmma),
                     );
                 }
-                for (strips, splits) in [
-                    (1, 4),
-                    (1, 8),
-                    (2, 4),
-                    (4, 2),
-                    (2, 2),
-                    (4, 1),
-                    (4, 4),
-                    (1, 16),
-                ] {
-                    for ahead in [1, 2, 3, 4, 6, 8] {
-                        let round = splits * ahead;
-                        all.push(Plan::Skinny(SkinnyBlueprint {
-                            strips,
-                            splits,
-                            ahead,
-                            chunk: plan.chunk.div_ceil(round) * round,
-                            ..plan
-                        }));
+                let tiles = case.k.div_ceil(128);
+                for strips in [1, 2, 4] {
+                    for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25] {
+                        // All loads of a warp at once, or in two or three rounds.
+                        let all_ahead = tiles.div_ceil(splits);
+                        let rounds = [1, 2, 3].map(|rounds| all_ahead.div_ceil(rounds));
+                        for ahead in rounds {
+                            let round = splits * ahead;
+                            let candidate = Plan::Skinny(SkinnyBlueprint {
+                                strips,
+                                splits,
+                                ahead,
+                                chunk: plan.chunk.div_ceil(round) * round,
+                                ..plan
+                            });
+                            if ahead <= 8 && strips * splits <= 32 && !all.contains(&candidate) {
+                                all.push(candidate);
+                            }
+                        }
                     }
                 }
             }
@@ -206,11 +206,8 @@ mod tuning {
                     MmaType::Int8
                 };
                 let cuda = facts.cuda.expect("a CUDA device");
-                all.extend(
-                    WgmmaBlueprint::candidates(&problem, types, &cuda)
-                        .into_iter()
-                        .map(Plan::Wgmma),
-                );
+                let listed = WgmmaBlueprint::candidates(&problem, types, &cuda);
+                all.extend(listed.into_iter().map(Plan::Wgmma));
             }
             _ => {}
         }
@@ -301,7 +298,7 @@ mod tuning {
                 ops / chosen.0 * 1e-6,
                 chosen.2
             );
-            for row in rows.iter().take(4) {
+            for row in rows.iter().take(12) {
                 println!("    {:.2} us {:?}", row.0, row.2);
             }
         }

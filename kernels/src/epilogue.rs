@@ -18,34 +18,39 @@ pub(crate) struct RowPair {
     bias1: f32,
 }
 
-/// Scales and bias of rows `row` and `row + 1`; `row` is inside of the matrix.
+/// Scales and bias of rows `row` and `row + 1`; `row` is inside of the matrix. Nothing is read, and all
+/// are zero, unless `wanted`.
 #[cube]
 pub(crate) fn row_pair<B: Float>(
     row: usize,
     rows: usize,
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,
+    wanted: bool,
 ) -> RowPair {
     let both = row + 1 < rows;
     let next = select(both, row + 1, row);
-    let mut bias0 = 0.0f32;
-    let mut bias1 = 0.0f32;
-    #[comptime]
-    match bias {
-        ComptimeOption::Some(bias) => {
-            bias0 = f32::cast_from(bias[row]);
-            bias1 = f32::cast_from(bias[next]);
-        }
-        ComptimeOption::None => {}
-    }
-    RowPair {
+    let mut pair = RowPair {
         row,
         both,
-        scale0: row_scales[row],
-        scale1: row_scales[next],
-        bias0,
-        bias1,
+        scale0: 0.0f32.runtime(),
+        scale1: 0.0f32.runtime(),
+        bias0: 0.0f32.runtime(),
+        bias1: 0.0f32.runtime(),
+    };
+    if wanted {
+        pair.scale0 = row_scales[row];
+        pair.scale1 = row_scales[next];
+        #[comptime]
+        match bias {
+            ComptimeOption::Some(bias) => {
+                pair.bias0 = f32::cast_from(bias[row]);
+                pair.bias1 = f32::cast_from(bias[next]);
+            }
+            ComptimeOption::None => {}
+        }
     }
+    pair
 }
 
 /// Brings the scales of rows `first..first + count` into L2, a line a unit: cold memory would answer

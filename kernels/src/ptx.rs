@@ -84,6 +84,18 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     address
 }
 
+/// 16 bytes of global memory that nobody reads again: they take no place in L1.
+#[cube]
+pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ld.global.nc.L1::no_allocate.v4.u32 {out}, [{global}];",
+        out = out(_) out,
+        global = in(_) global,
+    );
+    out
+}
+
 /// Asks for the line of L2 that holds `global`.
 #[cube]
 pub(crate) fn prefetch(global: u64) {
@@ -213,24 +225,35 @@ pub(crate) fn mma<A: Numeric>(
     out
 }
 
-/// Meets the other cubes of the cluster; what they wrote to shared memory before is seen after.
+/// As [`arrive_cluster`], of a unit that has written nothing yet.
 #[cube]
-pub(crate) fn sync_cluster() {
-    gpu_asm!("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;");
+pub(crate) fn announce_cluster() {
+    gpu_asm!("barrier.cluster.arrive.relaxed.aligned;");
 }
 
-/// 16 bytes of the shared memory of cube `rank` of the cluster, at this cube's address `address`.
+/// Tells the other cubes of the cluster that this unit came here, and that what it wrote to shared
+/// memory is there. Each needs its [`wait_cluster`] before the next.
 #[cube]
-pub(crate) fn load_cluster(address: u32, #[comptime] rank: u32) -> Vector<u32, Const<4>> {
-    let out: Vector<u32, Const<4>>;
+pub(crate) fn arrive_cluster() {
+    gpu_asm!("barrier.cluster.arrive.release.aligned;");
+}
+
+/// Waits until every unit of the cluster has arrived; what they wrote before is seen after.
+#[cube]
+pub(crate) fn wait_cluster() {
+    gpu_asm!("barrier.cluster.wait.acquire.aligned;");
+}
+
+/// Puts 16 bytes into the shared memory of cube `rank` of the cluster, at what is `address` here.
+#[cube]
+pub(crate) fn store_cluster(address: u32, #[comptime] rank: u32, a: u32, b: u32, c: u32, d: u32) {
     gpu_asm!(
         "{{ .reg .u32 t; mapa.shared::cluster.u32 t, {address}, {rank}; \
-         ld.shared::cluster.v4.u32 {out}, [t]; }}",
-        out = out(_) out,
+         st.shared::cluster.v4.u32 [t], {{{a}, {b}, {c}, {d}}}; }}",
         address = in(_) address,
         rank = const rank,
+        a = in(_) a, b = in(_) b, c = in(_) c, d = in(_) d,
     );
-    out
 }
 
 /// 16 bytes of shared memory.
@@ -289,6 +312,27 @@ pub(crate) fn decode_scaled(
         out = out(_) out,
         word = in(_) word,
         s0 = in(_) s0, s1 = in(_) s1, s2 = in(_) s2, s3 = in(_) s3,
+        options(nomem),
+    );
+    out
+}
+
+/// Four floats times `a`, each product rounded to f32 and then to the nearest integer, ties to even, as
+/// int8 in the order of the bytes; `|value · a|` is below 2²². An integer added to 1.5·2²³ is rounded
+/// into the low bits of the mantissa: two cheap instructions instead of two slow conversions.
+#[cube]
+pub(crate) fn round_bytes(v0: f32, v1: f32, v2: f32, v3: f32, a: f32) -> u32 {
+    let out: u32;
+    gpu_asm!(
+        "{{ .reg .f32 s, t, u, v; .reg .b32 b, c, d, e; ",
+        "mul.rn.f32 s, {v0}, {a}; mul.rn.f32 t, {v1}, {a}; ",
+        "mul.rn.f32 u, {v2}, {a}; mul.rn.f32 v, {v3}, {a}; ",
+        "add.rn.f32 s, s, 0f4B400000; add.rn.f32 t, t, 0f4B400000; ",
+        "add.rn.f32 u, u, 0f4B400000; add.rn.f32 v, v, 0f4B400000; ",
+        "mov.b32 b, s; mov.b32 c, t; mov.b32 d, u; mov.b32 e, v; ",
+        "prmt.b32 b, b, c, 0x0040; prmt.b32 d, d, e, 0x0040; prmt.b32 {out}, b, d, 0x5410; }}",
+        out = out(_) out,
+        v0 = in(_) v0, v1 = in(_) v1, v2 = in(_) v2, v3 = in(_) v3, a = in(_) a,
         options(nomem),
     );
     out

@@ -49,6 +49,8 @@ pub(crate) struct LinePlan {
     pub team: Team,
     /// Lines of a unit.
     pub lines: usize,
+    /// Whether the device takes PTX.
+    pub ptx: bool,
 }
 
 impl LinePlan {
@@ -74,6 +76,7 @@ impl LinePlan {
                 fold: Fold::Planes,
             },
             lines: per_unit,
+            ptx: device.cuda.is_some(),
         })
     }
 }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{LinePlan, Source};
 use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
-use crate::quantize::activation::kernel::quantized_byte;
+use crate::quantize::activation::kernel::quantized_word;
 use crate::team::{team_max, team_sum};
 
 /// Runtime sizes. Strides are in elements, or in lines where the kernel reads lines.
@@ -142,13 +142,15 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
                     let mut packed = Vector::<u32, C>::empty();
                     #[unroll]
                     for word in 0..words {
-                        let mut bytes = 0u32;
-                        #[unroll]
-                        for j in 0..4usize {
-                            let value = held[comptime!(i * width + 4 * word + j)];
-                            let byte = quantized_byte(value, a, finite);
-                            bytes |= byte << comptime!(8 * j as u32).runtime();
-                        }
+                        let bytes = quantized_word(
+                            held[comptime!(i * width + 4 * word)],
+                            held[comptime!(i * width + 4 * word + 1)],
+                            held[comptime!(i * width + 4 * word + 2)],
+                            held[comptime!(i * width + 4 * word + 3)],
+                            a,
+                            finite,
+                            comptime!(plan.ptx),
+                        );
                         packed.insert(word, bytes);
                     }
                     store(&mut codes, row * extents.cols + line, packed);

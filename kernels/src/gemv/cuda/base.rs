@@ -41,6 +41,9 @@ impl SkinnyBlueprint {
     /// Bytes of shared memory that activations get: several cubes fit a multiprocessor.
     const STAGE_BYTES: usize = 40 << 10;
 
+    /// Words of sums that get a place of their own in shared memory.
+    const APART: usize = 512;
+
     /// The plan for `problem`.
     pub fn new(problem: &MatmulProblem, operand: Operand, cuda: &CudaFacts) -> Self {
         let tokens = problem.m.clamp(1, Self::MAX_TOKENS).next_power_of_two();
@@ -50,24 +53,32 @@ impl SkinnyBlueprint {
         let per_core = strips / cores.max(1);
         let tile_bytes = TILE_COLS * operand.types.size();
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);
-        // Staging many tokens costs more than idle multiprocessors.
+        // Staging many tokens costs more than idle multiprocessors. Short rows of a large matrix go to
+        // small cubes, which more fit of.
         let (per_cube, shares) = match tokens >= 8 {
-            true => (4, 4),
-            // Short rows of a large matrix: small cubes, which more fit of.
-            false if per_core >= 4 && tiles <= 32 => (1, 4),
-            false => (1, 8),
+            true => (4, [4, 4]),
+            false if per_core >= 4 && tiles <= 32 => (1, [4, 5]),
+            false => (1, [8, 10]),
         };
-        let splits = shares
-            .min(tiles.next_power_of_two())
-            .min(1 << chunk.ilog2());
         // Loads under way hide latency where cubes are few; where they are many, registers are dear.
-        let most = match operand.types {
-            _ if tokens >= 8 || operand.terms > 1 => 4,
-            _ if per_core >= 3 => 3,
-            MmaType::Int8 => 8,
-            _ => 4,
+        let most = if tokens < 8 && operand.terms == 1 && per_core >= 3 {
+            3
+        } else {
+            4
         };
-        let ahead = tiles.div_ceil(splits).min(most).min(chunk / splits);
+        let rounds = |shares: usize| {
+            let splits = shares.min(tiles.next_power_of_two()).min(chunk);
+            let per_warp = tiles.div_ceil(splits);
+            let rounds = per_warp.div_ceil(most.min(chunk / splits));
+            (splits, per_warp.div_ceil(rounds), rounds)
+        };
+        // The second number of warps where it leaves none of them idle.
+        let [first, second] = shares.map(rounds);
+        let whole = |(splits, ahead, rounds)| splits * ahead * rounds == tiles;
+        let (splits, ahead, _) = match !whole(first) && whole(second) {
+            true => second,
+            false => first,
+        };
         let round = splits * ahead;
         Self {
             strips: per_cube,
@@ -101,11 +112,37 @@ impl SkinnyBlueprint {
         self.token_tiles() * operand.terms
     }
 
-    /// Words of shared memory: activations and 16 bytes of zeros, then the partial sums.
+    /// Times that a unit writes a pair of outputs.
+    pub(super) const fn passes(&self) -> usize {
+        self.tokens.div_ceil(4 * self.splits)
+    }
+
+    /// Words of shared memory that activations and 16 bytes of zeros take.
+    const fn stage_words(&self, operand: Operand) -> usize {
+        self.tokens * operand.terms * self.pitch(operand) / 4 + 4
+    }
+
+    /// Words of shared memory that the sums of all warps take: 16 rows of every token.
+    const fn sum_words(&self) -> usize {
+        self.strips * self.splits * STRIP_ROWS * self.tokens
+    }
+
+    /// First word of the sums: behind the activations where they are few, which saves a barrier.
+    pub(super) const fn sums_at(&self, operand: Operand) -> usize {
+        match self.sum_words() <= Self::APART {
+            true => self.stage_words(operand),
+            false => 0,
+        }
+    }
+
+    /// Words of shared memory.
     pub(super) const fn shared_words(&self, operand: Operand) -> usize {
-        let stage = self.tokens * operand.terms * self.pitch(operand) / 4 + 4;
-        let sums = self.units() * self.accumulators(operand) * 4;
-        if stage > sums { stage } else { sums }
+        let (stage, sums) = (self.stage_words(operand), self.sum_words());
+        match self.sums_at(operand) {
+            0 if stage > sums => stage,
+            0 => sums,
+            apart => apart + sums,
+        }
     }
 
     /// # Errors

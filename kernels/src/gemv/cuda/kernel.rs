@@ -8,7 +8,7 @@ use super::base::{Operand, SkinnyBlueprint};
 use crate::epilogue::{row_pair, token_scale, write_pair};
 use crate::ptx::{
     MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
-    global_address, load_matrices, mma, shared_address,
+    global_address, load_matrices, load_once, mma, shared_address,
 };
 
 /// Runtime sizes.
@@ -63,11 +63,18 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let (warp, lane) = (unit / 32, unit % 32);
     let split = warp % comptime!(plan.splits);
     let cubes_n = (extents.n + comptime!(plan.strips * 16 - 1)) / comptime!(plan.strips * 16);
-    let token = (CUBE_POS / cubes_n) * comptime!(plan.tokens);
-    let strip = (CUBE_POS % cubes_n) * comptime!(plan.strips) + warp / comptime!(plan.splits);
+    // One pass over the weights needs no division, whose result the first load would wait for.
+    let mut token = 0usize.runtime();
+    let mut cube = CUBE_POS;
+    if extents.m > comptime!(plan.tokens) {
+        token = (CUBE_POS / cubes_n) * comptime!(plan.tokens);
+        cube = CUBE_POS % cubes_n;
+    }
+    let strip = cube * comptime!(plan.strips) + warp / comptime!(plan.splits);
     // Strips past the end repeat the last one and store nothing: every warp meets at the barriers.
     let readable = min(strip, extents.row_tiles * 4 - 1);
     let first = (readable / 4) * extents.col_tiles * 128 + (readable % 4) * 32 + lane;
+    let base = global_address::<Vector<u32, Const<4>>>(words) + u64::cast_from(first) * 16;
     let live = min(comptime!(plan.tokens).runtime(), extents.m - token);
 
     // The last 16 bytes of the stage are the row of every token that is not there.
@@ -86,17 +93,29 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     for i in 0..comptime!(plan.ahead) {
         let at = tile + comptime!(i * plan.splits);
         if at < extents.col_tiles {
-            held[i] = words[first + at * 128];
+            held[i] = load_once(base + u64::cast_from(at * 2048));
         }
     }
     // What the last lines of the kernel need is on its way too: cold memory answers late.
-    let row = strip * 16 + 2 * (lane / 4);
-    let pair = row_pair::<B>(min(row, extents.n - 1), extents.n, row_scales, &bias);
-    let mut scales = Array::<f32>::new(comptime!(2 * plan.token_tiles()));
+    let mine = unit % comptime!(32 * plan.splits);
+    let row = strip * 16 + 2 * (mine % 8);
+    // Loads of units that write nothing would only fill the queues.
+    let writes = mine < comptime!(8 * plan.tokens);
+    let pair = row_pair::<B>(
+        min(row, extents.n - 1),
+        extents.n,
+        row_scales,
+        &bias,
+        writes,
+    );
+    let mut scales = Array::<f32>::new(comptime!(plan.passes()));
     #[unroll]
-    for i in 0..comptime!(2 * plan.token_tiles()) {
-        let local = comptime!(8 * (i / 2) + i % 2) + 2 * (lane % 4);
-        scales[i] = token_scale(&x_scales, token + min(local, live - 1), integers);
+    for pass in 0..comptime!(plan.passes()) {
+        let local = mine / 8 + comptime!(4 * plan.splits * pass);
+        scales[pass] = 1.0f32;
+        if writes {
+            scales[pass] = token_scale(&x_scales, token + min(local, live - 1), integers);
+        }
     }
 
     let mut chunk = 0usize.runtime();
@@ -134,7 +153,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                     multiply::<A>(held[i], stage, offset, live, &mut acc, code, operand, plan);
                     let next = at + comptime!(plan.ahead * plan.splits);
                     if next < extents.col_tiles {
-                        held[i] = words[first + next * 128];
+                        held[i] = load_once(base + u64::cast_from(next * 2048));
                     }
                 }
             }
@@ -143,35 +162,41 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         chunk += comptime!(plan.chunk);
     }
 
-    if comptime!(plan.splits > 1) {
-        fold::<A>(&mut shared, &mut acc, warp, lane, operand, plan);
+    let sums = comptime!(plan.sums_at(operand));
+    if comptime!(sums == 0) {
+        // The sums take the place of the activations.
+        sync_cube();
     }
-
-    if split == 0 && row < extents.n {
+    publish::<A>(&mut shared, &acc, sums, warp, lane, operand, plan);
+    sync_cube();
+    if row < extents.n {
         #[unroll]
-        for t in 0..comptime!(plan.token_tiles()) {
-            #[unroll]
-            for e in 0..2usize {
-                let local = comptime!(8 * t + e) + 2 * (lane % 4);
-                if local < live {
-                    let mut sum0 = acc[comptime!(t * operand.terms)].extract(e);
-                    let mut sum1 = acc[comptime!(t * operand.terms)].extract(comptime!(2 + e));
-                    #[unroll]
-                    for term in 1..comptime!(operand.terms) {
-                        sum0 += acc[comptime!(t * operand.terms + term)].extract(e);
-                        sum1 += acc[comptime!(t * operand.terms + term)].extract(comptime!(2 + e));
-                    }
-                    write_pair::<A, O, W>(
-                        y,
-                        (token + local) * extents.y_stride,
-                        &pair,
-                        scales[comptime!(2 * t + e)],
-                        sum0,
-                        sum1,
-                        code,
-                        integers,
-                    );
+        for pass in 0..comptime!(plan.passes()) {
+            let local = mine / 8 + comptime!(4 * plan.splits * pass);
+            if local < live {
+                // The warps of a strip in ascending order.
+                let at = sums
+                    + (warp - split) * comptime!(16 * plan.tokens)
+                    + local * 16
+                    + 2 * (mine % 8);
+                let mut sum0 = A::reinterpret(shared[at]);
+                let mut sum1 = A::reinterpret(shared[at + 1]);
+                #[unroll]
+                for other in 1..comptime!(plan.splits) {
+                    let at = at + comptime!(16 * plan.tokens * other);
+                    sum0 += A::reinterpret(shared[at]);
+                    sum1 += A::reinterpret(shared[at + 1]);
                 }
+                write_pair::<A, O, W>(
+                    y,
+                    (token + local) * extents.y_stride,
+                    &pair,
+                    scales[pass],
+                    sum0,
+                    sum1,
+                    code,
+                    integers,
+                );
             }
         }
     }
@@ -199,7 +224,12 @@ fn stage_lines<F: Numeric>(
     let base = global_address::<F>(x);
     let mut i = UNIT_POS as usize;
     while i < lines * live {
-        let (row, line) = (i / lines, i % lines);
+        let mut row = 0usize.runtime();
+        let mut line = i;
+        if comptime!(plan.tokens > 1) {
+            row = i / lines;
+            line = i % lines;
+        }
         let offset = chunk * comptime!(128 * element) + line * 16;
         let left = select(offset < row_bytes, row_bytes - offset, 0usize);
         let valid = u32::cast_from(min(left, 16usize));
@@ -334,40 +364,35 @@ fn multiply<A: Numeric>(
     }
 }
 
-/// Adds up the sums of the warps that share a strip, in ascending order, into the first of them.
+/// Puts a warp's sums where the strip's warps find them: 16 rows of every token.
 #[cube]
-fn fold<A: Numeric>(
+fn publish<A: Numeric>(
     shared: &mut [u32],
-    acc: &mut Array<Vector<A, Const<4>>>,
+    acc: &Array<Vector<A, Const<4>>>,
+    #[comptime] sums: usize,
     warp: usize,
     lane: usize,
     #[comptime] operand: Operand,
     #[comptime] plan: SkinnyBlueprint,
 ) {
-    let registers = comptime!(plan.accumulators(operand) * 4);
-    sync_cube();
     #[unroll]
-    for i in 0..registers {
-        let value = acc[comptime!(i / 4)].extract(comptime!(i % 4));
-        shared[(warp * registers + i) * 32 + lane] = u32::reinterpret(value);
-    }
-    sync_cube();
-    let split = warp % comptime!(plan.splits);
-    if split == 0 {
+    for tile in 0..comptime!(plan.token_tiles()) {
         #[unroll]
-        for i in 0..comptime!(registers / 4) {
-            let mut sums = acc[i];
-            #[unroll]
-            for j in 0..4usize {
-                let mut sum = sums.extract(j);
+        for e in 0..2usize {
+            let local = comptime!(8 * tile + e) + 2 * (lane % 4);
+            if local < comptime!(plan.tokens) {
+                let first = comptime!(tile * operand.terms);
+                let mut sum0 = acc[first].extract(e);
+                let mut sum1 = acc[first].extract(comptime!(2 + e));
                 #[unroll]
-                for other in 1..comptime!(plan.splits) {
-                    let at = ((warp + other) * registers + comptime!(4 * i + j)) * 32 + lane;
-                    sum += A::reinterpret(shared[at]);
+                for term in 1..comptime!(operand.terms) {
+                    sum0 += acc[comptime!(first + term)].extract(e);
+                    sum1 += acc[comptime!(first + term)].extract(comptime!(2 + e));
                 }
-                sums.insert(j, sum);
+                let at = sums + (warp * comptime!(plan.tokens) + local) * 16 + 2 * (lane / 4);
+                shared[at] = u32::reinterpret(sum0);
+                shared[at + 1] = u32::reinterpret(sum1);
             }
-            acc[i] = sums;
         }
     }
 }

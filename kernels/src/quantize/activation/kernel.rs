@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::ActivationBlueprint;
 use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use crate::ptx::round_bytes;
 
 /// Quantises `rows` rows. `words` is the number of output words (four int8 each) of a row.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -69,6 +70,27 @@ pub(crate) fn quantized_byte(value: f32, a: f32, inside: bool) -> u32 {
     let q = clamp((value * a).round(), -128.0f32, 127.0f32);
     let q = select(inside, q, 0.0f32);
     u32::reinterpret(i32::cast_from(q)) & 0xFF
+}
+
+/// Four [`quantized_byte`]s, the first in the low byte; with PTX instructions if `ptx`, to the same bits.
+#[cube]
+pub(crate) fn quantized_word(
+    v0: f32,
+    v1: f32,
+    v2: f32,
+    v3: f32,
+    a: f32,
+    inside: bool,
+    #[comptime] ptx: bool,
+) -> u32 {
+    if comptime!(ptx) {
+        select(inside, round_bytes(v0, v1, v2, v3, a), 0u32)
+    } else {
+        quantized_byte(v0, a, inside)
+            | (quantized_byte(v1, a, inside) << 8)
+            | (quantized_byte(v2, a, inside) << 16)
+            | (quantized_byte(v3, a, inside) << 24)
+    }
 }
 
 /// The largest `value` of a group of lanes, given to all of them.

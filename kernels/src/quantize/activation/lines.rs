@@ -4,7 +4,7 @@
 use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
-use super::kernel::quantized_byte;
+use super::kernel::quantized_word;
 use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
 use crate::device::{DeviceFacts, LANES};
 use crate::operand::FloatMatrix;
@@ -18,6 +18,8 @@ pub(super) struct LinePlan {
     pub lines: usize,
     /// Rows of a cube.
     pub rows: usize,
+    /// Whether the device takes PTX.
+    pub ptx: bool,
 }
 
 impl LinePlan {
@@ -44,7 +46,12 @@ impl LinePlan {
         };
         let units = units.clamp(lanes, Self::MOST.0.min(most));
         let lines = lines.div_ceil(units).next_power_of_two();
-        let plan = Self { units, lines, rows };
+        let plan = Self {
+            units,
+            lines,
+            rows,
+            ptx: device.cuda.is_some(),
+        };
         (plan.lines <= Self::MOST.1).then_some(plan)
     }
 }
@@ -109,13 +116,15 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
             let mut packed = Vector::<u32, C>::empty();
             #[unroll]
             for word in 0..comptime!(width / 4) {
-                let mut bytes = 0u32;
-                #[unroll]
-                for j in 0..4usize {
-                    let value = f32::cast_from(held[i].extract(comptime!(4 * word + j)));
-                    let byte = quantized_byte(value, a, finite);
-                    bytes |= byte << comptime!(8 * j as u32).runtime();
-                }
+                let bytes = quantized_word(
+                    f32::cast_from(held[i].extract(comptime!(4 * word))),
+                    f32::cast_from(held[i].extract(comptime!(4 * word + 1))),
+                    f32::cast_from(held[i].extract(comptime!(4 * word + 2))),
+                    f32::cast_from(held[i].extract(comptime!(4 * word + 3))),
+                    a,
+                    finite,
+                    comptime!(plan.ptx),
+                );
                 packed.insert(word, bytes);
             }
             codes[row * lines + line] = packed;

@@ -214,7 +214,7 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     let lane = UNIT_POS as usize % 32;
     let row = tile.strip * 16 + 2 * (lane / 4);
     if row < extents.n {
-        let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+        let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
         #[unroll]
         for t in 0..comptime!(plan.token_tiles) {
             #[unroll]

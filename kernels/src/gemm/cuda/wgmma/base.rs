@@ -26,23 +26,28 @@ pub struct WgmmaBlueprint {
 /// Multiply-adds of one cycle and multiprocessor: int8; half types have half of it.
 const INT8_RATE: usize = 4096;
 /// Bytes that a multiprocessor draws from L2 in a cycle when all do.
-const L2_RATE: usize = 17;
-/// Cycles that a step takes whatever its size: barriers and latencies that the ring leaves.
-const STEP: usize = 300;
+const L2_RATE: usize = 18;
+/// Cycles that a step takes whatever its size, and more of them for each warpgroup: barriers and
+/// latencies that the ring leaves.
+const STEP: [usize; 2] = [460, 40];
 /// Cycles of a tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 3_000;
-/// Cycles per accumulator register and cube for handing sums over in a cluster.
-const EXCHANGE: usize = 20;
+/// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
+const EXCHANGE: [usize; 2] = [600, 20];
+/// Shared memory of a multiprocessor.
+const SHARED: usize = 227 << 10;
 
 impl WgmmaBlueprint {
     /// Largest ring.
     const MAX_STAGES: usize = 8;
 
     /// `(warpgroups, tiles, tokens)` worth trying.
-    const SHAPES: [(usize, usize, usize); 10] = [
+    const SHAPES: [(usize, usize, usize); 12] = [
         (2, 2, 128),
         (2, 1, 128),
+        (2, 2, 64),
         (2, 1, 64),
+        (2, 2, 32),
         (2, 1, 32),
         (1, 1, 128),
         (1, 1, 64),
@@ -85,8 +90,18 @@ impl WgmmaBlueprint {
                 let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
                 // A cluster that hands over more than 64 registers a unit never paid.
                 let splittable = plan.divides(steps) && plan.accumulators() <= 64;
-                let fits = splits == 1 || (splittable && count * splits <= cores);
-                plan.stages = ((200 << 10) / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
+                let room = (220usize << 10)
+                    .saturating_sub(plan.sum_bytes())
+                    .min(200 << 10);
+                plan.stages = (room / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
+                // Large cubes of large clusters leave multiprocessors over: a cluster lies within a
+                // group of 16 or 18 of them.
+                let alone = 2 * plan.shared_bytes(types) > SHARED;
+                let slots = match splits {
+                    4.. if alone => cores * 7 / 8,
+                    _ => cores,
+                };
+                let fits = splits == 1 || (splittable && count * splits <= slots);
                 fits.then_some(plan)
             })
             .collect()
@@ -104,11 +119,14 @@ impl WgmmaBlueprint {
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
         let copies = self.stage_bytes(types) / L2_RATE;
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
+        let [step, warpgroup] = STEP;
+        let least = step + warpgroup * self.warpgroups;
+        let [meeting, register] = EXCHANGE;
         let exchange = match self.splits {
             1 => 0,
-            splits => 600 + EXCHANGE * self.accumulators() * splits,
+            _ => meeting + register * self.accumulators(),
         };
-        waves * (steps * products.max(copies).max(STEP) + TILE + exchange)
+        waves * (steps * products.max(copies).max(least) + TILE + exchange)
     }
 
     /// Weight rows of a cube.
@@ -126,6 +144,15 @@ impl WgmmaBlueprint {
         self.tiles * self.tokens / 2
     }
 
+    /// Slices of 32 columns whose products may be under way: those of few tokens are over so soon that
+    /// waiting for each would leave the tensor cores idle, and leave registers for more weights.
+    pub(super) const fn pending(&self) -> usize {
+        match self.accumulators() <= 32 {
+            true => 3,
+            false => 1,
+        }
+    }
+
     /// Bytes of activations of a stage.
     pub(super) const fn x_bytes(&self, types: MmaType) -> usize {
         self.tokens * TILE_COLS * types.size()
@@ -136,16 +163,27 @@ impl WgmmaBlueprint {
         self.x_bytes(types) + self.rows() * TILE_COLS / 4
     }
 
-    /// Bytes of shared memory: the ring, whose place the sums that a cluster exchanges take, with
-    /// room to align the first stage.
+    /// Bytes of the ring of stages.
+    pub(super) const fn ring_bytes(&self, types: MmaType) -> usize {
+        self.stages * self.stage_bytes(types)
+    }
+
+    /// Shares of 8 tokens of a 64-row tile that a cube of a cluster sums up.
+    pub(super) const fn shares(&self) -> usize {
+        (self.tiles * self.tokens / 8).div_ceil(self.splits)
+    }
+
+    /// Bytes of the sums that a cube gets from its cluster.
+    const fn sum_bytes(&self) -> usize {
+        match self.splits {
+            1 => 0,
+            splits => 16 * self.units() * self.shares() * splits,
+        }
+    }
+
+    /// Bytes of shared memory: the ring and the sums, with room to align the first stage.
     pub const fn shared_bytes(&self, types: MmaType) -> usize {
-        let ring = self.stages * self.stage_bytes(types);
-        let sums = if self.splits > 1 {
-            4 * self.units() * self.accumulators()
-        } else {
-            0
-        };
-        1024 + if ring > sums { ring } else { sums }
+        1024 + self.ring_bytes(types) + self.sum_bytes()
     }
 
     /// # Errors

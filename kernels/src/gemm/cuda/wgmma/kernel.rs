@@ -4,11 +4,12 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
-use crate::epilogue::{prefetch_scales, row_pair, token_scale, write_pair};
+use crate::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
-    MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
-    global_address, load_cluster, load_line, shared_address, sync_cluster,
+    MmaType, announce_cluster, arrive_cluster, copy_async, copy_async_commit, copy_async_wait,
+    decode_half, decode_int8, global_address, load_line, shared_address, store_cluster,
+    wait_cluster,
 };
 
 /// An output tile of a cube.
@@ -70,6 +71,10 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     let declare = comptime!(declare_accumulators(plan, types));
     gpu_asm!("{declare}");
+    let splits = comptime!(plan.splits);
+    if comptime!(splits > 1) {
+        announce_cluster();
+    }
 
     let unit = UNIT_POS as usize;
     let warpgroup = unit / 128;
@@ -77,7 +82,6 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let count = tiles_m * tiles_n;
     // The cubes of a cluster share an output tile, each with column tiles of its own.
-    let splits = comptime!(plan.splits);
     let rank = CUBE_POS % splits;
     let share = (extents.col_tiles + comptime!(splits - 1)) / splits;
     let first = rank * share;
@@ -92,12 +96,20 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         row_tile: tile.row_tile,
         token: tile.token,
     };
-    #[unroll]
-    for _ in 0..comptime!(plan.stages - 2) {
+    // A loop whose length the compiler cannot see: unrolled, a small product would spend a third of its
+    // time on fetching instructions.
+    let mut filled = 0usize.runtime();
+    while filled
+        < min(
+            comptime!(plan.stages - 2).runtime(),
+            extents.col_tiles + comptime!(plan.stages),
+        )
+    {
         copy(
             ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
         );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
+        filled += 1;
     }
     let rows = comptime!(plan.rows()).runtime();
     prefetch_scales(tile.row_tile * 64, rows, extents.n, row_scales);
@@ -133,13 +145,12 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         if step == steps {
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
             if comptime!(splits > 1) {
-                publish::<A>(ring, types, plan);
+                let sums = ring + comptime!(plan.ring_bytes(types) as u32);
+                hand_over::<A>(sums, rank, types, plan);
                 write_shared::<A, O, B, W>(
-                    &x_scales, row_scales, &bias, y, &extents, &tile, ring, rank, code, integers,
+                    &x_scales, row_scales, &bias, y, &extents, &tile, sums, rank, code, integers,
                     plan,
                 );
-                // Nobody leaves while its sums are read.
-                sync_cluster();
             } else {
                 #[unroll]
                 for i in 0..comptime!(plan.tiles) {
@@ -167,15 +178,19 @@ pub(crate) fn place(
     tiles_n: usize,
     #[comptime] plan: WgmmaBlueprint,
 ) -> Tile {
-    let per_group = tiles_n * comptime!(plan.group);
-    let group = index / per_group;
-    let within = index % per_group;
-    let first = min(group * comptime!(plan.group), tiles_m - 1);
-    let width = min(comptime!(plan.group).runtime(), tiles_m - first);
-    Tile {
-        row_tile: (within / width) * comptime!(plan.rows() / 64),
-        token: (first + within % width) * comptime!(plan.tokens),
+    let mut row_tile = index * comptime!(plan.rows() / 64);
+    let mut token = 0usize.runtime();
+    // Divisions only where they matter: the first loads of a cube wait for them.
+    if tiles_m > 1 && index < tiles_m * tiles_n {
+        let per_group = tiles_n * comptime!(plan.group);
+        let group = index / per_group;
+        let within = index % per_group;
+        let first = min(group * comptime!(plan.group), tiles_m - 1);
+        let width = min(comptime!(plan.group).runtime(), tiles_m - first);
+        row_tile = (within / width) * comptime!(plan.rows() / 64);
+        token = (first + within % width) * comptime!(plan.tokens);
     }
+    Tile { row_tile, token }
 }
 
 /// Moves the ring on by one column tile.
@@ -252,7 +267,8 @@ fn copy(
     copy_async_commit();
 }
 
-/// Starts the products of 32 columns, and waits for those of the 32 before.
+/// Starts the products of 32 columns, and waits until at most `plan.pending` such slices are under way:
+/// fewer than a column tile has.
 #[cube]
 fn products(
     held: &Array<Vector<u32, Const<4>>>,
@@ -303,7 +319,8 @@ fn products(
             );
         }
     }
-    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
+    let pending = comptime!(plan.pending());
+    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned {pending};");
 }
 
 /// How the right operand lies in shared memory, in rows of 128 bytes.
@@ -374,7 +391,7 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + part;
     let row = row_tile * 64 + warp * 16 + 2 * (lane / 4);
     if row < extents.n {
-        let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+        let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
         #[unroll]
         for j in 0..comptime!(plan.tokens / 8) {
             #[unroll]
@@ -398,30 +415,31 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     }
 }
 
-/// Puts the sums of this cube where the cluster can read them: 16 bytes for every 8 tokens, units
-/// side by side. The ring is free: a cube of a cluster has one tile.
+/// Gives each cube of the cluster this cube's sums of its share, every `plan.splits`-th 8 tokens, 16
+/// bytes a unit.
 #[cube]
-fn publish<A: Numeric>(ring: u32, #[comptime] types: MmaType, #[comptime] plan: WgmmaBlueprint) {
-    copy_async_wait(0usize);
-    sync_cube();
-    let address = ring + UNIT_POS * 16;
+fn hand_over<A: Numeric>(
+    sums: u32,
+    rank: usize,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    // Every cube of the cluster has started.
+    wait_cluster();
+    let address = sums + (u32::cast_from(rank) * comptime!(plan.units() as u32) + UNIT_POS) * 16;
     #[unroll]
     for i in 0..comptime!(plan.accumulators() / 4) {
         let a = u32::reinterpret(accumulator::<A>(comptime!(4 * i), types));
         let b = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 1), types));
         let c = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 2), types));
         let d = u32::reinterpret(accumulator::<A>(comptime!(4 * i + 3), types));
-        let to = address + comptime!((i * plan.units() * 16) as u32);
-        gpu_asm!(
-            "st.shared.v4.u32 [{to}], {{{a}, {b}, {c}, {d}}};",
-            to = in(_) to, a = in(_) a, b = in(_) b, c = in(_) c, d = in(_) d,
-        );
+        let to = address + comptime!((i / plan.splits * plan.splits * plan.units() * 16) as u32);
+        store_cluster(to, comptime!((i % plan.splits) as u32), a, b, c, d);
     }
-    sync_cluster();
+    arrive_cluster();
 }
 
-/// Adds up, lowest rank first, rescales and stores this cube's share of the sums of the cluster:
-/// every `plan.splits`-th 8 tokens.
+/// Adds up, lowest rank first, rescales and stores this cube's share of the sums of the cluster.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
@@ -431,7 +449,7 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
     y: &mut [Vector<O, W>],
     extents: &TileExtents,
     tile: &Tile,
-    ring: u32,
+    sums: u32,
     rank: usize,
     #[comptime] code: WeightCode,
     #[comptime] integers: bool,
@@ -441,29 +459,35 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
     let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
-    let shares = comptime!(count.div_ceil(plan.splits));
-    // All loads before any sum: a load from another multiprocessor takes its time.
-    let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(shares * plan.splits));
+    let first =
+        (tile.row_tile + warpgroup * comptime!(plan.tiles)) * 64 + warp * 16 + 2 * (lane / 4);
+    // Scales come while the others' sums do.
+    let mut pairs = Sequence::<RowPair>::new();
+    let mut scales = Array::<f32>::new(comptime!(2 * plan.shares()));
     #[unroll]
-    for i in 0..shares {
-        let group = min(
-            rank + comptime!(i * plan.splits),
-            comptime!(count - 1).runtime(),
-        );
-        let address = ring + u32::cast_from(group * comptime!(plan.units()) + unit) * 16;
+    for i in 0..comptime!(plan.shares()) {
+        let group = rank + comptime!(i * plan.splits);
+        let row = min(first + group / per_tile * 64, extents.n - 1);
+        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
         #[unroll]
-        for other in 0..comptime!(plan.splits) {
-            parts[comptime!(i * plan.splits + other)] =
-                load_cluster(address, comptime!(other as u32));
+        for e in 0..2usize {
+            let token = tile.token + (group % per_tile) * 8 + e + 2 * (lane % 4);
+            scales[comptime!(2 * i + e)] =
+                token_scale(x_scales, min(token, extents.m - 1), integers);
         }
     }
+    wait_cluster();
     #[unroll]
-    for i in 0..shares {
+    for i in 0..comptime!(plan.shares()) {
         let group = rank + comptime!(i * plan.splits);
-        let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + group / per_tile;
-        let row = row_tile * 64 + warp * 16 + 2 * (lane / 4);
+        let row = first + group / per_tile * 64;
         if group < count && row < extents.n {
-            let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+            let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.splits));
+            #[unroll]
+            for other in 0..comptime!(plan.splits) {
+                let line = comptime!((i * plan.splits + other) * plan.units());
+                parts[other] = load_line(sums + u32::cast_from(line + unit) * 16);
+            }
             #[unroll]
             for e in 0..2usize {
                 let token = tile.token + (group % per_tile) * 8 + e + 2 * (lane % 4);
@@ -472,15 +496,14 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
                     let mut sum1 = A::from_int(0);
                     #[unroll]
                     for other in 0..comptime!(plan.splits) {
-                        let part = parts[comptime!(i * plan.splits + other)];
-                        sum0 += A::reinterpret(part.extract(e));
-                        sum1 += A::reinterpret(part.extract(comptime!(e + 2)));
+                        sum0 += A::reinterpret(parts[other].extract(e));
+                        sum1 += A::reinterpret(parts[other].extract(comptime!(e + 2)));
                     }
                     write_pair::<A, O, W>(
                         y,
                         token * extents.y_stride,
-                        &pair,
-                        token_scale(x_scales, token, integers),
+                        &pairs[i],
+                        scales[comptime!(2 * i + e)],
                         sum0,
                         sum1,
                         code,

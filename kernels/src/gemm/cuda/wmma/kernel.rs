@@ -273,7 +273,7 @@ fn write<O: Numeric, B: Float, W: Size>(
             sync_plane();
             let row = tile.strip * 16 + comptime!(part * width) + 2 * within;
             if row < extents.n {
-                let pair = row_pair::<B>(row, extents.n, row_scales, bias);
+                let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
                 #[unroll]
                 for pass in 0..comptime!(fragment.m() * pairs / 32) {
                     let local = lane / pairs + comptime!(pass * 32 / pairs);
