@@ -12,7 +12,7 @@ mod tuning {
     use cubecl::client::Client;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
     use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-    use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
+    use tritburn_kernels::gemv::cuda::{Operand, SkinnyBlueprint};
     use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
@@ -269,19 +269,21 @@ mod tuning {
             let bytes = (case.n * case.k) as f64 / 4.0;
             let plans = plans(&case, &facts);
             let bench = Bench::new(&client, case);
+            let types = if kind == "bf16" {
+                MmaType::Bf16
+            } else {
+                MmaType::Int8
+            };
             let mut rows = Vec::new();
             for (i, plan) in plans.iter().enumerate() {
                 if few && i > 0 {
                     break;
                 }
                 let fits = match plan {
-                    Plan::Wgmma(plan) => {
-                        let types = if kind == "bf16" {
-                            MmaType::Bf16
-                        } else {
-                            MmaType::Int8
-                        };
-                        plan.validate(types, &facts).is_ok()
+                    Plan::Wgmma(plan) => plan.validate(types, &facts).is_ok(),
+                    Plan::Skinny(plan) => {
+                        let operand = Operand { types, terms: 1 };
+                        plan.validate(operand, sizes[2], &facts).is_ok()
                     }
                     _ => true,
                 };

@@ -84,7 +84,7 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     address
 }
 
-/// 16 bytes of global memory that nobody reads again: they take no place in L1.
+/// 16 bytes of global memory that no unit of this cube reads again: they take no place in L1.
 #[cube]
 pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
@@ -318,8 +318,9 @@ pub(crate) fn decode_scaled(
 }
 
 /// Four floats times `a`, each product rounded to f32 and then to the nearest integer, ties to even, as
-/// int8 in the order of the bytes; `|value · a|` is below 2²². An integer added to 1.5·2²³ is rounded
-/// into the low bits of the mantissa: two cheap instructions instead of two slow conversions.
+/// int8 in the order of the bytes; `|value · a|` is below 2²². The sum of a product and 1.5·2²³ has its
+/// last bit at 1, so that the addition rounds, and the low bits of the mantissa are the integer: two
+/// cheap instructions instead of two slow conversions.
 #[cube]
 pub(crate) fn round_bytes(v0: f32, v1: f32, v2: f32, v3: f32, a: f32) -> u32 {
     let out: u32;

@@ -3,6 +3,7 @@
 //!
 //! Only products with int8 activations are tuned: whichever plan wins, their bits are the same.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 use cubecl::prelude::*;
@@ -10,7 +11,7 @@ use cubecl::tune::{LocalTuner, Tunable, TunableSet, local_tuner};
 
 use super::base::{ActivationType, MatmulProblem, Plan};
 use super::launch::{Call, Input, Output, Weights};
-use crate::device::DeviceFacts;
+use crate::device::{CudaFacts, DeviceFacts};
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
 use crate::prepack::PrepackedWeights;
@@ -83,19 +84,31 @@ impl Tuned {
             .map_err(|error| error.to_string())
     }
 
-    /// Problems that share a winner: tokens to the next power of two.
-    fn key(&self) -> String {
-        let MatmulProblem { m, n, k, code, .. } = self.problem;
+    fn key(&self, level: Autotune) -> String {
         let out = self
             .y
             .as_ref()
             .map_or("i32".into(), |y| y.dtype().to_string());
-        let version = env!("CARGO_PKG_VERSION");
-        format!(
-            "{version} w2a8 {} x {n} x {k} {code:?} {out}",
-            m.next_power_of_two()
-        )
+        key(&self.problem, &out, level, self.device.cuda.as_ref())
     }
+}
+
+/// Problems that share a winner: tokens to the next power of two, and the plans that are measured.
+fn key(problem: &MatmulProblem, out: &str, level: Autotune, cuda: Option<&CudaFacts>) -> String {
+    let MatmulProblem { m, n, k, code, .. } = problem;
+    let version = env!("CARGO_PKG_VERSION");
+    // The winner is kept as a rank, which means another plan as soon as the ranking is another.
+    let mut ranking = DefaultHasher::new();
+    if let Some(cuda) = cuda {
+        let mut plans = WgmmaBlueprint::ranked(problem, MmaType::Int8, cuda);
+        plans.truncate(level.candidates());
+        plans.hash(&mut ranking);
+    }
+    format!(
+        "{version} w2a8 {} x {n} x {k} {code:?} {out} {:016x}",
+        m.next_power_of_two(),
+        ranking.finish()
+    )
 }
 
 /// Runs `call` with the fastest plan, measuring first where that is not known; `false` where
@@ -128,7 +141,7 @@ pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> boo
     let id = client.properties().identity.name.clone();
     let plans = TUNER.init(&id, move || {
         let set: TunableSet<String, Tuned, ()> =
-            TunableSet::new_cloning_inputs(|inputs: &Tuned| inputs.key());
+            TunableSet::new_cloning_inputs(move |inputs: &Tuned| inputs.key(level));
         (0..level.candidates()).fold(set, |set, rank| {
             let name = format!("rank {rank}");
             set.with(Tunable::new(&name, move |inputs: Tuned| inputs.run(rank)))
@@ -141,6 +154,7 @@ pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gemm::cuda::test_gpus::{HOPPER, problem};
 
     #[test]
     fn the_level_is_what_the_variable_says() {
@@ -149,5 +163,22 @@ mod tests {
         for other in [None, Some("off"), Some("FAST?")] {
             assert_eq!(Autotune::parse(other), Autotune::Off);
         }
+    }
+
+    #[test]
+    fn the_key_changes_with_the_ranking() {
+        let cuda = HOPPER.cuda.unwrap();
+        let ranked = |m| {
+            let mut plans = WgmmaBlueprint::ranked(&problem(m, 2560, 2560), MmaType::Int8, &cuda);
+            plans.truncate(Autotune::Fast.candidates());
+            plans
+        };
+        let key = |m| key(&problem(m, 2560, 2560), "bf16", Autotune::Fast, Some(&cuda));
+        // Nothing but the ranking tells these apart.
+        assert_ne!(ranked(1025), ranked(2048));
+        assert_ne!(key(1025), key(2048));
+        assert_eq!(key(2048), key(2048));
+        assert_eq!(ranked(2047), ranked(2048));
+        assert_eq!(key(2047), key(2048));
     }
 }

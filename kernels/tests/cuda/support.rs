@@ -82,6 +82,10 @@ fn skinny_plans() -> Vec<Plan> {
         (4, 2, 16, 2, 4),
         (1, 1, 4, 1, 8),
         (2, 1, 1, 3, 3),
+        (1, 10, 1, 1, 10),
+        (3, 5, 3, 2, 10),
+        (2, 3, 16, 1, 3),
+        (1, 8, 4, 1, 8),
     ];
     let plan = |(strips, splits, tokens, ahead, chunk)| {
         Plan::Skinny(SkinnyBlueprint {
@@ -104,6 +108,8 @@ fn wgmma_plans() -> Vec<Plan> {
         (2, 1, 64, 6, 2),
         (1, 1, 16, 8, 4),
         (2, 1, 128, 4, 8),
+        (2, 2, 64, 4, 4),
+        (1, 2, 16, 8, 4),
     ];
     let plan = |(warpgroups, tiles, tokens, stages, splits)| {
         Plan::Wgmma(WgmmaBlueprint {

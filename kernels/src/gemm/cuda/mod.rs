@@ -4,6 +4,6 @@ mod input;
 pub mod mma;
 mod stage;
 #[cfg(test)]
-mod test_gpus;
+pub(crate) mod test_gpus;
 pub mod wgmma;
 pub mod wmma;

@@ -1,6 +1,24 @@
-//! Devices that plans are tested for.
+//! Devices and problems that plans are tested for.
 
+use tritburn_formats::WeightCode;
+
+use crate::decode::ScaleKind;
 use crate::device::{CudaFacts, DeviceFacts};
+use crate::matmul::{ActivationType, MatmulProblem};
+
+/// A product of ternary weights with int8 activations.
+pub(crate) const fn problem(m: usize, n: usize, k: usize) -> MatmulProblem {
+    MatmulProblem {
+        m,
+        n,
+        k,
+        code: WeightCode::Ternary,
+        scale: ScaleKind::Row,
+        activations: ActivationType::Int8,
+        fragments: None,
+        whole_lines: true,
+    }
+}
 
 /// A GPU of `capability` with `shared_bytes` of shared memory a cube.
 const fn gpu(capability: u32, multiprocessors: u32, shared_bytes: usize) -> DeviceFacts {

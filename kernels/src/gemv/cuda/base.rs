@@ -41,7 +41,7 @@ impl SkinnyBlueprint {
     /// Bytes of shared memory that activations get: several cubes fit a multiprocessor.
     const STAGE_BYTES: usize = 40 << 10;
 
-    /// Words of sums that get a place of their own in shared memory.
+    /// Most words of sums that get a place of their own in shared memory, behind the activations.
     const APART: usize = 512;
 
     /// The plan for `problem`.
@@ -173,5 +173,55 @@ impl SkinnyBlueprint {
                 device.max_units, device.shared_bytes
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::cuda::test_gpus::{HOPPER, problem};
+
+    const INT8: Operand = Operand {
+        types: MmaType::Int8,
+        terms: 1,
+    };
+    const BF16: Operand = Operand {
+        types: MmaType::Bf16,
+        terms: 1,
+    };
+    const F32: Operand = Operand {
+        types: MmaType::Bf16,
+        terms: 3,
+    };
+
+    #[test]
+    fn every_plan_fits_and_cuts_rows_between_rounds() {
+        let sizes = [1, 127, 2560, 3200, 6912, 28_672];
+        let cuda = HOPPER.cuda.unwrap();
+        for operand in [INT8, BF16, F32] {
+            for (n, k) in sizes.iter().flat_map(|&n| sizes.map(|k| (n, k))) {
+                for m in [1, 2, 3, 8, 16, 127, 2560] {
+                    let plan = SkinnyBlueprint::new(&problem(m, n, k), operand, &cuda);
+                    let what = format!("{plan:?} {operand:?} {m} x {n} x {k}");
+                    assert_eq!(plan.validate(operand, k, &HOPPER), Ok(()), "{what}");
+                    let whole = plan.chunk.is_multiple_of(plan.splits * plan.ahead);
+                    assert!(whole || plan.chunk >= k.div_ceil(TILE_COLS), "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_that_cut_a_round_are_refused() {
+        let plan = SkinnyBlueprint {
+            strips: 1,
+            splits: 4,
+            tokens: 1,
+            ahead: 2,
+            chunk: 12,
+        };
+        let cols = 12 * TILE_COLS;
+        assert_eq!(plan.validate(INT8, cols, &HOPPER), Ok(()));
+        assert!(plan.validate(INT8, cols + 1, &HOPPER).is_err());
     }
 }

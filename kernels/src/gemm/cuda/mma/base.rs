@@ -178,25 +178,8 @@ impl MmaBlueprint {
 
 #[cfg(test)]
 mod tests {
-    use tritburn_formats::WeightCode;
-
     use super::*;
-    use crate::decode::ScaleKind;
-    use crate::gemm::cuda::test_gpus::{AMPERE, GPUS, HOPPER, ORIN};
-    use crate::matmul::ActivationType;
-
-    fn problem(m: usize, n: usize, k: usize) -> MatmulProblem {
-        MatmulProblem {
-            m,
-            n,
-            k,
-            code: WeightCode::Ternary,
-            scale: ScaleKind::Row,
-            activations: ActivationType::Int8,
-            fragments: None,
-            whole_lines: true,
-        }
-    }
+    use crate::gemm::cuda::test_gpus::{AMPERE, GPUS, HOPPER, ORIN, problem};
 
     #[test]
     fn every_plan_fits_every_gpu() {

@@ -34,7 +34,7 @@ const STEP: [usize; 2] = [460, 40];
 const TILE: usize = 3_000;
 /// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
 const EXCHANGE: [usize; 2] = [600, 20];
-/// Shared memory of a multiprocessor.
+/// Shared memory that one cube may have: 1 KiB less than a multiprocessor's.
 const SHARED: usize = 227 << 10;
 
 impl WgmmaBlueprint {
@@ -214,5 +214,33 @@ impl WgmmaBlueprint {
                 device.shared_bytes
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::cuda::test_gpus::{HOPPER, problem};
+
+    #[test]
+    fn every_candidate_fits_and_gives_each_cube_columns() {
+        let sizes = [1, 127, 2560, 3200, 6912, 28_672];
+        let cuda = HOPPER.cuda.unwrap();
+        // f32 activations never come here.
+        for types in [MmaType::Int8, MmaType::Bf16, MmaType::F16] {
+            for (n, k) in sizes.iter().flat_map(|&n| sizes.map(|k| (n, k))) {
+                for m in sizes {
+                    let problem = problem(m, n, k);
+                    let best = WgmmaBlueprint::new(&problem, types, &cuda);
+                    let candidates = WgmmaBlueprint::candidates(&problem, types, &cuda);
+                    assert!(candidates.contains(&best));
+                    for plan in candidates {
+                        let what = format!("{plan:?} {types:?} {m} x {n} x {k}");
+                        assert_eq!(plan.validate(types, &HOPPER), Ok(()), "{what}");
+                        assert!(plan.divides(k.div_ceil(TILE_COLS)), "{what}");
+                    }
+                }
+            }
+        }
     }
 }
