@@ -440,6 +440,49 @@ fn convert_refuses_losses_and_what_is_there() {
     assert!(succeed(&[&again[..], &["--force"]].concat()).contains("read back and compared"));
 }
 
+#[test]
+fn convert_force_keeps_the_files_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = folder.path().join("notes.txt");
+    fs::write(&notes, "years of work").unwrap();
+    for (to, said) in [("hf", "notes.txt"), ("gguf-i2_s", "a folder")] {
+        let args = ["convert", "synthetic:tiny", path(folder.path()), "--force"];
+        let message = fail(&[&args[..], &["--to", to]].concat());
+        assert!(message.contains("is not replaced"), "{message}");
+        assert!(message.contains(said), "{message}");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "years of work");
+    }
+}
+
+#[test]
+fn inspect_chooses_none_of_several_gguf_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["a.gguf", "b.gguf"].map(|name| folder.path().join(name));
+    for file in &files {
+        succeed(&["convert", "synthetic:tiny", path(file), "--to", "gguf-i2_s"]);
+    }
+    for args in [
+        &["inspect", path(folder.path())][..],
+        &["generate", "--ids", "1", "-m", path(folder.path())],
+    ] {
+        let message = fail(args);
+        assert!(message.contains("2 .gguf files"), "{message}");
+        assert!(message.contains(path(&files[0])), "{message}");
+    }
+}
+
+/// Only where no GPU can be used: the reason is all that is said.
+#[test]
+#[cfg(feature = "cuda")]
+fn a_missing_cuda_driver_is_named() {
+    let Err(reason) = tritburn::cuda::check() else {
+        return;
+    };
+    let args = ["generate", "--synthetic", "tiny", "--ids", "1"];
+    let message = fail(&[&args[..], &["--device", "cuda"]].concat());
+    assert_eq!(message, format!("tritburn: {reason}\n"));
+}
+
 /// Types of the embedding as `inspect` calls them.
 #[rstest]
 #[case("hf", None, "BF16")]

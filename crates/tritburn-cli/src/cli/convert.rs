@@ -29,7 +29,8 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub allow_lossy: bool,
 
-    /// Replace the output if it exists.
+    /// Replace an earlier output: a file by a file, a folder by a folder, and only a folder that is
+    /// empty or holds a model and nothing that convert does not write.
     #[arg(long)]
     pub force: bool,
 

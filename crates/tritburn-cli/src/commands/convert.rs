@@ -52,7 +52,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
 fn hint(error: &ConvertError) -> &'static str {
     match error {
         ConvertError::Lossy { .. } => "; --allow-lossy goes on",
-        ConvertError::Exists { .. } => "; --force replaces it",
+        ConvertError::Exists { .. } => "; --force replaces a file, or a folder that convert wrote",
         _ => "",
     }
 }

@@ -3,7 +3,7 @@
 mod finite;
 
 use std::io::{Write, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use comfy_table::Table;
@@ -11,7 +11,7 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use tritburn_formats::file::{self, TensorSource};
 use tritburn_formats::matrix::unpack_codes;
-use tritburn_models::checkpoint::{self, Checkpoint, Weight};
+use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Weight};
 use tritburn_models::config::Quantization;
 
 use crate::cli::InspectArgs;
@@ -55,7 +55,13 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn inspect(path: &Path) -> Result<Report> {
-    let model = checkpoint::open(path);
+    let model = match checkpoint::open(path) {
+        // Which of them is meant is not ours to choose.
+        Err(error @ CheckpointError::Several { .. }) => {
+            return Err(error).with_context(|| format!("cannot inspect {}", path.display()));
+        }
+        model => model,
+    };
     // The tensors are those of a file; a folder of another format than safetensors has one.
     let source = file::open(path).or_else(|error| match single_file(path) {
         Some(file) => file::open(file),
@@ -89,15 +95,23 @@ fn inspect(path: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// The weights of a folder that the readers of files do not open themselves.
-fn single_file(folder: &Path) -> Option<std::path::PathBuf> {
+/// The weights of a folder that the readers of files do not open themselves: those of the model that
+/// it is opened as, else the only file there is of a kind.
+fn single_file(folder: &Path) -> Option<PathBuf> {
+    let int2 = folder.join("model_state_int2.pt");
+    if int2.is_file() {
+        return Some(int2);
+    }
     let entries = std::fs::read_dir(folder).ok()?;
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut weights = paths.filter(|path| {
-        let extension = path.extension().and_then(|e| e.to_str());
-        matches!(extension, Some("pt" | "gguf"))
-    });
-    weights.next()
+    let paths: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    ["gguf", "pt"].into_iter().find_map(|extension| {
+        let mut files = paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|e| e == extension));
+        files.next().filter(|_| files.next().is_none()).cloned()
+    })
 }
 
 fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {

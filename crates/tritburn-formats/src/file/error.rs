@@ -31,6 +31,15 @@ pub enum FileError {
         /// First bytes found.
         found: Vec<u8>,
     },
+    /// What Git has in place of a large file.
+    #[error(
+        "{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its repository",
+        path.display()
+    )]
+    LfsPointer {
+        /// File.
+        path: PathBuf,
+    },
     /// A folder without a model, or with too many.
     #[error("{}: {reason}", path.display())]
     Folder {

@@ -33,6 +33,9 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+/// How a Git LFS pointer starts. No model file does: to safetensors it is an absurd length.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
 /// An open file. Its length is taken once.
 pub(crate) struct OpenFile {
     #[cfg(unix)]
@@ -49,12 +52,29 @@ impl OpenFile {
         if meta.is_dir() {
             return Err(FileError::io(path)(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(Self {
+        let open = Self {
             #[cfg(unix)]
             file,
             #[cfg(not(unix))]
             file: std::sync::Mutex::new(file),
             len: meta.len(),
+        };
+        open.refuse_pointer(path)?;
+        Ok(open)
+    }
+
+    /// Every reader would else find damage in a file that was never downloaded.
+    fn refuse_pointer(&self, path: &Path) -> Result<(), FileError> {
+        let mut start = [0; LFS_POINTER.len()];
+        if self.len < start.len() as u64 {
+            return Ok(());
+        }
+        read_at(path, self, 0, &mut start, "the first bytes")?;
+        if start != LFS_POINTER {
+            return Ok(());
+        }
+        Err(FileError::LfsPointer {
+            path: path.to_path_buf(),
         })
     }
 }

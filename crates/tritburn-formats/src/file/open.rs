@@ -22,7 +22,7 @@ impl FileKind {
     /// safetensors, whose reader will say.
     ///
     /// # Errors
-    /// [`FileError::Io`].
+    /// [`FileError::Io`]; [`FileError::LfsPointer`] for a file that was not downloaded.
     pub fn detect(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if path.is_dir() {

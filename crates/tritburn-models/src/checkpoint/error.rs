@@ -36,6 +36,20 @@ pub enum CheckpointError {
         /// What was looked for.
         reason: &'static str,
     },
+    /// A folder with several files, each a model of its own.
+    #[error(
+        "{}: {count} .gguf files: name one of them, such as {}",
+        path.display(),
+        path.join(first).display()
+    )]
+    Several {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// Name of the first of them.
+        first: PathBuf,
+    },
     /// A version of tritburn's own format that this build cannot read.
     #[error("{}: version {found:?} of the format is not supported, only \"{supported}\"", path.display())]
     Version {

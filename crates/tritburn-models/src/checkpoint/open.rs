@@ -57,13 +57,19 @@ fn open_folder(folder: &Path) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     if names.iter().any(|name| name == int2) {
         return Ok(Box::new(BitNetGpu::open(&folder.join(int2))?));
     }
-    if let [file] = ends_with("gguf").as_slice() {
-        return open(folder.join(file));
+    let path = folder.to_path_buf();
+    match ends_with("gguf").as_slice() {
+        [] => Err(CheckpointError::Unknown {
+            path,
+            reason: "no *.safetensors, no model_state_int2.pt, no *.gguf",
+        }),
+        [file] => open(folder.join(file)),
+        [first, others @ ..] => Err(CheckpointError::Several {
+            path,
+            count: 1 + others.len(),
+            first: others.iter().fold(*first, |a, &b| a.min(b)).clone(),
+        }),
     }
-    Err(CheckpointError::Unknown {
-        path: folder.to_path_buf(),
-        reason: "no *.safetensors, no model_state_int2.pt, not one *.gguf",
-    })
 }
 
 fn open_safetensors(

@@ -71,6 +71,22 @@ pub enum ConvertError {
         /// Where the result was to go.
         path: PathBuf,
     },
+    /// Something is there that no conversion wrote.
+    #[error("{} is not replaced: {reason}", path.display())]
+    Kept {
+        /// Where the result was to go.
+        path: PathBuf,
+        /// Why it is kept.
+        reason: String,
+    },
+    /// A folder is there that holds files of a model, but none that can be opened.
+    #[error("{} is not replaced: it holds no model", path.display())]
+    NoModel {
+        /// Where the result was to go.
+        path: PathBuf,
+        /// Why it is none.
+        source: CheckpointError,
+    },
     /// Writing failed.
     #[error(transparent)]
     File(#[from] FileError),

@@ -11,6 +11,7 @@ use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWri
 use super::compare;
 use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
+use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
@@ -21,7 +22,8 @@ use crate::config::{BitNetConfig, LinearClass, Quantization};
 pub struct Options {
     /// Go on where something is lost; the [`Report`] says what.
     pub allow_lossy: bool,
-    /// Replace what is there under the name of the result.
+    /// Replace what is there under the name of the result, if it is what a conversion leaves there: a
+    /// file where the target is one, else a folder that is empty or holds a model and nothing else.
     pub force: bool,
     /// Type of embedding and head.
     pub table_type: TableType,
@@ -38,8 +40,8 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// Writes `source` in another format to `to`, a file or folder that does not exist yet. `progress`
-/// is called after every part of the model, in each of three stages.
+/// Writes `source` in another format to `to`, a file or folder that does not exist yet or that
+/// [`Options::force`] replaces. `progress` is called after every part of the model, in each of three stages.
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left behind then, and what was there before is untouched.
@@ -59,6 +61,7 @@ pub fn convert(
             path: to.to_path_buf(),
         });
     }
+    replace::check(to, target)?;
     check_model(source.config(), target)?;
     let files = source.tokenizer()?;
     let job = Job {
@@ -89,7 +92,9 @@ pub fn convert(
     }
     job.write(job.writer(&result, &specs, &header.metadata)?, progress)?;
     let target_bytes = job.verify(&result, &header.config, progress)?;
-    replace(&result, to, &scratch.path().join("old"))?;
+    // Again: the conversion took a while.
+    replace::check(to, target)?;
+    replace::replace(&result, to, &scratch.path().join("old"))?;
 
     let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();
     Ok(Report {
@@ -320,21 +325,7 @@ fn check_model(config: &BitNetConfig, target: Target) -> Result<(), ConvertError
     Ok(())
 }
 
-/// Gives the result its name. What was there goes to `old` first, and back if that fails.
-fn replace(result: &Path, to: &Path, old: &Path) -> Result<(), ConvertError> {
-    let existed = fs::symlink_metadata(to).is_ok();
-    if existed {
-        fs::rename(to, old).map_err(io_error(to))?;
-    }
-    fs::rename(result, to).map_err(|source| {
-        if existed && let Err(error) = fs::rename(old, to) {
-            tracing::error!("{} cannot be put back: {error}", to.display());
-        }
-        io_error(to)(source)
-    })
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ConvertError + use<> {
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ConvertError + use<> {
     let path = PathBuf::from(path);
     move |source| ConvertError::Io { path, source }
 }

@@ -11,6 +11,7 @@ mod job;
 mod loss;
 mod master;
 mod output;
+mod replace;
 mod report;
 mod table;
 mod target;

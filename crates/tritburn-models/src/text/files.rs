@@ -29,6 +29,15 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
+    /// Names of the files, in the order of the fields.
+    pub(crate) const NAMES: [&str; 5] = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "special_tokens_map.json",
+        "generation_config.json",
+    ];
+
     /// Those files that a folder has.
     ///
     /// # Errors
@@ -112,12 +121,13 @@ impl TokenizerFiles {
     }
 
     fn entries_mut(&mut self) -> [(&'static str, &mut Option<String>); 5] {
+        let [tokenizer, config, template, special, generation] = Self::NAMES;
         [
-            ("tokenizer.json", &mut self.tokenizer),
-            ("tokenizer_config.json", &mut self.tokenizer_config),
-            ("chat_template.jinja", &mut self.chat_template),
-            ("special_tokens_map.json", &mut self.special_tokens_map),
-            ("generation_config.json", &mut self.generation_config),
+            (tokenizer, &mut self.tokenizer),
+            (config, &mut self.tokenizer_config),
+            (template, &mut self.chat_template),
+            (special, &mut self.special_tokens_map),
+            (generation, &mut self.generation_config),
         ]
     }
 

@@ -192,3 +192,19 @@ fn a_checkpoint_of_bitlinear_has_the_weights_of_autobitlinear() {
         assert!((a.scales()[0] - 1.0).abs() > 0.1, "a scale of its own");
     }
 }
+
+#[test]
+fn one_of_several_gguf_files_has_to_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["c.gguf", "a.gguf", "b.gguf"] {
+        write(&synthetic(true), &folder.path().join(name), Target::GgufI2S);
+    }
+    let error = checkpoint::open(folder.path()).err().unwrap();
+    let CheckpointError::Several { count, first, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((*count, first.as_path()), (3, Path::new("a.gguf")));
+    let message = error.to_string();
+    assert!(message.contains("3 .gguf files: name one"), "{message}");
+    assert!(checkpoint::open(folder.path().join("a.gguf")).is_ok());
+}

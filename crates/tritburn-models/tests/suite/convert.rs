@@ -1,5 +1,6 @@
 //! Every conversion there and back: codes and scales exact, losses refused.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -353,17 +354,81 @@ fn what_is_there_stays_unless_forced() {
     let out = folder.path().join("out");
     std::fs::write(&out, "mine").unwrap();
     let source = synthetic();
-    let error = go(&source, &out, Target::Hf, &Options::default());
+    let error = go(&source, &out, Target::GgufI2S, &Options::default());
     assert!(
         matches!(error, Err(ConvertError::Exists { .. })),
         "{error:?}"
     );
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
-    let force = Options {
-        force: true,
-        ..Options::default()
-    };
-    go(&source, &out, Target::Hf, &force).unwrap();
-    go(&source, &out, Target::GgufI2S, &force).unwrap();
+    go(&source, &out, Target::GgufI2S, &FORCE).unwrap();
     assert_eq!(checkpoint::open(&out).unwrap().format(), "GGUF, I2_S");
+    let error = go(&source, &out, Target::Hf, &FORCE);
+    assert!(matches!(error, Err(ConvertError::Kept { .. })), "{error:?}");
+    assert_eq!(checkpoint::open(&out).unwrap().format(), "GGUF, I2_S");
+}
+
+const FORCE: Options = Options {
+    allow_lossy: false,
+    force: true,
+    table_type: TableType::Exact,
+};
+
+/// The names and contents of a folder of files.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    paths
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn force_replaces_models_of_ours_and_empty_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    for target in [Target::Hf, Target::BitNetGpu, Target::Tritburn] {
+        go(&synthetic(), &out, target, &FORCE).unwrap();
+    }
+    assert_eq!(checkpoint::open(&out).unwrap().format(), "tritburn");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Notes alone or beside a model, weights that are none, a model that is to become a file.
+#[rstest]
+#[case(false, Some("notes.txt"), Target::Hf, "notes.txt")]
+#[case(true, Some("notes.txt"), Target::Hf, "notes.txt")]
+#[case(false, Some("model.safetensors"), Target::Hf, "no model")]
+#[case(false, Some("notes.txt"), Target::GgufI2S, "is a folder")]
+#[case(true, None, Target::GgufI2S, "is a folder")]
+fn force_keeps_what_no_conversion_wrote(
+    #[case] model: bool,
+    #[case] file: Option<&str>,
+    #[case] target: Target,
+    #[case] said: &str,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    match model {
+        true => drop(go(&synthetic(), &out, Target::Hf, &Options::default()).unwrap()),
+        false => std::fs::create_dir(&out).unwrap(),
+    }
+    if let Some(file) = file {
+        std::fs::write(out.join(file), "years of work").unwrap();
+    }
+    let before = contents(&out);
+    let error = go(&synthetic(), &out, target, &FORCE).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConvertError::Kept { .. } | ConvertError::NoModel { .. }
+        ),
+        "{error:?}"
+    );
+    let message = error.to_string();
+    let named = message.contains(out.to_str().unwrap());
+    assert!(named && message.contains(said), "{message}");
+    assert_eq!(contents(&out), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
