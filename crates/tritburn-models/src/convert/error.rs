@@ -85,7 +85,7 @@ pub enum ConvertError {
         /// Where the result was to go.
         path: PathBuf,
         /// Why it is none.
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
     /// Writing failed.
     #[error(transparent)]

@@ -51,7 +51,7 @@ fn check_folder(folder: &Path) -> Result<(), ConvertError> {
         Ok(_) => Ok(()),
         Err(source) => Err(ConvertError::NoModel {
             path: folder.to_path_buf(),
-            source,
+            source: Box::new(source),
         }),
     }
 }

@@ -58,15 +58,23 @@ fn variant(
     let (model, loading) = source.load(options)?;
     let mut rows = Vec::new();
     for &batch in &args.batch {
-        let positions = |tokens: usize| tokens <= limit(source);
+        let limit = limit(source);
         for &tokens in &args.prompt {
-            ensure!(positions(tokens), "the model has no {tokens} positions");
+            ensure!(
+                tokens <= limit,
+                "a prompt of {tokens} tokens, and the model has {limit} positions: choose a shorter \
+                 --prompt"
+            );
             let measure = Measure::new(&model, batch, tokens)?;
             rows.push(Row::prompt(batch, tokens, measure.prompt(args.repeats)?));
         }
         for &context in &args.context {
             let needed = context + args.steps + measure::WARM_UP;
-            ensure!(positions(needed), "the model has no {needed} positions");
+            ensure!(
+                needed <= limit,
+                "decoding behind {context} tokens takes {needed} positions with its steps, and the \
+                 model has {limit}: choose a smaller --context or --steps"
+            );
             let measure = Measure::new(&model, batch, needed)?;
             rows.push(Row::decode(
                 batch,
