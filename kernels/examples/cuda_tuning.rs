@@ -50,6 +50,16 @@ mod tuning {
         pub quantize: bool,
     }
 
+    impl Case {
+        /// What tensor cores multiply.
+        fn types(&self) -> MmaType {
+            match self.float {
+                true => MmaType::Bf16,
+                false => MmaType::Int8,
+            }
+        }
+    }
+
     pub struct Bench {
         client: Client,
         case: Case,
@@ -163,11 +173,7 @@ mod tuning {
             Plan::Skinny(plan) => {
                 let wide = WgmmaBlueprint::candidates(
                     &problem,
-                    if case.float {
-                        MmaType::Bf16
-                    } else {
-                        MmaType::Int8
-                    },
+                    case.types(),
                     &facts.cuda.expect("a CUDA device"),
                 );
                 if case.m > 4 {
@@ -200,13 +206,8 @@ mod tuning {
                 }
             }
             Plan::Wgmma(_) => {
-                let types = if case.float {
-                    MmaType::Bf16
-                } else {
-                    MmaType::Int8
-                };
                 let cuda = facts.cuda.expect("a CUDA device");
-                let listed = WgmmaBlueprint::candidates(&problem, types, &cuda);
+                let listed = WgmmaBlueprint::candidates(&problem, case.types(), &cuda);
                 all.extend(listed.into_iter().map(Plan::Wgmma));
             }
             _ => {}
@@ -267,13 +268,8 @@ mod tuning {
             }
             let ops = 2.0 * (case.m * case.n * case.k) as f64;
             let bytes = (case.n * case.k) as f64 / 4.0;
-            let plans = plans(&case, &facts);
+            let (plans, types) = (plans(&case, &facts), case.types());
             let bench = Bench::new(&client, case);
-            let types = if kind == "bf16" {
-                MmaType::Bf16
-            } else {
-                MmaType::Int8
-            };
             let mut rows = Vec::new();
             for (i, plan) in plans.iter().enumerate() {
                 if few && i > 0 {

@@ -56,7 +56,7 @@ fn synthetic(shape: Shape) -> Result<Box<dyn Checkpoint>> {
 impl Source {
     /// Opens the model that the arguments name.
     pub fn open(args: &ModelArgs) -> Result<Self> {
-        let device = open_device(&args.device)?;
+        let device = device::open(&args.device)?;
         let (checkpoint, name) = match (&args.model, args.synthetic) {
             (Some(path), _) => (open(path)?, path.display().to_string()),
             (None, Some(shape)) => (synthetic(shape)?, shape.to_string()),
@@ -91,15 +91,6 @@ impl Source {
         );
         Ok((Arc::new(model), took))
     }
-}
-
-fn open_device(name: &str) -> Result<Device> {
-    // Burn panics, more than once, where the driver or the toolkit is missing.
-    #[cfg(feature = "cuda")]
-    if name == "cuda" {
-        tritburn::cuda::check()?;
-    }
-    Ok(device::open(name)?)
 }
 
 fn options(args: &ModelArgs, device: &Device) -> LoadOptions {

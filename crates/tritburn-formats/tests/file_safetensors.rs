@@ -641,21 +641,3 @@ fn a_writer_wants_exactly_what_was_declared() {
         assert_eq!(mode(&path), mode(&other));
     }
 }
-
-#[test]
-fn a_git_lfs_pointer_is_no_damaged_file() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("model.safetensors");
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1179648\n";
-    std::fs::write(&path, pointer).expect("written");
-    for error in [
-        Safetensors::open(&path).err(),
-        tritburn_formats::file::open(&path).err(),
-        Safetensors::open(dir.path()).err(),
-    ] {
-        let error = error.expect("a pointer holds no tensors");
-        assert!(matches!(&error, FileError::LfsPointer { path: p } if *p == path));
-        let message = error.to_string();
-        assert!(message.contains("git lfs pull"), "{message}");
-    }
-}

@@ -339,20 +339,3 @@ fn parts_of_one_tensor_are_one_read_of_the_file() {
     assert_eq!(file.read_range("wide", 9..240).expect("kept"), whole[9..]);
     assert!(file.read_range("norm.weight", 0..4).is_err());
 }
-
-#[test]
-fn a_git_lfs_pointer_is_no_damaged_file() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("x.pt");
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1179648\n";
-    std::fs::write(&path, pointer).expect("written");
-    for error in [
-        TorchCheckpoint::open(&path).err(),
-        tritburn_formats::file::open(&path).err(),
-    ] {
-        let error = error.expect("a pointer holds no tensors");
-        assert!(matches!(&error, FileError::LfsPointer { path: p } if *p == path));
-        let message = error.to_string();
-        assert!(message.contains("git lfs pull"), "{message}");
-    }
-}

@@ -36,6 +36,11 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
             built: list(),
         }),
         Some((known, true)) => {
+            // Burn panics more than once where CUDA is incomplete, and names no reason.
+            #[cfg(feature = "cuda")]
+            if *known == "cuda" {
+                crate::cuda::check()?;
+            }
             // Drivers are loaded on first use, and a missing one is a panic there.
             let probe = catch_unwind(|| {
                 let device = create(known);
@@ -111,6 +116,10 @@ pub enum DeviceError {
         /// Devices of this build.
         built: String,
     },
+    /// What CUDA needs is missing.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaSetupError),
     /// The device did not start.
     #[error("device `{name}` cannot be used on this machine: {reason}")]
     Unavailable {

@@ -11,7 +11,7 @@ use cubecl::tune::{LocalTuner, Tunable, TunableSet, local_tuner};
 
 use super::base::{ActivationType, MatmulProblem, Plan};
 use super::launch::{Call, Input, Output, Weights};
-use crate::device::{CudaFacts, DeviceFacts};
+use crate::device::DeviceFacts;
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
 use crate::prepack::PrepackedWeights;
@@ -62,14 +62,14 @@ struct Tuned {
     bias: Option<FloatVector>,
     y: Result<FloatMatrix, Buffer>,
     problem: MatmulProblem,
+    /// What is measured, the fastest of the model first.
+    plans: Vec<WgmmaBlueprint>,
 }
 
 impl Tuned {
     /// Runs the plan that the model ranks `rank`-th.
     fn run(&self, rank: usize) -> Result<(), String> {
-        let cuda = self.device.cuda.ok_or("no tensor cores")?;
-        let plans = WgmmaBlueprint::ranked(&self.problem, MmaType::Int8, &cuda);
-        let plan = plans.get(rank).ok_or("fewer plans than that")?;
+        let plan = self.plans.get(rank).ok_or("fewer plans than that")?;
         let call = Call {
             x: Input::Int8(&self.x),
             weights: Weights::Prepacked(&self.weights),
@@ -84,26 +84,22 @@ impl Tuned {
             .map_err(|error| error.to_string())
     }
 
-    fn key(&self, level: Autotune) -> String {
+    fn key(&self) -> String {
         let out = self
             .y
             .as_ref()
             .map_or("i32".into(), |y| y.dtype().to_string());
-        key(&self.problem, &out, level, self.device.cuda.as_ref())
+        key(&self.problem, &out, &self.plans)
     }
 }
 
 /// Problems that share a winner: tokens to the next power of two, and the plans that are measured.
-fn key(problem: &MatmulProblem, out: &str, level: Autotune, cuda: Option<&CudaFacts>) -> String {
+fn key(problem: &MatmulProblem, out: &str, plans: &[WgmmaBlueprint]) -> String {
     let MatmulProblem { m, n, k, code, .. } = problem;
     let version = env!("CARGO_PKG_VERSION");
     // The winner is kept as a rank, which means another plan as soon as the ranking is another.
     let mut ranking = DefaultHasher::new();
-    if let Some(cuda) = cuda {
-        let mut plans = WgmmaBlueprint::ranked(problem, MmaType::Int8, cuda);
-        plans.truncate(level.candidates());
-        plans.hash(&mut ranking);
-    }
+    plans.hash(&mut ranking);
     format!(
         "{version} w2a8 {} x {n} x {k} {code:?} {out} {:016x}",
         m.next_power_of_two(),
@@ -115,16 +111,20 @@ fn key(problem: &MatmulProblem, out: &str, level: Autotune, cuda: Option<&CudaFa
 /// nothing is to be tuned.
 pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> bool {
     let level = Autotune::from_env();
-    let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
     let few = call.problem.m <= 8;
     // Nothing may be measured while launches are recorded.
-    if level == Autotune::Off || !hopper || few || client.is_capturing() {
+    if level == Autotune::Off || few || client.is_capturing() {
         return false;
     }
+    let Some(hopper) = device.cuda.filter(|cuda| cuda.capability == 90) else {
+        return false;
+    };
     let (Input::Int8(x), Weights::Prepacked(weights)) = (&call.x, call.weights) else {
         return false;
     };
     debug_assert_eq!(call.problem.activations, ActivationType::Int8);
+    let mut plans = WgmmaBlueprint::ranked(&call.problem, MmaType::Int8, &hopper);
+    plans.truncate(level.candidates());
     let inputs = Tuned {
         client: client.clone(),
         device: *device,
@@ -136,18 +136,19 @@ pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> boo
             Output::Int32(y) => Err((*y).clone()),
         },
         problem: call.problem,
+        plans,
     };
     static TUNER: LocalTuner<String, String> = local_tuner!();
     let id = client.properties().identity.name.clone();
-    let plans = TUNER.init(&id, move || {
+    let set = TUNER.init(&id, move || {
         let set: TunableSet<String, Tuned, ()> =
-            TunableSet::new_cloning_inputs(move |inputs: &Tuned| inputs.key(level));
+            TunableSet::new_cloning_inputs(|inputs: &Tuned| inputs.key());
         (0..level.candidates()).fold(set, |set, rank| {
             let name = format!("rank {rank}");
             set.with(Tunable::new(&name, move |inputs: Tuned| inputs.run(rank)))
         })
     });
-    TUNER.execute(&id, client, plans, inputs);
+    TUNER.execute(&id, client, set, inputs);
     true
 }
 
@@ -173,7 +174,7 @@ mod tests {
             plans.truncate(Autotune::Fast.candidates());
             plans
         };
-        let key = |m| key(&problem(m, 2560, 2560), "bf16", Autotune::Fast, Some(&cuda));
+        let key = |m| key(&problem(m, 2560, 2560), "bf16", &ranked(m));
         // Nothing but the ranking tells these apart.
         assert_ne!(ranked(1025), ranked(2048));
         assert_ne!(key(1025), key(2048));

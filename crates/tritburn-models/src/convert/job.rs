@@ -56,12 +56,7 @@ pub fn convert(
     if source.quantization() == Quantization::Dense {
         return Err(ConvertError::Dense);
     }
-    if fs::symlink_metadata(to).is_ok() && !options.force {
-        return Err(ConvertError::Exists {
-            path: to.to_path_buf(),
-        });
-    }
-    replace::check(to, target)?;
+    replace::check(to, target, options.force)?;
     check_model(source.config(), target)?;
     let files = source.tokenizer()?;
     let job = Job {
@@ -93,7 +88,7 @@ pub fn convert(
     job.write(job.writer(&result, &specs, &header.metadata)?, progress)?;
     let target_bytes = job.verify(&result, &header.config, progress)?;
     // Again: the conversion took a while.
-    replace::check(to, target)?;
+    replace::check(to, target, options.force)?;
     replace::replace(&result, to, &scratch.path().join("old"))?;
 
     let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();

@@ -12,12 +12,17 @@ use crate::text::TokenizerFiles;
 /// Files of the folders that conversions write, besides those of [`TokenizerFiles`].
 const WRITTEN: [&str; 3] = ["config.json", "model.safetensors", bitnet_gpu_names::FILE];
 
-/// Refuses to replace what no conversion to this kind of target wrote: a file replaces a file, a
-/// folder an empty folder or one that holds a model and nothing else. What is not there may be
-/// written.
-pub(super) fn check(to: &Path, target: Target) -> Result<(), ConvertError> {
+/// Refuses to replace anything unless `force`, and then what no conversion to this kind of target
+/// wrote: a file replaces a file, a folder an empty folder or one that holds a model and nothing else.
+/// What is not there may be written.
+pub(super) fn check(to: &Path, target: Target, force: bool) -> Result<(), ConvertError> {
     if fs::symlink_metadata(to).is_err() {
         return Ok(());
+    }
+    if !force {
+        return Err(ConvertError::Exists {
+            path: to.to_path_buf(),
+        });
     }
     match (to.is_file(), to.is_dir(), target.is_file()) {
         (true, _, true) => Ok(()),
