@@ -9,6 +9,7 @@ use cubecl::ir::features::Features;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use cubecl::zspace::{Shape, Strides};
 use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::{MAX_IN_FEATURES, WEIGHTS_PER_WORD, activation_words_per_row};
 
@@ -310,6 +311,20 @@ impl QuantizedActivations {
     pub fn scales(&self) -> &Buffer {
         &self.scales
     }
+
+    /// The codes, in words of four, for copies of tiles.
+    pub(crate) fn tensor_map(&self, tile: [usize; 2]) -> TensorMapArg<Tiled> {
+        let words = Self::words_per_row(self.cols);
+        let dtype = u32::elem_type_native();
+        tensor_map(
+            &self.codes.handle,
+            [self.rows, words],
+            words,
+            4,
+            dtype,
+            tile,
+        )
+    }
 }
 
 /// A float matrix `[rows, cols]` whose rows may be pitched.
@@ -447,6 +462,36 @@ impl FloatMatrix {
         // SAFETY: `new` checked that the buffer holds `extent` elements.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.extent() / width) }
     }
+
+    /// The matrix for copies of tiles, whose rows must start at multiples of 16 bytes.
+    pub(crate) fn tensor_map(&self, tile: [usize; 2]) -> TensorMapArg<Tiled> {
+        let shape = [self.rows, self.cols];
+        let (element, dtype) = (self.dtype.size(), self.dtype.elem());
+        tensor_map(&self.handle, shape, self.row_stride, element, dtype, tile)
+    }
+}
+
+/// A matrix for copies of `tile` rows and columns of 128 bytes, swizzled.
+fn tensor_map(
+    handle: &Handle,
+    [rows, cols]: [usize; 2],
+    row_stride: usize,
+    element: usize,
+    dtype: ElemType,
+    tile: [usize; 2],
+) -> TensorMapArg<Tiled> {
+    // The stride of a single row does not matter, but must be whole lines.
+    let row_stride = row_stride.next_multiple_of(LINE_BYTES as usize / element);
+    let shape = Shape::new([rows, cols]);
+    let strides = Strides::new(&[row_stride, 1]);
+    // SAFETY: the constructors of the operands check the length against the buffer's bytes.
+    let matrix = unsafe { TensorArg::from_raw_parts(handle.clone(), strides, shape) };
+    let args = TiledArgs {
+        tile_size: Shape::new(tile),
+    };
+    TensorMapArg::new(args, matrix, dtype)
+        .with_swizzle(TensorMapSwizzle::B128)
+        .with_prefetch(TensorMapPrefetch::B256)
 }
 
 /// A contiguous float vector: a bias.

@@ -7,6 +7,9 @@ use tritburn_formats::WeightCode;
 
 use crate::operand::FloatType;
 
+pub(crate) mod barrier;
+pub(crate) mod bulk;
+
 /// What tensor cores multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MmaType {
@@ -254,6 +257,28 @@ pub(crate) fn store_cluster(address: u32, #[comptime] rank: u32, a: u32, b: u32,
         rank = const rank,
         a = in(_) a, b = in(_) b, c = in(_) c, d = in(_) d,
     );
+}
+
+/// Registers of the units that multiply, and of those that only copy, in a cube of two warpgroups of the
+/// former and one of the latter.
+pub(crate) const SHARES: [u32; 2] = [232, 40];
+
+/// Takes registers from the cube's pool, up to `count` a unit; all of a warpgroup do.
+#[cube]
+pub(crate) fn take_registers(#[comptime] count: u32) {
+    gpu_asm!("setmaxnreg.inc.sync.aligned.u32 {count};", count = const count);
+}
+
+/// Gives registers to the cube's pool, down to `count` a unit; all of a warpgroup do.
+#[cube]
+pub(crate) fn give_registers(#[comptime] count: u32) {
+    gpu_asm!("setmaxnreg.dec.sync.aligned.u32 {count};", count = const count);
+}
+
+/// Keeps a cube until all of its cluster are done with its memory; units of a warp may come one by one.
+#[cube]
+pub(crate) fn leave_cluster() {
+    gpu_asm!("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;");
 }
 
 /// 16 bytes of shared memory.

@@ -100,24 +100,32 @@ fn skinny_plans() -> Vec<Plan> {
 }
 
 fn wgmma_plans() -> Vec<Plan> {
+    // (warpgroups, tiles, tokens, stages, splits, multicast)
     let shapes = [
-        (2, 2, 128, 4, 1),
-        (2, 1, 256, 4, 1),
-        (1, 1, 32, 8, 1),
-        (1, 2, 64, 5, 1),
-        (2, 1, 64, 6, 2),
-        (1, 1, 16, 8, 4),
-        (2, 1, 128, 4, 8),
-        (2, 2, 64, 4, 4),
-        (1, 2, 16, 8, 4),
+        (2, 2, 128, 4, 1, 1),
+        (2, 1, 256, 4, 1, 1),
+        (1, 1, 32, 8, 1, 1),
+        (1, 2, 64, 5, 1, 1),
+        (2, 1, 64, 6, 2, 1),
+        (1, 1, 16, 8, 4, 1),
+        (2, 1, 128, 4, 8, 1),
+        (2, 2, 64, 4, 4, 1),
+        (1, 2, 16, 8, 4, 1),
+        (2, 2, 128, 4, 1, 2),
+        (2, 1, 128, 5, 1, 2),
+        (2, 1, 64, 6, 1, 4),
+        (2, 2, 32, 4, 1, 2),
+        (2, 1, 256, 4, 1, 2),
+        (2, 1, 16, 7, 1, 2),
     ];
-    let plan = |(warpgroups, tiles, tokens, stages, splits)| {
+    let plan = |(warpgroups, tiles, tokens, stages, splits, multicast)| {
         Plan::Wgmma(WgmmaBlueprint {
             warpgroups,
             tiles,
             tokens,
             stages,
             splits,
+            multicast,
             group: 3,
         })
     };

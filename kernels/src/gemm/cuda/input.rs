@@ -57,3 +57,11 @@ impl InputLines {
         }
     }
 }
+
+/// The left operand of a call for copies of tiles, swizzled over 128 bytes.
+pub(super) fn tensor_map(call: &Call<'_>, tile: [usize; 2]) -> TensorMapArg<Tiled> {
+    match &call.x {
+        Input::Int8(x) => x.tensor_map(tile),
+        Input::Float(x) => x.tensor_map(tile),
+    }
+}

@@ -5,17 +5,29 @@ use cubecl::prelude::*;
 /// Activations `[M, K]` to tiles of 64 inputs × 64 tokens, input tiles outermost; a tile is two
 /// halves of 128 lanes × 4 words. A word holds one input of a lane for four tokens: `2q`, `2q + 1`,
 /// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. A byte is the
-/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0. A unit
-/// writes two words.
+/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0. Behind
+/// the tiles come the scales of the tokens, with zeros to a whole tile. A unit writes two words.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn transpose(
     x: &[u32],
+    scales: &[f32],
     out: &mut [Vector<u32, Const<2>>],
     tokens: usize,
     words_per_row: usize,
     token_tiles: usize,
     count: usize,
 ) {
+    if ABSOLUTE_POS < token_tiles * 32 {
+        let mut both = Vector::<u32, Const<2>>::empty();
+        #[unroll]
+        for i in 0..2usize {
+            let token = 2 * ABSOLUTE_POS + i;
+            let inside = token < tokens;
+            let scale = u32::reinterpret(scales[select(inside, token, 0)]);
+            both.insert(i, select(inside, scale, 0u32));
+        }
+        out[count + ABSOLUTE_POS] = both;
+    }
     if ABSOLUTE_POS < count {
         let tile = ABSOLUTE_POS / 512;
         let within = ABSOLUTE_POS % 512;

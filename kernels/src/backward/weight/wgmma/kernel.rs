@@ -1,22 +1,26 @@
 //! Device code of the outer product.
 
 use cubecl::prelude::*;
+use cubecl_cpp::cuda::ptx::tensor_map_address;
 
-use super::base::{ACTIVATION_BYTES, GRADIENT_BYTES, PLAN, SHARED_BYTES, STAGE_BYTES};
+use super::base::{ACTIVATION_BYTES, FRAGMENT_WORDS, GRADIENT_BYTES, PLAN, RING};
+use super::base::{SHARED_BYTES, STEP_TOKENS};
 use crate::epilogue::store;
-use crate::gemm::cuda::wgmma::{
-    Ahead, RightOperand, accumulator, advance, declare_accumulators, place, start,
+use crate::gemm::cuda::wgmma::ring::{
+    Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
+use crate::gemm::cuda::wgmma::{
+    RightOperand, Tile, accumulator, declare_accumulators, place, start,
+};
+use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
-    MmaType, copy_async, copy_async_commit, copy_async_wait, copy_async_word, decode_scaled,
-    global_address, load_floats, load_line, shared_address,
+    MmaType, SHARES, decode_scaled, give_registers, global_address, leave_cluster, load_floats,
+    load_line, shared_address, take_registers,
 };
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct OuterExtents {
-    /// Tokens.
-    pub m: usize,
     /// Outputs.
     pub n: usize,
     /// Inputs.
@@ -25,18 +29,20 @@ pub(super) struct OuterExtents {
     pub token_tiles: usize,
     /// Tiles of 64 inputs.
     pub input_tiles: usize,
-    /// Bytes between tokens of dY.
-    pub dy_stride: usize,
     /// Elements between rows of dW.
     pub dw_stride: usize,
 }
 
-/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`; `fragments` are the activations transposed.
-#[cube(launch_unchecked, address_type = "dynamic")]
+/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. A tile of `dy` is 64 tokens of 64 outputs, swizzled;
+/// `fragments` are the activations transposed, then the scales of the tokens.
+#[cube(
+    launch_unchecked,
+    address_type = "dynamic",
+    cluster_dim = CubeDim::new_1d(PLAN.multicast as u32)
+)]
 pub(super) fn outer<F: Float, O: Float, W: Size>(
-    dy: &[F],
+    dy: &TensorMap<F, Tiled>,
     fragments: &[u32],
-    x_scales: &[f32],
     dw: &mut [Vector<O, W>],
     extents: OuterExtents,
     #[comptime] types: MmaType,
@@ -45,140 +51,126 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
 ) {
     let plan = comptime!(PLAN);
     let shared = Shared::<[u32]>::new_aligned_slice(comptime!(SHARED_BYTES / 4), 1024usize);
-    let ring = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
-    let dy_base = global_address::<F>(dy);
-    let x_base = global_address::<u32>(fragments);
-    let s_base = global_address::<f32>(x_scales);
-
+    let base = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
     let declare = comptime!(declare_accumulators(plan, types));
     gpu_asm!("{declare}");
 
-    let unit = UNIT_POS as usize;
-    let (warpgroup, lane) = (unit / 128, unit % 32);
+    let mut ring = open(base, RING);
+    let cubes = comptime!(plan.multicast);
+    let rank = CUBE_POS % cubes;
     let tiles_n = (extents.n + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
-    let tiles_k = (extents.k + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let inputs = comptime!(plan.rows() * plan.multicast);
+    let tiles_k = (extents.k + comptime!(inputs - 1)) / inputs;
     let count = tiles_n * tiles_k;
-    let steps = extents.token_tiles;
+    let input_tiles = rank * comptime!(plan.rows() / 64);
+    let mut index = CUBE_POS / cubes;
 
-    let mut index = CUBE_POS;
-    let mut tile = place(index, tiles_n, tiles_k, plan);
-    let mut ahead = Ahead {
-        index,
-        step: 0usize.runtime(),
-        slot: 0u32.runtime(),
-        row_tile: tile.row_tile,
-        token: tile.token,
-    };
-    #[unroll]
-    for _ in 0..comptime!(plan.stages - 2) {
-        copy(ring, dy_base, x_base, s_base, &ahead, count, &extents);
-        advance(&mut ahead, tiles_n, tiles_k, steps, plan);
-    }
-
-    let mut step = 0usize.runtime();
-    let mut slot = 0u32.runtime();
-    while index < count {
-        copy_async_wait(comptime!(plan.stages - 3));
-        gpu_asm!("fence.proxy.async.shared::cta;");
-        sync_cube();
-        let stage = ring + slot * comptime!(STAGE_BYTES as u32);
-        let activations = stage
-            + comptime!(GRADIENT_BYTES as u32)
+    if copies(RING) {
+        give_registers(comptime!(SHARES[1]));
+        if UNIT_POS == comptime!(plan.units() as u32) {
+            let map = tensor_map_address::<F, Tiled>(dy);
+            prefetch_map(map);
+            let x_base = global_address::<u32>(fragments);
+            while index < count {
+                let mut tile = place(index, tiles_n, tiles_k, plan);
+                tile.row_tile += input_tiles;
+                let mut step = 0usize.runtime();
+                while step < extents.token_tiles {
+                    fill(&ring, map, x_base, &tile, step, rank, &extents);
+                    advance(&mut ring, RING);
+                    step += 1;
+                }
+                index += CUBE_COUNT / cubes;
+            }
+        }
+    } else {
+        take_registers(comptime!(SHARES[0]));
+        let unit = UNIT_POS as usize;
+        let (warpgroup, lane) = (unit / 128, unit % 32);
+        let activations = comptime!(GRADIENT_BYTES as u32)
             + u32::cast_from(warpgroup) * comptime!(4096 * plan.tiles as u32)
             + u32::cast_from(unit % 128) * 16;
-        let scales = stage
-            + comptime!((GRADIENT_BYTES + ACTIVATION_BYTES) as u32)
-            + u32::cast_from(lane % 4) * 8;
-        products(stage, activations, scales, 0usize, step == 0, types);
-        // The slot that products two steps back read: every warpgroup has waited for those.
-        copy(ring, dy_base, x_base, s_base, &ahead, count, &extents);
-        advance(&mut ahead, tiles_n, tiles_k, steps, plan);
-        #[unroll]
-        for slice in 1..4usize {
-            products(stage, activations, scales, slice, false, types);
-        }
-        slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
-        step += 1usize;
-        if step == steps {
+        let scales =
+            comptime!((GRADIENT_BYTES + ACTIVATION_BYTES) as u32) + u32::cast_from(lane % 4) * 8;
+        while index < count {
+            let mut tile = place(index, tiles_n, tiles_k, plan);
+            tile.row_tile += input_tiles;
+            let mut step = 0usize.runtime();
+            while step < extents.token_tiles {
+                await_filled(&ring, RING);
+                let stage = stage(&ring, RING);
+                #[unroll]
+                for slice in 0..4usize {
+                    let first = comptime!(slice == 0).runtime() && step == 0;
+                    products(
+                        stage,
+                        stage + activations,
+                        stage + scales,
+                        slice,
+                        first,
+                        types,
+                    );
+                    // The products of the stage before are over now, in this warp.
+                    if comptime!(slice == 0) {
+                        release_previous(&ring, step > 0, RING);
+                    }
+                }
+                advance(&mut ring, RING);
+                step += 1;
+            }
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+            release_previous(&ring, true, RING);
             #[unroll]
             for i in 0..comptime!(plan.tiles) {
-                write::<O, W>(
-                    dw,
-                    tile.row_tile + warpgroup * plan.tiles + i,
-                    tile.token,
-                    &extents,
-                    i,
-                    types,
-                );
+                let input_tile = tile.row_tile + warpgroup * plan.tiles + i;
+                write::<O, W>(dw, input_tile, tile.token, &extents, i, types);
             }
-            step = 0usize.runtime();
-            index += CUBE_COUNT;
-            let next = place(index, tiles_n, tiles_k, plan);
-            tile.row_tile = next.row_tile;
-            tile.token = next.token;
+            index += CUBE_COUNT / cubes;
         }
     }
+    leave_cluster();
 }
 
-/// Starts the copies of 64 tokens, and closes the group whether there are any or not.
+/// Starts the copies of 64 tokens: this cube's 64 outputs of the gradients to both cubes, its own
+/// activations and the scales.
 #[cube]
-fn copy(
-    ring: u32,
-    dy_base: u64,
+fn fill(
+    ring: &Ring,
+    map: u64,
     x_base: u64,
-    s_base: u64,
-    ahead: &Ahead,
-    count: usize,
+    tile: &Tile,
+    step: usize,
+    rank: usize,
     extents: &OuterExtents,
 ) {
     let plan = comptime!(PLAN);
-    if ahead.index < count {
-        let unit = UNIT_POS as usize;
-        let stage = ring + ahead.slot * comptime!(STAGE_BYTES as u32);
-        let first = ahead.step * 64;
-        // Gradients: 64 outputs a row of 128 bytes, a row a token, the second 64 outputs 8192 bytes
-        // on; the 16-byte line of number l at l xor (row mod 8).
-        let (row, line) = (unit / 16, unit % 16);
-        let to =
-            stage + u32::cast_from((line / 8) * 8192 + row * 128 + ((line % 8) ^ (row % 8)) * 16);
-        let offset = (ahead.token + line * 8) * 2;
-        let row_bytes = extents.n * 2;
-        let left = select(offset < row_bytes, row_bytes - offset, 0usize);
-        let rows_per_pass = comptime!(plan.units() / 16);
-        #[unroll]
-        for pass in 0..comptime!(64 / rows_per_pass) {
-            let token = first + row + comptime!(pass * rows_per_pass);
-            let inside = token < extents.m && left > 0;
-            let valid = select(inside, u32::cast_from(min(left, 16usize)), 0u32);
-            let from = select(inside, token * extents.dy_stride + offset, 0usize);
-            let target = comptime!((pass * rows_per_pass * 128) as u32);
-            copy_async(to + target, dy_base + u64::cast_from(from), valid);
-        }
-        // Activations: the fragment tiles as they are.
-        #[unroll]
-        for pass in 0..comptime!(ACTIVATION_BYTES / 16 / plan.units()) {
-            let line = unit + comptime!(pass * plan.units());
-            let input_tile = ahead.row_tile + line / 256;
-            let inside = input_tile < extents.input_tiles;
-            let valid = select(inside, 16u32, 0u32);
-            let from = (input_tile * extents.token_tiles + ahead.step) * 4096 + (line % 256) * 16;
-            let from = select(inside, from, 0usize);
-            let to = stage + comptime!(GRADIENT_BYTES as u32) + u32::cast_from(line) * 16;
-            copy_async(to, x_base + u64::cast_from(from), valid);
-        }
-        if unit < 64 {
-            let token = first + unit;
-            let inside = token < extents.m;
-            let valid = select(inside, 4u32, 0u32);
-            let from = select(inside, token * 4, 0usize);
-            let to = stage
-                + comptime!((GRADIENT_BYTES + ACTIVATION_BYTES) as u32)
-                + u32::cast_from(unit) * 4;
-            copy_async_word(to, s_base + u64::cast_from(from), valid);
-        }
+    begin_filling(ring, RING);
+    let (stage, barrier) = (stage(ring, RING), filled(ring, RING));
+    let token = u32::cast_from(step * STEP_TOKENS);
+    let output = u32::cast_from(tile.token + rank * 64);
+    let to = stage + u32::cast_from(rank) * 8192;
+    let cubes = comptime!(plan.multicast as u32);
+    copy_tile(to, map, token, output, barrier, cubes);
+    let to = stage + comptime!(GRADIENT_BYTES as u32);
+    #[unroll]
+    for i in 0..comptime!(plan.rows() / 64) {
+        // Inputs past the last tile are copied, multiplied and never written.
+        let input_tile = min(tile.row_tile + i, extents.input_tiles - 1);
+        let from = (input_tile * extents.token_tiles + step) * comptime!(FRAGMENT_WORDS * 4);
+        copy_bulk(
+            to + comptime!((FRAGMENT_WORDS * 4 * i) as u32),
+            x_base + u64::cast_from(from),
+            comptime!((FRAGMENT_WORDS * 4) as u32),
+            barrier,
+        );
     }
-    copy_async_commit();
+    let words = extents.input_tiles * extents.token_tiles * FRAGMENT_WORDS + step * STEP_TOKENS;
+    copy_bulk(
+        to + comptime!(ACTIVATION_BYTES as u32),
+        x_base + u64::cast_from(words * 4),
+        comptime!((STEP_TOKENS * 4) as u32),
+        barrier,
+    );
 }
 
 /// Starts the products of 16 tokens, and waits for those of the 16 before.

@@ -35,19 +35,20 @@ pub(in crate::backward::weight) fn launch(
 ) -> Result<(), KernelError> {
     let (m, n, k) = (x.rows(), dy.cols(), x.cols());
     let (input_tiles, token_tiles) = (k.div_ceil(64), m.div_ceil(STEP_TOKENS));
-    let words = input_tiles * token_tiles * FRAGMENT_WORDS;
+    let scales = token_tiles * STEP_TOKENS;
+    let words = input_tiles * token_tiles * FRAGMENT_WORDS + scales;
     let fragments = Buffer::new(client.empty(words * 4), words);
     let address = address(client, &[dy.extent(), dw.extent(), words])?;
     let dim = device.cube_dim();
-    let pairs = words / 2;
+    let pairs = (words - scales) / 2;
     let width = match k.is_multiple_of(2) && dw.starts_pairs() {
         true => 2,
         false => 1,
     };
-    let tiles = k.div_ceil(PLAN.rows()) * n.div_ceil(PLAN.tokens);
+    let clusters = k.div_ceil(PLAN.rows() * PLAN.multicast) * n.div_ceil(PLAN.tokens);
     let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
+    let cubes_at_once = clusters.min(cores / PLAN.multicast) * PLAN.multicast;
     let words_per_row = QuantizedActivations::words_per_row(k);
-    let dy_stride = dy.row_stride() * dy.dtype().size();
     // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, and
     // the kernels stay inside of them.
     unsafe {
@@ -57,6 +58,7 @@ pub(in crate::backward::weight) fn launch(
             dim,
             address,
             x.codes().arg(),
+            x.scales().arg(),
             fragments.lines(2),
             m,
             words_per_row,
@@ -65,23 +67,14 @@ pub(in crate::backward::weight) fn launch(
         );
         outer::launch_unchecked(
             client,
-            CubeCount::Static(tiles.min(cores) as u32, 1, 1),
-            CubeDim::new_1d(PLAN.units() as u32),
+            CubeCount::Static(cubes_at_once as u32, 1, 1),
+            CubeDim::new_1d(PLAN.cube_units() as u32),
             address,
             width,
-            dy.lines(1),
+            dy.tensor_map([STEP_TOKENS, 64]),
             fragments.arg(),
-            x.scales().arg(),
             dw.lines(width),
-            OuterExtentsLaunch::new(
-                m,
-                n,
-                k,
-                token_tiles,
-                input_tiles,
-                dy_stride,
-                dw.row_stride(),
-            ),
+            OuterExtentsLaunch::new(n, k, token_tiles, input_tiles, dw.row_stride()),
             MmaType::of(dy.dtype()),
             dy.dtype().elem(),
             dw.dtype().elem(),

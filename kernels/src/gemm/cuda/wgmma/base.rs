@@ -6,6 +6,8 @@ use crate::matmul::MatmulProblem;
 use crate::prepack::{TILE_COLS, TILE_ROWS};
 use crate::ptx::MmaType;
 
+use super::ring::RingShape;
+
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WgmmaBlueprint {
@@ -19,6 +21,9 @@ pub struct WgmmaBlueprint {
     pub stages: usize,
     /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
     pub splits: usize,
+    /// Cubes of a cluster that get the same activations, fetched once, for weight rows of their own: 1, 2
+    /// or 4. More than one only with two warpgroups and without splits.
+    pub multicast: usize,
     /// Token tiles that neighbouring cubes work on, for the L2 cache.
     pub group: usize,
 }
@@ -74,20 +79,22 @@ impl WgmmaBlueprint {
     pub fn candidates(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
         let steps = problem.k.div_ceil(TILE_COLS);
         let cores = cuda.multiprocessors as usize;
-        let (m, n) = (problem.m, problem.n);
         let shapes = Self::SHAPES.into_iter();
-        let splits = shapes.flat_map(|shape| [1, 2, 4, 8].map(|splits| (shape, splits)));
-        splits
-            .filter_map(move |((warpgroups, tiles, tokens), splits)| {
+        // (splits, multicast)
+        let clusters = [(1, 1), (2, 1), (4, 1), (8, 1), (1, 2)];
+        let clusters = shapes.flat_map(|shape| clusters.map(|cluster| (shape, cluster)));
+        clusters
+            .filter_map(move |((warpgroups, tiles, tokens), (splits, multicast))| {
                 let mut plan = Self {
                     warpgroups,
                     tiles,
                     tokens,
                     stages: 0,
                     splits,
+                    multicast,
                     group: 8,
                 };
-                let count = n.div_ceil(plan.rows()) * m.div_ceil(tokens);
+                let count = plan.tiles(problem);
                 // A cluster that hands over more than 64 registers a unit never paid.
                 let splittable = plan.divides(steps) && plan.accumulators() <= 64;
                 let room = (220usize << 10)
@@ -101,7 +108,10 @@ impl WgmmaBlueprint {
                     4.. if alone => cores * 7 / 8,
                     _ => cores,
                 };
-                let fits = splits == 1 || (splittable && count * splits <= slots);
+                let fits = match multicast {
+                    1 => splits == 1 || (splittable && count * splits <= slots),
+                    _ => warpgroups == 2 && problem.n > plan.rows(),
+                };
                 fits.then_some(plan)
             })
             .collect()
@@ -114,10 +124,11 @@ impl WgmmaBlueprint {
 
     /// Cycles that the product takes, by and large.
     fn cycles(&self, problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> usize {
-        let cubes = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens) * self.splits;
-        let waves = cubes.div_ceil(cuda.multiprocessors as usize);
+        let cluster = self.splits * self.multicast;
+        let at_once = (cuda.multiprocessors as usize / cluster).max(1);
+        let waves = self.tiles(problem).div_ceil(at_once);
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
-        let copies = self.stage_bytes(types) / L2_RATE;
+        let copies = (self.x_bytes(types) / self.multicast + self.w_bytes()) / L2_RATE;
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
         let [step, warpgroup] = STEP;
         let least = step + warpgroup * self.warpgroups;
@@ -134,9 +145,23 @@ impl WgmmaBlueprint {
         self.warpgroups * self.tiles * TILE_ROWS
     }
 
-    /// Units of a cube.
+    /// Output tiles, each of a cluster.
+    pub(super) fn tiles(&self, problem: &MatmulProblem) -> usize {
+        let rows = self.rows() * self.multicast;
+        problem.n.div_ceil(rows) * problem.m.div_ceil(self.tokens)
+    }
+
+    /// Units of a cube that multiply.
     pub const fn units(&self) -> usize {
         self.warpgroups * 128
+    }
+
+    /// Units of a cube: where activations are shared, a warpgroup only copies.
+    pub const fn cube_units(&self) -> usize {
+        match self.multicast {
+            1 => self.units(),
+            _ => self.units() + 128,
+        }
     }
 
     /// Accumulator registers of a unit.
@@ -158,9 +183,33 @@ impl WgmmaBlueprint {
         self.tokens * TILE_COLS * types.size()
     }
 
+    /// Bytes of packed weights of a stage.
+    const fn w_bytes(&self) -> usize {
+        self.rows() * TILE_COLS / 4
+    }
+
     /// Bytes of a stage: activations, then packed weights.
     pub const fn stage_bytes(&self, types: MmaType) -> usize {
-        self.x_bytes(types) + self.rows() * TILE_COLS / 4
+        self.x_bytes(types) + self.w_bytes()
+    }
+
+    /// The ring of a cube that shares activations.
+    pub(super) const fn ring(&self, types: MmaType) -> RingShape {
+        RingShape {
+            stages: self.stages,
+            pitch: self.stage_bytes(types),
+            bytes: self.stage_bytes(types),
+            warps: self.warpgroups * 4,
+            cubes: self.multicast,
+        }
+    }
+
+    /// Elements of 128 bytes of a token: int8 ones are bound as words of four.
+    pub(super) const fn box_columns(&self, types: MmaType) -> usize {
+        match types {
+            MmaType::Int8 => 32,
+            MmaType::Bf16 | MmaType::F16 => 64,
+        }
     }
 
     /// Bytes of the ring of stages.
@@ -183,7 +232,7 @@ impl WgmmaBlueprint {
 
     /// Bytes of shared memory: the ring and the sums, with room to align the first stage.
     pub const fn shared_bytes(&self, types: MmaType) -> usize {
-        1024 + self.ring_bytes(types) + self.sum_bytes()
+        1024 + self.ring(types).shared_bytes() + self.sum_bytes()
     }
 
     /// # Errors
@@ -195,13 +244,15 @@ impl WgmmaBlueprint {
             && matches!(self.tiles, 1 | 2)
             && matches!(self.tokens, 16 | 32 | 64 | 128 | 256)
             && matches!(self.splits, 1 | 2 | 4 | 8)
+            && matches!(self.multicast, 1 | 2 | 4)
+            && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2)
             && self.group >= 1
             && self.stages >= 4;
         // 64 Ki registers a multiprocessor, some 60 a unit beside the accumulators.
         let registers = self.units() * (self.accumulators() + 60) <= 1 << 16;
         let shared = self.shared_bytes(types) <= device.shared_bytes;
         // Every unit copies whole lines.
-        let lines = (self.tokens * 8).is_multiple_of(self.units());
+        let lines = self.multicast > 1 || (self.tokens * 8).is_multiple_of(self.units());
         if hopper && sizes && registers && self.accumulators() <= 128 && shared && lines {
             return Ok(());
         }

@@ -178,7 +178,7 @@ pub(crate) fn place(
     tiles_n: usize,
     #[comptime] plan: WgmmaBlueprint,
 ) -> Tile {
-    let mut row_tile = index * comptime!(plan.rows() / 64);
+    let mut row_tile = index * comptime!(plan.multicast * plan.rows() / 64);
     let mut token = 0usize.runtime();
     // Divisions only where they matter: the first loads of a cube wait for them.
     if tiles_m > 1 && index < tiles_m * tiles_n {
@@ -187,7 +187,7 @@ pub(crate) fn place(
         let within = index % per_group;
         let first = min(group * comptime!(plan.group), tiles_m - 1);
         let width = min(comptime!(plan.group).runtime(), tiles_m - first);
-        row_tile = (within / width) * comptime!(plan.rows() / 64);
+        row_tile = (within / width) * comptime!(plan.multicast * plan.rows() / 64);
         token = (first + within % width) * comptime!(plan.tokens);
     }
     Tile { row_tile, token }
@@ -270,7 +270,7 @@ fn copy(
 /// Starts the products of 32 columns, and waits until at most `plan.pending` such slices are under way:
 /// fewer than a column tile has.
 #[cube]
-fn products(
+pub(super) fn products(
     held: &Array<Vector<u32, Const<4>>>,
     stage: u32,
     #[comptime] slice: usize,
@@ -373,7 +373,7 @@ pub(crate) fn start(
 /// Rescales and stores the sums of one 64-row tile of this warpgroup.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
-fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
+pub(super) fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     x_scales: &ComptimeOption<&[f32]>,
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,

@@ -4,9 +4,10 @@ use cubecl::prelude::*;
 
 use super::base::WgmmaBlueprint;
 use super::kernel::wgmma;
+use super::multicast::wgmma_multicast;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
-use crate::gemm::cuda::input::InputLines;
+use crate::gemm::cuda::input::{InputLines, tensor_map};
 use crate::gemm::cuda::stage::TileExtentsLaunch;
 use crate::gemv::cuda::Operand;
 use crate::matmul::Call;
@@ -31,10 +32,10 @@ pub(crate) fn launch(
         return Ok(());
     }
     let fragments = weights.fragment_layout();
-    let tiles = problem.n.div_ceil(plan.rows()) * problem.m.div_ceil(plan.tokens);
+    let tiles = plan.tiles(problem);
     let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
     let cubes = match plan.splits {
-        1 => tiles.min(cores),
+        1 => tiles.min(cores / plan.multicast) * plan.multicast,
         splits if plan.divides(fragments.col_tiles()) => tiles * splits,
         splits => {
             let steps = fragments.col_tiles();
@@ -43,7 +44,7 @@ pub(crate) fn launch(
         }
     };
     let count = CubeCount::Static(cubes as u32, 1, 1);
-    let dim = CubeDim::new_1d(plan.units() as u32);
+    let dim = CubeDim::new_1d(plan.cube_units() as u32);
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
@@ -56,6 +57,35 @@ pub(crate) fn launch(
         input.bytes,
         y_stride,
     );
+    if plan.multicast > 1 {
+        let tile = [plan.tokens / plan.multicast, plan.box_columns(types)];
+        // SAFETY: as below; copies by tensor map stay inside of its matrix.
+        unsafe {
+            wgmma_multicast::launch_unchecked(
+                client,
+                count,
+                dim,
+                address,
+                width,
+                tensor_map(call, tile),
+                input.scales.into(),
+                weights.words().arg(),
+                weights.row_scales().arg(),
+                call.bias.map(|bias| bias.arg()).into(),
+                y,
+                extents,
+                problem.code,
+                types,
+                call.integers(),
+                plan,
+                input.dtype,
+                types.accumulator(),
+                y_type,
+                call.bias_dtype(),
+            );
+        }
+        return Ok(());
+    }
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         wgmma::launch_unchecked(

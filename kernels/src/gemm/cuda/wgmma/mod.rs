@@ -6,9 +6,9 @@
 mod base;
 mod kernel;
 mod launch;
+mod multicast;
+pub(crate) mod ring;
 
 pub use base::WgmmaBlueprint;
-pub(crate) use kernel::{
-    Ahead, RightOperand, accumulator, advance, declare_accumulators, place, start,
-};
+pub(crate) use kernel::{RightOperand, Tile, accumulator, declare_accumulators, place, start};
 pub(crate) use launch::launch;
