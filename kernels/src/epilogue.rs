@@ -84,9 +84,41 @@ pub(crate) fn token_scale(
     scale
 }
 
-/// Writes the outputs of two rows for one token: `f32(sum) · (γ·unit·scale) + bias` rounded once, or
-/// the integer sums if `integers`. `start` is the first element of the token in y, `scale` its
-/// [`token_scale`].
+/// Outputs of two neighbouring weight rows.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct OutputPair<O: Numeric> {
+    pub first: O,
+    pub second: O,
+}
+
+/// The outputs of two rows for one token: `f32(sum) · (γ·unit·scale) + bias` rounded once, or the
+/// integer sums if `integers`. `scale` is the token's [`token_scale`].
+#[cube]
+pub(crate) fn outputs<A: Numeric, O: Numeric>(
+    pair: &RowPair,
+    scale: f32,
+    sum0: A,
+    sum1: A,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+) -> OutputPair<O> {
+    if comptime!(integers) {
+        let shift = comptime!(FragmentOrder::Int8.shift(code) as i32);
+        OutputPair::<O> {
+            first: O::cast_from(i32::cast_from(sum0) >> shift.runtime()),
+            second: O::cast_from(i32::cast_from(sum1) >> shift.runtime()),
+        }
+    } else {
+        let value0 = rounded_product(f32::cast_from(sum0), pair.scale0 * scale);
+        let value1 = rounded_product(f32::cast_from(sum1), pair.scale1 * scale);
+        OutputPair::<O> {
+            first: O::cast_from(value0 + pair.bias0),
+            second: O::cast_from(value1 + pair.bias1),
+        }
+    }
+}
+
+/// Writes the [`outputs`] of two rows for one token. `start` is the first element of the token in y.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of two outputs")]
 pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
@@ -99,26 +131,17 @@ pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
     #[comptime] code: WeightCode,
     #[comptime] integers: bool,
 ) {
-    let at = start + pair.row;
-    if comptime!(integers) {
-        let shift = comptime!(FragmentOrder::Int8.shift(code) as i32);
-        let out0 = O::cast_from(i32::cast_from(sum0) >> shift.runtime());
-        let out1 = O::cast_from(i32::cast_from(sum1) >> shift.runtime());
-        store::<O, W>(y, at, out0, out1, pair.both);
-    } else {
-        let value0 = rounded_product(f32::cast_from(sum0), pair.scale0 * scale);
-        let value1 = rounded_product(f32::cast_from(sum1), pair.scale1 * scale);
-        let out0 = O::cast_from(value0 + pair.bias0);
-        let out1 = O::cast_from(value1 + pair.bias1);
-        store::<O, W>(y, at, out0, out1, pair.both);
-    }
+    let out = outputs::<A, O>(pair, scale, sum0, sum1, code, integers);
+    let line = (start + pair.row) / W::value();
+    store_line::<O, W>(y, line, out.first, out.second, pair.both);
 }
 
-/// Two neighbours of a row of y, the first at an even column; the second only if `both`.
+/// Two neighbours of a row of y: line `line`, or this and, if `both`, the next where a line is an
+/// element.
 #[cube]
-pub(crate) fn store<O: Numeric, W: Size>(
+pub(crate) fn store_line<O: Numeric, W: Size>(
     y: &mut [Vector<O, W>],
-    at: usize,
+    line: usize,
     first: O,
     second: O,
     both: bool,
@@ -128,11 +151,11 @@ pub(crate) fn store<O: Numeric, W: Size>(
         let mut pair = Vector::<O, W>::empty();
         pair.insert(0usize, first);
         pair.insert(1usize, second);
-        y[at / 2] = pair;
+        y[line] = pair;
     } else {
-        y[at] = Vector::new(first);
+        y[line] = Vector::new(first);
         if both {
-            y[at + 1] = Vector::new(second);
+            y[line + 1] = Vector::new(second);
         }
     }
 }

@@ -8,24 +8,29 @@ pub(super) const STEP_TOKENS: usize = 64;
 /// u32 words of 64 × 64 activations in fragment order.
 pub(super) const FRAGMENT_WORDS: usize = 1024;
 
-/// 256 inputs × 128 outputs a cube. In the blueprint, rows are inputs and tokens are outputs.
+/// 128 inputs × 256 outputs a cube: decoded activations serve as many outputs as an instruction takes. In
+/// the blueprint, rows are inputs and tokens are outputs.
 pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     warpgroups: 2,
-    tiles: 2,
-    tokens: 128,
-    stages: 6,
+    tiles: 1,
+    tokens: 256,
+    stages: 5,
     splits: 1,
     multicast: 2,
     group: 8,
 };
 
-/// Bytes of gradients of a stage: 64 tokens × 128 outputs.
+/// Bytes of gradients of a stage, in blocks of 64 tokens × 64 outputs.
 pub(super) const GRADIENT_BYTES: usize = STEP_TOKENS * PLAN.tokens * 2;
-/// Bytes of activations of a stage: 64 tokens × 256 inputs.
+/// Bytes of activations of a stage.
 pub(super) const ACTIVATION_BYTES: usize = PLAN.rows() * STEP_TOKENS;
 /// Bytes of a stage, token scales last; swizzled rows want multiples of 1024.
 pub(super) const STAGE_BYTES: usize =
     (GRADIENT_BYTES + ACTIVATION_BYTES + 4 * STEP_TOKENS).next_multiple_of(1024);
+/// Blocks of gradients that a cube fetches for its cluster.
+pub(super) const BLOCKS: usize = PLAN.tokens / 64 / PLAN.multicast;
+/// Bytes of a block.
+pub(super) const BLOCK_BYTES: usize = STEP_TOKENS * 128;
 /// The ring that a cube fills: the cubes of a cluster fetch half of the gradients each, for both.
 pub(super) const RING: RingShape = RingShape {
     stages: PLAN.stages,
@@ -45,7 +50,8 @@ mod tests {
     fn the_ring_fits_hopper() {
         let shared = SHARED_BYTES;
         assert!(shared <= 232_448, "{shared} bytes of shared memory");
-        // A cube fetches 64 outputs, 128 bytes.
-        assert_eq!(PLAN.tokens / PLAN.multicast, 64);
+        // A warpgroup has one tile of sums.
+        assert_eq!(PLAN.tiles, 1);
+        assert_eq!(BLOCKS * BLOCK_BYTES * PLAN.multicast, GRADIENT_BYTES);
     }
 }

@@ -3,9 +3,11 @@
 use cubecl::prelude::*;
 use cubecl_cpp::cuda::ptx::tensor_map_address;
 
-use super::base::{ACTIVATION_BYTES, FRAGMENT_WORDS, GRADIENT_BYTES, PLAN, RING};
-use super::base::{SHARED_BYTES, STEP_TOKENS};
-use crate::epilogue::store;
+use super::base::{
+    ACTIVATION_BYTES, BLOCK_BYTES, BLOCKS, FRAGMENT_WORDS, GRADIENT_BYTES, PLAN, RING,
+    SHARED_BYTES, STEP_TOKENS,
+};
+use crate::epilogue::store_line;
 use crate::gemm::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
@@ -120,10 +122,15 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             }
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
             release_previous(&ring, true, RING);
-            #[unroll]
-            for i in 0..comptime!(plan.tiles) {
-                let input_tile = tile.row_tile + warpgroup * plan.tiles + i;
-                write::<O, W>(dw, input_tile, tile.token, &extents, i, types);
+            let input_tile = tile.row_tile + warpgroup * plan.tiles;
+            let whole = tile.token + comptime!(plan.tokens) <= extents.n
+                && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.k;
+            // A tile inside of the matrix goes without a branch for each pair of outputs, which would
+            // have every one wait for the last.
+            if whole {
+                write::<O, W>(dw, input_tile, tile.token, &extents, true, types);
+            } else {
+                write::<O, W>(dw, input_tile, tile.token, &extents, false, types);
             }
             index += CUBE_COUNT / cubes;
         }
@@ -131,7 +138,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     leave_cluster();
 }
 
-/// Starts the copies of 64 tokens: this cube's 64 outputs of the gradients to both cubes, its own
+/// Starts the copies of 64 tokens: this cube's share of the gradients to both cubes, its own
 /// activations and the scales.
 #[cube]
 fn fill(
@@ -147,10 +154,14 @@ fn fill(
     begin_filling(ring, RING);
     let (stage, barrier) = (stage(ring, RING), filled(ring, RING));
     let token = u32::cast_from(step * STEP_TOKENS);
-    let output = u32::cast_from(tile.token + rank * 64);
-    let to = stage + u32::cast_from(rank) * 8192;
+    let output = u32::cast_from(tile.token + rank * comptime!(64 * BLOCKS));
+    let first = stage + u32::cast_from(rank) * comptime!((BLOCK_BYTES * BLOCKS) as u32);
     let cubes = comptime!(plan.multicast as u32);
-    copy_tile(to, map, token, output, barrier, cubes);
+    #[unroll]
+    for i in 0..comptime!(BLOCKS as u32) {
+        let to = first + comptime!(BLOCK_BYTES as u32 * i);
+        copy_tile(to, map, token, output + comptime!(64 * i), barrier, cubes);
+    }
     let to = stage + comptime!(GRADIENT_BYTES as u32);
     #[unroll]
     for i in 0..comptime!(plan.rows() / 64) {
@@ -219,33 +230,36 @@ fn products(
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
-/// Stores the sums of 64 inputs of this warpgroup.
+/// Stores the sums of this warpgroup's 64 inputs; `whole` says that all are inside of the matrix.
 #[cube]
 fn write<O: Float, W: Size>(
     dw: &mut [Vector<O, W>],
     input_tile: usize,
     output: usize,
     extents: &OuterExtents,
-    #[comptime] part: usize,
+    #[comptime] whole: bool,
     #[comptime] types: MmaType,
 ) {
     let plan = comptime!(PLAN);
     let unit = UNIT_POS as usize;
     let (warp, lane) = ((unit / 32) % 4, unit % 32);
     let input = input_tile * 64 + warp * 16 + 2 * (lane / 4);
-    if input < extents.k {
+    let output = output + 2 * (lane % 4);
+    if comptime!(whole).runtime() || (input < extents.k && output < extents.n) {
+        let both = input + 1 < extents.k;
+        let left = extents.n - output;
+        // In lines of dW: rows are whole lines where a line is more than an element.
+        let width = W::value();
+        let line = (output * extents.dw_stride + input) / width;
+        let pitch = extents.dw_stride / width;
         #[unroll]
-        for j in 0..comptime!(plan.tokens / 8) {
-            #[unroll]
-            for e in 0..2usize {
-                let row = output + comptime!(8 * j + e) + 2 * (lane % 4);
-                if row < extents.n {
-                    let at = comptime!(part * plan.tokens / 2 + 4 * j + e);
-                    let first = O::cast_from(accumulator::<f32>(at, types));
-                    let second = O::cast_from(accumulator::<f32>(comptime!(at + 2), types));
-                    let both = input + 1 < extents.k;
-                    store::<O, W>(dw, row * extents.dw_stride + input, first, second, both);
-                }
+        for i in 0..comptime!(plan.tokens / 4) {
+            let offset = comptime!(8 * (i / 2) + i % 2);
+            if comptime!(whole).runtime() || offset < left {
+                let at = comptime!(4 * (i / 2) + i % 2);
+                let first = O::cast_from(accumulator::<f32>(at, types));
+                let second = O::cast_from(accumulator::<f32>(comptime!(at + 2), types));
+                store_line::<O, W>(dw, line + offset * pitch, first, second, both);
             }
         }
     }

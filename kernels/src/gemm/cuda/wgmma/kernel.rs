@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
+use super::output::{load_scales, write};
 use crate::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
@@ -152,13 +153,10 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                     plan,
                 );
             } else {
-                #[unroll]
-                for i in 0..comptime!(plan.tiles) {
-                    write::<A, O, B, W>(
-                        &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types,
-                        plan,
-                    );
-                }
+                let scales = load_scales::<B>(
+                    &x_scales, row_scales, &bias, &extents, &tile, integers, plan,
+                );
+                write::<A, O, W>(&scales, y, &extents, &tile, code, integers, types, plan);
             }
             step = 0usize.runtime();
             index += CUBE_COUNT / splits;
@@ -368,51 +366,6 @@ pub(crate) fn start(
         low = in(_) low, high = in(_) high, more = in(_) more,
         a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
     );
-}
-
-/// Rescales and stores the sums of one 64-row tile of this warpgroup.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
-pub(super) fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
-    x_scales: &ComptimeOption<&[f32]>,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
-    y: &mut [Vector<O, W>],
-    extents: &TileExtents,
-    tile: &Tile,
-    #[comptime] part: usize,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
-    #[comptime] types: MmaType,
-    #[comptime] plan: WgmmaBlueprint,
-) {
-    let unit = UNIT_POS as usize;
-    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
-    let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + part;
-    let row = row_tile * 64 + warp * 16 + 2 * (lane / 4);
-    if row < extents.n {
-        let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
-        #[unroll]
-        for j in 0..comptime!(plan.tokens / 8) {
-            #[unroll]
-            for e in 0..2usize {
-                let token = tile.token + comptime!(8 * j + e) + 2 * (lane % 4);
-                if token < extents.m {
-                    let at = comptime!(part * plan.tokens / 2 + 4 * j + e);
-                    write_pair::<A, O, W>(
-                        y,
-                        token * extents.y_stride,
-                        &pair,
-                        token_scale(x_scales, token, integers),
-                        accumulator::<A>(at, types),
-                        accumulator::<A>(comptime!(at + 2), types),
-                        code,
-                        integers,
-                    );
-                }
-            }
-        }
-    }
 }
 
 /// Gives each cube of the cluster this cube's sums of its share, every `plan.splits`-th 8 tokens, 16

@@ -7,6 +7,7 @@ mod base;
 mod kernel;
 mod launch;
 mod multicast;
+mod output;
 pub(crate) mod ring;
 
 pub use base::WgmmaBlueprint;

@@ -7,11 +7,11 @@ use cubecl_cpp::cuda::ptx::tensor_map_address;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
-use super::kernel::{Tile, declare_accumulators, place, products, write};
+use super::kernel::{Tile, declare_accumulators, place, products};
+use super::output::{load_scales, write};
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
-use crate::epilogue::prefetch_scales;
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
@@ -92,11 +92,8 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
         while index < count {
             let mut tile = place(index, tiles_m, tiles_n, plan);
             tile.row_tile += row_tiles;
-            prefetch_scales(
-                tile.row_tile * 64,
-                comptime!(plan.rows()).runtime(),
-                extents.n,
-                row_scales,
+            let scales = load_scales::<B>(
+                &x_scales, row_scales, &bias, &extents, &tile, integers, plan,
             );
             let mut column = 0usize.runtime();
             while column < extents.col_tiles {
@@ -121,13 +118,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
             }
             gpu_asm!("wgmma.wait_group.sync.aligned 0;");
             release_previous(&ring, true, shape);
-            #[unroll]
-            for i in 0..comptime!(plan.tiles) {
-                write::<A, O, B, W>(
-                    &x_scales, row_scales, &bias, y, &extents, &tile, i, code, integers, types,
-                    plan,
-                );
-            }
+            write::<A, O, W>(&scales, y, &extents, &tile, code, integers, types, plan);
             index += CUBE_COUNT / cubes;
         }
     }

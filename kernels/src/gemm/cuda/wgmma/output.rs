@@ -1,0 +1,130 @@
+//! From the accumulators of a warpgroup to outputs.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::WgmmaBlueprint;
+use super::kernel::{Tile, accumulator};
+use crate::epilogue::{RowPair, outputs, row_pair, store_line, token_scale};
+use crate::gemm::cuda::stage::TileExtents;
+use crate::ptx::MmaType;
+
+/// What a unit multiplies its sums with.
+#[derive(CubeType)]
+pub(super) struct Scales {
+    /// Its two weight rows in each 64-row tile.
+    pairs: Sequence<RowPair>,
+    /// Two tokens in each eight.
+    tokens: Array<f32>,
+}
+
+/// First weight row of this unit in 64-row tile `part` of its warpgroup.
+#[cube]
+fn first_row(tile: &Tile, #[comptime] part: usize, #[comptime] plan: WgmmaBlueprint) -> usize {
+    let unit = UNIT_POS as usize;
+    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + part;
+    row_tile * 64 + warp * 16 + 2 * (lane / 4)
+}
+
+/// Loads the scales and biases of this unit's outputs; early, so that nothing waits for them.
+#[cube]
+pub(super) fn load_scales<B: Float>(
+    x_scales: &ComptimeOption<&[f32]>,
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+    extents: &TileExtents,
+    tile: &Tile,
+    #[comptime] integers: bool,
+    #[comptime] plan: WgmmaBlueprint,
+) -> Scales {
+    let mut pairs = Sequence::<RowPair>::new();
+    #[unroll]
+    for part in 0..comptime!(plan.tiles) {
+        let row = min(first_row(tile, part, plan), extents.n - 1);
+        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+    }
+    let mut tokens = Array::<f32>::new(comptime!(plan.tokens / 4));
+    #[unroll]
+    for i in 0..comptime!(plan.tokens / 4) {
+        let token = tile.token + comptime!(8 * (i / 2) + i % 2) + 2 * (UNIT_POS as usize % 4);
+        tokens[i] = token_scale(x_scales, min(token, extents.m - 1), integers);
+    }
+    Scales { pairs, tokens }
+}
+
+/// Rescales and stores the sums of this warpgroup: a tile inside of the matrix without a branch for each
+/// pair of outputs, which would have every one wait for the last.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
+pub(super) fn write<A: Numeric, O: Numeric, W: Size>(
+    scales: &Scales,
+    y: &mut [Vector<O, W>],
+    extents: &TileExtents,
+    tile: &Tile,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let whole = tile.token + comptime!(plan.tokens) <= extents.m
+        && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.n;
+    if whole {
+        #[unroll]
+        for part in 0..comptime!(plan.tiles) {
+            write_part::<A, O, W>(
+                scales, y, extents, tile, part, true, code, integers, types, plan,
+            );
+        }
+    } else {
+        #[unroll]
+        for part in 0..comptime!(plan.tiles) {
+            write_part::<A, O, W>(
+                scales, y, extents, tile, part, false, code, integers, types, plan,
+            );
+        }
+    }
+}
+
+/// The sums of one 64-row tile; `whole` says that all of them are inside of the matrix.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
+fn write_part<A: Numeric, O: Numeric, W: Size>(
+    scales: &Scales,
+    y: &mut [Vector<O, W>],
+    extents: &TileExtents,
+    tile: &Tile,
+    #[comptime] part: usize,
+    #[comptime] whole: bool,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let row = first_row(tile, part, plan);
+    let token = tile.token + 2 * (UNIT_POS as usize % 4);
+    if comptime!(whole).runtime() || (row < extents.n && token < extents.m) {
+        let both = row + 1 < extents.n;
+        let left = extents.m - token;
+        // In lines of y: rows are whole lines where a line is more than an element.
+        let width = W::value();
+        let first = (token * extents.y_stride + row) / width;
+        let pitch = extents.y_stride / width;
+        #[unroll]
+        for i in 0..comptime!(plan.tokens / 4) {
+            let offset = comptime!(8 * (i / 2) + i % 2);
+            if comptime!(whole).runtime() || offset < left {
+                let at = comptime!(part * plan.tokens / 2 + 4 * (i / 2) + i % 2);
+                let pair = outputs::<A, O>(
+                    &scales.pairs[part],
+                    scales.tokens[i],
+                    accumulator::<A>(at, types),
+                    accumulator::<A>(comptime!(at + 2), types),
+                    code,
+                    integers,
+                );
+                store_line::<O, W>(y, first + offset * pitch, pair.first, pair.second, both);
+            }
+        }
+    }
+}
