@@ -113,7 +113,12 @@ impl WgmmaBlueprint {
     }
 
     /// Cycles that the product takes, by and large.
-    fn cycles(&self, problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> usize {
+    pub(crate) fn cycles(
+        &self,
+        problem: &MatmulProblem,
+        types: MmaType,
+        cuda: &CudaFacts,
+    ) -> usize {
         let cubes = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens) * self.splits;
         let waves = cubes.div_ceil(cuda.multiprocessors as usize);
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;

@@ -270,7 +270,7 @@ fn copy(
 /// Starts the products of 32 columns, and waits until at most `plan.pending` such slices are under way:
 /// fewer than a column tile has.
 #[cube]
-fn products(
+pub(super) fn products(
     held: &Array<Vector<u32, Const<4>>>,
     stage: u32,
     #[comptime] slice: usize,
