@@ -35,6 +35,10 @@ fn hopper(client: &Client) -> bool {
     cuda.is_some_and(|cuda| cuda.capability == 90)
 }
 
+/// Every which of the plans a case runs: each is a kernel to compile, and prime to the ways that a list of
+/// plans is made of.
+const STEP: usize = 7;
+
 /// Plans for rows of `k` columns: every way to cut a cluster, every size of a cube, weights resident and
 /// in a ring.
 fn plans(client: &Client, k: usize, dtype: FloatType) -> Vec<FusedBlueprint> {
@@ -160,9 +164,9 @@ fn forced(plans: Vec<FusedBlueprint>) -> impl Iterator<Item = Strategy> {
     plans.chain([Strategy::Auto])
 }
 
-/// Every plan with every type, at tokens, rows and columns around the edges of tiles, words and lines.
+/// Plans of every kind with every type, at tokens, rows and columns around the edges of tiles, words and lines.
 #[rstest]
-fn every_plan_gives_the_bits_of_two_launches(
+fn plans_of_every_kind_give_the_bits_of_two_launches(
     #[values(FloatType::F32, FloatType::F16, FloatType::BF16)] dtype: FloatType,
     #[values([1, 1, 5], [2, 67, 129], [17, 64, 500], [65, 131, 1024], [130, 513, 1100], [300, 258, 2048])]
     shape: [usize; 3],
@@ -183,9 +187,13 @@ fn every_plan_gives_the_bits_of_two_launches(
     };
     let layout = layout(n, k, code, scale);
     let case = Case::of(&client, &mut rng, m, &layout, dtype, |_| {});
-    let plans = plans(&client, k, dtype);
-    assert!(!plans.is_empty());
-    case.assert_equal(&client, forced(plans));
+    let plans = plans(&client, k, dtype).into_iter();
+    let some: Vec<_> = plans
+        .skip((m + dtype.size()) % STEP)
+        .step_by(STEP)
+        .collect();
+    assert!(!some.is_empty());
+    case.assert_equal(&client, forced(some));
 }
 
 /// Plans by turns, at many shapes.
@@ -196,7 +204,7 @@ fn random_shapes_give_the_bits_of_two_launches() {
         return;
     }
     let mut rng = rng(31);
-    for case in 0..150 {
+    for case in 0..48 {
         let dtype = FLOATS[case % 3];
         let m = rng.random_range(1..=300);
         let n = rng.random_range(1..=600);
@@ -209,7 +217,7 @@ fn random_shapes_give_the_bits_of_two_launches() {
         let of = Case::of(&client, &mut rng, m, &layout, dtype, |_| {});
         let mut some = plans(&client, k, dtype);
         let mut picked = Vec::new();
-        while picked.len() < 6 && !some.is_empty() {
+        while picked.len() < 4 && !some.is_empty() {
             picked.push(some.swap_remove(rng.random_range(0..some.len())));
         }
         of.assert_equal(&client, forced(picked));
@@ -260,7 +268,8 @@ fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(
         x[6 * k..7 * k].fill(1e-7);
     };
     let case = Case::of(&client, &mut rng(5), m, &layout, dtype, spoil);
-    for strategy in forced(plans(&client, k, dtype)) {
+    let some: Vec<_> = plans(&client, k, dtype).into_iter().step_by(STEP).collect();
+    for strategy in forced(some.clone()) {
         let y = case.inside(&client, strategy);
         for (row, y) in y.chunks(n).enumerate() {
             let lost = [3, 17, 33, 69].contains(&row);
@@ -270,7 +279,7 @@ fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(
             );
         }
     }
-    case.assert_equal(&client, forced(plans(&client, k, dtype)));
+    case.assert_equal(&client, forced(some));
 }
 
 #[test]
@@ -283,7 +292,7 @@ fn a_thousand_runs_give_the_same_bits() {
     let layout = layout(n, k, WeightCode::Ternary, ScaleGranularity::Row);
     let case = Case::new(&client, &mut rng(14), m, &layout);
     let expected = case.apart(&client);
-    for plan in plans(&client, k, FloatType::BF16).into_iter().step_by(5) {
+    for plan in plans(&client, k, FloatType::BF16).into_iter().step_by(STEP) {
         let strategy = Strategy::Forced(Plan::Fused(plan));
         for run in 0..1000 {
             let found = case.inside(&client, strategy);
@@ -303,7 +312,8 @@ fn no_tokens_launch_nothing() {
     let handle = client.create_from_slice(&[0; 16]);
     let empty = |cols| FloatMatrix::new(handle.clone(), [0, cols], [cols, 1], FloatType::BF16);
     let (x, y) = (empty(256).unwrap(), empty(64).unwrap());
-    for strategy in forced(plans(&client, 256, FloatType::BF16)) {
+    let plans = plans(&client, 256, FloatType::BF16).into_iter();
+    for strategy in forced(plans.take(2).collect()) {
         matmul::w2a8_quantizing(&client, &x, &weights, None, &y, strategy).unwrap();
     }
 }

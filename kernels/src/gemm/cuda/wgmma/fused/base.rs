@@ -55,8 +55,6 @@ const REGISTERS: [usize; 2] = [1 << 16, 60];
 impl FusedBlueprint {
     /// Most column tiles of weights that are there at once.
     const MAX_STAGES: usize = 16;
-    /// Column tiles of weights where not all are.
-    const RING: usize = 4;
     /// Most accumulators that a cluster hands over.
     const MAX_HANDED: usize = 64;
 
@@ -105,8 +103,8 @@ impl FusedBlueprint {
         all
     }
 
-    /// Adds this shape of a cube to `all` with all weights resident, and with a short ring, as far as
-    /// `problem` can run with them.
+    /// Adds this shape of a cube to `all` with as many weights resident as let one fit a multiprocessor,
+    /// and as let two, as far as `problem` can run with them.
     fn with_rings(mut self, problem: &MatmulProblem, dtype: FloatType, all: &mut Vec<Self>) {
         let steps = problem.k.div_ceil(TILE_COLS);
         self.columns = self.columns_of(steps);
@@ -117,10 +115,11 @@ impl FusedBlueprint {
         if !handed || !tokens || self.shares > rows || !self.divides(steps) {
             return;
         }
-        for stages in [self.columns.min(Self::MAX_STAGES), Self::RING] {
-            self.stages = stages;
-            let fits = self.check_sizes() && self.shared_bytes(dtype) + 1024 <= SHARED;
-            if fits && !all.contains(&self) {
+        for cubes in [1, 2] {
+            self.stages = 0;
+            let room = (SHARED / cubes).saturating_sub(1024 + self.shared_bytes(dtype));
+            self.stages = (room / self.stage_bytes()).min(self.columns.min(Self::MAX_STAGES));
+            if self.check_sizes() && !all.contains(&self) {
                 all.push(self);
             }
         }
@@ -285,9 +284,14 @@ impl FusedBlueprint {
         self.maxima_at(dtype) + 4 * self.own_tokens() * self.slots()
     }
 
+    /// Where barriers are, three of 8 bytes.
+    pub(super) const fn barriers_at(&self, dtype: FloatType) -> usize {
+        self.scales_at(dtype) + 4 * self.tokens
+    }
+
     /// Bytes of shared memory, with room to align the first.
     pub const fn shared_bytes(&self, dtype: FloatType) -> usize {
-        1024 + self.scales_at(dtype) + 4 * self.tokens
+        1024 + self.barriers_at(dtype) + 24
     }
 
     /// Whether the instructions have these sizes, and a multiprocessor the registers.
@@ -380,7 +384,7 @@ mod tests {
                         assert!(plan.ring_at().is_multiple_of(1024), "{what}");
                         assert!(plan.staging_at().is_multiple_of(128), "{what}");
                         assert!(plan.maxima_at(dtype).is_multiple_of(16), "{what}");
-                        assert!(plan.scales_at(dtype).is_multiple_of(8), "{what}");
+                        assert!(plan.barriers_at(dtype).is_multiple_of(8), "{what}");
                     }
                 }
             }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
-use super::cluster::show_tensor_cores;
+use super::cluster::{expect_bytes, show_tensor_cores, wait_bytes};
 use super::quantize::{find_maxima, spread, stage};
 use super::sums::{hand_over, write, write_shared};
 use crate::epilogue::prefetch_scales;
@@ -12,8 +12,8 @@ use crate::gemm::cuda::stage::TileExtents;
 use crate::gemm::cuda::wgmma::kernel::{declare_accumulators, products};
 use crate::operand::FloatType;
 use crate::ptx::{
-    MmaType, announce_cluster, arrive_cluster, copy_async, copy_async_commit, copy_async_wait,
-    global_address, load_line, shared_address, wait_cluster,
+    MmaType, announce_cluster, copy_async, copy_async_commit, copy_async_wait, global_address,
+    load_line, shared_address, wait_cluster,
 };
 
 /// What a cube works on.
@@ -31,6 +31,35 @@ pub(super) struct Place {
     pub row_tile: usize,
     /// First token of the output tile.
     pub token: usize,
+}
+
+/// Addresses in the shared memory of a cube, the same in all.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Memory {
+    /// Activations in int8, column tiles of rows of 128 bytes; the first of all.
+    pub codes: u32,
+    /// Weights.
+    pub ring: u32,
+    /// Activations that wait to be quantised. Sums take their place.
+    pub staging: u32,
+    /// The largest magnitudes of tokens.
+    pub maxima: u32,
+    /// Scales of tokens.
+    pub scales: u32,
+    /// Barriers that count what the cluster sends: maxima, codes and scales, sums.
+    pub barriers: u32,
+}
+
+#[cube]
+fn memory_at(codes: u32, #[comptime] dtype: FloatType, #[comptime] plan: FusedBlueprint) -> Memory {
+    Memory {
+        codes,
+        ring: codes + comptime!(plan.ring_at() as u32),
+        staging: codes + comptime!(plan.staging_at() as u32),
+        maxima: codes + comptime!(plan.maxima_at(dtype) as u32),
+        scales: codes + comptime!(plan.scales_at(dtype) as u32),
+        barriers: codes + comptime!(plan.barriers_at(dtype) as u32),
+    }
 }
 
 /// `y = Q(x) · Ŵᵀ + bias`. Cubes along x are clusters of output tiles side by side along the weight
@@ -58,21 +87,14 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
-    let size = comptime!(plan.shared_bytes(dtype).div_ceil(4));
+    let size = comptime!(plan.shared_bytes(dtype) / 4);
     let shared = Shared::<[u32]>::new_aligned_slice(size, 1024usize);
     let codes = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
-    let ring = codes + comptime!(plan.ring_at() as u32);
-    // Sums take the place of the activations, once these are int8.
-    let staging = codes + comptime!(plan.staging_at() as u32);
-    let maxima = codes + comptime!(plan.maxima_at(dtype) as u32);
-    let scales = codes + comptime!(plan.scales_at(dtype) as u32);
+    let memory = memory_at(codes, dtype, plan);
 
     let declare = comptime!(declare_accumulators(plan.product(), MmaType::Int8));
     gpu_asm!("{declare}");
     let (splits, shares) = comptime!((plan.splits, plan.shares));
-    if comptime!(plan.cluster() > 1) {
-        announce_cluster();
-    }
 
     let cube = CUBE_POS_X as usize;
     let rank = cube % comptime!(plan.cluster());
@@ -89,19 +111,19 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     };
 
     // Activations are waited for first; weights are under way meanwhile.
-    stage(
-        global_address::<F>(x),
-        staging,
-        &place,
-        &extents,
-        dtype,
-        plan,
-    );
+    let x_base = global_address::<F>(x);
+    stage(x_base, &memory, &place, &extents, dtype, plan);
     copy_async_commit();
+    if comptime!(plan.cluster() > 1) {
+        if UNIT_POS == 0 {
+            expect(&memory, &place, plan);
+        }
+        announce_cluster();
+    }
     let w_base = global_address::<u32>(words);
     let mut filled = 0usize.runtime();
     while filled < comptime!(plan.stages).runtime() {
-        let to = ring + u32::cast_from(filled) * comptime!(plan.stage_bytes() as u32);
+        let to = memory.ring + u32::cast_from(filled) * comptime!(plan.stage_bytes() as u32);
         copy_weights(to, w_base, filled, &place, &extents, plan);
         filled += 1;
     }
@@ -112,44 +134,57 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     sync_plane();
 
     if comptime!(plan.cluster() > 1) {
-        // Every cube of the cluster has started.
+        // Every cube of the cluster has started, and expects what it will be sent.
         wait_cluster();
     }
-    find_maxima(staging, maxima, &place, dtype, plan);
+    find_maxima(&memory, &place, dtype, plan);
     if comptime!(splits > 1) {
-        arrive_cluster();
-        wait_cluster();
+        wait_bytes(memory.barriers);
     } else if comptime!(plan.parts() > 1) {
         sync_cube();
     } else {
         sync_plane();
     }
-    spread(staging, maxima, codes, scales, &place, dtype, plan);
-    show_tensor_cores();
+    spread(&memory, &place, dtype, plan);
+    if comptime!(splits > 1) {
+        // Sums may take the place of this unit's activations: it has read them.
+        announce_cluster();
+    }
     if comptime!(shares > 1) {
-        arrive_cluster();
-        wait_cluster();
+        wait_bytes(memory.barriers + 8);
+        show_tensor_cores();
     } else {
-        if comptime!(splits > 1) {
-            // Sums may take the place of the activations here.
-            arrive_cluster();
-        }
+        show_tensor_cores();
         sync_cube();
     }
-    show_tensor_cores();
 
-    multiply(codes, ring, w_base, &place, &extents, code, plan);
+    multiply(&memory, w_base, &place, &extents, code, plan);
     if comptime!(splits > 1) {
-        if comptime!(shares == 1) {
-            wait_cluster();
-        }
-        hand_over(staging, &place, plan);
-        arrive_cluster();
-        write_shared::<O, B, W>(
-            staging, scales, row_scales, &bias, y, &extents, &place, code, plan,
-        );
+        // Every unit of the cluster has said so.
+        wait_cluster();
+        hand_over(&memory, &place, plan);
+        write_shared::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
     } else {
-        write::<O, B, W>(scales, row_scales, &bias, y, &extents, &place, code, plan);
+        write::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
+    }
+}
+
+/// Says how many bytes this cube will be sent.
+#[cube]
+fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
+    if comptime!(plan.splits > 1) {
+        let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
+        expect_bytes(memory.barriers, maxima.runtime());
+        // A line of every unit of every cube that shares the columns, for each 8 tokens summed up here.
+        let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
+        let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
+        let lines = comptime!((plan.units() * plan.splits) as u32);
+        expect_bytes(memory.barriers + 16, groups * lines * 16);
+    }
+    if comptime!(plan.shares > 1) {
+        let scales = comptime!(4 * plan.tokens as u32);
+        let codes = u32::cast_from(place.steps) * comptime!(plan.x_bytes() as u32);
+        expect_bytes(memory.barriers + 8, codes + scales);
     }
 }
 
@@ -157,8 +192,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
 /// it copied itself: nothing here waits for other units.
 #[cube]
 fn multiply(
-    codes: u32,
-    ring: u32,
+    memory: &Memory,
     w_base: u64,
     place: &Place,
     extents: &TileExtents,
@@ -171,13 +205,13 @@ fn multiply(
     let mut slot = 0u32.runtime();
     while step < place.steps {
         copy_async_wait(comptime!(plan.stages - 1));
-        let stage = ring + slot * comptime!(plan.stage_bytes() as u32);
+        let stage = memory.ring + slot * comptime!(plan.stage_bytes() as u32);
         let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
         #[unroll]
         for i in 0..comptime!(plan.tiles) {
             held[i] = load_line(stage + line * 16 + comptime!(2048 * i as u32));
         }
-        let right = codes + u32::cast_from(step) * comptime!(plan.x_bytes() as u32);
+        let right = memory.codes + u32::cast_from(step) * comptime!(plan.x_bytes() as u32);
         let tile = comptime!(plan.product());
         products(&held, right, 0usize, step == 0, code, MmaType::Int8, tile);
         if comptime!(plan.whole()) {

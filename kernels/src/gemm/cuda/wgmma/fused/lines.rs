@@ -2,6 +2,7 @@
 
 use cubecl::prelude::*;
 
+use super::cluster::operand;
 use crate::decode::magnitude_bits;
 use crate::operand::FloatType;
 use crate::ptx::round_bytes;
@@ -13,6 +14,7 @@ pub(super) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
         FloatType::F32 => max(a, b),
         _ => {
+            let (a, b) = (operand(a), operand(b));
             let out: u32;
             gpu_asm!(
                 "max.u16x2 {out}, {a}, {b};",
@@ -97,14 +99,14 @@ pub(super) fn codes(
 fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
-            let out: f32;
+            let out: u32;
             gpu_asm!(
                 "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, l; }}",
                 out = out(_) out,
                 word = in(_) word,
                 options(nomem),
             );
-            out
+            f32::reinterpret(out)
         }
         _ => f32::reinterpret(word << 16),
     }
@@ -115,14 +117,14 @@ fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
 fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
-            let out: f32;
+            let out: u32;
             gpu_asm!(
                 "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, h; }}",
                 out = out(_) out,
                 word = in(_) word,
                 options(nomem),
             );
-            out
+            f32::reinterpret(out)
         }
         _ => f32::reinterpret(word & 0xFFFF_0000),
     }

@@ -4,12 +4,12 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
-use super::cluster::{peer_address, store_peer_line};
-use super::kernel::Place;
+use super::cluster::{peer_address, send_line, wait_bytes};
+use super::kernel::{Memory, Place};
 use crate::epilogue::{RowPair, row_pair, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::gemm::cuda::wgmma::kernel::accumulator;
-use crate::ptx::{MmaType, load_floats, load_line, wait_cluster};
+use crate::ptx::{MmaType, load_floats, load_line};
 
 /// The first row of this unit's sums in the output tile of its cube.
 #[cube]
@@ -29,7 +29,7 @@ fn first_token(group: usize) -> usize {
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 pub(super) fn write<O: Numeric, B: Float, W: Size>(
-    scales: u32,
+    memory: &Memory,
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
@@ -47,7 +47,7 @@ pub(super) fn write<O: Numeric, B: Float, W: Size>(
             #[unroll]
             for group in 0..comptime!(plan.tokens / 8) {
                 let local = first_token(group);
-                let scale = load_floats(scales + u32::cast_from(local) * 4);
+                let scale = load_floats(memory.scales + u32::cast_from(local) * 4);
                 #[unroll]
                 for e in 0..2usize {
                     let token = place.token + local + e;
@@ -70,21 +70,28 @@ pub(super) fn write<O: Numeric, B: Float, W: Size>(
     }
 }
 
-/// Gives each cube that shares the columns this cube's sums of its share, every `plan.splits`-th 8
+/// Sends each cube that shares the columns this cube's sums of its share, every `plan.splits`-th 8
 /// tokens, 16 bytes a unit.
 #[cube]
-pub(super) fn hand_over(sums: u32, place: &Place, #[comptime] plan: FusedBlueprint) {
-    let from = u32::cast_from(place.split) * comptime!(plan.units() as u32) + UNIT_POS;
+pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
+    let line = u32::cast_from(place.split) * comptime!(plan.units() as u32) + UNIT_POS;
     let base = u32::cast_from(place.share) * comptime!(plan.splits as u32);
+    let to = memory.staging + line * 16;
+    let mut away = Array::<u32>::new(comptime!(plan.splits));
+    #[unroll]
+    for i in 0..comptime!(plan.splits) {
+        let rank = base + comptime!(i as u32);
+        away[i] = peer_address(memory.codes, rank) - memory.codes;
+    }
     #[unroll]
     for i in 0..comptime!(plan.accumulators() / 4) {
         let a = u32::reinterpret(accumulator::<i32>(comptime!(4 * i), MmaType::Int8));
         let b = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 1), MmaType::Int8));
         let c = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 2), MmaType::Int8));
         let d = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 3), MmaType::Int8));
-        let peer = peer_address(sums + from * 16, base + comptime!((i % plan.splits) as u32));
+        let away = away[comptime!(i % plan.splits)];
         let offset = comptime!((i / plan.splits * plan.splits * plan.units() * 16) as u32);
-        store_peer_line(peer + offset, a, b, c, d);
+        send_line(to + away + offset, memory.barriers + 16 + away, a, b, c, d);
     }
 }
 
@@ -92,8 +99,7 @@ pub(super) fn hand_over(sums: u32, place: &Place, #[comptime] plan: FusedBluepri
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
-    sums: u32,
-    scales: u32,
+    memory: &Memory,
     row_scales: &[f32],
     bias: &ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
@@ -113,7 +119,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
         let row = min(first + group / per_tile * 64, extents.n - 1);
         pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
     }
-    wait_cluster();
+    wait_bytes(memory.barriers + 16);
     #[unroll]
     for i in 0..comptime!(plan.sum_shares()) {
         let group = place.split + comptime!(i * plan.splits);
@@ -123,10 +129,10 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
             #[unroll]
             for other in 0..comptime!(plan.splits) {
                 let line = comptime!(((i * plan.splits + other) * plan.units()) as u32);
-                parts[other] = load_line(sums + (line + UNIT_POS) * 16);
+                parts[other] = load_line(memory.staging + (line + UNIT_POS) * 16);
             }
             let local = first_token(group % per_tile);
-            let scale = load_floats(scales + u32::cast_from(local) * 4);
+            let scale = load_floats(memory.scales + u32::cast_from(local) * 4);
             #[unroll]
             for e in 0..2usize {
                 let token = place.token + local + e;
