@@ -1,5 +1,5 @@
-//! Times tensor-core plans on an NVIDIA GPU: `cuda_tuning [MxNxK ...]`. For tuning; the benchmark
-//! that users run is `cargo xtask bench`.
+//! Times tensor-core plans on an NVIDIA GPU: `cuda_tuning [KIND:MxNxK ...]`, with `most=COUNT` for the
+//! best of the model only (`fused`). For tuning; the benchmark that users run is `cargo xtask bench`.
 //!
 //! Weights rotate over more than 256 MB, so that the L2 cache is cold; calls are recorded into a
 //! CUDA graph and replayed.
@@ -10,8 +10,10 @@ mod tuning {
 
     use cubecl::Device;
     use cubecl::client::Client;
+    use cubecl::server::Handle;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
     use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
+    use tritburn_kernels::gemm::cuda::wgmma::fused::FusedBlueprint;
     use tritburn_kernels::gemv::cuda::{Operand, SkinnyBlueprint};
     use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
@@ -42,12 +44,27 @@ mod tuning {
         FloatMatrix::new(handle, shape, [shape[1], 1], FloatType::BF16).expect("a matrix")
     }
 
+    /// Floats of many values, none of them NaN or infinite.
+    fn numbers(client: &Client, shape: [usize; 2]) -> FloatMatrix {
+        let bytes: Vec<u8> = (0..(shape[0] * shape[1]) as u32)
+            .flat_map(|i| {
+                let bits = i.wrapping_mul(2_654_435_761) >> 16;
+                // Either sign, magnitudes from 2⁻⁸ to 1.
+                let exponent = 0x3B80 + (bits & 0x03FF);
+                (((bits & 0x8000) | exponent) as u16).to_le_bytes()
+            })
+            .collect();
+        let handle = client.create_from_slice(&bytes);
+        FloatMatrix::new(handle, shape, [shape[1], 1], FloatType::BF16).expect("a matrix")
+    }
+
     pub struct Case {
         pub m: usize,
         pub n: usize,
         pub k: usize,
         pub float: bool,
         pub quantize: bool,
+        pub fused: bool,
     }
 
     impl Case {
@@ -67,6 +84,7 @@ mod tuning {
         codes: QuantizedActivations,
         weights: Vec<PrepackedWeights>,
         y: FloatMatrix,
+        y_handle: Handle,
     }
 
     impl Bench {
@@ -95,13 +113,16 @@ mod tuning {
                 })
                 .collect();
             let codes = random(client, m * QuantizedActivations::words_per_row(k));
+            let y_handle = client.create_from_slice(&vec![0u8; 2 * m * n]);
             Self {
                 client: client.clone(),
-                x: matrix(client, [m, k]),
+                x: numbers(client, [m, k]),
                 codes: QuantizedActivations::new(m, k, codes, random(client, m))
                     .expect("activations"),
                 weights,
-                y: matrix(client, [m, n]),
+                y: FloatMatrix::new(y_handle.clone(), [m, n], [n, 1], FloatType::BF16)
+                    .expect("a matrix"),
+                y_handle,
                 case,
             }
         }
@@ -113,11 +134,24 @@ mod tuning {
                     .expect("a launch");
                 return;
             }
+            if self.case.fused && matches!(strategy, Strategy::Forced(Plan::Fused(_))) {
+                let (x, y) = (&self.x, &self.y);
+                matmul::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
+                    .expect("a launch");
+                return;
+            }
             if self.case.quantize {
                 quantize::activation::launch(&self.client, &self.x, &self.codes).expect("a launch");
             }
             matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
                 .expect("a launch");
+        }
+
+        /// The bytes of y after one call.
+        fn output(&self, strategy: Strategy) -> Vec<u8> {
+            self.call(0, strategy);
+            let bytes = self.client.read_one(self.y_handle.clone());
+            bytes.expect("a result").to_vec()
         }
 
         /// Median microseconds of a call.
@@ -241,16 +275,52 @@ mod tuning {
         println!("backward {m}x{n}x{k}: input {input:.1} us, weight {weight:.1} us");
     }
 
+    /// Times the plans that quantise inside, up to `most` of them in the order of the model, beside the
+    /// quantiser and the product that the selector takes.
+    fn fused(client: &Client, facts: &DeviceFacts, arg: &str, case: Case, most: usize) {
+        let Case { m, n, k, .. } = case;
+        let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor)
+            .expect("a layout");
+        let order = Some(FragmentOrder::Int8);
+        let problem = MatmulProblem::new(m, &layout, FloatType::BF16.into(), order);
+        let mut plans = FusedBlueprint::ranked(&problem, &facts.cuda.expect("a CUDA device"));
+        let count = plans.len();
+        plans.truncate(most);
+        let bench = Bench::new(client, case);
+        let apart = bench.time(Strategy::Auto);
+        println!("{arg}: quantiser and product {apart:.2} us, {count} plans for one launch");
+        let expected = bench.output(Strategy::Auto);
+        let mut rows = Vec::new();
+        for (rank, plan) in plans.into_iter().enumerate() {
+            let strategy = Strategy::Forced(Plan::Fused(plan));
+            if rank == 0 {
+                let same = bench.output(strategy) == expected;
+                println!("    outputs of the first plan equal: {same}");
+            }
+            rows.push((bench.time(strategy), rank, plan));
+        }
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (time, rank, plan) in rows.iter().take(24) {
+            println!("    {time:.2} us, rank {rank}, {plan:?}");
+        }
+        if let Some((time, _, plan)) = rows.iter().find(|row| row.1 == 0) {
+            println!("    chosen {time:.2} us, {plan:?}");
+        }
+    }
+
     pub fn run() {
         let client = Device::Cuda(Default::default()).client();
         let facts = DeviceFacts::of(&client);
         let mut args: Vec<String> = std::env::args().skip(1).collect();
         let few = args.iter().any(|a| a == "auto");
         args.retain(|a| a != "auto");
+        let most = args.iter().find_map(|a| a.strip_prefix("most="));
+        let most = most.map_or(usize::MAX, |most| most.parse().expect("a number"));
+        args.retain(|a| !a.starts_with("most="));
         for arg in args {
             let (kind, shape) = arg
                 .split_once(':')
-                .expect("KIND:MxNxK, KIND int8, quant or bf16");
+                .expect("KIND:MxNxK, KIND int8, quant, fused, bf16 or back");
             let sizes: Vec<usize> = shape
                 .split('x')
                 .map(|n| n.parse().expect("a number"))
@@ -260,8 +330,13 @@ mod tuning {
                 n: sizes[1],
                 k: sizes[2],
                 float: kind == "bf16",
-                quantize: kind == "quant",
+                quantize: kind == "quant" || kind == "fused",
+                fused: kind == "fused",
             };
+            if kind == "fused" {
+                fused(&client, &facts, &arg, case, most);
+                continue;
+            }
             if kind == "back" {
                 backward(&client, sizes[0], sizes[1], sizes[2]);
                 continue;
@@ -296,7 +371,7 @@ mod tuning {
                 ops / chosen.0 * 1e-6,
                 chosen.2
             );
-            for row in rows.iter().take(12) {
+            for row in rows.iter().take(24) {
                 println!("    {:.2} us {:?}", row.0, row.2);
             }
         }

@@ -7,6 +7,7 @@ use crate::decode::ScaleKind;
 use crate::device::DeviceFacts;
 use crate::gemm::cuda::mma::MmaBlueprint;
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+use crate::gemm::cuda::wgmma::fused::FusedBlueprint;
 use crate::gemm::cuda::wmma::WmmaBlueprint;
 use crate::gemm::portable::GemmBlueprint;
 use crate::gemv::cuda::SkinnyBlueprint;
@@ -94,6 +95,8 @@ pub enum Plan {
     Skinny(SkinnyBlueprint),
     /// Hopper's warpgroup products; prepacked weights.
     Wgmma(WgmmaBlueprint),
+    /// The same, which quantises float activations itself ([`w2a8_quantizing`](super::w2a8_quantizing)).
+    Fused(FusedBlueprint),
     /// Warp products; prepacked weights.
     Mma(MmaBlueprint),
     /// Products of WMMA fragments, int8 activations; prepacked weights.

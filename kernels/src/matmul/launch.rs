@@ -41,7 +41,7 @@ impl Weights<'_> {
         }
     }
 
-    fn order(&self) -> Option<FragmentOrder> {
+    pub(super) fn order(&self) -> Option<FragmentOrder> {
         match self {
             Self::Canonical(_) => None,
             Self::Prepacked(weights) => Some(weights.fragment_layout().order),
@@ -154,6 +154,9 @@ impl Call<'_> {
             }
             (Plan::Wgmma(plan), Weights::Prepacked(weights)) => {
                 gemm::cuda::wgmma::launch(client, self, weights, device, plan)
+            }
+            (Plan::Fused(plan), Weights::Prepacked(weights)) => {
+                gemm::cuda::wgmma::fused::launch(client, self, weights, device, plan)
             }
             (Plan::Mma(plan), Weights::Prepacked(weights)) => {
                 gemm::cuda::mma::launch(client, self, weights, device, plan)
@@ -281,7 +284,8 @@ pub fn w2a16<'a>(
     call.run(client, strategy)
 }
 
-fn check(
+/// Checks what all products have in common.
+pub(super) fn check(
     client: &Client,
     x: [usize; 2],
     weights: Weights<'_>,

@@ -6,6 +6,8 @@
 //!   `y = (Σ_g f32(acc_g) · (γ_g·unit), g ascending) · s_m + bias`; f32, rounded once to y's type.
 //! - [`w2a8_i32`]: the i32 sums themselves, for tests.
 //! - [`w2a16`]: f32, f16 or bf16 activations, f32 sums.
+//! - [`w2a8_quantizing`]: f32, f16 or bf16 activations, quantised per token on the way, in one launch
+//!   where that is faster; the bits of [`w2a8`] after the quantiser.
 //! - any M, N, K; M = 0 launches nothing; every code table and scale granularity.
 //!
 //! # Rejected
@@ -15,10 +17,12 @@
 
 mod base;
 mod launch;
+mod quantizing;
 mod select;
 mod tune;
 
 pub use base::{ActivationType, MatmulProblem, Plan, Strategy};
 pub(crate) use launch::{Call, Input};
 pub use launch::{Weights, w2a8, w2a8_i32, w2a16};
+pub use quantizing::w2a8_quantizing;
 pub use tune::Autotune;

@@ -4,8 +4,10 @@ use super::base::{ActivationType, MatmulProblem, Plan};
 use crate::device::{CudaFacts, DeviceFacts};
 use crate::gemm::cuda::mma::MmaBlueprint;
 use crate::gemm::cuda::wgmma::WgmmaBlueprint;
+use crate::gemm::cuda::wgmma::fused::{FusedBlueprint, QUANTISER};
 use crate::gemv::cuda::{Operand, SkinnyBlueprint};
 use crate::operand::FloatType;
+use crate::prepack::FragmentOrder;
 use crate::ptx::MmaType;
 
 /// The plan for prepacked weights. Where the device has no tensor cores it is one that the launch
@@ -33,5 +35,59 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         _ if few || terms == 3 || !problem.whole_lines => skinny(),
         90 => Plan::Wgmma(WgmmaBlueprint::new(problem, types, &cuda)),
         _ => Plan::Mma(MmaBlueprint::new(problem, types, &cuda)),
+    }
+}
+
+/// The plan for one launch that quantises float activations and multiplies, where that is faster than
+/// two.
+pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<FusedBlueprint> {
+    let cuda = device.cuda?;
+    // Few tokens go to warps that take int8; without prepacked weights there is nothing to choose.
+    if problem.m <= 8 || problem.fragments != Some(FragmentOrder::Int8) {
+        return None;
+    }
+    let plan = FusedBlueprint::new(problem, &cuda)?;
+    let after = MatmulProblem {
+        activations: ActivationType::Int8,
+        whole_lines: true,
+        ..*problem
+    };
+    let product = WgmmaBlueprint::new(&after, MmaType::Int8, &cuda);
+    let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
+    (plan.cycles(problem, &cuda) < apart).then_some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::cuda::test_gpus::{AMPERE, HOPPER, problem};
+
+    fn floats(m: usize, n: usize, k: usize) -> MatmulProblem {
+        MatmulProblem {
+            activations: ActivationType::Float(FloatType::BF16),
+            fragments: Some(FragmentOrder::Int8),
+            ..problem(m, n, k)
+        }
+    }
+
+    #[test]
+    fn small_products_of_many_tokens_quantise_inside_and_large_ones_do_not() {
+        for (m, n, k) in [(1024, 512, 2048), (1024, 2048, 512), (16, 4096, 4096)] {
+            assert!(fused(&floats(m, n, k), &HOPPER).is_some(), "{m} {n} {k}");
+        }
+        for (m, n, k) in [(8192, 4096, 4096), (8192, 8192, 8192), (4, 4096, 4096)] {
+            assert_eq!(fused(&floats(m, n, k), &HOPPER), None, "{m} {n} {k}");
+        }
+    }
+
+    #[test]
+    fn other_gpus_and_weights_quantise_apart() {
+        let small = floats(1024, 512, 2048);
+        assert_eq!(fused(&small, &AMPERE), None);
+        let canonical = MatmulProblem {
+            fragments: None,
+            ..small
+        };
+        assert_eq!(fused(&canonical, &HOPPER), None);
     }
 }

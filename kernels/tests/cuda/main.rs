@@ -6,6 +6,7 @@
 mod harness;
 
 mod backward;
+mod fused;
 mod gemm;
 mod plans;
 mod prepack;

@@ -47,7 +47,8 @@ impl WgmmaBlueprint {
     const MAX_STAGES: usize = 8;
 
     /// `(warpgroups, tiles, tokens)` worth trying.
-    const SHAPES: [(usize, usize, usize); 12] = [
+    const SHAPES: [(usize, usize, usize); 13] = [
+        (2, 1, 256),
         (2, 2, 128),
         (2, 1, 128),
         (2, 2, 64),
@@ -112,7 +113,7 @@ impl WgmmaBlueprint {
                     1 => splits == 1 || (splittable && count * splits <= slots),
                     _ => warpgroups == 2 && problem.n > plan.rows(),
                 };
-                fits.then_some(plan)
+                (fits && plan.shared_bytes(types) <= SHARED).then_some(plan)
             })
             .collect()
     }
@@ -123,7 +124,12 @@ impl WgmmaBlueprint {
     }
 
     /// Cycles that the product takes, by and large.
-    fn cycles(&self, problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> usize {
+    pub(crate) fn cycles(
+        &self,
+        problem: &MatmulProblem,
+        types: MmaType,
+        cuda: &CudaFacts,
+    ) -> usize {
         let cluster = self.splits * self.multicast;
         let at_once = (cuda.multiprocessors as usize / cluster).max(1);
         let waves = self.tiles(problem).div_ceil(at_once);

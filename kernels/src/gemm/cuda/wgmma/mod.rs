@@ -4,6 +4,7 @@
 //! across tiles.
 
 mod base;
+pub mod fused;
 mod kernel;
 mod launch;
 mod multicast;

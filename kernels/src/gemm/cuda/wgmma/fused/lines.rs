@@ -1,0 +1,131 @@
+//! 16-byte lines of float activations: their magnitudes, and their values as int8.
+
+use cubecl::prelude::*;
+
+use super::cluster::operand;
+use crate::decode::magnitude_bits;
+use crate::operand::FloatType;
+use crate::ptx::round_bytes;
+
+/// The larger of two magnitudes, or of two pairs of them in half types: the order of the bits is that of
+/// the numbers.
+#[cube]
+pub(super) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
+    match comptime!(dtype) {
+        FloatType::F32 => max(a, b),
+        _ => {
+            let (a, b) = (operand(a), operand(b));
+            let out: u32;
+            gpu_asm!(
+                "max.u16x2 {out}, {a}, {b};",
+                out = out(_) out,
+                a = in(_) a,
+                b = in(_) b,
+                options(nomem),
+            );
+            out
+        }
+    }
+}
+
+/// The largest magnitude of a line, or of its even and odd values in half types.
+#[cube]
+pub(super) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: FloatType) -> u32 {
+    let mask = comptime!(match dtype {
+        FloatType::F32 => 0x7FFF_FFFFu32,
+        _ => 0x7FFF_7FFF,
+    });
+    let first = larger(
+        line.extract(0usize) & mask,
+        line.extract(1usize) & mask,
+        dtype,
+    );
+    let second = larger(
+        line.extract(2usize) & mask,
+        line.extract(3usize) & mask,
+        dtype,
+    );
+    larger(first, second, dtype)
+}
+
+/// The magnitude bits, as those of f32, of what [`larger`] left.
+#[cube]
+pub(super) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
+    match comptime!(dtype) {
+        FloatType::F32 => top,
+        _ => {
+            let one = max(top & 0xFFFF, top >> 16);
+            magnitude_bits(low(one, dtype))
+        }
+    }
+}
+
+/// Word `index` of the int8 codes that `lines`, 16 values, have with the factor `a`.
+#[cube]
+pub(super) fn codes(
+    lines: &Array<Vector<u32, Const<4>>>,
+    #[comptime] index: usize,
+    a: f32,
+    #[comptime] dtype: FloatType,
+) -> u32 {
+    match comptime!(dtype) {
+        FloatType::F32 => {
+            let line = lines[index];
+            round_bytes(
+                f32::reinterpret(line.extract(0usize)),
+                f32::reinterpret(line.extract(1usize)),
+                f32::reinterpret(line.extract(2usize)),
+                f32::reinterpret(line.extract(3usize)),
+                a,
+            )
+        }
+        _ => {
+            let line = lines[comptime!(index / 2)];
+            let first = line.extract(comptime!(index % 2 * 2));
+            let second = line.extract(comptime!(index % 2 * 2 + 1));
+            round_bytes(
+                low(first, dtype),
+                high(first, dtype),
+                low(second, dtype),
+                high(second, dtype),
+                a,
+            )
+        }
+    }
+}
+
+/// The half-precision float in the low half of a word.
+#[cube]
+fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
+    match comptime!(dtype) {
+        FloatType::F16 => {
+            let out: u32;
+            gpu_asm!(
+                "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, l; }}",
+                out = out(_) out,
+                word = in(_) word,
+                options(nomem),
+            );
+            f32::reinterpret(out)
+        }
+        _ => f32::reinterpret(word << 16),
+    }
+}
+
+/// The half-precision float in the high half of a word.
+#[cube]
+fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
+    match comptime!(dtype) {
+        FloatType::F16 => {
+            let out: u32;
+            gpu_asm!(
+                "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, h; }}",
+                out = out(_) out,
+                word = in(_) word,
+                options(nomem),
+            );
+            f32::reinterpret(out)
+        }
+        _ => f32::reinterpret(word & 0xFFFF_0000),
+    }
+}

@@ -1,0 +1,214 @@
+//! From the activations of a cluster's tokens to int8 in the shared memory of all its cubes.
+//!
+//! Loops, not unrolled code: in a call of some microseconds, instructions come from memory as slowly as
+//! operands do. So activations wait in shared memory, not in registers, which no loop can index.
+
+use cubecl::prelude::*;
+
+use super::base::FusedBlueprint;
+use super::cluster::{
+    largest_of_warp, load_word, peer_address, send_line, send_word, store_line, store_word,
+};
+use super::kernel::{Memory, Place};
+use super::lines::{codes, larger, largest_of_line, magnitude_of};
+use crate::decode::{INFINITY_BITS, nan_of};
+use crate::gemm::cuda::stage::TileExtents;
+use crate::operand::FloatType;
+use crate::ptx::{copy_async, load_line};
+
+/// What a warp does of the tokens that its cube quantises: of `plan.own_tokens()`, every
+/// `plan.teams()`-th from `token`; of their `chunks` of 512 columns, every `plan.parts()`-th from `part`.
+#[derive(CubeType, Clone, Copy)]
+struct Work {
+    token: u32,
+    part: u32,
+    lane: u32,
+    chunks: u32,
+}
+
+#[cube]
+fn work(place: &Place, #[comptime] plan: FusedBlueprint) -> Work {
+    let warp = UNIT_POS / 32;
+    Work {
+        token: warp / comptime!(plan.parts() as u32),
+        part: warp % comptime!(plan.parts() as u32),
+        lane: UNIT_POS % 32,
+        chunks: u32::cast_from(place.steps).div_ceil(4),
+    }
+}
+
+/// Where line `line` of a chunk, 32 · `size` lines of 16 bytes, lies in it: 8 lanes that read each
+/// `size`-th line find them in different banks.
+#[cube]
+fn swizzled(line: u32, #[comptime] size: u32) -> u32 {
+    (line ^ ((line >> 3) & comptime!(size - 1))) * 16
+}
+
+/// Starts the copies of this cube's tokens and columns. What lies past M, K or the columns becomes
+/// zeros.
+#[cube]
+pub(super) fn stage(
+    x_base: u64,
+    memory: &Memory,
+    place: &Place,
+    extents: &TileExtents,
+    #[comptime] dtype: FloatType,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let work = work(place, plan);
+    let size = comptime!(dtype.size() as u32);
+    let tile_bytes = comptime!(128 * dtype.size());
+    let start = place.first * tile_bytes;
+    let left = u32::cast_from(min(extents.x_bytes - start, place.steps * tile_bytes));
+    let first = place.token + place.share * comptime!(plan.own_tokens());
+    let mut row = work.token;
+    while row < comptime!(plan.own_tokens() as u32) {
+        let token = first + usize::cast_from(row);
+        let inside = token < extents.m;
+        // Of a token past the last, nothing is read.
+        let left = select(inside, left, 0u32);
+        let from = u64::cast_from(select(inside, token, 0usize)) * u64::cast_from(extents.x_stride)
+            + u64::cast_from(start)
+            + x_base;
+        let to =
+            memory.staging + row * comptime!(plan.pitch(dtype) as u32) + swizzled(work.lane, size);
+        let mut chunk = work.part;
+        while chunk < work.chunks {
+            let first = chunk * comptime!(512 * size);
+            #[unroll]
+            for part in 0..size {
+                let block = first + comptime!(512 * part);
+                let at = min(block + work.lane * 16, left);
+                let valid = min(left - at, 16u32);
+                copy_async(
+                    to + block,
+                    from + u64::cast_from(at & 0xFFFF_FFF0u32),
+                    valid,
+                );
+            }
+            chunk += comptime!(plan.parts() as u32);
+        }
+        row += comptime!(plan.teams() as u32);
+    }
+}
+
+/// The largest magnitude that this warp finds in each of its tokens, sent to the cubes that hold the
+/// tokens' other columns.
+#[cube]
+pub(super) fn find_maxima(
+    memory: &Memory,
+    place: &Place,
+    #[comptime] dtype: FloatType,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let work = work(place, plan);
+    let size = comptime!(dtype.size() as u32);
+    let splits = comptime!(plan.splits as u32);
+    let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
+    // Of the lane-th cube that shares the columns: its memory, as far from here.
+    let rank = u32::cast_from(place.share) * splits + work.lane % splits;
+    let away = peer_address(memory.codes, rank) - memory.codes;
+    let mut row = work.token;
+    while row < comptime!(plan.own_tokens() as u32) {
+        let from = memory.staging + row * comptime!(plan.pitch(dtype) as u32);
+        let mut top = 0u32.runtime();
+        let mut chunk = work.part;
+        while chunk < work.chunks {
+            let from = from + chunk * comptime!(512 * size);
+            #[unroll]
+            for part in 0..size {
+                let line = load_line(from + swizzled(work.lane * size + part, size));
+                top = larger(top, largest_of_line(line, dtype), dtype);
+            }
+            chunk += comptime!(plan.parts() as u32);
+        }
+        let top = largest_of_warp(magnitude_of(top, dtype));
+        let to = memory.maxima + (row * comptime!(plan.slots() as u32) + slot) * 4;
+        if comptime!(plan.splits == 1) {
+            store_word(to, top);
+        } else if work.lane < splits {
+            send_word(to + away, memory.barriers + away, top);
+        }
+        row += comptime!(plan.teams() as u32);
+    }
+}
+
+/// Rounds this cube's tokens to int8, to the bits of the quantiser, and puts codes and scales into every
+/// cube that multiplies them.
+#[cube]
+pub(super) fn spread(
+    memory: &Memory,
+    place: &Place,
+    #[comptime] dtype: FloatType,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let work = work(place, plan);
+    let size = comptime!(dtype.size() as u32);
+    let slots = comptime!(plan.slots() as u32);
+    let (splits, shares) = comptime!((plan.splits as u32, plan.shares as u32));
+    let lines = u32::cast_from(place.steps) * 8;
+    let own = u32::cast_from(place.share);
+    let split = u32::cast_from(place.split);
+    let barrier = memory.barriers + 8;
+    // How far away the memory of each cube is that shares the tokens. A cube begins with itself, so that
+    // they do not all write to one.
+    let mut away = Array::<u32>::new(comptime!(plan.shares));
+    #[unroll]
+    for i in 0..shares {
+        let rank = (own + i) % shares * splits + split;
+        away[comptime!(i as usize)] = peer_address(memory.codes, rank) - memory.codes;
+    }
+    let mut row = work.token;
+    while row < comptime!(plan.own_tokens() as u32) {
+        let top = largest_of_warp(load_word(
+            memory.maxima + (row * slots + work.lane % slots) * 4,
+        ));
+        let finite = top < INFINITY_BITS;
+        let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+        let token = own * comptime!(plan.own_tokens() as u32) + row;
+        let from = memory.staging + row * comptime!(plan.pitch(dtype) as u32);
+        // As wgmma reads it: a column tile after the other, rows of 128 bytes, line l at
+        // l xor (row mod 8).
+        let to = memory.codes
+            + token * 128
+            + work.lane / 8 * comptime!(plan.x_bytes() as u32)
+            + ((work.lane % 8) ^ (token % 8)) * 16;
+        let mut chunk = work.part;
+        while chunk < work.chunks {
+            let from = from + chunk * comptime!(512 * size);
+            let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
+            #[unroll]
+            for part in 0..size {
+                let index = comptime!(part as usize);
+                held[index] = load_line(from + swizzled(work.lane * size + part, size));
+            }
+            let a0 = select(finite, codes(&held, 0usize, a, dtype), 0u32);
+            let a1 = select(finite, codes(&held, 1usize, a, dtype), 0u32);
+            let a2 = select(finite, codes(&held, 2usize, a, dtype), 0u32);
+            let a3 = select(finite, codes(&held, 3usize, a, dtype), 0u32);
+            if chunk * 32 + work.lane < lines {
+                let to = to + chunk * comptime!(4 * plan.x_bytes() as u32);
+                if comptime!(plan.shares == 1) {
+                    store_line(to, a0, a1, a2, a3);
+                } else {
+                    #[unroll]
+                    for i in 0..comptime!(plan.shares) {
+                        send_line(to + away[i], barrier + away[i], a0, a1, a2, a3);
+                    }
+                }
+            }
+            chunk += comptime!(plan.parts() as u32);
+        }
+        if work.part == 0 && work.lane < shares {
+            let scale = u32::reinterpret(select(finite, 1.0f32 / a, nan_of(top)));
+            let to = memory.scales + token * 4;
+            if comptime!(plan.shares == 1) {
+                store_word(to, scale);
+            } else {
+                let rank = work.lane * splits + split;
+                send_word(peer_address(to, rank), peer_address(barrier, rank), scale);
+            }
+        }
+        row += comptime!(plan.teams() as u32);
+    }
+}
