@@ -3,9 +3,7 @@
 use anyhow::{Context, Result};
 use tritburn_formats::{PackedMatrix, WeightCode, reference};
 use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Strategy, Weights};
-use tritburn_kernels::{
-    Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedActivations, quantize,
-};
+use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedActivations};
 
 use super::Bench;
 use super::operands::{Copies, Output, read, words};
@@ -91,7 +89,6 @@ struct Product<'a> {
     tokens: Tokens,
     floats: FloatMatrix,
     given: QuantizedActivations,
-    quantized: QuantizedActivations,
     y: Output,
 }
 
@@ -110,7 +107,6 @@ impl<'a> Product<'a> {
         Ok(Self {
             floats: bench.floats(&tokens, k)?,
             given: bench.quantized(&tokens, k)?,
-            quantized: bench.empty_quantized(m, k)?,
             y: bench.output([m, n])?,
             bench,
             matrix,
@@ -134,8 +130,7 @@ impl<'a> Product<'a> {
         match input {
             Input::Int8 => matmul::w2a8(client, &self.given, weights, None, y, strategy)?,
             Input::Quantised => {
-                quantize::activation::launch(client, &self.floats, &self.quantized)?;
-                matmul::w2a8(client, &self.quantized, weights, None, y, strategy)?;
+                matmul::w2a8_quantizing(client, &self.floats, weights, None, y, strategy)?;
             }
             Input::Float => matmul::w2a16(client, &self.floats, weights, None, y, strategy)?,
         }
@@ -168,8 +163,8 @@ impl<'a> Product<'a> {
     /// The plan that the default strategy resolves to.
     fn plan(&self, input: Input) -> String {
         let activations = match input {
-            Input::Float => ActivationType::Float(self.bench.float),
-            _ => ActivationType::Int8,
+            Input::Float | Input::Quantised => ActivationType::Float(self.bench.float),
+            Input::Int8 => ActivationType::Int8,
         };
         let fragments = match self.copies.at(0) {
             Weights::Prepacked(weights) => Some(weights.fragment_layout().order),

@@ -105,21 +105,6 @@ impl Bench {
         )?)
     }
 
-    /// Room for int8 activations.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn empty_quantized(&self, rows: usize, cols: usize) -> Result<QuantizedActivations> {
-        let words = rows * QuantizedActivations::words_per_row(cols);
-        let room = |len: usize| Buffer::new(self.client.empty(4 * len), len);
-        Ok(QuantizedActivations::new(
-            rows,
-            cols,
-            room(words),
-            room(rows),
-        )?)
-    }
-
     /// Activations as floats.
     ///
     /// # Errors

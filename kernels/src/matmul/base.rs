@@ -70,6 +70,21 @@ impl MatmulProblem {
             whole_lines: true,
         }
     }
+
+    /// Whether float activations meet weights prepacked for int8 ones: they are quantised on the way.
+    pub(super) fn quantizes(&self) -> bool {
+        let floats = matches!(self.activations, ActivationType::Float(_));
+        floats && self.fragments == Some(FragmentOrder::Int8)
+    }
+
+    /// The product that is left once the activations are int8.
+    pub(super) fn quantized(&self) -> Self {
+        Self {
+            activations: ActivationType::Int8,
+            whole_lines: true,
+            ..*self
+        }
+    }
 }
 
 /// What a caller may choose.
@@ -108,6 +123,10 @@ impl Strategy {
     pub fn plan(&self, problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         match self {
             Self::Forced(plan) => *plan,
+            Self::Auto if problem.quantizes() => match select::fused(problem, device) {
+                Some(plan) => Plan::Fused(plan),
+                None => self.plan(&problem.quantized(), device),
+            },
             Self::Auto if problem.fragments.is_some() => select::fragments(problem, device),
             Self::Auto if device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS => {
                 Plan::Gemv(GemvBlueprint::new(problem, device))

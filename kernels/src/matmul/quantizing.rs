@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{MatmulProblem, Plan, Strategy};
 use super::launch::{Call, Input, Output, Weights, check};
-use super::{select, w2a8};
+use super::w2a8;
 use crate::device::DeviceFacts;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
@@ -41,12 +41,8 @@ pub fn w2a8_quantizing<'a>(
         whole_lines: x.starts_lines(),
         ..MatmulProblem::new(x.rows(), layout, x.dtype().into(), weights.order())
     };
-    let fused = match strategy {
-        Strategy::Forced(plan @ Plan::Fused(_)) => Some(plan),
-        Strategy::Forced(_) => None,
-        Strategy::Auto => select::fused(&problem, &device).map(Plan::Fused),
-    };
-    let Some(plan) = fused else {
+    let plan = strategy.plan(&problem, &device);
+    let Plan::Fused(_) = plan else {
         let codes = quantized(client, x)?;
         return w2a8(client, &codes, weights, bias, y, strategy);
     };

@@ -131,21 +131,28 @@ fn forward<B: Backend + TernaryOps, const N: usize>(
     trained_weight: Option<DType>,
 ) -> (Saved<B, N>, FloatTensor<B>) {
     let (codes, scales) = weight.clone().into_canonical();
-    let (input, y) = if int8_activations {
-        let dtype = x.dtype();
-        let (x_codes, x_scales) = B::quantize_activations(x);
-        let (q, a) = (x_codes.clone(), x_scales.clone());
-        let y = B::matmul_w2a8(q, a, weight, bias, layout.clone(), dtype);
-        let input = SavedInput::Int8 {
-            codes: x_codes,
-            scales: x_scales,
-        };
-        (input, y)
-    } else {
-        let y = B::matmul_w2a16(x.clone(), weight, bias, layout.clone());
-        (SavedInput::Float(x), y)
+    let (input, y) = match trained_weight {
+        // Without a weight that trains nothing asks for the input again.
+        None => {
+            let y = B::packed_linear(x, weight, bias, layout.clone(), int8_activations);
+            (None, y)
+        }
+        Some(dtype) if int8_activations => {
+            let x_dtype = x.dtype();
+            let (x_codes, x_scales) = B::quantize_activations(x);
+            let (q, a) = (x_codes.clone(), x_scales.clone());
+            let y = B::matmul_w2a8(q, a, weight, bias, layout.clone(), x_dtype);
+            let input = SavedInput::Int8 {
+                codes: x_codes,
+                scales: x_scales,
+            };
+            (Some((input, dtype)), y)
+        }
+        Some(dtype) => {
+            let y = B::matmul_w2a16(x.clone(), weight, bias, layout.clone());
+            (Some((SavedInput::Float(x), dtype)), y)
+        }
     };
-    let input = trained_weight.map(|dtype| (input, dtype));
     let saved = Saved {
         operands,
         codes,
@@ -211,6 +218,15 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
             layout,
             dtype,
         ))
+    }
+
+    fn matmul_quantizing(
+        x: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
+        bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        Self::packed_linear(x, weight, bias, layout, true)
     }
 
     fn matmul_w2a16(

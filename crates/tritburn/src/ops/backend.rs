@@ -75,9 +75,20 @@ pub trait TernaryOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
+    /// W2A8 product of float activations `[M, K]` that are quantised on the way: the numbers of
+    /// [`quantize_activations`](Self::quantize_activations) and [`matmul_w2a8`](Self::matmul_w2a8),
+    /// `[M, N]` in the dtype of `x`.
+    #[fusion(meta = meta::matmul_float)]
+    fn matmul_quantizing(
+        x: FloatTensor<Self>,
+        #[extension_type] weight: WeightOperand<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self>;
+
     /// W2A16 product of float activations `[M, K]` with packed weights: `[M, N]` in the dtype of
     /// `x`, accumulated in f32.
-    #[fusion(meta = meta::matmul_w2a16)]
+    #[fusion(meta = meta::matmul_float)]
     fn matmul_w2a16(
         x: FloatTensor<Self>,
         #[extension_type] weight: WeightOperand<Self>,
@@ -114,12 +125,9 @@ pub trait TernaryOps: Backend {
         layout: PackedLayout,
         int8_activations: bool,
     ) -> FloatTensor<Self> {
-        if int8_activations {
-            let dtype = burn::backend::TensorMetadata::dtype(&x);
-            let (x_codes, x_scales) = Self::quantize_activations(x);
-            Self::matmul_w2a8(x_codes, x_scales, weight, bias, layout, dtype)
-        } else {
-            Self::matmul_w2a16(x, weight, bias, layout)
+        match int8_activations {
+            true => Self::matmul_quantizing(x, weight, bias, layout),
+            false => Self::matmul_w2a16(x, weight, bias, layout),
         }
     }
 

@@ -107,6 +107,24 @@ impl TernaryOps for CubeBackend {
         y
     }
 
+    fn matmul_quantizing(
+        x: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
+        bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        let shape = [x.shape()[0], layout.out_features()];
+        let y = empty(&x, shape.into(), x.dtype());
+        let client = x.client.clone();
+        let bias = bias.into_option().map(float_vector);
+        let (x, out) = (float_matrix(x), float_matrix(y.clone()));
+        fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
+            let strategy = Strategy::default();
+            matmul::w2a8_quantizing(&client, &x, weights, bias.as_ref(), &out, strategy)
+        });
+        y
+    }
+
     fn matmul_w2a16(
         x: FloatTensor<Self>,
         weight: WeightOperand<Self>,

@@ -141,6 +141,17 @@ impl TernaryOps for Flex {
         float_tensor(y, shape.into(), dtype)
     }
 
+    fn matmul_quantizing(
+        x: FloatTensor<Self>,
+        weight: WeightOperand<Self>,
+        bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        let dtype = x.dtype();
+        let (x_codes, x_scales) = Self::quantize_activations(x);
+        Self::matmul_w2a8(x_codes, x_scales, weight, bias, layout, dtype)
+    }
+
     fn matmul_w2a16(
         x: FloatTensor<Self>,
         weight: WeightOperand<Self>,

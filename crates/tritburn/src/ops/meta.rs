@@ -61,7 +61,7 @@ pub(super) fn matmul_w2a8(
     TensorSpec::new([x_scales.shape[0], layout.out_features()].into(), *dtype)
 }
 
-pub(super) fn matmul_w2a16(
+pub(super) fn matmul_float(
     x: &TensorSpec,
     _weight: &WeightOperandMetadata,
     _bias: &BiasMetadata,

@@ -35,6 +35,11 @@ const L2_RATE: usize = 18;
 /// Cycles that a step takes whatever its size, and more of them for each warpgroup: barriers and
 /// latencies that the ring leaves.
 const STEP: [usize; 2] = [460, 40];
+/// Bytes that a multiprocessor draws by tensor maps, whose tiles come once for a cluster.
+const MULTICAST_RATE: usize = 20;
+/// Cycles that a step of cubes that share activations takes beside its products, and at least for
+/// decoding each tile and byte of an operand.
+const SHARED_STEP: [usize; 2] = [80, 330];
 /// Cycles of a tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 3_000;
 /// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
@@ -134,16 +139,26 @@ impl WgmmaBlueprint {
         let at_once = (cuda.multiprocessors as usize / cluster).max(1);
         let waves = self.tiles(problem).div_ceil(at_once);
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
-        let copies = (self.x_bytes(types) / self.multicast + self.w_bytes()) / L2_RATE;
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
-        let [step, warpgroup] = STEP;
-        let least = step + warpgroup * self.warpgroups;
+        let step = match self.multicast {
+            1 => {
+                let copies = self.stage_bytes(types) / L2_RATE;
+                let [step, warpgroup] = STEP;
+                products.max(copies).max(step + warpgroup * self.warpgroups)
+            }
+            _ => {
+                let bytes = self.x_bytes(types) / self.multicast + self.w_bytes();
+                let [meeting, decoding] = SHARED_STEP;
+                let least = decoding * self.tiles * types.size();
+                products.max(bytes / MULTICAST_RATE).max(least) + meeting
+            }
+        };
         let [meeting, register] = EXCHANGE;
         let exchange = match self.splits {
             1 => 0,
             _ => meeting + register * self.accumulators(),
         };
-        waves * (steps * products.max(copies).max(least) + TILE + exchange)
+        waves * (steps * step + TILE + exchange)
     }
 
     /// Weight rows of a cube.
