@@ -75,9 +75,15 @@ impl SkinnyBlueprint {
         // The second number of warps where it leaves none of them idle.
         let [first, second] = shares.map(rounds);
         let whole = |(splits, ahead, rounds)| splits * ahead * rounds == tiles;
-        let (splits, ahead, _) = match !whole(first) && whole(second) {
-            true => second,
-            false => first,
+        // Between two and three cubes a multiprocessor, thirteen warps of a tile each where that leaves
+        // fewer of them idle.
+        let thirteen = (13, 1, tiles.div_ceil(13));
+        let slots = |(splits, ahead, rounds)| splits * ahead * rounds;
+        let few = tokens == 1 && operand.types == MmaType::Int8 && per_core == 2;
+        let (splits, ahead, _) = match (whole(first), whole(second)) {
+            (false, true) => second,
+            (false, false) if few && chunk >= tiles && slots(thirteen) < slots(first) => thirteen,
+            _ => first,
         };
         let round = splits * ahead;
         Self {

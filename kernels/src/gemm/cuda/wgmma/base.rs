@@ -40,6 +40,8 @@ const MULTICAST_RATE: usize = 20;
 /// Cycles that a step of cubes that share activations takes beside its products, and at least for
 /// decoding each tile and byte of an operand.
 const SHARED_STEP: [usize; 2] = [80, 330];
+/// Cycles until the cubes that share activations know of each other's barriers.
+const OPENING: usize = 400;
 /// Cycles of a tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 3_000;
 /// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
@@ -53,8 +55,8 @@ impl WgmmaBlueprint {
 
     /// `(warpgroups, tiles, tokens)` worth trying.
     const SHAPES: [(usize, usize, usize); 13] = [
-        (2, 1, 256),
         (2, 2, 128),
+        (2, 1, 256),
         (2, 1, 128),
         (2, 2, 64),
         (2, 1, 64),
@@ -158,7 +160,11 @@ impl WgmmaBlueprint {
             1 => 0,
             _ => meeting + register * self.accumulators(),
         };
-        waves * (steps * step + TILE + exchange)
+        let opening = match self.multicast {
+            1 => 0,
+            _ => OPENING,
+        };
+        opening + waves * (steps * step + TILE + exchange)
     }
 
     /// Weight rows of a cube.
@@ -312,6 +318,23 @@ mod tests {
                         assert!(plan.divides(k.div_ceil(TILE_COLS)), "{what}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn cubes_share_activations_where_tokens_are_many() {
+        let cuda = HOPPER.cuda.unwrap();
+        for (m, n, k, multicast) in [
+            (16, 4096, 4096, 1),
+            (512, 4096, 4096, 2),
+            (2048, 11_008, 4096, 2),
+            (8192, 4096, 4096, 2),
+            (8192, 128, 4096, 1),
+        ] {
+            for types in [MmaType::Int8, MmaType::Bf16] {
+                let plan = WgmmaBlueprint::new(&problem(m, n, k), types, &cuda);
+                assert_eq!(plan.multicast, multicast, "{plan:?} {types:?} {m} x {n} x {k}");
             }
         }
     }

@@ -1,40 +1,32 @@
-//! Device code of the warpgroup GEMM.
+//! Device code of the warpgroup GEMM whose units copy what they multiply.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
+use super::product::{accumulator, declare_accumulators, products};
+use super::tile::{Tile, place};
 use crate::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
     MmaType, announce_cluster, arrive_cluster, copy_async, copy_async_commit, copy_async_wait,
-    decode_half, decode_int8, global_address, load_line, shared_address, store_cluster,
-    wait_cluster,
+    global_address, load_line, shared_address, store_cluster, wait_cluster,
 };
-
-/// An output tile of a cube.
-#[derive(CubeType, Clone, Copy)]
-pub(crate) struct Tile {
-    /// First weight row, in tiles of 64.
-    pub row_tile: usize,
-    /// First token.
-    pub token: usize,
-}
 
 /// Where the ring of copies stands.
 #[derive(CubeType)]
-pub(crate) struct Ahead {
+struct Ahead {
     /// Number of the output tile.
-    pub index: usize,
+    index: usize,
     /// Column tile in it.
-    pub step: usize,
+    step: usize,
     /// Stage of the ring.
-    pub slot: u32,
+    slot: u32,
     /// First weight row of the output tile, in tiles of 64.
-    pub row_tile: usize,
+    row_tile: usize,
     /// First token of the output tile.
-    pub token: usize,
+    token: usize,
 }
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
@@ -167,33 +159,9 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     }
 }
 
-/// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
-/// that the cubes at work share both operands in L2.
-#[cube]
-pub(crate) fn place(
-    index: usize,
-    tiles_m: usize,
-    tiles_n: usize,
-    #[comptime] plan: WgmmaBlueprint,
-) -> Tile {
-    let mut row_tile = index * comptime!(plan.multicast * plan.rows() / 64);
-    let mut token = 0usize.runtime();
-    // Divisions only where they matter: the first loads of a cube wait for them.
-    if tiles_m > 1 && index < tiles_m * tiles_n {
-        let per_group = tiles_n * comptime!(plan.group);
-        let group = index / per_group;
-        let within = index % per_group;
-        let first = min(group * comptime!(plan.group), tiles_m - 1);
-        let width = min(comptime!(plan.group).runtime(), tiles_m - first);
-        row_tile = (within / width) * comptime!(plan.multicast * plan.rows() / 64);
-        token = (first + within % width) * comptime!(plan.tokens);
-    }
-    Tile { row_tile, token }
-}
-
 /// Moves the ring on by one column tile.
 #[cube]
-pub(crate) fn advance(
+fn advance(
     ahead: &mut Ahead,
     tiles_m: usize,
     tiles_n: usize,
@@ -263,109 +231,6 @@ fn copy(
         }
     }
     copy_async_commit();
-}
-
-/// Starts the products of 32 columns, and waits until at most `plan.pending` such slices are under way:
-/// fewer than a column tile has.
-#[cube]
-pub(super) fn products(
-    held: &Array<Vector<u32, Const<4>>>,
-    stage: u32,
-    #[comptime] slice: usize,
-    first: bool,
-    #[comptime] code: WeightCode,
-    #[comptime] types: MmaType,
-    #[comptime] plan: WgmmaBlueprint,
-) {
-    let steps = comptime!(types.size());
-    let mut registers = Array::<u32>::new(comptime!(plan.tiles * steps * 4));
-    #[unroll]
-    for tile in 0..comptime!(plan.tiles) {
-        let word = held[tile].extract(slice);
-        #[unroll]
-        for register in 0..comptime!(steps * 4) {
-            registers[comptime!(tile * steps * 4 + register)] = match comptime!(types) {
-                MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
-                _ => decode_half(word, comptime!(register as u32), code, types),
-            };
-        }
-    }
-    gpu_asm!("wgmma.fence.sync.aligned;");
-    #[unroll]
-    for step in 0..steps {
-        // 32 columns are 32 bytes of int8; of half types 64, every second slice in the next part.
-        let offset = comptime!({
-            let byte = (slice * steps + step) * 32;
-            (byte / 128) * plan.tokens * 128 + byte % 128
-        });
-        let descriptor = ((stage + offset as u32) & 0x3FFFFu32) >> 4u32;
-        let more = u32::cast_from(!(first && comptime!(step == 0).runtime()));
-        #[unroll]
-        for tile in 0..comptime!(plan.tiles) {
-            let at = comptime!((tile * steps + step) * 4);
-            start(
-                registers[at],
-                registers[comptime!(at + 1)],
-                registers[comptime!(at + 2)],
-                registers[comptime!(at + 3)],
-                descriptor,
-                more,
-                tile,
-                RightOperand::ColumnsInner,
-                types,
-                plan,
-            );
-        }
-    }
-    let pending = comptime!(plan.pending());
-    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned {pending};");
-}
-
-/// How the right operand lies in shared memory, in rows of 128 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum RightOperand {
-    /// A row is a token, columns (the contracted dimension) lie side by side.
-    ColumnsInner,
-    /// A row is a column, 64 half-precision tokens lie side by side; 8192 bytes to the next 64.
-    TokensInner,
-}
-
-/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The
-/// descriptor (PTX ISA, "Matrix descriptor format") says 128-byte swizzle and 1024 bytes from one
-/// 8 rows to the next.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
-pub(crate) fn start(
-    a0: u32,
-    a1: u32,
-    a2: u32,
-    a3: u32,
-    descriptor: u32,
-    more: u32,
-    #[comptime] tile: usize,
-    #[comptime] right: RightOperand,
-    #[comptime] types: MmaType,
-    #[comptime] plan: WgmmaBlueprint,
-) {
-    let sums = comptime!(accumulator_list(plan, tile));
-    let name = comptime!(instruction(plan, types));
-    let modifiers = comptime!(match (types, right) {
-        (MmaType::Int8, _) => "",
-        (_, RightOperand::ColumnsInner) => ", 1, 1, 0",
-        (_, RightOperand::TokensInner) => ", 1, 1, 1",
-    });
-    let leading = comptime!(match right {
-        RightOperand::ColumnsInner => 1u32,
-        RightOperand::TokensInner => 8192 >> 4,
-    });
-    let low = descriptor | comptime!(leading << 16);
-    let high = comptime!(64u32 | (1 << 30)).runtime();
-    gpu_asm!(
-        "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{low}, {high}}}; setp.ne.u32 p, {more}, 0; ",
-        "{name} {sums}, {{{a0}, {a1}, {a2}, {a3}}}, d, p{modifiers}; }}",
-        low = in(_) low, high = in(_) high, more = in(_) more,
-        a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
-    );
 }
 
 /// Gives each cube of the cluster this cube's sums of its share, every `plan.splits`-th 8 tokens, 16
@@ -466,44 +331,4 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
             }
         }
     }
-}
-
-/// One accumulator register.
-#[cube]
-pub(crate) fn accumulator<A: Numeric>(#[comptime] index: usize, #[comptime] types: MmaType) -> A {
-    let kind = comptime!(register_type(types));
-    let out: A;
-    gpu_asm!("mov.{kind} {out}, q{index};", out = out(_) out);
-    out
-}
-
-fn register_type(types: MmaType) -> &'static str {
-    match types {
-        MmaType::Int8 => "b32",
-        _ => "f32",
-    }
-}
-
-/// The accumulators live in PTX registers declared once: a product reads and writes them in place,
-/// which operands of an inline block cannot say.
-pub(crate) fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
-    format!(".reg .{} q<{}>;", register_type(types), plan.accumulators())
-}
-
-fn accumulator_list(plan: WgmmaBlueprint, tile: usize) -> String {
-    let per_tile = plan.tokens / 2;
-    let names: Vec<String> = (tile * per_tile..(tile + 1) * per_tile)
-        .map(|i| format!("q{i}"))
-        .collect();
-    format!("{{{}}}", names.join(", "))
-}
-
-fn instruction(plan: WgmmaBlueprint, types: MmaType) -> String {
-    let n = plan.tokens;
-    let (k, types) = match types {
-        MmaType::Int8 => (32, "s32.s8.s8"),
-        MmaType::Bf16 => (16, "f32.bf16.bf16"),
-        MmaType::F16 => (16, "f32.f16.f16"),
-    };
-    format!("wgmma.mma_async.sync.aligned.m64n{n}k{k}.{types}")
 }

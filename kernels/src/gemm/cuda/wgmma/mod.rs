@@ -9,8 +9,11 @@ mod kernel;
 mod launch;
 mod multicast;
 mod output;
+mod product;
 pub(crate) mod ring;
+mod tile;
 
 pub use base::WgmmaBlueprint;
-pub(crate) use kernel::{RightOperand, Tile, accumulator, declare_accumulators, place, start};
 pub(crate) use launch::launch;
+pub(crate) use product::{RightOperand, accumulator, declare_accumulators, start};
+pub(crate) use tile::{Tile, place};

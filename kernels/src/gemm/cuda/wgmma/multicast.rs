@@ -7,11 +7,12 @@ use cubecl_cpp::cuda::ptx::tensor_map_address;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
-use super::kernel::{Tile, declare_accumulators, place, products};
 use super::output::{load_scales, write};
+use super::product::{declare_accumulators, products};
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
+use super::tile::{Tile, place};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{

@@ -4,7 +4,8 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
-use super::kernel::{Tile, accumulator};
+use super::product::accumulator;
+use super::tile::Tile;
 use crate::epilogue::{RowPair, outputs, row_pair, store_line, token_scale};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::MmaType;

@@ -9,7 +9,7 @@ use super::quantize::{find_maxima, spread, stage};
 use super::sums::{hand_over, write, write_shared};
 use crate::epilogue::prefetch_scales;
 use crate::gemm::cuda::stage::TileExtents;
-use crate::gemm::cuda::wgmma::kernel::{declare_accumulators, products};
+use crate::gemm::cuda::wgmma::product::{declare_accumulators, products};
 use crate::operand::FloatType;
 use crate::ptx::{
     MmaType, announce_cluster, copy_async, copy_async_commit, copy_async_wait, global_address,

@@ -8,7 +8,7 @@ use super::cluster::{peer_address, send_line, wait_bytes};
 use super::kernel::{Memory, Place};
 use crate::epilogue::{RowPair, row_pair, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
-use crate::gemm::cuda::wgmma::kernel::accumulator;
+use crate::gemm::cuda::wgmma::product::accumulator;
 use crate::ptx::{MmaType, load_floats, load_line};
 
 /// The first row of this unit's sums in the output tile of its cube.

@@ -1,0 +1,38 @@
+//! Output tiles, and the order in which cubes work on them.
+
+use cubecl::prelude::*;
+
+use super::base::WgmmaBlueprint;
+
+/// An output tile of a cube.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct Tile {
+    /// First weight row, in tiles of 64.
+    pub row_tile: usize,
+    /// First token.
+    pub token: usize,
+}
+
+/// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
+/// that the cubes at work share both operands in L2.
+#[cube]
+pub(crate) fn place(
+    index: usize,
+    tiles_m: usize,
+    tiles_n: usize,
+    #[comptime] plan: WgmmaBlueprint,
+) -> Tile {
+    let mut row_tile = index * comptime!(plan.multicast * plan.rows() / 64);
+    let mut token = 0usize.runtime();
+    // Divisions only where they matter: the first loads of a cube wait for them.
+    if tiles_m > 1 && index < tiles_m * tiles_n {
+        let per_group = tiles_n * comptime!(plan.group);
+        let group = index / per_group;
+        let within = index % per_group;
+        let first = min(group * comptime!(plan.group), tiles_m - 1);
+        let width = min(comptime!(plan.group).runtime(), tiles_m - first);
+        row_tile = (within / width) * comptime!(plan.multicast * plan.rows() / 64);
+        token = (first + within % width) * comptime!(plan.tokens);
+    }
+    Tile { row_tile, token }
+}
