@@ -15,7 +15,7 @@ const GPU_CUBE: u32 = 256;
 pub(crate) const LANES: u32 = 32;
 
 /// The facts of a device that plans depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceFacts {
     /// Units run in lockstep planes (GPU); otherwise they are threads (CPU), for which waiting on
     /// each other costs more than the reduction.
@@ -35,7 +35,7 @@ pub struct DeviceFacts {
 
 /// The facts of a CUDA device whose kernels are compiled by NVRTC. The LLVM compiler has no inline
 /// PTX, and takes asynchronous copies off the list of features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CudaFacts {
     /// Compute capability times ten: 80 is Ampere, 87 Orin, 90 Hopper.
     pub capability: u32,

@@ -157,6 +157,11 @@ impl Buffer {
         check_alignment(&self.handle, operand, LINE_BYTES)
     }
 
+    /// Whether the buffer starts at a multiple of two elements.
+    pub(crate) fn starts_pairs(&self) -> bool {
+        self.handle.offset_start.unwrap_or(0).is_multiple_of(8)
+    }
+
     pub(crate) fn arg(&self) -> BufferArg {
         // SAFETY: the constructors of the operands check the length against the buffer's bytes.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }

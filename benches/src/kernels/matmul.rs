@@ -162,13 +162,14 @@ impl<'a> Product<'a> {
 
     /// The plan that the default strategy resolves to.
     fn plan(&self, input: Input) -> String {
-        let activations = match input {
-            Input::Float | Input::Quantised => ActivationType::Float(self.bench.float),
-            Input::Int8 => ActivationType::Int8,
-        };
         let fragments = match self.copies.at(0) {
             Weights::Prepacked(weights) => Some(weights.fragment_layout().order),
             Weights::Canonical(_) => None,
+        };
+        let activations = match input {
+            Input::Quantised if fragments.is_none() => ActivationType::Int8,
+            Input::Float | Input::Quantised => ActivationType::Float(self.bench.float),
+            Input::Int8 => ActivationType::Int8,
         };
         let layout = self.matrix.layout();
         let problem = MatmulProblem::new(self.tokens.rows(), layout, activations, fragments);

@@ -2,7 +2,7 @@
 
 use tritburn_formats::{PackedLayout, WeightCode};
 
-use super::select;
+use super::{plans, select};
 use crate::decode::ScaleKind;
 use crate::device::DeviceFacts;
 use crate::gemm::cuda::mma::MmaBlueprint;
@@ -16,7 +16,7 @@ use crate::operand::FloatType;
 use crate::prepack::FragmentOrder;
 
 /// The facts of a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulProblem {
     /// Tokens.
     pub m: usize,
@@ -123,15 +123,20 @@ impl Strategy {
     pub fn plan(&self, problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         match self {
             Self::Forced(plan) => *plan,
-            Self::Auto if problem.quantizes() => match select::fused(problem, device) {
+            Self::Auto => plans::chosen(problem, device, || Self::choose(problem, device)),
+        }
+    }
+
+    fn choose(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
+        let few = device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS;
+        match problem.fragments {
+            Some(_) if problem.quantizes() => match select::fused(problem, device) {
                 Some(plan) => Plan::Fused(plan),
-                None => self.plan(&problem.quantized(), device),
+                None => Self::Auto.plan(&problem.quantized(), device),
             },
-            Self::Auto if problem.fragments.is_some() => select::fragments(problem, device),
-            Self::Auto if device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS => {
-                Plan::Gemv(GemvBlueprint::new(problem, device))
-            }
-            Self::Auto => Plan::Gemm(GemmBlueprint::new(problem, device)),
+            Some(_) => select::fragments(problem, device),
+            None if few => Plan::Gemv(GemvBlueprint::new(problem, device)),
+            None => Plan::Gemm(GemmBlueprint::new(problem, device)),
         }
     }
 }

@@ -102,7 +102,7 @@ impl Call<'_> {
         let even = self.problem.n.is_multiple_of(2);
         match &self.y {
             Output::Float(y) if even && y.starts_pairs() => 2,
-            Output::Int32(_) if even => 2,
+            Output::Int32(y) if even && y.starts_pairs() => 2,
             _ => 1,
         }
     }

@@ -17,6 +17,7 @@
 
 mod base;
 mod launch;
+mod plans;
 mod quantizing;
 mod select;
 mod tune;

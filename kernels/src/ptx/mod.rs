@@ -117,17 +117,6 @@ pub(crate) fn copy_async(shared: u32, global: u64, valid: u32) {
     );
 }
 
-/// As [`copy_async`], 4 bytes: `valid` is 4 or 0.
-#[cube]
-pub(crate) fn copy_async_word(shared: u32, global: u64, valid: u32) {
-    gpu_asm!(
-        "cp.async.ca.shared.global [{shared}], [{global}], 4, {valid};",
-        shared = in(_) shared,
-        global = in(_) global,
-        valid = in(_) valid,
-    );
-}
-
 /// Closes a group of copies.
 #[cube]
 pub(crate) fn copy_async_commit() {
@@ -261,7 +250,10 @@ pub(crate) fn store_cluster(address: u32, #[comptime] rank: u32, a: u32, b: u32,
 
 /// Registers of the units that multiply, and of those that only copy, in a cube of two warpgroups of the
 /// former and one of the latter.
-pub(crate) const SHARES: [u32; 2] = [232, 40];
+pub(crate) const REGISTERS: [u32; 2] = [232, 40];
+
+// A cube of 384 units starts with 168 registers a unit.
+const _: () = assert!(256 * REGISTERS[0] + 128 * REGISTERS[1] <= 384 * 168);
 
 /// Takes registers from the cube's pool, up to `count` a unit; all of a warpgroup do.
 #[cube]

@@ -11,7 +11,7 @@ use tritburn_kernels::matmul::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, FragmentOrder, PrepackedWeights};
 
 use crate::harness::*;
-use crate::support::{Family, client, half_plans, plans, prepacked};
+use crate::support::{Family, client, half_plans, plans, prepacked, shifted_matrix};
 
 fn integers(
     client: &Client,
@@ -92,6 +92,21 @@ fn random_shapes_are_exact(
     }
 }
 
+/// More output tiles than a device has multiprocessors: cubes go from tile to tile, their rings of copies
+/// ahead of them, wherever in the ring a tile ends.
+#[test]
+fn cubes_that_work_on_several_tiles_are_exact() {
+    let client = client();
+    let strategies = forced(plans(&client, Family::Wgmma));
+    let mut rng = rng(15);
+    for (m, n, k) in [(4200, 1030, 100), (4200, 1030, 700), (300, 9000, 1100)] {
+        let layout = layout(n, k, WeightCode::Ternary, ScaleGranularity::Tensor);
+        let matrix = matrix(&mut rng, &layout);
+        let x = tokens(&mut rng, m, k);
+        assert_integers(&client, &x, &matrix, &strategies);
+    }
+}
+
 #[rstest]
 fn extreme_values_do_not_overflow(
     #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
@@ -122,7 +137,8 @@ fn outputs_are_the_references(
     let mut rng = rng(12);
     for (case, strategy) in forced(plans(&client, family)).into_iter().enumerate() {
         for dtype in FLOATS {
-            let (m, n, k) = ([3, 33, 130][case % 3], [67, 128][case % 2], 2004);
+            // Parts of tiles, and whole ones.
+            let (m, n, k) = ([3, 33, 130, 256][case % 4], [67, 128, 512][case % 3], 2004);
             let scale = [
                 ScaleGranularity::Tensor,
                 ScaleGranularity::Row,
@@ -182,8 +198,13 @@ fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)
                 }
                 let x = floats(&mut rng, m * k, dtype);
                 let weights = prepacked(&client, &matrix, FragmentOrder::Half);
-                let stride = if case % 2 == 0 || wgmma { k } else { k + 1 };
-                let x_device = float_matrix(&client, &x, [m, k], stride, dtype);
+                // Padding between rows and ahead of them is NaN; the warpgroup kernels want rows at
+                // multiples of 16 bytes.
+                let stride = k + [0, if wgmma { 8 } else { 1 }][case % 2];
+                let x_device = match case % 3 {
+                    0 => shifted_matrix(&client, &x, [m, k], stride, dtype),
+                    _ => float_matrix(&client, &x, [m, k], stride, dtype),
+                };
                 let out = Out::new(&client, [m, n], n + 1, FloatType::F32);
                 matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
                 let w = matrix.dequantize();

@@ -7,7 +7,9 @@ use tritburn_formats::matrix::PackedMatrix;
 use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
 use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
 use tritburn_kernels::matmul::Plan;
-use tritburn_kernels::{DeviceFacts, FragmentOrder, PrepackedWeights, prepack};
+use tritburn_kernels::{
+    DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights, prepack,
+};
 
 use crate::harness::*;
 use crate::plans::{mma_plans, wmma_plans};
@@ -61,18 +63,25 @@ pub fn plans(client: &Client, family: Family) -> Vec<Plan> {
 /// Those that multiply half-precision activations: tiles of half the tokens, for shared memory.
 pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
     let halve = |plan| match plan {
-        Plan::Wgmma(plan) => Some(Plan::Wgmma(WgmmaBlueprint {
-            tokens: plan.tokens.min(128),
-            stages: 4,
-            ..plan
-        })),
+        Plan::Wgmma(plan) => {
+            let tokens = plan.tokens.min(128);
+            let stage_bytes = 256 * tokens + 32 * plan.rows();
+            Some(Plan::Wgmma(WgmmaBlueprint {
+                tokens,
+                stages: plan.stages.min((200 << 10) / stage_bytes).max(4),
+                ..plan
+            }))
+        }
         Plan::Wmma(_) => None,
         other => Some(other),
     };
-    plans(client, family)
-        .into_iter()
-        .filter_map(halve)
-        .collect()
+    let mut halved = Vec::new();
+    for plan in plans(client, family).into_iter().filter_map(halve) {
+        if !halved.contains(&plan) {
+            halved.push(plan);
+        }
+    }
+    halved
 }
 
 fn skinny_plans() -> Vec<Plan> {
@@ -113,8 +122,8 @@ fn wgmma_plans() -> Vec<Plan> {
         (1, 2, 16, 8, 4, 1),
         (2, 2, 128, 4, 1, 2),
         (2, 1, 128, 5, 1, 2),
-        (2, 1, 64, 6, 1, 4),
-        (2, 2, 32, 4, 1, 2),
+        (2, 1, 32, 6, 1, 4),
+        (2, 2, 32, 8, 1, 2),
         (2, 1, 256, 4, 1, 2),
         (2, 1, 16, 7, 1, 2),
     ];
@@ -130,4 +139,21 @@ fn wgmma_plans() -> Vec<Plan> {
         })
     };
     shapes.map(plan).to_vec()
+}
+
+/// As [`float_matrix`], 16 bytes into a buffer that holds NaN elsewhere.
+pub fn shifted_matrix(
+    client: &Client,
+    data: &[f32],
+    [rows, cols]: [usize; 2],
+    stride: usize,
+    dtype: FloatType,
+) -> FloatMatrix {
+    let ahead = 16 / dtype.size();
+    let mut padded = vec![f32::NAN; ahead + rows * stride];
+    for (from, to) in data.chunks(cols).zip(padded[ahead..].chunks_mut(stride)) {
+        to[..cols].copy_from_slice(from);
+    }
+    let handle = upload(client, &padded, dtype).offset_start(16);
+    FloatMatrix::new(handle, [rows, cols], [stride, 1], dtype).expect("a valid matrix")
 }

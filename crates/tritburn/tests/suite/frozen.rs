@@ -22,12 +22,13 @@ fn they_give_the_bits_of_packed_weights(
     )]
     scale: ScaleGranularity,
     #[values(Activations::Int8, Activations::Float)] activations: Activations,
+    #[values(3, 40)] tokens: usize,
 ) {
     let layout = layout(scale);
     let packed = pack_weights(&values(1, 7000), &layout).unwrap();
     for device in devices() {
         let weight = FrozenWeight::from_matrix(&packed, activations, &device).unwrap();
-        let x = matrix(2, 3, 100, &device);
+        let x = matrix(2, tokens, 100, &device);
         let latent = Tensor::from_data(
             burn::tensor::TensorData::new(packed.dequantize(), [70, 100]),
             &device,

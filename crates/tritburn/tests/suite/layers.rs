@@ -70,6 +70,26 @@ fn a_packed_model_gives_the_bits_of_the_trained_one() {
     }
 }
 
+/// Training quantises activations ahead of the product, because the gradient reads them; a packed layer may
+/// quantise inside of it.
+#[test]
+fn a_layer_that_trains_gives_the_bits_of_the_packed_one_for_any_number_of_tokens() {
+    for device in devices() {
+        device.seed(4);
+        let layer = BitLinearConfig::new(512, 200).with_bias(true).init(&device);
+        let packed = layer.pack().unwrap();
+        let trained = layer.train();
+        for tokens in [1, 9, 40, 300] {
+            let x = matrix(13, tokens, 512, &device);
+            let y = trained.forward(x.clone().autodiff());
+            let found = to_vec(packed.forward(x));
+            assert_eq!(found, to_vec(y.clone()), "{tokens} tokens, {device:?}");
+            let grads = y.sum().backward();
+            assert!(trained.weight.val().grad(&grads).is_some());
+        }
+    }
+}
+
 #[test]
 fn a_model_under_autodiff_packs_too() {
     for device in devices() {

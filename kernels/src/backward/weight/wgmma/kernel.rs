@@ -16,7 +16,7 @@ use crate::gemm::cuda::wgmma::{
 };
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
-    MmaType, SHARES, decode_scaled, give_registers, global_address, leave_cluster, load_floats,
+    MmaType, REGISTERS, decode_scaled, give_registers, global_address, leave_cluster, load_floats,
     load_line, shared_address, take_registers,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     let mut index = CUBE_POS / cubes;
 
     if copies(RING) {
-        give_registers(comptime!(SHARES[1]));
+        give_registers(comptime!(REGISTERS[1]));
         if UNIT_POS == comptime!(plan.units() as u32) {
             let map = tensor_map_address::<F, Tiled>(dy);
             prefetch_map(map);
@@ -86,7 +86,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             }
         }
     } else {
-        take_registers(comptime!(SHARES[0]));
+        take_registers(comptime!(REGISTERS[0]));
         let unit = UNIT_POS as usize;
         let (warpgroup, lane) = (unit / 128, unit % 32);
         let activations = comptime!(GRADIENT_BYTES as u32)

@@ -13,7 +13,9 @@ use crate::ptx::MmaType;
 /// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and tokens enough.
 pub(in crate::backward::weight) fn fits(dy: &FloatMatrix, device: &DeviceFacts) -> bool {
-    let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
+    let hopper = device.cuda.is_some_and(|cuda| {
+        cuda.capability == 90 && cuda.multiprocessors as usize >= PLAN.multicast
+    });
     let half = dy.dtype() != FloatType::F32;
     hopper
         && half

@@ -266,13 +266,17 @@ impl WgmmaBlueprint {
     /// [`KernelError::Plan`] for sizes that the instruction does not have, more registers or shared
     /// memory than a cube gets, or a device that is no Hopper GPU.
     pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
-        let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
+        let hopper = device.cuda.is_some_and(|cuda| {
+            cuda.capability == 90 && cuda.multiprocessors as usize >= self.multicast
+        });
+        // What a cube fetches for its cluster begins at whole swizzled blocks of 8 tokens.
+        let shared_tokens = self.tokens >= 8 * self.multicast;
         let sizes = matches!(self.warpgroups, 1..=4)
             && matches!(self.tiles, 1 | 2)
             && matches!(self.tokens, 16 | 32 | 64 | 128 | 256)
             && matches!(self.splits, 1 | 2 | 4 | 8)
             && matches!(self.multicast, 1 | 2 | 4)
-            && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2)
+            && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2 && shared_tokens)
             && self.group >= 1
             && self.stages >= 4;
         // 64 Ki registers a multiprocessor, some 60 a unit beside the accumulators.
@@ -287,7 +291,7 @@ impl WgmmaBlueprint {
             reason: format!(
                 "{self:?} wants a GPU of compute capability 9.0 (this is {:?}), 16 to 256 tokens, \
                  at most 128 accumulators a unit, 4 stages or more and at most {} bytes of shared \
-                 memory",
+                 memory; multicast wants two warpgroups, no splits and 8 tokens for each cube",
                 device.cuda.map(|cuda| cuda.capability),
                 device.shared_bytes
             ),
@@ -334,7 +338,10 @@ mod tests {
         ] {
             for types in [MmaType::Int8, MmaType::Bf16] {
                 let plan = WgmmaBlueprint::new(&problem(m, n, k), types, &cuda);
-                assert_eq!(plan.multicast, multicast, "{plan:?} {types:?} {m} x {n} x {k}");
+                assert_eq!(
+                    plan.multicast, multicast,
+                    "{plan:?} {types:?} {m} x {n} x {k}"
+                );
             }
         }
     }

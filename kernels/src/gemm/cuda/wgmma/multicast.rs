@@ -16,7 +16,7 @@ use super::tile::{Tile, place};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
-    MmaType, SHARES, give_registers, global_address, leave_cluster, load_line, shared_address,
+    MmaType, REGISTERS, give_registers, global_address, leave_cluster, load_line, shared_address,
     take_registers,
 };
 
@@ -66,7 +66,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
     let mut index = CUBE_POS / cubes;
 
     if copies(shape) {
-        give_registers(comptime!(SHARES[1]));
+        give_registers(comptime!(REGISTERS[1]));
         if UNIT_POS == comptime!(plan.units() as u32) {
             let map = tensor_map_address::<F, Tiled>(x);
             prefetch_map(map);
@@ -86,7 +86,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
             }
         }
     } else {
-        take_registers(comptime!(SHARES[0]));
+        take_registers(comptime!(REGISTERS[0]));
         let unit = UNIT_POS as usize;
         let within = (unit / 128) * comptime!(2048 * plan.tiles) + unit % 128 * 16;
         let within = u32::cast_from(within) + comptime!(plan.x_bytes(types) as u32);
