@@ -38,10 +38,14 @@ mod tests {
     use super::*;
     use crate::gemm::cuda::test_gpus::{AMPERE, HOPPER, problem};
     use crate::matmul::Strategy;
+    use crate::prepack::FragmentOrder;
 
     #[test]
     fn a_problem_is_asked_for_once_and_devices_are_kept_apart() {
-        let problem = problem(77, 1234, 4321);
+        let problem = MatmulProblem {
+            fragments: Some(FragmentOrder::Int8),
+            ..problem(77, 1234, 4321)
+        };
         let [hopper, ampere] = [HOPPER, AMPERE].map(|device| {
             let plan = Strategy::Auto.plan(&problem, &device);
             let again = chosen(&problem, &device, || panic!("chosen before"));

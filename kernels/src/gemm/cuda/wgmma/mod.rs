@@ -2,6 +2,10 @@
 //! registers as the left operand, activations in swizzled shared memory as the right one. Cubes
 //! stay for several output tiles; a ring of asynchronous copies runs ahead of the products and
 //! across tiles.
+//!
+//! Few tokens run `kernel`: every unit copies, cubes of a cluster share the columns of a tile. Many
+//! tokens run `multicast`: cubes of a cluster share activations, one unit of each copies. [`fused`]
+//! quantises float activations itself.
 
 mod base;
 pub mod fused;
