@@ -300,11 +300,12 @@ mod tuning {
             rows.push((bench.time(strategy), rank, plan));
         }
         rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (best, chosen) = (rows.first(), rows.iter().find(|row| row.1 == 0));
+        if let (Some((best, ..)), Some((time, _, plan))) = (best, chosen) {
+            println!("    the model's first choice {time:.2} us, the best {best:.2} us: {plan:?}");
+        }
         for (time, rank, plan) in rows.iter().take(24) {
             println!("    {time:.2} us, rank {rank}, {plan:?}");
-        }
-        if let Some((time, _, plan)) = rows.iter().find(|row| row.1 == 0) {
-            println!("    chosen {time:.2} us, {plan:?}");
         }
     }
 

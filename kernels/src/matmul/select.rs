@@ -54,7 +54,9 @@ pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Fus
     };
     let product = WgmmaBlueprint::new(&after, MmaType::Int8, &cuda);
     let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
-    (plan.cycles(problem, &cuda) < apart).then_some(plan)
+    let inside = plan.cycles(problem, &cuda);
+    // Neither model is that exact: what is as fast by them takes the launches that have proved themselves.
+    (inside + inside / 32 < apart).then_some(plan)
 }
 
 #[cfg(test)]
@@ -72,11 +74,16 @@ mod tests {
 
     #[test]
     fn small_products_of_many_tokens_quantise_inside_and_large_ones_do_not() {
+        // As timed: 7.8 for 8.4 µs, 5.9 for 8 to 11, 5.2 for 6.7; but 11.4 for 10.5 at 128 tokens.
         for (m, n, k) in [(1024, 512, 2048), (1024, 2048, 512), (16, 4096, 4096)] {
             assert!(fused(&floats(m, n, k), &HOPPER).is_some(), "{m} {n} {k}");
         }
-        for (m, n, k) in [(8192, 4096, 4096), (8192, 8192, 8192), (4, 4096, 4096)] {
-            assert_eq!(fused(&floats(m, n, k), &HOPPER), None, "{m} {n} {k}");
+        assert_eq!(fused(&floats(128, 4096, 4096), &HOPPER), None);
+        for (n, k) in [(2560, 2560), (4096, 4096), (6912, 2560), (2560, 6912)] {
+            assert!(fused(&floats(16, n, k), &HOPPER).is_some(), "{n} {k}");
+            for m in [4, 512, 2048, 8192] {
+                assert_eq!(fused(&floats(m, n, k), &HOPPER), None, "{m} {n} {k}");
+            }
         }
     }
 
