@@ -43,15 +43,11 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
 pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<FusedBlueprint> {
     let cuda = device.cuda?;
     // Few tokens go to warps that take int8; without prepacked weights there is nothing to choose.
-    if problem.m <= 8 || problem.fragments != Some(FragmentOrder::Int8) {
+    if problem.m <= 8 || !problem.quantizes() {
         return None;
     }
     let plan = FusedBlueprint::new(problem, &cuda)?;
-    let after = MatmulProblem {
-        activations: ActivationType::Int8,
-        whole_lines: true,
-        ..*problem
-    };
+    let after = problem.quantized();
     let product = WgmmaBlueprint::new(&after, MmaType::Int8, &cuda);
     let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
     let inside = plan.cycles(problem, &cuda);
