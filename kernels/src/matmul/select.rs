@@ -7,7 +7,6 @@ use crate::gemm::cuda::wgmma::WgmmaBlueprint;
 use crate::gemm::cuda::wgmma::fused::{FusedBlueprint, QUANTISER};
 use crate::gemv::cuda::{Operand, SkinnyBlueprint};
 use crate::operand::FloatType;
-use crate::prepack::FragmentOrder;
 use crate::ptx::MmaType;
 
 /// The plan for prepacked weights. Where the device has no tensor cores it is one that the launch
@@ -59,6 +58,7 @@ pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Fus
 mod tests {
     use super::*;
     use crate::gemm::cuda::test_gpus::{AMPERE, HOPPER, problem};
+    use crate::prepack::FragmentOrder;
 
     fn floats(m: usize, n: usize, k: usize) -> MatmulProblem {
         MatmulProblem {
