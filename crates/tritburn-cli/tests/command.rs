@@ -629,6 +629,14 @@ fn mistakes_are_explained() {
             "--context 0",
         ),
         (&["generate", "-m", model, "--ids", "1", "--chat"], "--chat"),
+        (
+            &["generate", "-m", model, "--ids", "1", "--system", "Hello"],
+            "--system",
+        ),
+        (
+            &["generate", "-m", model, "--ids", "1", "--context", "64"],
+            "--context",
+        ),
         (&["generate", "-m", "synthetic:huge", "--ids", "1"], "2b-4t"),
         (
             &["generate", "--synthetic", "tiny", "--prompt", "text"],

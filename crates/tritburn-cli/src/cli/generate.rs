@@ -32,12 +32,12 @@ pub struct GenerateArgs {
     pub ids: Option<Vec<u32>>,
 
     /// What the chat begins with, from the system to the model.
-    #[arg(long, requires = "chat")]
+    #[arg(long, conflicts_with_all = ["prompt", "ids"])]
     pub system: Option<String>,
 
     /// Positions to set aside for a chat; once they are full, its oldest turns are forgotten. Default:
     /// 4096, or those of the model if it has fewer.
-    #[arg(long, requires = "chat", value_name = "N")]
+    #[arg(long, conflicts_with_all = ["prompt", "ids"], value_name = "N")]
     pub context: Option<usize>,
 
     /// Tokens to add at most (in a chat: per answer); fewer where the model's positions end.
