@@ -3,7 +3,7 @@
 mod finite;
 
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use comfy_table::Table;
@@ -62,11 +62,11 @@ fn inspect(path: &Path) -> Result<Report> {
         }
         model => model,
     };
-    // The tensors are those of a file; a folder of another format than safetensors has one.
-    let source = file::open(path).or_else(|error| match single_file(path) {
-        Some(file) => file::open(file),
-        None => Err(error),
-    });
+    // Tensors are listed of files of any kind, models or not.
+    let source = match checkpoint::weights(path) {
+        Ok(weights) => file::open(weights),
+        Err(_) => file::open(path),
+    };
     let (tensors, problems) = match (source, &model) {
         (Ok(source), _) => (tensors(source.as_ref()), finite::problems(source.as_ref())),
         (Err(_), Ok(_)) => Default::default(),
@@ -93,25 +93,6 @@ fn inspect(path: &Path) -> Result<Report> {
             .push(format!("{:#}", anyhow::Error::from(error))),
     }
     Ok(report)
-}
-
-/// The weights of a folder that the readers of files do not open themselves: those of the model that
-/// it is opened as, else the only file there is of a kind.
-fn single_file(folder: &Path) -> Option<PathBuf> {
-    let int2 = folder.join("model_state_int2.pt");
-    if int2.is_file() {
-        return Some(int2);
-    }
-    let entries = std::fs::read_dir(folder).ok()?;
-    let paths: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    ["gguf", "pt"].into_iter().find_map(|extension| {
-        let mut files = paths
-            .iter()
-            .filter(|path| path.extension().is_some_and(|e| e == extension));
-        files.next().filter(|_| files.next().is_none()).cloned()
-    })
 }
 
 fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {

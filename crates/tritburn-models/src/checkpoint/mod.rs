@@ -28,7 +28,7 @@ use tritburn_formats::PackedMatrix;
 
 pub use error::CheckpointError;
 pub use float::{FloatTensorData, FloatType};
-pub use open::open;
+pub use open::{open, weights};
 pub use role::{Norm, Projection, Table};
 pub use synthetic::Synthetic;
 

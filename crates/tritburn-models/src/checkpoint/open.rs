@@ -21,29 +21,40 @@ const CONFIG: &str = "config.json";
 /// [`CheckpointError`]: for anything that is not a complete checkpoint of a model that this crate
 /// runs.
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, CheckpointError> {
-    let path = path.as_ref();
+    let path = weights(path)?;
     if path.is_dir() {
-        return open_folder(path);
+        return open_safetensors(&path, Safetensors::open(&path)?);
     }
-    match FileKind::detect(path)? {
-        FileKind::Gguf => Ok(Box::new(GgufFile::open(Gguf::open(path)?)?)),
-        FileKind::Torch => Ok(Box::new(BitNetGpu::open(path)?)),
+    match FileKind::detect(&path)? {
+        FileKind::Gguf => Ok(Box::new(GgufFile::open(Gguf::open(&path)?)?)),
+        FileKind::Torch => Ok(Box::new(BitNetGpu::open(&path)?)),
         _ => {
             let folder = path.parent().unwrap_or(Path::new(""));
-            open_safetensors(folder, Safetensors::open(path)?)
+            open_safetensors(folder, Safetensors::open(&path)?)
         }
     }
 }
 
-fn open_folder(folder: &Path) -> Result<Box<dyn Checkpoint>, CheckpointError> {
-    let listed: Result<Vec<PathBuf>, _> = fs::read_dir(folder).and_then(|entries| {
+/// Where the weights of a checkpoint lie: in the file of that kind that a folder has, in the folder
+/// itself if they are safetensors, which may be several, or in `path` if that is a file.
+///
+/// # Errors
+/// [`CheckpointError::Unknown`] for a folder without any, [`CheckpointError::Several`] for one with
+/// more than one GGUF file, [`CheckpointError::File`] for one that cannot be listed.
+pub fn weights(path: impl AsRef<Path>) -> Result<PathBuf, CheckpointError> {
+    let path = path.as_ref();
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let listed: Result<Vec<PathBuf>, _> = fs::read_dir(path).and_then(|entries| {
         let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().into());
         entries.map(name).collect()
     });
-    let names = listed.map_err(|source| FileError::Io {
-        path: folder.to_path_buf(),
-        source,
-    })?;
+    let path = path.to_path_buf();
+    let names = match listed {
+        Ok(names) => names,
+        Err(source) => return Err(FileError::Io { path, source }.into()),
+    };
     let ends_with = |end: &str| {
         let named = names.iter();
         named
@@ -51,19 +62,18 @@ fn open_folder(folder: &Path) -> Result<Box<dyn Checkpoint>, CheckpointError> {
             .collect::<Vec<_>>()
     };
     if !ends_with("safetensors").is_empty() {
-        return open_safetensors(folder, Safetensors::open(folder)?);
+        return Ok(path);
     }
     let int2 = Path::new(bitnet_gpu::names::FILE);
     if names.iter().any(|name| name == int2) {
-        return Ok(Box::new(BitNetGpu::open(&folder.join(int2))?));
+        return Ok(path.join(int2));
     }
-    let path = folder.to_path_buf();
     match ends_with("gguf").as_slice() {
         [] => Err(CheckpointError::Unknown {
             path,
             reason: "no *.safetensors, no model_state_int2.pt, no *.gguf",
         }),
-        [file] => open(folder.join(file)),
+        [file] => Ok(path.join(file)),
         [first, others @ ..] => Err(CheckpointError::Several {
             path,
             count: 1 + others.len(),

@@ -96,7 +96,7 @@ impl TokenizerFiles {
     }
 
     /// The ids of `generation_config.json` that end a sequence.
-    pub(super) fn generation_eos_ids(&self) -> Result<Vec<u32>, TextError> {
+    fn generation_eos_ids(&self) -> Result<Vec<u32>, TextError> {
         let config: Value = parse(&self.generation_config, "generation_config.json")?;
         let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok());
         Ok(match &config["eos_token_id"] {

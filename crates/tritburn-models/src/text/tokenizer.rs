@@ -9,7 +9,6 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     bos: Option<String>,
     eos: Option<String>,
-    eos_ids: Vec<u32>,
 }
 
 impl Tokenizer {
@@ -24,17 +23,10 @@ impl Tokenizer {
         };
         let inner = tokenizers::Tokenizer::from_bytes(text).map_err(TextError::Tokenizer)?;
         let config = files.tokenizer_config()?;
-        let eos = token_text(&config, "eos_token");
-        let of_config = eos.as_deref().and_then(|token| inner.token_to_id(token));
-        let mut eos_ids = Vec::from_iter(of_config);
-        eos_ids.extend(files.generation_eos_ids()?);
-        eos_ids.sort_unstable();
-        eos_ids.dedup();
         Ok(Self {
             inner,
             bos: token_text(&config, "bos_token"),
-            eos,
-            eos_ids,
+            eos: token_text(&config, "eos_token"),
         })
     }
 
@@ -97,12 +89,5 @@ impl Tokenizer {
     /// Text of the token that ends a sequence, or a turn of a chat.
     pub fn eos_token(&self) -> Option<&str> {
         self.eos.as_deref()
-    }
-
-    /// Ids that end a sequence by `tokenizer_config.json` and `generation_config.json`, sorted.
-    /// The model's own configuration may name others:
-    /// [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids) has them all.
-    pub fn eos_ids(&self) -> &[u32] {
-        &self.eos_ids
     }
 }
