@@ -40,6 +40,7 @@ mod ptx;
 pub mod quantize;
 pub mod rotary;
 mod team;
+mod tensor_map;
 pub mod unpack;
 
 pub use cache::KvCache;

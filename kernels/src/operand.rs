@@ -9,14 +9,14 @@ use cubecl::ir::features::Features;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
-use cubecl::zspace::{Shape, Strides};
 use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::{MAX_IN_FEATURES, WEIGHTS_PER_WORD, activation_words_per_row};
 
 use crate::error::KernelError;
+use crate::tensor_map::tensor_map;
 
 /// Bytes that a 16-byte load needs its buffer to start at a multiple of.
-const LINE_BYTES: u64 = 16;
+pub(crate) const LINE_BYTES: u64 = 16;
 
 /// Float element types of inputs and outputs. Arithmetic is f32 throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -474,29 +474,6 @@ impl FloatMatrix {
         let (element, dtype) = (self.dtype.size(), self.dtype.elem());
         tensor_map(&self.handle, shape, self.row_stride, element, dtype, tile)
     }
-}
-
-/// A matrix for copies of `tile` rows and columns of 128 bytes, swizzled.
-fn tensor_map(
-    handle: &Handle,
-    [rows, cols]: [usize; 2],
-    row_stride: usize,
-    element: usize,
-    dtype: ElemType,
-    tile: [usize; 2],
-) -> TensorMapArg<Tiled> {
-    // The stride of a single row does not matter, but must be whole lines.
-    let row_stride = row_stride.next_multiple_of(LINE_BYTES as usize / element);
-    let shape = Shape::new([rows, cols]);
-    let strides = Strides::new(&[row_stride, 1]);
-    // SAFETY: the constructors of the operands check the length against the buffer's bytes.
-    let matrix = unsafe { TensorArg::from_raw_parts(handle.clone(), strides, shape) };
-    let args = TiledArgs {
-        tile_size: Shape::new(tile),
-    };
-    TensorMapArg::new(args, matrix, dtype)
-        .with_swizzle(TensorMapSwizzle::B128)
-        .with_prefetch(TensorMapPrefetch::B256)
 }
 
 /// A contiguous float vector: a bias.

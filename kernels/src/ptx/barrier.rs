@@ -2,9 +2,12 @@
 
 use cubecl::prelude::*;
 
+use super::operand;
+
 /// Makes a barrier at `address`, a multiple of 8, that `count` arrivals complete.
 #[cube]
 pub(crate) fn init_barrier(address: u32, #[comptime] count: u32) {
+    let address = operand(address);
     gpu_asm!(
         "mbarrier.init.shared::cta.b64 [{address}], {count};",
         address = in(_) address,
@@ -20,11 +23,12 @@ pub(crate) fn publish_barriers() {
 
 /// Arrives, and has the barrier wait for `bytes` more of copies.
 #[cube]
-pub(crate) fn expect_bytes(address: u32, #[comptime] bytes: u32) {
+pub(crate) fn expect_bytes(address: u32, bytes: u32) {
+    let (address, bytes) = (operand(address), operand(bytes));
     gpu_asm!(
         "mbarrier.arrive.expect_tx.shared::cta.b64 _, [{address}], {bytes};",
         address = in(_) address,
-        bytes = const bytes,
+        bytes = in(_) bytes,
     );
 }
 

@@ -57,6 +57,16 @@ impl MmaType {
     }
 }
 
+/// `x` as PTX takes it: what PTX gave is a variable, of which an operand would be the address.
+#[cube]
+#[allow(
+    clippy::identity_op,
+    reason = "the sum is a value, the summand may be none"
+)]
+pub(crate) fn operand(x: u32) -> u32 {
+    x + 0u32
+}
+
 /// Address of shared memory as PTX's `.shared` instructions take it.
 #[cube]
 pub(crate) fn shared_address<T: CubePrimitive>(memory: &[T]) -> u32 {
@@ -283,6 +293,48 @@ pub(crate) fn load_line(address: u32) -> Vector<u32, Const<4>> {
         address = in(_) address,
     );
     out
+}
+
+/// Puts 16 bytes into the shared memory of this cube.
+#[cube]
+pub(crate) fn store_line(address: u32, a: u32, b: u32, c: u32, d: u32) {
+    let address = operand(address);
+    gpu_asm!(
+        "st.shared.v4.u32 [{address}], {{{a}, {b}, {c}, {d}}};",
+        address = in(_) address,
+        a = in(_) a, b = in(_) b, c = in(_) c, d = in(_) d,
+    );
+}
+
+/// Puts a word into the shared memory of this cube.
+#[cube]
+pub(crate) fn store_word(address: u32, value: u32) {
+    let (address, value) = (operand(address), operand(value));
+    gpu_asm!(
+        "st.shared.u32 [{address}], {value};",
+        address = in(_) address,
+        value = in(_) value,
+    );
+}
+
+/// A word of the shared memory of this cube.
+#[cube]
+pub(crate) fn load_word(address: u32) -> u32 {
+    let address = operand(address);
+    let out: u32;
+    gpu_asm!(
+        "ld.shared.u32 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    operand(out)
+}
+
+/// Makes the ordinary writes to this cube's shared memory that this unit did or saw such that the tensor
+/// cores see them: they read past the ordinary path.
+#[cube]
+pub(crate) fn show_tensor_cores() {
+    gpu_asm!("fence.proxy.async.shared::cta;");
 }
 
 /// Two neighbouring f32 of shared memory.

@@ -149,11 +149,8 @@ pub fn shifted_matrix(
     stride: usize,
     dtype: FloatType,
 ) -> FloatMatrix {
-    let ahead = 16 / dtype.size();
-    let mut padded = vec![f32::NAN; ahead + rows * stride];
-    for (from, to) in data.chunks(cols).zip(padded[ahead..].chunks_mut(stride)) {
-        to[..cols].copy_from_slice(from);
-    }
-    let handle = upload(client, &padded, dtype).offset_start(16);
+    let ahead = vec![PADDING; 16 / dtype.size()];
+    let all = [ahead, padded(data, cols, stride)].concat();
+    let handle = upload(client, &all, dtype).offset_start(16);
     FloatMatrix::new(handle, [rows, cols], [stride, 1], dtype).expect("a valid matrix")
 }

@@ -28,7 +28,7 @@ pub const WEIGHT_SHAPES: [(usize, usize); 8] = [
 pub const TOKENS: [usize; 5] = [0, 1, 2, 7, 17];
 
 /// What fills the space between rows: a kernel that reads it gives NaN, one that writes is caught.
-const PADDING: f32 = f32::NAN;
+pub const PADDING: f32 = f32::NAN;
 
 pub fn rng(seed: usize) -> StdRng {
     StdRng::seed_from_u64(seed as u64)
@@ -94,12 +94,17 @@ pub fn float_matrix(
     dtype: FloatType,
 ) -> FloatMatrix {
     assert_eq!(data.len(), rows * cols);
-    let mut padded = vec![PADDING; rows * stride];
+    let handle = upload(client, &padded(data, cols, stride), dtype);
+    FloatMatrix::new(handle, [rows, cols], [stride, 1], dtype).expect("a valid matrix")
+}
+
+/// Rows of `cols` elements, `stride` apart, with [`PADDING`] between.
+pub fn padded(data: &[f32], cols: usize, stride: usize) -> Vec<f32> {
+    let mut padded = vec![PADDING; data.len() / cols * stride];
     for (from, to) in data.chunks(cols).zip(padded.chunks_mut(stride)) {
         to[..cols].copy_from_slice(from);
     }
-    let handle = upload(client, &padded, dtype);
-    FloatMatrix::new(handle, [rows, cols], [stride, 1], dtype).expect("a valid matrix")
+    padded
 }
 
 pub fn float_vector(client: &Client, data: &[f32], dtype: FloatType) -> FloatVector {
@@ -159,11 +164,7 @@ impl Out {
         stride: usize,
         dtype: FloatType,
     ) -> Self {
-        let mut padded = vec![PADDING; shape[0] * stride];
-        for (from, to) in data.chunks(shape[1]).zip(padded.chunks_mut(stride)) {
-            to[..shape[1]].copy_from_slice(from);
-        }
-        let handle = upload(client, &padded, dtype);
+        let handle = upload(client, &padded(data, shape[1], stride), dtype);
         let matrix = FloatMatrix::new(handle.clone(), shape, [stride, 1], dtype);
         Self {
             matrix: matrix.expect("a valid matrix"),

@@ -2,7 +2,8 @@
 
 use cubecl::prelude::*;
 
-use crate::prepack::{TILE_COLS, TILE_ROWS};
+use crate::matmul::MatmulProblem;
+use crate::prepack::{FragmentLayout, TILE_COLS, TILE_ROWS};
 use crate::ptx::copy_async;
 
 /// Rows of a strip: what a fragment of weights covers.
@@ -29,6 +30,26 @@ pub(super) struct TileExtents {
     pub x_bytes: usize,
     /// Elements between rows of y.
     pub y_stride: usize,
+}
+
+/// The extents of `problem` with weights of `fragments`, for activations of `x_bytes` bytes a token that
+/// lie `x_stride` bytes apart.
+pub(super) fn tile_extents(
+    problem: &MatmulProblem,
+    fragments: &FragmentLayout,
+    x_stride: usize,
+    x_bytes: usize,
+    y_stride: usize,
+) -> TileExtentsLaunch {
+    TileExtentsLaunch::new(
+        problem.m,
+        problem.n,
+        fragments.col_tiles(),
+        fragments.row_tiles(),
+        x_stride,
+        x_bytes,
+        y_stride,
+    )
 }
 
 /// What a cube copies for a column tile, and how it lies in shared memory: activations in rows of

@@ -12,7 +12,7 @@ use crate::gemm::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
 use crate::gemm::cuda::wgmma::{
-    RightOperand, Tile, accumulator, declare_accumulators, place, start,
+    RightOperand, Tile, accumulator, declare_accumulators, finish_products, first_row, place, start,
 };
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
@@ -120,17 +120,16 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
                 advance(&mut ring, RING);
                 step += 1;
             }
-            gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+            finish_products();
             release_previous(&ring, true, RING);
-            let input_tile = tile.row_tile + warpgroup * plan.tiles;
             let whole = tile.token + comptime!(plan.tokens) <= extents.n
                 && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.k;
             // A tile inside of the matrix goes without a branch for each pair of outputs, which would
             // have every one wait for the last.
             if whole {
-                write::<O, W>(dw, input_tile, tile.token, &extents, true, types);
+                write::<O, W>(dw, &tile, &extents, true, types);
             } else {
-                write::<O, W>(dw, input_tile, tile.token, &extents, false, types);
+                write::<O, W>(dw, &tile, &extents, false, types);
             }
             index += CUBE_COUNT / cubes;
         }
@@ -234,17 +233,14 @@ fn products(
 #[cube]
 fn write<O: Float, W: Size>(
     dw: &mut [Vector<O, W>],
-    input_tile: usize,
-    output: usize,
+    tile: &Tile,
     extents: &OuterExtents,
     #[comptime] whole: bool,
     #[comptime] types: MmaType,
 ) {
     let plan = comptime!(PLAN);
-    let unit = UNIT_POS as usize;
-    let (warp, lane) = ((unit / 32) % 4, unit % 32);
-    let input = input_tile * 64 + warp * 16 + 2 * (lane / 4);
-    let output = output + 2 * (lane % 4);
+    let input = first_row(tile.row_tile, plan);
+    let output = tile.token + 2 * (UNIT_POS as usize % 4);
     if comptime!(whole).runtime() || (input < extents.k && output < extents.n) {
         let both = input + 1 < extents.k;
         let left = extents.n - output;

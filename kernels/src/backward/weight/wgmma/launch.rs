@@ -13,11 +13,8 @@ use crate::ptx::MmaType;
 /// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and tokens enough.
 pub(in crate::backward::weight) fn fits(dy: &FloatMatrix, device: &DeviceFacts) -> bool {
-    let hopper = device.cuda.is_some_and(|cuda| {
-        cuda.capability == 90 && cuda.multiprocessors as usize >= PLAN.multicast
-    });
     let half = dy.dtype() != FloatType::F32;
-    hopper
+    PLAN.runs_on(device)
         && half
         && dy.starts_lines()
         && dy.rows() >= STEP_TOKENS
@@ -37,19 +34,18 @@ pub(in crate::backward::weight) fn launch(
 ) -> Result<(), KernelError> {
     let (m, n, k) = (x.rows(), dy.cols(), x.cols());
     let (input_tiles, token_tiles) = (k.div_ceil(64), m.div_ceil(STEP_TOKENS));
-    let scales = token_tiles * STEP_TOKENS;
-    let words = input_tiles * token_tiles * FRAGMENT_WORDS + scales;
+    let tile_words = input_tiles * token_tiles * FRAGMENT_WORDS;
+    // Behind the tiles, the scales of the tokens.
+    let words = tile_words + token_tiles * STEP_TOKENS;
     let fragments = Buffer::new(client.empty(words * 4), words);
     let address = address(client, &[dy.extent(), dw.extent(), words])?;
     let dim = device.cube_dim();
-    let pairs = (words - scales) / 2;
+    let pairs = tile_words / 2;
     let width = match k.is_multiple_of(2) && dw.starts_pairs() {
         true => 2,
         false => 1,
     };
     let clusters = k.div_ceil(PLAN.rows() * PLAN.multicast) * n.div_ceil(PLAN.tokens);
-    let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
-    let cubes_at_once = clusters.min(cores / PLAN.multicast) * PLAN.multicast;
     let words_per_row = QuantizedActivations::words_per_row(k);
     // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, and
     // the kernels stay inside of them.
@@ -69,7 +65,7 @@ pub(in crate::backward::weight) fn launch(
         );
         outer::launch_unchecked(
             client,
-            CubeCount::Static(cubes_at_once as u32, 1, 1),
+            CubeCount::Static(PLAN.cubes(clusters, device) as u32, 1, 1),
             CubeDim::new_1d(PLAN.cube_units() as u32),
             address,
             width,

@@ -262,13 +262,25 @@ impl WgmmaBlueprint {
         1024 + self.ring(types).shared_bytes() + self.sum_bytes()
     }
 
+    /// Whether `device` is a Hopper GPU with multiprocessors for a cluster that shares activations.
+    pub(crate) fn runs_on(&self, device: &DeviceFacts) -> bool {
+        device.cuda.is_some_and(|cuda| {
+            cuda.capability == 90 && cuda.multiprocessors as usize >= self.multicast
+        })
+    }
+
+    /// Cubes that work on `tiles` output tiles without splits, one after the other: as many as
+    /// `device` has multiprocessors for, in whole clusters.
+    pub(crate) fn cubes(&self, tiles: usize, device: &DeviceFacts) -> usize {
+        let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
+        tiles.min(cores / self.multicast) * self.multicast
+    }
+
     /// # Errors
     /// [`KernelError::Plan`] for sizes that the instruction does not have, more registers or shared
     /// memory than a cube gets, or a device that is no Hopper GPU.
     pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
-        let hopper = device.cuda.is_some_and(|cuda| {
-            cuda.capability == 90 && cuda.multiprocessors as usize >= self.multicast
-        });
+        let hopper = self.runs_on(device);
         // What a cube fetches for its cluster begins at whole swizzled blocks of 8 tokens.
         let shared_tokens = self.tokens >= 8 * self.multicast;
         let sizes = matches!(self.warpgroups, 1..=4)

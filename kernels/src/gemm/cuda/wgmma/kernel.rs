@@ -5,13 +5,13 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
-use super::product::{accumulator, declare_accumulators, products};
-use super::tile::{Tile, place};
+use super::product::{accumulator, declare_accumulators, finish_products, products};
+use super::tile::{Tile, first_row, place};
 use crate::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::{
     MmaType, announce_cluster, arrive_cluster, copy_async, copy_async_commit, copy_async_wait,
-    global_address, load_line, shared_address, store_cluster, wait_cluster,
+    global_address, load_line, shared_address, show_tensor_cores, store_cluster, wait_cluster,
 };
 
 /// Where the ring of copies stands.
@@ -111,7 +111,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let mut slot = 0u32.runtime();
     while index < count {
         copy_async_wait(comptime!(plan.stages - 3));
-        gpu_asm!("fence.proxy.async.shared::cta;");
+        show_tensor_cores();
         sync_cube();
         let stage = ring + slot * stage_bytes;
         let weights = stage
@@ -136,7 +136,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
         step += 1usize;
         if step == steps {
-            gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+            finish_products();
             if comptime!(splits > 1) {
                 let sums = ring + comptime!(plan.ring_bytes(types) as u32);
                 hand_over::<A>(sums, rank, types, plan);
@@ -274,11 +274,10 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
     #[comptime] plan: WgmmaBlueprint,
 ) {
     let unit = UNIT_POS as usize;
-    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    let lane = unit % 32;
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
-    let first =
-        (tile.row_tile + warpgroup * comptime!(plan.tiles)) * 64 + warp * 16 + 2 * (lane / 4);
+    let first = first_row(tile.row_tile, plan);
     // Scales come while the others' sums do.
     let mut pairs = Sequence::<RowPair>::new();
     let mut scales = Array::<f32>::new(comptime!(2 * plan.shares()));

@@ -8,7 +8,7 @@ use super::multicast::wgmma_multicast;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
 use crate::gemm::cuda::input::{InputLines, tensor_map};
-use crate::gemm::cuda::stage::TileExtentsLaunch;
+use crate::gemm::cuda::stage::tile_extents;
 use crate::gemv::cuda::Operand;
 use crate::matmul::Call;
 use crate::prepack::PrepackedWeights;
@@ -33,9 +33,8 @@ pub(crate) fn launch(
     }
     let fragments = weights.fragment_layout();
     let tiles = plan.tiles(problem);
-    let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
     let cubes = match plan.splits {
-        1 => tiles.min(cores / plan.multicast) * plan.multicast,
+        1 => plan.cubes(tiles, device),
         splits if plan.divides(fragments.col_tiles()) => tiles * splits,
         splits => {
             let steps = fragments.col_tiles();
@@ -48,15 +47,7 @@ pub(crate) fn launch(
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
-    let extents = TileExtentsLaunch::new(
-        problem.m,
-        problem.n,
-        fragments.col_tiles(),
-        fragments.row_tiles(),
-        input.stride,
-        input.bytes,
-        y_stride,
-    );
+    let extents = tile_extents(problem, fragments, input.stride, input.bytes, y_stride);
     if plan.multicast > 1 {
         let tile = [plan.tokens / plan.multicast, plan.box_columns(types)];
         // SAFETY: as below; copies by tensor map stay inside of its matrix.

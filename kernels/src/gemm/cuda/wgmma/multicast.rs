@@ -8,7 +8,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
-use super::product::{declare_accumulators, products};
+use super::product::{declare_accumulators, finish_products, products};
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
@@ -117,7 +117,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
                 advance(&mut ring, shape);
                 column += 1;
             }
-            gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+            finish_products();
             release_previous(&ring, true, shape);
             write::<A, O, W>(&scales, y, &extents, &tile, code, integers, types, plan);
             index += CUBE_COUNT / cubes;

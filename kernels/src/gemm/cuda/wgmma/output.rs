@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::product::accumulator;
-use super::tile::Tile;
+use super::tile::{Tile, first_row};
 use crate::epilogue::{RowPair, outputs, row_pair, store_line, token_scale};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::ptx::MmaType;
@@ -17,15 +17,6 @@ pub(super) struct Scales {
     pairs: Sequence<RowPair>,
     /// Two tokens in each eight.
     tokens: Array<f32>,
-}
-
-/// First weight row of this unit in 64-row tile `part` of its warpgroup.
-#[cube]
-fn first_row(tile: &Tile, #[comptime] part: usize, #[comptime] plan: WgmmaBlueprint) -> usize {
-    let unit = UNIT_POS as usize;
-    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
-    let row_tile = tile.row_tile + warpgroup * comptime!(plan.tiles) + part;
-    row_tile * 64 + warp * 16 + 2 * (lane / 4)
 }
 
 /// Loads the scales and biases of this unit's outputs; early, so that nothing waits for them.
@@ -42,7 +33,10 @@ pub(super) fn load_scales<B: Float>(
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
     for part in 0..comptime!(plan.tiles) {
-        let row = min(first_row(tile, part, plan), extents.n - 1);
+        let row = min(
+            first_row(tile.row_tile, plan) + comptime!(64 * part),
+            extents.n - 1,
+        );
         pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
     }
     let mut tokens = Array::<f32>::new(comptime!(plan.tokens / 4));
@@ -102,7 +96,7 @@ fn write_part<A: Numeric, O: Numeric, W: Size>(
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
-    let row = first_row(tile, part, plan);
+    let row = first_row(tile.row_tile, plan) + comptime!(64 * part);
     let token = tile.token + 2 * (UNIT_POS as usize % 4);
     if comptime!(whole).runtime() || (row < extents.n && token < extents.m) {
         let both = row + 1 < extents.n;

@@ -62,6 +62,12 @@ pub(super) fn products(
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned {pending};");
 }
 
+/// Waits until all products of this warp are over.
+#[cube]
+pub(crate) fn finish_products() {
+    gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+}
+
 /// How the right operand lies in shared memory, in rows of 128 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RightOperand {

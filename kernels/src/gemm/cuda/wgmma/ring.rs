@@ -92,7 +92,7 @@ pub(crate) fn filled(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
 pub(crate) fn begin_filling(ring: &Ring, #[comptime] shape: RingShape) {
     let barrier = filled(ring, shape);
     wait_barrier(barrier + comptime!(8 * shape.stages as u32), ring.round ^ 1);
-    expect_bytes(barrier, comptime!(shape.bytes as u32));
+    expect_bytes(barrier, comptime!(shape.bytes as u32).runtime());
 }
 
 /// Waits until the current stage is full.

@@ -36,3 +36,12 @@ pub(crate) fn place(
     }
     Tile { row_tile, token }
 }
+
+/// First weight row of this unit's sums in an output tile that begins at 64-row tile `row_tile`; those of
+/// its warpgroup's next 64-row tile lie 64 on.
+#[cube]
+pub(crate) fn first_row(row_tile: usize, #[comptime] plan: WgmmaBlueprint) -> usize {
+    let unit = UNIT_POS as usize;
+    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    (row_tile + warpgroup * comptime!(plan.tiles)) * 64 + warp * 16 + 2 * (lane / 4)
+}

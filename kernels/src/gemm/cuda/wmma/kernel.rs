@@ -9,6 +9,7 @@ use crate::epilogue::{row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, place};
 use crate::ptx::{
     copy_async_commit, copy_async_wait, decode_int8, global_address, load_line, shared_address,
+    store_word,
 };
 
 /// Bytes from row to row of the operands in shared memory.
@@ -155,21 +156,11 @@ fn decode(stage: u32, to: u32, #[comptime] code: WeightCode, #[comptime] plan: W
                     let at =
                         comptime!(32 * slice + 16 * (register / 2) + 8 * PITCH * (register % 2));
                     let value = decode_int8(word, comptime!(register as u32), code);
-                    store(to + comptime!(at as u32), value);
+                    store_word(to + comptime!(at as u32), value);
                 }
             }
         }
     }
-}
-
-/// Four bytes to shared memory.
-#[cube]
-fn store(address: u32, value: u32) {
-    gpu_asm!(
-        "st.shared.u32 [{address}], {value};",
-        address = in(_) address,
-        value = in(_) value,
-    );
 }
 
 /// Adds the products of one column tile; `x` and `weights` are where this warp's rows start.

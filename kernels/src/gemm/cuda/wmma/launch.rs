@@ -7,7 +7,7 @@ use super::kernel::wmma_gemm;
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::gemm::cuda::input::InputLines;
-use crate::gemm::cuda::stage::TileExtentsLaunch;
+use crate::gemm::cuda::stage::tile_extents;
 use crate::matmul::{Call, Input};
 use crate::prepack::PrepackedWeights;
 
@@ -40,15 +40,7 @@ pub(crate) fn launch(
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
     let fragments = weights.fragment_layout();
-    let extents = TileExtentsLaunch::new(
-        problem.m,
-        problem.n,
-        fragments.col_tiles(),
-        fragments.row_tiles(),
-        input.stride,
-        input.bytes,
-        y_stride,
-    );
+    let extents = tile_extents(problem, fragments, input.stride, input.bytes, y_stride);
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         wmma_gemm::launch_unchecked(

@@ -4,16 +4,16 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
-use super::cluster::{expect_bytes, show_tensor_cores, wait_bytes};
+use super::cluster::{await_bytes, wait_bytes};
 use super::quantize::{find_maxima, spread, stage};
 use super::sums::{hand_over, write, write_shared};
 use crate::epilogue::prefetch_scales;
 use crate::gemm::cuda::stage::TileExtents;
-use crate::gemm::cuda::wgmma::product::{declare_accumulators, products};
+use crate::gemm::cuda::wgmma::product::{declare_accumulators, finish_products, products};
 use crate::operand::FloatType;
 use crate::ptx::{
     MmaType, announce_cluster, copy_async, copy_async_commit, copy_async_wait, global_address,
-    load_line, shared_address, wait_cluster,
+    load_line, shared_address, show_tensor_cores, wait_cluster,
 };
 
 /// What a cube works on.
@@ -174,17 +174,17 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
 fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     if comptime!(plan.splits > 1) {
         let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
-        expect_bytes(memory.barriers, maxima.runtime());
+        await_bytes(memory.barriers, maxima.runtime());
         // A line of every unit of every cube that shares the columns, for each 8 tokens summed up here.
         let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
         let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
         let lines = comptime!((plan.units() * plan.splits) as u32);
-        expect_bytes(memory.barriers + 16, groups * lines * 16);
+        await_bytes(memory.barriers + 16, groups * lines * 16);
     }
     if comptime!(plan.shares > 1) {
         let scales = comptime!(4 * plan.tokens as u32);
         let codes = u32::cast_from(place.steps) * comptime!(plan.x_bytes() as u32);
-        expect_bytes(memory.barriers + 8, codes + scales);
+        await_bytes(memory.barriers + 8, codes + scales);
     }
 }
 
@@ -227,7 +227,7 @@ fn multiply(
         slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
         step += 1usize;
     }
-    gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+    finish_products();
 }
 
 /// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`, and

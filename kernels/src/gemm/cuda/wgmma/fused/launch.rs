@@ -6,7 +6,7 @@ use super::base::FusedBlueprint;
 use super::kernel::fused;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
-use crate::gemm::cuda::stage::TileExtentsLaunch;
+use crate::gemm::cuda::stage::tile_extents;
 use crate::matmul::{Call, Input};
 use crate::prepack::{FragmentOrder, PrepackedWeights};
 
@@ -57,15 +57,8 @@ pub(crate) fn launch(
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
-    let extents = TileExtentsLaunch::new(
-        problem.m,
-        problem.n,
-        fragments.col_tiles(),
-        fragments.row_tiles(),
-        x.row_stride() * dtype.size(),
-        problem.k * dtype.size(),
-        y_stride,
-    );
+    let (stride, bytes) = (x.row_stride() * dtype.size(), problem.k * dtype.size());
+    let extents = tile_extents(problem, fragments, stride, bytes, y_stride);
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         fused::launch_unchecked(

@@ -2,10 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::cluster::operand;
 use crate::decode::magnitude_bits;
 use crate::operand::FloatType;
-use crate::ptx::round_bytes;
+use crate::ptx::{operand, round_bytes};
 
 /// The larger of two magnitudes, or of two pairs of them in half types: the order of the bits is that of
 /// the numbers.

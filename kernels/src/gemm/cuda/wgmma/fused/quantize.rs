@@ -6,15 +6,13 @@
 use cubecl::prelude::*;
 
 use super::base::FusedBlueprint;
-use super::cluster::{
-    largest_of_warp, load_word, peer_address, send_line, send_word, store_line, store_word,
-};
+use super::cluster::{largest_of_warp, peer_address, send_line, send_word};
 use super::kernel::{Memory, Place};
 use super::lines::{codes, larger, largest_of_line, magnitude_of};
 use crate::decode::{INFINITY_BITS, nan_of};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::operand::FloatType;
-use crate::ptx::{copy_async, load_line};
+use crate::ptx::{copy_async, load_line, load_word, store_line, store_word};
 
 /// What a warp does of the tokens that its cube quantises: of `plan.own_tokens()`, every
 /// `plan.teams()`-th from `token`; of their `chunks` of 512 columns, every `plan.parts()`-th from `part`.

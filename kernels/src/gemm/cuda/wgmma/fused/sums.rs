@@ -9,15 +9,8 @@ use super::kernel::{Memory, Place};
 use crate::epilogue::{RowPair, row_pair, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::gemm::cuda::wgmma::product::accumulator;
+use crate::gemm::cuda::wgmma::tile::first_row;
 use crate::ptx::{MmaType, load_floats, load_line};
-
-/// The first row of this unit's sums in the output tile of its cube.
-#[cube]
-fn first_row(place: &Place, #[comptime] plan: FusedBlueprint) -> usize {
-    let unit = UNIT_POS as usize;
-    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
-    (place.row_tile + warpgroup * comptime!(plan.tiles)) * 64 + warp * 16 + 2 * (lane / 4)
-}
 
 /// The first two of the 8 tokens of number `group` whose sums this unit has.
 #[cube]
@@ -38,7 +31,7 @@ pub(super) fn write<O: Numeric, B: Float, W: Size>(
     #[comptime] code: WeightCode,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let first = first_row(place, plan);
+    let first = first_row(place.row_tile, comptime!(plan.product()));
     #[unroll]
     for tile in 0..comptime!(plan.tiles) {
         let row = first + comptime!(64 * tile);
@@ -110,7 +103,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
 ) {
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
-    let first = first_row(place, plan);
+    let first = first_row(place.row_tile, comptime!(plan.product()));
     // Scales of rows come while the others' sums do.
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
