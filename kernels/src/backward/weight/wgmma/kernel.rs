@@ -12,7 +12,8 @@ use crate::gemm::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
 use crate::gemm::cuda::wgmma::{
-    RightOperand, Tile, accumulator, declare_accumulators, finish_products, first_row, place, start,
+    RightOperand, Tile, accumulator, declare_accumulators, descriptor, finish_products, first_row,
+    place, start,
 };
 use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::ptx::{
@@ -209,7 +210,7 @@ fn products(
         }
     }
     gpu_asm!("wgmma.fence.sync.aligned;");
-    let descriptor = ((stage + comptime!(2048 * slice as u32)) & 0x3FFFFu32) >> 4u32;
+    let right = descriptor(stage, RightOperand::TokensInner) + comptime!(128 * slice as u32);
     let more = u32::cast_from(!first);
     #[unroll]
     for tile in 0..comptime!(plan.tiles) {
@@ -218,7 +219,7 @@ fn products(
             registers[comptime!(4 * tile + 1)],
             registers[comptime!(4 * tile + 2)],
             registers[comptime!(4 * tile + 3)],
-            descriptor,
+            right,
             more,
             tile,
             RightOperand::TokensInner,

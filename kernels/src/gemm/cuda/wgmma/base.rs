@@ -196,11 +196,11 @@ impl WgmmaBlueprint {
         self.tiles * self.tokens / 2
     }
 
-    /// Slices of 32 columns whose products may be under way: those of few tokens are over so soon that
+    /// Slices of 32 columns whose products are started at once: those of few tokens are over so soon that
     /// waiting for each would leave the tensor cores idle, and leave registers for more weights.
-    pub(super) const fn pending(&self) -> usize {
+    pub(super) const fn slices(&self) -> usize {
         match self.accumulators() <= 32 {
-            true => 3,
+            true => 2,
             false => 1,
         }
     }

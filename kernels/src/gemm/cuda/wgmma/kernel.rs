@@ -5,7 +5,9 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
-use super::product::{accumulator, declare_accumulators, finish_products, products};
+use super::product::{
+    RightOperand, accumulator, declare_accumulators, descriptor, finish_products, products,
+};
 use super::tile::{Tile, first_row, place};
 use crate::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::gemm::cuda::stage::TileExtents;
@@ -123,15 +125,17 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         for i in 0..comptime!(plan.tiles) {
             held[i] = load_line(weights + comptime!(2048 * i as u32));
         }
-        products(&held, stage, 0usize, step == 0, code, types, plan);
+        let right = descriptor(stage, RightOperand::ColumnsInner);
+        products(&held, right, 0usize, step == 0, code, types, plan);
         // The slot that products two steps back read: every warpgroup has waited for those.
         copy(
             ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
         );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
         #[unroll]
-        for slice in 1..4usize {
-            products(&held, stage, slice, false, code, types, plan);
+        for i in 1..comptime!(4 / plan.slices()) {
+            let slice = comptime!(i * plan.slices());
+            products(&held, right, slice, false, code, types, plan);
         }
         slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
         step += 1usize;

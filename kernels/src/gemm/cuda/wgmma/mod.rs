@@ -19,5 +19,7 @@ mod tile;
 
 pub use base::WgmmaBlueprint;
 pub(crate) use launch::launch;
-pub(crate) use product::{RightOperand, accumulator, declare_accumulators, finish_products, start};
+pub(crate) use product::{
+    RightOperand, accumulator, declare_accumulators, descriptor, finish_products, start,
+};
 pub(crate) use tile::{Tile, first_row, place};

@@ -8,7 +8,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
-use super::product::{declare_accumulators, finish_products, products};
+use super::product::{RightOperand, declare_accumulators, descriptor, finish_products, products};
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
@@ -105,14 +105,14 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
                 for i in 0..comptime!(plan.tiles) {
                     held[i] = load_line(stage + within + comptime!(2048 * i as u32));
                 }
+                let right = descriptor(stage, RightOperand::ColumnsInner);
+                products(&held, right, 0usize, column == 0, code, types, plan);
+                // The products of the stage before are over now, in this warp.
+                release_previous(&ring, column > 0, shape);
                 #[unroll]
-                for slice in 0..4usize {
-                    let first = comptime!(slice == 0).runtime() && column == 0;
-                    products(&held, stage, slice, first, code, types, plan);
-                    // The products of the stage before are over now, in this warp.
-                    if comptime!(slice + 1 == plan.pending()) {
-                        release_previous(&ring, column > 0, shape);
-                    }
+                for i in 1..comptime!(4 / plan.slices()) {
+                    let slice = comptime!(i * plan.slices());
+                    products(&held, right, slice, false, code, types, plan);
                 }
                 advance(&mut ring, shape);
                 column += 1;

@@ -14,9 +14,9 @@ use crate::ptx::MmaType;
 #[derive(CubeType)]
 pub(super) struct Scales {
     /// Its two weight rows in each 64-row tile.
-    pairs: Sequence<RowPair>,
+    pub pairs: Sequence<RowPair>,
     /// Two tokens in each eight.
-    tokens: Array<f32>,
+    pub tokens: Array<f32>,
 }
 
 /// Loads the scales and biases of this unit's outputs; early, so that nothing waits for them.
@@ -30,15 +30,7 @@ pub(super) fn load_scales<B: Float>(
     #[comptime] integers: bool,
     #[comptime] plan: WgmmaBlueprint,
 ) -> Scales {
-    let mut pairs = Sequence::<RowPair>::new();
-    #[unroll]
-    for part in 0..comptime!(plan.tiles) {
-        let row = min(
-            first_row(tile.row_tile, plan) + comptime!(64 * part),
-            extents.n - 1,
-        );
-        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
-    }
+    let pairs = load_pairs::<B>(row_scales, bias, extents, tile.row_tile, plan);
     let mut tokens = Array::<f32>::new(comptime!(plan.tokens / 4));
     #[unroll]
     for i in 0..comptime!(plan.tokens / 4) {
@@ -46,6 +38,26 @@ pub(super) fn load_scales<B: Float>(
         tokens[i] = token_scale(x_scales, min(token, extents.m - 1), integers);
     }
     Scales { pairs, tokens }
+}
+
+/// Loads the scales and biases of this unit's rows in the output tile that begins at 64-row tile
+/// `row_tile`.
+#[cube]
+pub(super) fn load_pairs<B: Float>(
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+    extents: &TileExtents,
+    row_tile: usize,
+    #[comptime] plan: WgmmaBlueprint,
+) -> Sequence<RowPair> {
+    let mut pairs = Sequence::<RowPair>::new();
+    #[unroll]
+    for part in 0..comptime!(plan.tiles) {
+        let row = first_row(row_tile, plan) + comptime!(64 * part);
+        let row = min(row, extents.n - 1);
+        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+    }
+    pairs
 }
 
 /// Rescales and stores the sums of this warpgroup: a tile inside of the matrix without a branch for each

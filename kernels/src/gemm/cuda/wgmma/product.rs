@@ -6,44 +6,46 @@ use tritburn_formats::WeightCode;
 use super::base::WgmmaBlueprint;
 use crate::ptx::{MmaType, decode_half, decode_int8};
 
-/// Starts the products of 32 columns, and waits until at most `plan.pending` such slices are under way:
-/// fewer than a column tile has.
+/// Starts the products of `plan.slices()` slices of 32 columns from number `slice` on, and waits until no
+/// others are under way. `right` is the descriptor of the column tile.
 #[cube]
 pub(super) fn products(
     held: &Array<Vector<u32, Const<4>>>,
-    stage: u32,
+    right: u32,
     #[comptime] slice: usize,
     first: bool,
     #[comptime] code: WeightCode,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
-    let steps = comptime!(types.size());
-    let mut registers = Array::<u32>::new(comptime!(plan.tiles * steps * 4));
+    let (steps, slices) = comptime!((types.size(), plan.slices()));
+    let per_tile = comptime!(slices * steps * 4);
+    let mut registers = Array::<u32>::new(comptime!(plan.tiles * per_tile));
     #[unroll]
     for tile in 0..comptime!(plan.tiles) {
-        let word = held[tile].extract(slice);
         #[unroll]
-        for register in 0..comptime!(steps * 4) {
-            registers[comptime!(tile * steps * 4 + register)] = match comptime!(types) {
-                MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
-                _ => decode_half(word, comptime!(register as u32), code, types),
+        for register in 0..per_tile {
+            let word = held[tile].extract(comptime!(slice + register / (steps * 4)));
+            let within = comptime!((register % (steps * 4)) as u32);
+            registers[comptime!(tile * per_tile + register)] = match comptime!(types) {
+                MmaType::Int8 => decode_int8(word, within, code),
+                _ => decode_half(word, within, code, types),
             };
         }
     }
     gpu_asm!("wgmma.fence.sync.aligned;");
     #[unroll]
-    for step in 0..steps {
+    for step in 0..comptime!(slices * steps) {
         // 32 columns are 32 bytes of int8; of half types 64, every second slice in the next part.
         let offset = comptime!({
             let byte = (slice * steps + step) * 32;
             (byte / 128) * plan.tokens * 128 + byte % 128
         });
-        let descriptor = ((stage + offset as u32) & 0x3FFFFu32) >> 4u32;
+        let descriptor = right + comptime!((offset >> 4) as u32);
         let more = u32::cast_from(!(first && comptime!(step == 0).runtime()));
         #[unroll]
         for tile in 0..comptime!(plan.tiles) {
-            let at = comptime!((tile * steps + step) * 4);
+            let at = comptime!(tile * per_tile + step * 4);
             start(
                 registers[at],
                 registers[comptime!(at + 1)],
@@ -58,8 +60,7 @@ pub(super) fn products(
             );
         }
     }
-    let pending = comptime!(plan.pending());
-    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned {pending};");
+    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
 /// Waits until all products of this warp are over.
@@ -77,9 +78,20 @@ pub(crate) enum RightOperand {
     TokensInner,
 }
 
-/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The
-/// descriptor (PTX ISA, "Matrix descriptor format") says 128-byte swizzle and 1024 bytes from one
-/// 8 rows to the next.
+/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand that begins at
+/// `address`, which is less than 2^18 as all of shared memory is. What begins `n` bytes later has one that
+/// is larger by `n / 16`.
+#[cube]
+pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
+    let leading = comptime!(match right {
+        RightOperand::ColumnsInner => 1u32,
+        RightOperand::TokensInner => 8192 >> 4,
+    });
+    (address >> 4u32) | comptime!(leading << 16)
+}
+
+/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The high word of
+/// the descriptor says 128-byte swizzle and 1024 bytes from one 8 rows to the next.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
 pub(crate) fn start(
@@ -101,16 +113,11 @@ pub(crate) fn start(
         (_, RightOperand::ColumnsInner) => ", 1, 1, 0",
         (_, RightOperand::TokensInner) => ", 1, 1, 1",
     });
-    let leading = comptime!(match right {
-        RightOperand::ColumnsInner => 1u32,
-        RightOperand::TokensInner => 8192 >> 4,
-    });
-    let low = descriptor | comptime!(leading << 16);
     let high = comptime!(64u32 | (1 << 30)).runtime();
     gpu_asm!(
-        "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{low}, {high}}}; setp.ne.u32 p, {more}, 0; ",
+        "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{descriptor}, {high}}}; setp.ne.u32 p, {more}, 0; ",
         "{name} {sums}, {{{a0}, {a1}, {a2}, {a3}}}, d, p{modifiers}; }}",
-        low = in(_) low, high = in(_) high, more = in(_) more,
+        descriptor = in(_) descriptor, high = in(_) high, more = in(_) more,
         a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
     );
 }

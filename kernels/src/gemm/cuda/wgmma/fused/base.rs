@@ -238,6 +238,21 @@ impl FusedBlueprint {
         self.units() / 32 / self.parts()
     }
 
+    /// Tokens of a warp, one after the other: all sizes are powers of two.
+    pub(super) const fn rounds(&self) -> usize {
+        self.own_tokens() / self.teams()
+    }
+
+    /// Chunks of 512 columns in the part of a token that a cube has.
+    pub(super) const fn chunks(&self) -> usize {
+        self.columns / 4
+    }
+
+    /// Chunks of a warp, one after the other; where they do not divide, some warps have one less.
+    pub(super) const fn chunk_rounds(&self) -> usize {
+        self.chunks().div_ceil(self.parts())
+    }
+
     /// Maxima of a token, one a warp of the cluster that reads it.
     pub(super) const fn slots(&self) -> usize {
         self.splits * self.parts()

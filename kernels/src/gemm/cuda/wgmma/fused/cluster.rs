@@ -6,7 +6,7 @@
 
 use cubecl::prelude::*;
 
-use crate::ptx::barrier::{expect_bytes, init_barrier, publish_barriers};
+use crate::ptx::barrier::{expect_bytes, init_barrier, publish_barriers, wait_barrier};
 use crate::ptx::operand;
 
 /// Where what lies at `address` here lies in cube `rank` of the cluster. All of a cube's shared memory
@@ -34,16 +34,11 @@ pub(super) fn await_bytes(address: u32, bytes: u32) {
     expect_bytes(address, bytes);
 }
 
-/// Waits for the bytes that the barrier at `address` expects, and sees them.
+/// Waits for the bytes that the barrier at `address` expects. They are in this cube's memory once they
+/// count: no cache needs to be told.
 #[cube]
 pub(super) fn wait_bytes(address: u32) {
-    let address = operand(address);
-    gpu_asm!(
-        "{{ .reg .pred p; again: ",
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [{address}], 0; ",
-        "@!p bra again; }}",
-        address = in(_) address,
-    );
+    wait_barrier(address, 0u32);
 }
 
 /// Sends 16 bytes to `peer`, an address from [`peer_address`] as is that of the `barrier` which counts

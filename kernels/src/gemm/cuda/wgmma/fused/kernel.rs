@@ -6,10 +6,14 @@ use tritburn_formats::WeightCode;
 use super::base::FusedBlueprint;
 use super::cluster::{await_bytes, wait_bytes};
 use super::quantize::{find_maxima, spread, stage};
-use super::sums::{hand_over, write, write_shared};
-use crate::epilogue::prefetch_scales;
+use super::sums::{hand_over, token_scales, write_shared};
+use crate::epilogue::{RowPair, prefetch_scales};
 use crate::gemm::cuda::stage::TileExtents;
-use crate::gemm::cuda::wgmma::product::{declare_accumulators, finish_products, products};
+use crate::gemm::cuda::wgmma::output::{Scales, load_pairs, write};
+use crate::gemm::cuda::wgmma::product::{
+    RightOperand, declare_accumulators, descriptor, finish_products, products,
+};
+use crate::gemm::cuda::wgmma::tile::Tile;
 use crate::operand::FloatType;
 use crate::ptx::{
     MmaType, announce_cluster, copy_async, copy_async_commit, copy_async_wait, global_address,
@@ -120,15 +124,26 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         }
         announce_cluster();
     }
-    let w_base = global_address::<u32>(words);
-    let mut filled = 0usize.runtime();
-    while filled < comptime!(plan.stages).runtime() {
-        let to = memory.ring + u32::cast_from(filled) * comptime!(plan.stage_bytes() as u32);
-        copy_weights(to, w_base, filled, &place, &extents, plan);
-        filled += 1;
+    let weights = weights(
+        global_address::<u32>(words),
+        &memory,
+        &place,
+        &extents,
+        plan,
+    );
+    #[unroll]
+    for step in 0..comptime!(plan.stages) {
+        let to = weights.to + comptime!((step * plan.stage_bytes()) as u32);
+        copy_weights(&weights, to, comptime!(step).runtime(), &place, plan);
     }
-    let rows = comptime!(plan.rows()).runtime();
-    prefetch_scales(place.row_tile * 64, rows, extents.n, row_scales);
+    let product = comptime!(plan.product());
+    let pairs = if comptime!(splits == 1) {
+        load_pairs::<B>(row_scales, &bias, &extents, place.row_tile, product)
+    } else {
+        let rows = comptime!(plan.rows()).runtime();
+        prefetch_scales(place.row_tile * 64, rows, extents.n, row_scales);
+        Sequence::<RowPair>::new()
+    };
     copy_async_wait(comptime!(plan.stages));
     // The other lanes' copies too.
     sync_plane();
@@ -158,14 +173,29 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         sync_cube();
     }
 
-    multiply(&memory, w_base, &place, &extents, code, plan);
+    multiply(&memory, &weights, &place, code, plan);
     if comptime!(splits > 1) {
         // Every unit of the cluster has said so.
         wait_cluster();
         hand_over(&memory, &place, plan);
         write_shared::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
     } else {
-        write::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
+        let tokens = token_scales(&memory, plan);
+        let scales = Scales { pairs, tokens };
+        let tile = Tile {
+            row_tile: place.row_tile,
+            token: place.token,
+        };
+        write::<i32, O, W>(
+            &scales,
+            y,
+            &extents,
+            &tile,
+            code,
+            false,
+            MmaType::Int8,
+            product,
+        );
     }
 }
 
@@ -182,82 +212,113 @@ fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
         await_bytes(memory.barriers + 16, groups * lines * 16);
     }
     if comptime!(plan.shares > 1) {
-        let scales = comptime!(4 * plan.tokens as u32);
-        let codes = u32::cast_from(place.steps) * comptime!(plan.x_bytes() as u32);
-        await_bytes(memory.barriers + 8, codes + scales);
+        let bytes = comptime!((plan.columns * plan.x_bytes() + 4 * plan.tokens) as u32);
+        await_bytes(memory.barriers + 8, bytes.runtime());
     }
 }
 
-/// Multiplies the resident activations with the ring of weights. A unit reads no weights but those that
-/// it copied itself: nothing here waits for other units.
+/// This unit's part of the weights, 16 bytes of every tile of 64 rows that its warpgroup multiplies: nothing
+/// but its own copies is ever waited for.
+#[derive(CubeType)]
+struct Weights {
+    /// Of each tile, global addresses in the first column tile.
+    from: Array<u64>,
+    /// Bytes to read there: none of what lies past N.
+    bytes: Array<u32>,
+    /// Shared address in the first stage.
+    to: u32,
+}
+
 #[cube]
-fn multiply(
+fn weights(
+    base: u64,
     memory: &Memory,
-    w_base: u64,
     place: &Place,
     extents: &TileExtents,
-    #[comptime] code: WeightCode,
     #[comptime] plan: FusedBlueprint,
-) {
-    let unit = UNIT_POS;
-    let line = unit / 128 * comptime!(128 * plan.tiles as u32) + unit % 128;
-    let mut step = 0usize.runtime();
-    let mut slot = 0u32.runtime();
-    while step < place.steps {
-        copy_async_wait(comptime!(plan.stages - 1));
-        let stage = memory.ring + slot * comptime!(plan.stage_bytes() as u32);
-        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
-        #[unroll]
-        for i in 0..comptime!(plan.tiles) {
-            held[i] = load_line(stage + line * 16 + comptime!(2048 * i as u32));
-        }
-        let right = memory.codes + u32::cast_from(step) * comptime!(plan.x_bytes() as u32);
-        let tile = comptime!(plan.product());
-        products(&held, right, 0usize, step == 0, code, MmaType::Int8, tile);
-        if comptime!(plan.whole()) {
-            copy_async_commit();
-        } else {
-            let ahead = step + comptime!(plan.stages);
-            copy_weights(stage, w_base, ahead, place, extents, plan);
-        }
-        #[unroll]
-        for slice in 1..4usize {
-            products(&held, right, slice, false, code, MmaType::Int8, tile);
-        }
-        slot = select(slot == comptime!(plan.stages as u32 - 1), 0u32, slot + 1);
-        step += 1usize;
+) -> Weights {
+    let unit = UNIT_POS as usize;
+    let first = unit / 128 * comptime!(plan.tiles);
+    let line = (unit % 128) * 16;
+    let mut from = Array::<u64>::new(comptime!(plan.tiles));
+    let mut bytes = Array::<u32>::new(comptime!(plan.tiles));
+    #[unroll]
+    for i in 0..comptime!(plan.tiles) {
+        let row_tile = place.row_tile + first + i;
+        let inside = row_tile < extents.row_tiles;
+        let tile = select(inside, row_tile * extents.col_tiles + place.first, 0usize);
+        from[i] = base + u64::cast_from(tile) * 2048 + u64::cast_from(line);
+        bytes[i] = select(inside, 16u32, 0u32);
     }
-    finish_products();
+    Weights {
+        from,
+        bytes,
+        to: memory.ring + u32::cast_from(first * 2048 + line),
+    }
 }
 
 /// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`, and
 /// closes the group whether there are any or not.
 #[cube]
 fn copy_weights(
+    weights: &Weights,
     to: u32,
-    w_base: u64,
     step: usize,
     place: &Place,
-    extents: &TileExtents,
     #[comptime] plan: FusedBlueprint,
 ) {
     if step < place.steps {
-        let unit = UNIT_POS as usize;
-        let column = place.first + step;
-        let first = unit / 128 * comptime!(plan.tiles);
         #[unroll]
         for i in 0..comptime!(plan.tiles) {
-            let row_tile = place.row_tile + first + i;
-            let inside = row_tile < extents.row_tiles;
-            let tile = row_tile * extents.col_tiles + column;
-            let from = u64::cast_from(select(inside, tile, 0usize)) * 2048;
-            let line = (unit % 128) * 16;
             copy_async(
-                to + u32::cast_from((first + i) * 2048 + line),
-                w_base + from + u64::cast_from(line),
-                select(inside, 16u32, 0u32),
+                to + comptime!(2048 * i as u32),
+                weights.from[i] + u64::cast_from(step) * 2048,
+                weights.bytes[i],
             );
         }
     }
     copy_async_commit();
+}
+
+/// Multiplies the resident activations with the ring of weights.
+#[cube]
+fn multiply(
+    memory: &Memory,
+    weights: &Weights,
+    place: &Place,
+    #[comptime] code: WeightCode,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let tile = comptime!(plan.product());
+    let mut step = 0usize.runtime();
+    let mut stage = weights.to;
+    let mut right = descriptor(memory.codes, RightOperand::ColumnsInner);
+    while step < place.steps {
+        copy_async_wait(comptime!(plan.stages - 1));
+        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
+        #[unroll]
+        for i in 0..comptime!(plan.tiles) {
+            held[i] = load_line(stage + comptime!(2048 * i as u32));
+        }
+        products(&held, right, 0usize, step == 0, code, MmaType::Int8, tile);
+        if comptime!(plan.whole()) {
+            copy_async_commit();
+        } else {
+            let ahead = step + comptime!(plan.stages);
+            copy_weights(weights, stage, ahead, place, plan);
+        }
+        #[unroll]
+        for i in 1..comptime!(4 / tile.slices()) {
+            let slice = comptime!(i * tile.slices());
+            products(&held, right, slice, false, code, MmaType::Int8, tile);
+        }
+        right += comptime!((plan.x_bytes() >> 4) as u32);
+        stage += comptime!(plan.stage_bytes() as u32);
+        if comptime!(!plan.whole()) {
+            let end = weights.to + comptime!((plan.stages * plan.stage_bytes()) as u32);
+            stage = select(stage == end, weights.to, stage);
+        }
+        step += 1usize;
+    }
+    finish_products();
 }

@@ -1,7 +1,7 @@
 //! From the activations of a cluster's tokens to int8 in the shared memory of all its cubes.
 //!
-//! Loops, not unrolled code: in a call of some microseconds, instructions come from memory as slowly as
-//! operands do. So activations wait in shared memory, not in registers, which no loop can index.
+//! Activations wait in shared memory, not in registers: in a call of some microseconds, instructions come
+//! from memory as slowly as operands do, so that loops are better than unrolled code.
 
 use cubecl::prelude::*;
 
@@ -14,25 +14,32 @@ use crate::gemm::cuda::stage::TileExtents;
 use crate::operand::FloatType;
 use crate::ptx::{copy_async, load_line, load_word, store_line, store_word};
 
-/// What a warp does of the tokens that its cube quantises: of `plan.own_tokens()`, every
-/// `plan.teams()`-th from `token`; of their `chunks` of 512 columns, every `plan.parts()`-th from `part`.
+/// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from
+/// `token`; of their chunks of 512 columns `plan.chunk_rounds()`, every `plan.parts()`-th from `part`.
 #[derive(CubeType, Clone, Copy)]
 struct Work {
     token: u32,
     part: u32,
     lane: u32,
-    chunks: u32,
 }
 
 #[cube]
-fn work(place: &Place, #[comptime] plan: FusedBlueprint) -> Work {
+fn work(#[comptime] plan: FusedBlueprint) -> Work {
     let warp = UNIT_POS / 32;
     Work {
         token: warp / comptime!(plan.parts() as u32),
         part: warp % comptime!(plan.parts() as u32),
         lane: UNIT_POS % 32,
-        chunks: u32::cast_from(place.steps).div_ceil(4),
     }
+}
+
+/// Whether there is a chunk of number `chunk` in round `round`.
+#[cube]
+fn has_chunk(chunk: u32, round: u32, #[comptime] plan: FusedBlueprint) -> bool {
+    let (chunks, parts) = comptime!((plan.chunks() as u32, plan.parts() as u32));
+    comptime!(chunks.is_multiple_of(parts)).runtime()
+        || round + 1 < comptime!(plan.chunk_rounds() as u32)
+        || chunk < chunks
 }
 
 /// Where line `line` of a chunk, 32 · `size` lines of 16 bytes, lies in it: 8 lanes that read each
@@ -53,14 +60,14 @@ pub(super) fn stage(
     #[comptime] dtype: FloatType,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let work = work(place, plan);
+    let work = work(plan);
     let size = comptime!(dtype.size() as u32);
     let tile_bytes = comptime!(128 * dtype.size());
     let start = place.first * tile_bytes;
     let left = u32::cast_from(min(extents.x_bytes - start, place.steps * tile_bytes));
     let first = place.token + place.share * comptime!(plan.own_tokens());
-    let mut row = work.token;
-    while row < comptime!(plan.own_tokens() as u32) {
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
         let token = first + usize::cast_from(row);
         let inside = token < extents.m;
         // Of a token past the last, nothing is read.
@@ -70,23 +77,23 @@ pub(super) fn stage(
             + x_base;
         let to =
             memory.staging + row * comptime!(plan.pitch(dtype) as u32) + swizzled(work.lane, size);
-        let mut chunk = work.part;
-        while chunk < work.chunks {
-            let first = chunk * comptime!(512 * size);
-            #[unroll]
-            for part in 0..size {
-                let block = first + comptime!(512 * part);
-                let at = min(block + work.lane * 16, left);
-                let valid = min(left - at, 16u32);
-                copy_async(
-                    to + block,
-                    from + u64::cast_from(at & 0xFFFF_FFF0u32),
-                    valid,
-                );
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let first = chunk * comptime!(512 * size);
+                #[unroll]
+                for part in 0..size {
+                    let block = first + comptime!(512 * part);
+                    let at = min(block + work.lane * 16, left);
+                    let valid = min(left - at, 16u32);
+                    copy_async(
+                        to + block,
+                        from + u64::cast_from(at & 0xFFFF_FFF0u32),
+                        valid,
+                    );
+                }
             }
-            chunk += comptime!(plan.parts() as u32);
         }
-        row += comptime!(plan.teams() as u32);
     }
 }
 
@@ -99,26 +106,27 @@ pub(super) fn find_maxima(
     #[comptime] dtype: FloatType,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let work = work(place, plan);
+    let work = work(plan);
     let size = comptime!(dtype.size() as u32);
     let splits = comptime!(plan.splits as u32);
     let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
     // Of the lane-th cube that shares the columns: its memory, as far from here.
     let rank = u32::cast_from(place.share) * splits + work.lane % splits;
     let away = peer_address(memory.codes, rank) - memory.codes;
-    let mut row = work.token;
-    while row < comptime!(plan.own_tokens() as u32) {
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
         let from = memory.staging + row * comptime!(plan.pitch(dtype) as u32);
         let mut top = 0u32.runtime();
-        let mut chunk = work.part;
-        while chunk < work.chunks {
-            let from = from + chunk * comptime!(512 * size);
-            #[unroll]
-            for part in 0..size {
-                let line = load_line(from + swizzled(work.lane * size + part, size));
-                top = larger(top, largest_of_line(line, dtype), dtype);
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let from = from + chunk * comptime!(512 * size);
+                #[unroll]
+                for part in 0..size {
+                    let line = load_line(from + swizzled(work.lane * size + part, size));
+                    top = larger(top, largest_of_line(line, dtype), dtype);
+                }
             }
-            chunk += comptime!(plan.parts() as u32);
         }
         let top = largest_of_warp(magnitude_of(top, dtype));
         let to = memory.maxima + (row * comptime!(plan.slots() as u32) + slot) * 4;
@@ -127,7 +135,6 @@ pub(super) fn find_maxima(
         } else if work.lane < splits {
             send_word(to + away, memory.barriers + away, top);
         }
-        row += comptime!(plan.teams() as u32);
     }
 }
 
@@ -140,11 +147,10 @@ pub(super) fn spread(
     #[comptime] dtype: FloatType,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let work = work(place, plan);
+    let work = work(plan);
     let size = comptime!(dtype.size() as u32);
     let slots = comptime!(plan.slots() as u32);
     let (splits, shares) = comptime!((plan.splits as u32, plan.shares as u32));
-    let lines = u32::cast_from(place.steps) * 8;
     let own = u32::cast_from(place.share);
     let split = u32::cast_from(place.split);
     let barrier = memory.barriers + 8;
@@ -156,8 +162,8 @@ pub(super) fn spread(
         let rank = (own + i) % shares * splits + split;
         away[comptime!(i as usize)] = peer_address(memory.codes, rank) - memory.codes;
     }
-    let mut row = work.token;
-    while row < comptime!(plan.own_tokens() as u32) {
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
         let top = largest_of_warp(load_word(
             memory.maxima + (row * slots + work.lane % slots) * 4,
         ));
@@ -171,20 +177,20 @@ pub(super) fn spread(
             + token * 128
             + work.lane / 8 * comptime!(plan.x_bytes() as u32)
             + ((work.lane % 8) ^ (token % 8)) * 16;
-        let mut chunk = work.part;
-        while chunk < work.chunks {
-            let from = from + chunk * comptime!(512 * size);
-            let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
-            #[unroll]
-            for part in 0..size {
-                let index = comptime!(part as usize);
-                held[index] = load_line(from + swizzled(work.lane * size + part, size));
-            }
-            let a0 = select(finite, codes(&held, 0usize, a, dtype), 0u32);
-            let a1 = select(finite, codes(&held, 1usize, a, dtype), 0u32);
-            let a2 = select(finite, codes(&held, 2usize, a, dtype), 0u32);
-            let a3 = select(finite, codes(&held, 3usize, a, dtype), 0u32);
-            if chunk * 32 + work.lane < lines {
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let from = from + chunk * comptime!(512 * size);
+                let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
+                #[unroll]
+                for part in 0..size {
+                    let index = comptime!(part as usize);
+                    held[index] = load_line(from + swizzled(work.lane * size + part, size));
+                }
+                let a0 = select(finite, codes(&held, 0usize, a, dtype), 0u32);
+                let a1 = select(finite, codes(&held, 1usize, a, dtype), 0u32);
+                let a2 = select(finite, codes(&held, 2usize, a, dtype), 0u32);
+                let a3 = select(finite, codes(&held, 3usize, a, dtype), 0u32);
                 let to = to + chunk * comptime!(4 * plan.x_bytes() as u32);
                 if comptime!(plan.shares == 1) {
                     store_line(to, a0, a1, a2, a3);
@@ -195,7 +201,6 @@ pub(super) fn spread(
                     }
                 }
             }
-            chunk += comptime!(plan.parts() as u32);
         }
         if work.part == 0 && work.lane < shares {
             let scale = u32::reinterpret(select(finite, 1.0f32 / a, nan_of(top)));
@@ -207,6 +212,5 @@ pub(super) fn spread(
                 send_word(peer_address(to, rank), peer_address(barrier, rank), scale);
             }
         }
-        row += comptime!(plan.teams() as u32);
     }
 }

@@ -18,49 +18,17 @@ fn first_token(group: usize) -> usize {
     group * 8 + 2 * (UNIT_POS as usize % 4)
 }
 
-/// Rescales and stores the sums of a cube that shares none.
+/// The scales of this unit's tokens, two in each eight.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
-pub(super) fn write<O: Numeric, B: Float, W: Size>(
-    memory: &Memory,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
-    y: &mut [Vector<O, W>],
-    extents: &TileExtents,
-    place: &Place,
-    #[comptime] code: WeightCode,
-    #[comptime] plan: FusedBlueprint,
-) {
-    let first = first_row(place.row_tile, comptime!(plan.product()));
+pub(super) fn token_scales(memory: &Memory, #[comptime] plan: FusedBlueprint) -> Array<f32> {
+    let mut scales = Array::<f32>::new(comptime!(plan.tokens / 4));
     #[unroll]
-    for tile in 0..comptime!(plan.tiles) {
-        let row = first + comptime!(64 * tile);
-        if row < extents.n {
-            let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
-            #[unroll]
-            for group in 0..comptime!(plan.tokens / 8) {
-                let local = first_token(group);
-                let scale = load_floats(memory.scales + u32::cast_from(local) * 4);
-                #[unroll]
-                for e in 0..2usize {
-                    let token = place.token + local + e;
-                    if token < extents.m {
-                        let at = comptime!(tile * plan.tokens / 2 + 4 * group + e);
-                        write_pair::<i32, O, W>(
-                            y,
-                            token * extents.y_stride,
-                            &pair,
-                            scale.extract(e),
-                            accumulator::<i32>(at, MmaType::Int8),
-                            accumulator::<i32>(comptime!(at + 2), MmaType::Int8),
-                            code,
-                            false,
-                        );
-                    }
-                }
-            }
-        }
+    for group in 0..comptime!(plan.tokens / 8) {
+        let both = load_floats(memory.scales + u32::cast_from(first_token(group)) * 4);
+        scales[comptime!(2 * group)] = both.extract(0usize);
+        scales[comptime!(2 * group + 1)] = both.extract(1usize);
     }
+    scales
 }
 
 /// Sends each cube that shares the columns this cube's sums of its share, every `plan.splits`-th 8
