@@ -304,7 +304,7 @@ mod tuning {
         if let (Some((best, ..)), Some((time, _, plan))) = (best, chosen) {
             println!("    the model's first choice {time:.2} us, the best {best:.2} us: {plan:?}");
         }
-        for (time, rank, plan) in rows.iter().take(24) {
+        for (time, rank, plan) in rows {
             println!("    {time:.2} us, rank {rank}, {plan:?}");
         }
     }

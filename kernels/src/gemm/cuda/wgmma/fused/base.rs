@@ -147,6 +147,11 @@ impl FusedBlueprint {
         steps.div_ceil(self.splits).next_multiple_of(4)
     }
 
+    /// Whether every column of every cube's room is one of `k`: then nothing is checked for it.
+    pub(super) const fn is_exact(&self, k: usize) -> bool {
+        self.splits * self.columns * TILE_COLS == k
+    }
+
     /// Whether every cube that shares columns gets some of `steps` column tiles.
     pub const fn divides(&self, steps: usize) -> bool {
         (self.splits - 1) * steps.div_ceil(self.splits) < steps

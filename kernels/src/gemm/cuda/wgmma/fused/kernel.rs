@@ -67,7 +67,7 @@ fn memory_at(codes: u32, #[comptime] dtype: FloatType, #[comptime] plan: FusedBl
 }
 
 /// `y = Q(x) · Ŵᵀ + bias`. Cubes along x are clusters of output tiles side by side along the weight
-/// rows, those along y token tiles.
+/// rows, those along y token tiles. `exact` says that K is what the plan has room for.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -86,6 +86,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     extents: TileExtents,
     #[comptime] code: WeightCode,
     #[comptime] dtype: FloatType,
+    #[comptime] exact: bool,
     #[comptime] plan: FusedBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(O)] _out_type: ElemType,
@@ -103,20 +104,28 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     let cube = CUBE_POS_X as usize;
     let rank = cube % comptime!(plan.cluster());
     let split = rank % splits;
-    let per_cube = (extents.col_tiles + comptime!(splits - 1)) / splits;
+    let per_cube = if comptime!(exact) {
+        comptime!(plan.columns).runtime()
+    } else {
+        (extents.col_tiles + comptime!(splits - 1)) / splits
+    };
     let row_group = cube / comptime!(plan.cluster()) * shares + rank / splits;
     let place = Place {
         split,
         share: rank / splits,
         first: split * per_cube,
-        steps: min(per_cube, extents.col_tiles - split * per_cube),
+        steps: if comptime!(exact) {
+            per_cube
+        } else {
+            min(per_cube, extents.col_tiles - split * per_cube)
+        },
         row_tile: row_group * comptime!(plan.rows() / 64),
         token: CUBE_POS_Y as usize * comptime!(plan.tokens),
     };
 
     // Activations are waited for first; weights are under way meanwhile.
     let x_base = global_address::<F>(x);
-    stage(x_base, &memory, &place, &extents, dtype, plan);
+    stage(x_base, &memory, &place, &extents, dtype, exact, plan);
     copy_async_commit();
     if comptime!(plan.cluster() > 1) {
         if UNIT_POS == 0 {

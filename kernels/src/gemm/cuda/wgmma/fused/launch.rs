@@ -75,6 +75,7 @@ pub(crate) fn launch(
             extents,
             problem.code,
             dtype,
+            plan.is_exact(problem.k),
             plan,
             dtype.elem(),
             y_type,

@@ -58,6 +58,7 @@ pub(super) fn stage(
     place: &Place,
     extents: &TileExtents,
     #[comptime] dtype: FloatType,
+    #[comptime] exact: bool,
     #[comptime] plan: FusedBlueprint,
 ) {
     let work = work(plan);
@@ -84,13 +85,15 @@ pub(super) fn stage(
                 #[unroll]
                 for part in 0..size {
                     let block = first + comptime!(512 * part);
-                    let at = min(block + work.lane * 16, left);
-                    let valid = min(left - at, 16u32);
-                    copy_async(
-                        to + block,
-                        from + u64::cast_from(at & 0xFFFF_FFF0u32),
-                        valid,
-                    );
+                    let at = block + work.lane * 16;
+                    if comptime!(exact) {
+                        let valid = select(inside, 16u32, 0u32);
+                        copy_async(to + block, from + u64::cast_from(at), valid);
+                    } else {
+                        let at = min(at, left);
+                        let line = from + u64::cast_from(at & 0xFFFF_FFF0u32);
+                        copy_async(to + block, line, min(left - at, 16u32));
+                    }
                 }
             }
         }
