@@ -218,6 +218,13 @@ mod tuning {
                     );
                 }
                 let tiles = case.k.div_ceil(128);
+                let per_warp = |plan| match plan {
+                    Plan::Skinny(plan) => Plan::Skinny(SkinnyBlueprint {
+                        per_warp: true,
+                        ..plan
+                    }),
+                    other => other,
+                };
                 for strips in [1, 2, 4] {
                     for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25] {
                         // All loads of a warp at once, or in two or three rounds.
@@ -234,6 +241,7 @@ mod tuning {
                             });
                             if ahead <= 8 && strips * splits <= 32 && !all.contains(&candidate) {
                                 all.push(candidate);
+                                all.push(per_warp(candidate));
                             }
                         }
                     }

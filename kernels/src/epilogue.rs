@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use crate::decode::rounded_product;
 use crate::prepack::FragmentOrder;
-use crate::ptx::{global_address, prefetch};
+use crate::ptx::{global_address, load_early, prefetch};
 
 /// Two neighbouring weight rows, the first of them even: what a lane of a fragment holds.
 #[derive(CubeType, Clone, Copy)]
@@ -39,8 +39,9 @@ pub(crate) fn row_pair<B: Float>(
         bias1: 0.0f32.runtime(),
     };
     if wanted {
-        pair.scale0 = row_scales[row];
-        pair.scale1 = row_scales[next];
+        let scales = global_address::<f32>(row_scales);
+        pair.scale0 = load_early(scales + u64::cast_from(row * 4));
+        pair.scale1 = load_early(scales + u64::cast_from(next * 4));
         #[comptime]
         match bias {
             ComptimeOption::Some(bias) => {

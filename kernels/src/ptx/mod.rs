@@ -102,10 +102,18 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
 pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
     gpu_asm!(
-        "ld.global.nc.L1::no_allocate.v4.u32 {out}, [{global}];",
+        "ld.global.L1::no_allocate.v4.u32 {out}, [{global}];",
         out = out(_) out,
         global = in(_) global,
     );
+    out
+}
+
+/// A float of global memory, loaded where this stands and not as late as it is needed.
+#[cube]
+pub(crate) fn load_early(global: u64) -> f32 {
+    let out: f32;
+    gpu_asm!("ld.global.f32 {out}, [{global}];", out = out(_) out, global = in(_) global);
     out
 }
 

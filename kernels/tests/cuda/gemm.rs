@@ -8,10 +8,10 @@ use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_formats::{ScaleGranularity, WeightCode, reference};
 use tritburn_kernels::matmul::{self, Plan, Strategy};
-use tritburn_kernels::{FloatType, FragmentOrder, PrepackedWeights};
+use tritburn_kernels::{FloatType, FragmentOrder, KernelError, PrepackedWeights};
 
 use crate::harness::*;
-use crate::support::{Family, client, half_plans, plans, prepacked, shifted_matrix};
+use crate::support::{Family, client, half_plans, is_per_warp, plans, prepacked, shifted_matrix};
 
 fn integers(
     client: &Client,
@@ -24,11 +24,12 @@ fn integers(
     read_i32(client, &handle)
 }
 
-/// Whether the columns are enough for the cubes of a cluster.
+/// Whether the columns are enough for the cubes of a cluster, or few enough for one round of warps.
 fn runs(strategy: &Strategy, matrix: &PackedMatrix) -> bool {
     let steps = matrix.layout().in_features().div_ceil(128);
     match strategy {
         Strategy::Forced(Plan::Wgmma(plan)) => plan.divides(steps),
+        Strategy::Forced(Plan::Skinny(plan)) if plan.per_warp => steps <= plan.splits * plan.ahead,
         _ => true,
     }
 }
@@ -179,6 +180,21 @@ fn outputs_are_the_references(
     }
 }
 
+/// Products of rows of `k` in f64, and how far sums in f32 may be off.
+fn products(x: &[f32], w: &[f32], k: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut expected = Vec::new();
+    let mut bounds = Vec::new();
+    for row in x.chunks(k) {
+        for weights in w.chunks(k) {
+            let terms = row.iter().zip(weights).map(|(x, w)| *x as f64 * *w as f64);
+            let magnitude: f64 = terms.clone().map(f64::abs).sum();
+            expected.push(terms.sum());
+            bounds.push(magnitude * 2e-6 + 1e-6);
+        }
+    }
+    (expected, bounds)
+}
+
 /// Float activations, against f64 sums.
 #[rstest]
 fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family) {
@@ -207,22 +223,50 @@ fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)
                 };
                 let out = Out::new(&client, [m, n], n + 1, FloatType::F32);
                 matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
-                let w = matrix.dequantize();
-                let mut expected = Vec::new();
-                let mut bounds = Vec::new();
-                for row in x.chunks(k) {
-                    for weights in w.chunks(k) {
-                        let terms = row.iter().zip(weights).map(|(x, w)| *x as f64 * *w as f64);
-                        let magnitude: f64 = terms.clone().map(f64::abs).sum();
-                        expected.push(terms.sum());
-                        bounds.push(magnitude * 2e-6 + 1e-6);
-                    }
-                }
+                let (expected, bounds) = products(&x, &matrix.dequantize(), k);
                 let found = out.read(&client);
                 let what = format!("{strategy:?} {dtype} {code:?}");
                 assert_within(&found, &expected, &bounds, &what);
             }
         }
+    }
+}
+
+/// Warps that bring their own activations: rows that end within a line, a word or a tile, between padding
+/// that is NaN.
+#[rstest]
+fn float_products_of_single_warps_are_close(
+    #[values(FloatType::F16, FloatType::BF16)] dtype: FloatType,
+    #[values(1, 120, 1000, 1023, 1280, 2004)] k: usize,
+    #[values(1, 3)] m: usize,
+) {
+    let client = client();
+    let mut rng = rng(16);
+    let per_warp = plans(&client, Family::Skinny)
+        .into_iter()
+        .filter(is_per_warp);
+    for (case, plan) in per_warp.enumerate() {
+        let code = CODES[case % 2];
+        let matrix = matrix(&mut rng, &layout(67, k, code, ScaleGranularity::Row));
+        let x = floats(&mut rng, m * k, dtype);
+        let weights = prepacked(&client, &matrix, FragmentOrder::Half);
+        let x_device = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 8, dtype);
+        let out = Out::new(&client, [m, 67], 67, FloatType::F32);
+        let strategy = Strategy::Forced(plan);
+        matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+        let (expected, bounds) = products(&x, &matrix.dequantize(), k);
+        assert_within(
+            &out.read(&client),
+            &expected,
+            &bounds,
+            &format!("{plan:?} {code:?}"),
+        );
+        let unaligned = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 1, dtype);
+        let refused = matmul::w2a16(&client, &unaligned, &weights, None, &out.matrix, strategy);
+        assert!(
+            m == 1 || matches!(refused, Err(KernelError::Plan { .. })),
+            "{refused:?}"
+        );
     }
 }
 

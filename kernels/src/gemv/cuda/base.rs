@@ -32,6 +32,9 @@ pub struct SkinnyBlueprint {
     /// Column tiles whose activations lie in shared memory at once: a multiple of
     /// `splits · ahead`, or all there are.
     pub chunk: usize,
+    /// Whether each warp brings the activations of its own columns: one token, of which nothing is shared,
+    /// so that no warp waits for another before its products. For one round, `splits · ahead` column tiles.
+    pub per_warp: bool,
 }
 
 impl SkinnyBlueprint {
@@ -95,6 +98,7 @@ impl SkinnyBlueprint {
                 true => chunk / round * round,
                 false => chunk.min(tiles.next_power_of_two()),
             },
+            per_warp: false,
         }
     }
 
@@ -123,9 +127,12 @@ impl SkinnyBlueprint {
         self.tokens.div_ceil(4 * self.splits)
     }
 
-    /// Words of shared memory that activations and 16 bytes of zeros take.
+    /// Words of shared memory that activations take.
     const fn stage_words(&self, operand: Operand) -> usize {
-        self.tokens * operand.terms * self.pitch(operand) / 4 + 4
+        match self.per_warp {
+            true => self.strips * self.splits * self.ahead * TILE_COLS * operand.types.size() / 4,
+            false => self.tokens * operand.terms * self.pitch(operand) / 4,
+        }
     }
 
     /// Words of shared memory that the sums of all warps take: 16 rows of every token.
@@ -135,7 +142,7 @@ impl SkinnyBlueprint {
 
     /// First word of the sums: behind the activations where they are few, which saves a barrier.
     pub(super) const fn sums_at(&self, operand: Operand) -> usize {
-        match self.sum_words() <= Self::APART {
+        match self.per_warp || self.sum_words() <= Self::APART {
             true => self.stage_words(operand),
             false => 0,
         }
@@ -169,13 +176,17 @@ impl SkinnyBlueprint {
             || (sizes && self.chunk.is_multiple_of(self.splits * self.ahead));
         let units = self.units() <= device.max_units as usize;
         let shared = 4 * self.shared_words(operand) <= device.shared_bytes;
-        if sizes && whole && units && shared {
+        let per_warp = !self.per_warp
+            || (self.tokens == 1
+                && operand.terms == 1
+                && cols.div_ceil(TILE_COLS) <= self.splits * self.ahead);
+        if sizes && whole && per_warp && units && shared {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
                 "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, whole rounds of splits and tiles \
-                 ahead in a chunk of {cols} columns, at most {} units and {} bytes of shared memory",
+                 ahead in a chunk of {cols} columns or, of one token a warp, one round, at most {} units and {} bytes of shared memory",
                 device.max_units, device.shared_bytes
             ),
         })
@@ -225,6 +236,7 @@ mod tests {
             tokens: 1,
             ahead: 2,
             chunk: 12,
+            per_warp: false,
         };
         let cols = 12 * TILE_COLS;
         assert_eq!(plan.validate(INT8, cols, &HOPPER), Ok(()));

@@ -1,15 +1,14 @@
 //! Device code of the tensor-core GEMV.
 
 use cubecl::prelude::*;
-use half::{bf16, f16};
 use tritburn_formats::WeightCode;
 
 use super::base::{Operand, SkinnyBlueprint};
+use super::product::{load_staged, multiply};
+use super::stage::{stage_elements, stage_lines, stage_own};
 use crate::epilogue::{row_pair, token_scale, write_pair};
-use crate::ptx::{
-    MmaType, copy_async, copy_async_commit, copy_async_wait, decode_half, decode_int8,
-    global_address, load_matrices, load_once, mma, shared_address,
-};
+use crate::prepack::TILE_COLS;
+use crate::ptx::{global_address, load_floats, load_once, shared_address};
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -61,7 +60,12 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     let unit = UNIT_POS as usize;
     let (warp, lane) = (unit / 32, unit % 32);
-    let split = warp % comptime!(plan.splits);
+    let single = comptime!(plan.strips == 1);
+    let (mut split, mut mine) = (warp, unit);
+    if comptime!(!single) {
+        split = warp % comptime!(plan.splits);
+        mine = unit % comptime!(32 * plan.splits);
+    }
     let cubes_n = (extents.n + comptime!(plan.strips * 16 - 1)) / comptime!(plan.strips * 16);
     // One pass over the weights needs no division, whose result the first load would wait for.
     let mut token = 0usize.runtime();
@@ -70,21 +74,19 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         token = (CUBE_POS / cubes_n) * comptime!(plan.tokens);
         cube = CUBE_POS % cubes_n;
     }
-    let strip = cube * comptime!(plan.strips) + warp / comptime!(plan.splits);
     // Strips past the end repeat the last one and store nothing: every warp meets at the barriers.
-    let readable = min(strip, extents.row_tiles * 4 - 1);
+    let (mut strip, mut readable) = (cube, cube);
+    if comptime!(!single) {
+        strip = cube * comptime!(plan.strips) + warp / comptime!(plan.splits);
+        readable = min(strip, extents.row_tiles * 4 - 1);
+    }
     let first = (readable / 4) * extents.col_tiles * 128 + (readable % 4) * 32 + lane;
     let base = global_address::<Vector<u32, Const<4>>>(words) + u64::cast_from(first) * 16;
-    let live = min(comptime!(plan.tokens).runtime(), extents.m - token);
-
-    // The last 16 bytes of the stage are the row of every token that is not there.
-    let zeros = comptime!(plan.tokens * operand.terms * plan.pitch(operand) / 4);
-
-    let mut acc = Array::<Vector<A, Const<4>>>::new(accumulators);
-    #[unroll]
-    for i in 0..accumulators {
-        acc[i] = Vector::new(A::from_int(0));
+    let mut live = 1usize.runtime();
+    if comptime!(plan.tokens > 1) {
+        live = min(comptime!(plan.tokens).runtime(), extents.m - token);
     }
+
     // Tiles of this warp, `plan.splits` apart: a ring of registers that is filled again as soon as a
     // tile is multiplied, across chunks.
     let mut tile = split;
@@ -92,12 +94,12 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     #[unroll]
     for i in 0..comptime!(plan.ahead) {
         let at = tile + comptime!(i * plan.splits);
+        held[i] = Vector::new(0u32);
         if at < extents.col_tiles {
             held[i] = load_once(base + u64::cast_from(at * 2048));
         }
     }
     // What the last lines of the kernel need is on its way too: cold memory answers late.
-    let mine = unit % comptime!(32 * plan.splits);
     let row = strip * 16 + 2 * (mine % 8);
     // Loads of units that write nothing would only fill the queues.
     let writes = mine < comptime!(8 * plan.tokens);
@@ -118,48 +120,77 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         }
     }
 
-    let mut chunk = 0usize.runtime();
-    while chunk < extents.col_tiles {
-        let end = min(chunk + comptime!(plan.chunk), extents.col_tiles);
-        if chunk > 0 {
+    let mut acc = Array::<Vector<A, Const<4>>>::new(accumulators);
+    #[unroll]
+    for i in 0..accumulators {
+        acc[i] = Vector::new(A::from_int(0));
+    }
+    let matrix = u32::cast_from(lane / 8) * 16;
+    if comptime!(plan.per_warp) {
+        let bytes = comptime!((TILE_COLS * operand.types.size()) as u32);
+        let own = stage + u32::cast_from(warp) * comptime!(plan.ahead as u32 * bytes);
+        // Keeps the loads above before the wait below: ptxas would start some after it, to save registers.
+        sync_plane();
+        stage_own::<F>(x, own, &extents, token, tile, operand, plan);
+        #[unroll]
+        for i in 0..comptime!(plan.ahead) {
+            // Past the last tile, activations are zeros. All 8 tokens of the product are the one there is.
+            let right = load_staged(own + matrix + comptime!(i as u32 * bytes), operand);
+            acc[0] = multiply::<A>(held[i], &right, acc[0], code, operand);
+        }
+    } else {
+        let mut chunk = 0usize.runtime();
+        while chunk < extents.col_tiles {
+            let end = min(chunk + comptime!(plan.chunk), extents.col_tiles);
+            if chunk > 0 {
+                sync_cube();
+            }
+            if comptime!(whole_lines) {
+                stage_lines::<F>(x, stage, &extents, token, live, chunk, end, operand, plan);
+            } else {
+                stage_elements::<F>(
+                    x,
+                    &mut shared,
+                    &extents,
+                    token,
+                    live,
+                    chunk,
+                    end,
+                    operand,
+                    plan,
+                );
+            }
             sync_cube();
-        }
-        if unit < 4 {
-            shared[zeros + unit] = 0u32;
-        }
-        if comptime!(whole_lines) {
-            stage_lines::<F>(x, stage, &extents, token, live, chunk, end, operand, plan);
-        } else {
-            stage_elements::<F>(
-                x,
-                &mut shared,
-                &extents,
-                token,
-                live,
-                chunk,
-                end,
-                operand,
-                plan,
-            );
-        }
-        sync_cube();
-        while tile < end {
-            #[unroll]
-            for i in 0..comptime!(plan.ahead) {
-                let at = tile + comptime!(i * plan.splits);
-                if at < end {
-                    let offset =
-                        u32::cast_from(at - chunk) * comptime!(128 * operand.types.size() as u32);
-                    multiply::<A>(held[i], stage, offset, live, &mut acc, code, operand, plan);
-                    let next = at + comptime!(plan.ahead * plan.splits);
-                    if next < extents.col_tiles {
-                        held[i] = load_once(base + u64::cast_from(next * 2048));
+            while tile < end {
+                #[unroll]
+                for i in 0..comptime!(plan.ahead) {
+                    let at = tile + comptime!(i * plan.splits);
+                    if at < end {
+                        let offset = u32::cast_from(at - chunk)
+                            * comptime!(128 * operand.types.size() as u32);
+                        #[unroll]
+                        for sum in 0..accumulators {
+                            let (eight, term) =
+                                comptime!((sum / operand.terms, sum % operand.terms));
+                            // Of tokens that are not there, the sums of the last one are thrown away.
+                            let there = min(comptime!(8 * eight) + lane % 8, live - 1);
+                            let row = comptime!(term * plan.tokens) + there;
+                            let line = u32::cast_from(row * comptime!(plan.pitch(operand)))
+                                + matrix
+                                + offset;
+                            let right = load_staged(stage + line, operand);
+                            acc[sum] = multiply::<A>(held[i], &right, acc[sum], code, operand);
+                        }
+                        let next = at + comptime!(plan.ahead * plan.splits);
+                        if next < extents.col_tiles {
+                            held[i] = load_once(base + u64::cast_from(next * 2048));
+                        }
                     }
                 }
+                tile += comptime!(plan.ahead * plan.splits);
             }
-            tile += comptime!(plan.ahead * plan.splits);
+            chunk += comptime!(plan.chunk);
         }
-        chunk += comptime!(plan.chunk);
     }
 
     let sums = comptime!(plan.sums_at(operand));
@@ -170,22 +201,26 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     publish::<A>(&mut shared, &acc, sums, warp, lane, operand, plan);
     sync_cube();
     if row < extents.n {
+        let strip_sums = (warp - split) * comptime!(16 * plan.tokens) + 2 * (mine % 8);
+        let strip_sums = stage + u32::cast_from(comptime!(sums) + strip_sums) * 4;
         #[unroll]
         for pass in 0..comptime!(plan.passes()) {
             let local = mine / 8 + comptime!(4 * plan.splits * pass);
             if local < live {
                 // The warps of a strip in ascending order.
-                let at = sums
-                    + (warp - split) * comptime!(16 * plan.tokens)
-                    + local * 16
-                    + 2 * (mine % 8);
-                let mut sum0 = A::reinterpret(shared[at]);
-                let mut sum1 = A::reinterpret(shared[at + 1]);
+                let at = strip_sums + u32::cast_from(local) * 64;
+                let mut sum0 = A::from_int(0);
+                let mut sum1 = A::from_int(0);
                 #[unroll]
-                for other in 1..comptime!(plan.splits) {
-                    let at = at + comptime!(16 * plan.tokens * other);
-                    sum0 += A::reinterpret(shared[at]);
-                    sum1 += A::reinterpret(shared[at + 1]);
+                for other in 0..comptime!(plan.splits) {
+                    let both = load_floats(at + comptime!((64 * plan.tokens * other) as u32));
+                    if comptime!(other == 0) {
+                        sum0 = A::reinterpret(both.extract(0usize));
+                        sum1 = A::reinterpret(both.extract(1usize));
+                    } else {
+                        sum0 += A::reinterpret(both.extract(0usize));
+                        sum1 += A::reinterpret(both.extract(1usize));
+                    }
                 }
                 write_pair::<A, O, W>(
                     y,
@@ -198,168 +233,6 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                     integers,
                 );
             }
-        }
-    }
-}
-
-/// Activations of column tiles `chunk..end`, 16 bytes at a time.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
-fn stage_lines<F: Numeric>(
-    x: &[F],
-    stage: u32,
-    extents: &SkinnyExtents,
-    token: usize,
-    live: usize,
-    chunk: usize,
-    end: usize,
-    #[comptime] operand: Operand,
-    #[comptime] plan: SkinnyBlueprint,
-) {
-    let element = comptime!(operand.types.size());
-    // Int8 activations come in words of four, rows padded with zeros to 16 bytes.
-    let unit_bytes = comptime!(if element == 1 { 4 } else { element });
-    let row_bytes = comptime!(element).runtime() * extents.k;
-    let lines = (end - chunk) * comptime!(8 * element);
-    let base = global_address::<F>(x);
-    let mut i = UNIT_POS as usize;
-    while i < lines * live {
-        let mut row = 0usize.runtime();
-        let mut line = i;
-        if comptime!(plan.tokens > 1) {
-            row = i / lines;
-            line = i % lines;
-        }
-        let offset = chunk * comptime!(128 * element) + line * 16;
-        let left = select(offset < row_bytes, row_bytes - offset, 0usize);
-        let valid = u32::cast_from(min(left, 16usize));
-        let valid = select(comptime!(element == 1).runtime() && left > 0, 16u32, valid);
-        let start = (token + row) * extents.x_stride * unit_bytes;
-        let from = base + u64::cast_from(start + select(left > 0, offset, 0usize));
-        let to = stage + u32::cast_from(row * comptime!(plan.pitch(operand)) + line * 16);
-        copy_async(to, from, valid);
-        i += comptime!(plan.units());
-    }
-    copy_async_commit();
-    copy_async_wait(0usize);
-}
-
-/// Activations of column tiles `chunk..end`, two elements at a time, f32 ones as three bf16.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
-fn stage_elements<F: Numeric>(
-    x: &[F],
-    shared: &mut [u32],
-    extents: &SkinnyExtents,
-    token: usize,
-    live: usize,
-    chunk: usize,
-    end: usize,
-    #[comptime] operand: Operand,
-    #[comptime] plan: SkinnyBlueprint,
-) {
-    let pairs = (end - chunk) * 64;
-    let pitch = comptime!(plan.pitch(operand) / 4);
-    let mut i = UNIT_POS as usize;
-    while i < pairs * live {
-        let (row, pair) = (i / pairs, i % pairs);
-        let col = chunk * 128 + 2 * pair;
-        let start = (token + row) * extents.x_stride;
-        let mut low = 0.0f32;
-        let mut high = 0.0f32;
-        if col < extents.k {
-            low = f32::cast_from(x[start + col]);
-        }
-        if col + 1 < extents.k {
-            high = f32::cast_from(x[start + col + 1]);
-        }
-        #[unroll]
-        for term in 0..comptime!(operand.terms) {
-            let packed = match comptime!(operand.types) {
-                MmaType::F16 => {
-                    let (l, h) = (f16::cast_from(low), f16::cast_from(high));
-                    u32::cast_from(u16::reinterpret(l))
-                        | (u32::cast_from(u16::reinterpret(h)) << 16)
-                }
-                _ => {
-                    let (l, h) = (bf16::cast_from(low), bf16::cast_from(high));
-                    low -= f32::cast_from(l);
-                    high -= f32::cast_from(h);
-                    u32::cast_from(u16::reinterpret(l))
-                        | (u32::cast_from(u16::reinterpret(h)) << 16)
-                }
-            };
-            let at = (comptime!(term * plan.tokens) + row) * pitch + pair;
-            shared[at] = packed;
-        }
-        i += comptime!(plan.units());
-    }
-}
-
-/// Adds the products of one column tile.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of a tile")]
-fn multiply<A: Numeric>(
-    words: Vector<u32, Const<4>>,
-    stage: u32,
-    offset: u32,
-    live: usize,
-    acc: &mut Array<Vector<A, Const<4>>>,
-    #[comptime] code: WeightCode,
-    #[comptime] operand: Operand,
-    #[comptime] plan: SkinnyBlueprint,
-) {
-    let lane = UNIT_POS as usize % 32;
-    let (matrix, row) = (u32::cast_from(lane / 8), lane % 8);
-    let pitch = comptime!(plan.pitch(operand));
-    let zeros = comptime!((plan.tokens * operand.terms * pitch) as u32);
-    #[unroll]
-    for tile in 0..comptime!(plan.token_tiles()) {
-        #[unroll]
-        for term in 0..comptime!(operand.terms) {
-            let token = comptime!(8 * tile) + row;
-            let there = token < live;
-            let line = u32::cast_from((comptime!(term * plan.tokens) + token) * pitch)
-                + matrix * 16
-                + offset;
-            let mut sum = acc[comptime!(tile * operand.terms + term)];
-            // A load brings 64 bytes of a token: two int8 products, or one word of half ones.
-            let loads = comptime!(2 * operand.types.size());
-            #[unroll]
-            for load in 0..loads {
-                let address =
-                    stage + select(there, line + comptime!(64 * load as u32), zeros.runtime());
-                let b = load_matrices(address);
-                #[unroll]
-                for s in 0..2usize {
-                    let int8 = comptime!(operand.types == MmaType::Int8);
-                    let word = words.extract(comptime!(if int8 { 2 * load + s } else { load }));
-                    let mut a = Array::<u32>::new(4usize);
-                    #[unroll]
-                    for register in 0..4usize {
-                        a[register] = match comptime!(operand.types) {
-                            MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
-                            _ => decode_half(
-                                word,
-                                comptime!((4 * s + register) as u32),
-                                code,
-                                comptime!(operand.types),
-                            ),
-                        };
-                    }
-                    sum = mma::<A>(
-                        a[0],
-                        a[1],
-                        a[2],
-                        a[3],
-                        b.extract(comptime!(2 * s)),
-                        b.extract(comptime!(2 * s + 1)),
-                        sum,
-                        comptime!(operand.types),
-                    );
-                }
-            }
-            acc[comptime!(tile * operand.terms + term)] = sum;
         }
     }
 }

@@ -67,6 +67,11 @@ pub(crate) fn launch(
             operand.terms == 1 && x.starts_lines(),
         ),
     };
+    if plan.per_warp && !whole_lines {
+        let reason =
+            format!("{plan:?} wants rows of activations that start at multiples of 16 bytes");
+        return Err(KernelError::Plan { reason });
+    }
     let extents = SkinnyExtentsLaunch::new(
         problem.m,
         problem.n,

@@ -5,6 +5,8 @@
 mod base;
 mod kernel;
 mod launch;
+mod product;
+mod stage;
 
 pub use base::{Operand, STRIP_ROWS, SkinnyBlueprint};
 pub(crate) use launch::launch;
