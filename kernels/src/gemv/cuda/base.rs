@@ -47,45 +47,51 @@ impl SkinnyBlueprint {
     /// Most words of sums that get a place of their own in shared memory, behind the activations.
     const APART: usize = 512;
 
+    /// Most column tiles of a plan whose warps bring their own activations: for longer rows a stage that
+    /// all share was as fast or faster.
+    const OWN_TILES: usize = 32;
+
+    /// Warps that a multiprocessor has at once.
+    const WARPS: usize = 64;
+
     /// The plan for `problem`.
     pub fn new(problem: &MatmulProblem, operand: Operand, cuda: &CudaFacts) -> Self {
         let tokens = problem.m.clamp(1, Self::MAX_TOKENS).next_power_of_two();
         let strips = problem.n.div_ceil(STRIP_ROWS);
         let tiles = problem.k.div_ceil(TILE_COLS);
-        let cores = cuda.multiprocessors as usize;
-        let per_core = strips / cores.max(1);
+        let cores = (cuda.multiprocessors as usize).max(1);
+        if tokens == 1 && operand.terms == 1 && problem.whole_lines && tiles <= Self::OWN_TILES {
+            return Self::own(tiles, strips.div_ceil(cores));
+        }
+        let per_core = strips / cores;
         let tile_bytes = TILE_COLS * operand.types.size();
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);
+        // One cube a multiprocessor, or two: long rows keep more warps busy.
+        let long = per_core < 2 && tokens == 1 && tiles > Self::OWN_TILES;
         // Staging many tokens costs more than idle multiprocessors. Short rows of a large matrix go to
         // small cubes, which more fit of.
         let (per_cube, shares) = match tokens >= 8 {
             true => (4, [4, 4]),
             false if per_core >= 4 && tiles <= 32 => (1, [4, 5]),
+            false if long => (1, [16, 16]),
             false => (1, [8, 10]),
         };
         // Loads under way hide latency where cubes are few; where they are many, registers are dear.
-        let most = if tokens < 8 && operand.terms == 1 && per_core >= 3 {
-            3
-        } else {
-            4
+        let most = match tokens < 8 && operand.terms == 1 && (per_core >= 3 || long) {
+            true => 3,
+            false => 4,
         };
         let rounds = |shares: usize| {
             let splits = shares.min(tiles.next_power_of_two()).min(chunk);
-            let per_warp = tiles.div_ceil(splits);
-            let rounds = per_warp.div_ceil(most.min(chunk / splits));
-            (splits, per_warp.div_ceil(rounds), rounds)
+            let each = tiles.div_ceil(splits);
+            let rounds = each.div_ceil(most.min(chunk / splits));
+            (splits, each.div_ceil(rounds), rounds)
         };
         // The second number of warps where it leaves none of them idle.
         let [first, second] = shares.map(rounds);
         let whole = |(splits, ahead, rounds)| splits * ahead * rounds == tiles;
-        // Between two and three cubes a multiprocessor, thirteen warps of a tile each where that leaves
-        // fewer of them idle.
-        let thirteen = (13, 1, tiles.div_ceil(13));
-        let slots = |(splits, ahead, rounds)| splits * ahead * rounds;
-        let few = tokens == 1 && operand.types == MmaType::Int8 && per_core == 2;
         let (splits, ahead, _) = match (whole(first), whole(second)) {
             (false, true) => second,
-            (false, false) if few && chunk >= tiles && slots(thirteen) < slots(first) => thirteen,
             _ => first,
         };
         let round = splits * ahead;
@@ -99,6 +105,27 @@ impl SkinnyBlueprint {
                 false => chunk.min(tiles.next_power_of_two()),
             },
             per_warp: false,
+        }
+    }
+
+    /// The plan of one round for one token, where a multiprocessor gets up to `cubes` strips.
+    fn own(tiles: usize, cubes: usize) -> Self {
+        // As timed with rows of 20, 25 and 32 tiles: a tile a warp where all warps run at once, two where
+        // cubes are few, and more weights on their way where multiprocessors are full anyway.
+        let ahead = match (cubes, tiles) {
+            _ if cubes * tiles <= Self::WARPS => 1,
+            (..=4, _) | (_, 22..=26) => 2,
+            (_, ..22) => 3,
+            _ => 4,
+        };
+        let splits = tiles.div_ceil(ahead);
+        Self {
+            strips: 1,
+            splits,
+            tokens: 1,
+            ahead,
+            chunk: splits * ahead,
+            per_warp: true,
         }
     }
 
