@@ -79,15 +79,15 @@ pub(crate) enum RightOperand {
 }
 
 /// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand that begins at
-/// `address`, which is less than 2^18 as all of shared memory is. What begins `n` bytes later has one that
-/// is larger by `n / 16`.
+/// `address`, of which only the low 18 bits count: above them stands the cube's number in its cluster. What
+/// begins `n` bytes later has one that is larger by `n / 16`.
 #[cube]
 pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
     let leading = comptime!(match right {
         RightOperand::ColumnsInner => 1u32,
         RightOperand::TokensInner => 8192 >> 4,
     });
-    (address >> 4u32) | comptime!(leading << 16)
+    ((address & 0x3FFFFu32) >> 4u32) | comptime!(leading << 16)
 }
 
 /// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The high word of
