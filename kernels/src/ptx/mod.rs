@@ -109,6 +109,14 @@ pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
     out
 }
 
+/// 16 bytes of global memory.
+#[cube]
+pub(crate) fn load_global(global: u64) -> Vector<u32, Const<4>> {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!("ld.global.v4.u32 {out}, [{global}];", out = out(_) out, global = in(_) global);
+    out
+}
+
 /// A float of global memory, loaded where this stands and not as late as it is needed.
 #[cube]
 pub(crate) fn load_early(global: u64) -> f32 {

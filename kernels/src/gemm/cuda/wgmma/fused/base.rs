@@ -63,6 +63,8 @@ const REGISTERS: [usize; 2] = [1 << 16, 60];
 impl FusedBlueprint {
     /// Most column tiles of weights that are there at once.
     const MAX_STAGES: usize = 16;
+    /// Most lines of 16 bytes of activations that a unit holds in registers.
+    const MAX_HELD: usize = 8;
     /// Most accumulators that a cluster hands over: with 64, plans took 25 % more than the best, or worse.
     const MAX_HANDED: usize = 32;
 
@@ -259,6 +261,17 @@ impl FusedBlueprint {
     /// Chunks of a warp, one after the other; where they do not divide, some warps have one less.
     pub(super) const fn chunk_rounds(&self) -> usize {
         self.chunks().div_ceil(self.parts())
+    }
+
+    /// Whether activations wait in registers between the search for the largest and the rounding: whole
+    /// lines, few of them.
+    pub(super) const fn in_registers(&self, dtype: FloatType, exact: bool) -> bool {
+        exact && self.rounds() * self.chunk_rounds() * dtype.size() <= Self::MAX_HELD
+    }
+
+    /// Whether the warp that finds the largest of a token is the only one that needs it.
+    pub(super) const fn keeps_maxima(&self, in_registers: bool) -> bool {
+        in_registers && self.slots() == 1
     }
 
     /// Maxima of a token, one a warp of the cluster that reads it.

@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
 use super::cluster::{await_bytes, wait_bytes};
-use super::quantize::{find_maxima, spread, stage};
+use super::quantize::{find_maxima, hold, spread, stage};
 use super::sums::{hand_over, token_scales, write_shared};
 use crate::epilogue::{RowPair, prefetch_scales};
 use crate::gemm::cuda::stage::TileExtents;
@@ -125,8 +125,14 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
 
     // Activations are waited for first; weights are under way meanwhile.
     let x_base = global_address::<F>(x);
-    stage(x_base, &memory, &place, &extents, dtype, exact, plan);
-    copy_async_commit();
+    let in_registers = comptime!(plan.in_registers(dtype, exact));
+    let held = if comptime!(in_registers) {
+        hold(x_base, &place, &extents, dtype, plan)
+    } else {
+        stage(x_base, &memory, &place, &extents, dtype, exact, plan);
+        copy_async_commit();
+        Array::<Vector<u32, Const<4>>>::new(1usize)
+    };
     if comptime!(plan.cluster() > 1) {
         if UNIT_POS == 0 {
             expect(&memory, &place, plan);
@@ -153,15 +159,17 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         prefetch_scales(place.row_tile * 64, rows, extents.n, row_scales);
         Sequence::<RowPair>::new()
     };
-    copy_async_wait(comptime!(plan.stages));
-    // The other lanes' copies too.
-    sync_plane();
+    if comptime!(!in_registers) {
+        copy_async_wait(comptime!(plan.stages));
+        // The other lanes' copies too.
+        sync_plane();
+    }
 
     if comptime!(plan.cluster() > 1) {
         // Every cube of the cluster has started, and expects what it will be sent.
         wait_cluster();
     }
-    find_maxima(&memory, &place, dtype, plan);
+    let tops = find_maxima(&held, &memory, &place, dtype, in_registers, plan);
     if comptime!(splits > 1) {
         wait_bytes(memory.barriers);
     } else if comptime!(plan.parts() > 1) {
@@ -169,7 +177,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     } else {
         sync_plane();
     }
-    spread(&memory, &place, dtype, plan);
+    spread(&held, &tops, &memory, &place, dtype, in_registers, plan);
     if comptime!(splits > 1) {
         // Sums may take the place of this unit's activations: it has read them.
         announce_cluster();

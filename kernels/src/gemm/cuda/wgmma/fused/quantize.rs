@@ -1,7 +1,7 @@
 //! From the activations of a cluster's tokens to int8 in the shared memory of all its cubes.
 //!
-//! Activations wait in shared memory, not in registers: in a call of some microseconds, instructions come
-//! from memory as slowly as operands do, so that loops are better than unrolled code.
+//! Between the search for the largest and the rounding, activations wait in registers where a warp has
+//! few, else in shared memory.
 
 use cubecl::prelude::*;
 
@@ -12,7 +12,7 @@ use super::lines::{codes, larger, largest_of_line, magnitude_of};
 use crate::decode::{INFINITY_BITS, nan_of};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::operand::FloatType;
-use crate::ptx::{copy_async, load_line, load_word, store_line, store_word};
+use crate::ptx::{copy_async, load_global, load_line, load_word, store_line, store_word};
 
 /// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from
 /// `token`; of their chunks of 512 columns `plan.chunk_rounds()`, every `plan.parts()`-th from `part`.
@@ -100,58 +100,149 @@ pub(super) fn stage(
     }
 }
 
-/// The largest magnitude that this warp finds in each of its tokens, sent to the cubes that hold the
-/// tokens' other columns.
+/// Activations that a warp holds in registers: of each of its tokens and chunks, `dtype.size()` lines of 16
+/// bytes. None where they wait in shared memory.
+#[cube]
+pub(super) fn hold(
+    x_base: u64,
+    place: &Place,
+    extents: &TileExtents,
+    #[comptime] dtype: FloatType,
+    #[comptime] plan: FusedBlueprint,
+) -> Array<Vector<u32, Const<4>>> {
+    let work = work(plan);
+    let size = comptime!(dtype.size());
+    let count = comptime!(plan.rounds() * plan.chunk_rounds());
+    let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(count * size));
+    let start = place.first * comptime!(128 * size);
+    let first = place.token + place.share * comptime!(plan.own_tokens());
+    #[unroll]
+    for i in 0..count {
+        let (round, chunk_round) = comptime!((i / plan.chunk_rounds(), i % plan.chunk_rounds()));
+        let row = work.token + comptime!((round * plan.teams()) as u32);
+        let chunk = work.part + comptime!((chunk_round * plan.parts()) as u32);
+        let token = first + usize::cast_from(row);
+        let from = u64::cast_from(token) * u64::cast_from(extents.x_stride)
+            + u64::cast_from(start)
+            + x_base
+            + u64::cast_from((chunk * 32 + work.lane) * comptime!(16 * size as u32));
+        #[unroll]
+        for part in 0..size {
+            let index = comptime!(i * size + part);
+            held[index] = Vector::new(0u32);
+            if token < extents.m && has_chunk(chunk, comptime!(chunk_round as u32).runtime(), plan)
+            {
+                held[index] = load_global(from + comptime!(16 * part as u64));
+            }
+        }
+    }
+    held
+}
+
+/// The lines of a chunk of the token in row `row`: of number `index` among those held, if any are.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "where a line may be")]
+fn lines_of(
+    held: &Array<Vector<u32, Const<4>>>,
+    index: u32,
+    memory: &Memory,
+    row: u32,
+    chunk: u32,
+    lane: u32,
+    #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
+    #[comptime] plan: FusedBlueprint,
+) -> Array<Vector<u32, Const<4>>> {
+    let size = comptime!(dtype.size() as u32);
+    let mut lines = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
+    let row = row * comptime!(plan.pitch(dtype) as u32);
+    let from = memory.staging + row + chunk * comptime!(512 * size);
+    #[unroll]
+    for part in 0..size {
+        let at = comptime!(part as usize);
+        if comptime!(in_registers) {
+            lines[at] = held[usize::cast_from(index * size + part)];
+        } else {
+            lines[at] = load_line(from + swizzled(lane * size + part, size));
+        }
+    }
+    lines
+}
+
+/// The largest magnitude that this warp finds in each of its tokens: sent to the cubes that hold the
+/// tokens' other columns, or returned where it has all of them.
 #[cube]
 pub(super) fn find_maxima(
+    held: &Array<Vector<u32, Const<4>>>,
     memory: &Memory,
     place: &Place,
     #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
     #[comptime] plan: FusedBlueprint,
-) {
+) -> Array<u32> {
     let work = work(plan);
-    let size = comptime!(dtype.size() as u32);
     let splits = comptime!(plan.splits as u32);
     let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
     // Of the lane-th cube that shares the columns: its memory, as far from here.
     let rank = u32::cast_from(place.share) * splits + work.lane % splits;
     let away = peer_address(memory.codes, rank) - memory.codes;
+    let mut tops = Array::<u32>::new(comptime!(plan.rounds()));
+    #[unroll(in_registers)]
     for round in 0..comptime!(plan.rounds() as u32) {
         let row = work.token + round * comptime!(plan.teams() as u32);
-        let from = memory.staging + row * comptime!(plan.pitch(dtype) as u32);
         let mut top = 0u32.runtime();
+        #[unroll(in_registers)]
         for i in 0..comptime!(plan.chunk_rounds() as u32) {
             let chunk = work.part + i * comptime!(plan.parts() as u32);
             if has_chunk(chunk, i, plan) {
-                let from = from + chunk * comptime!(512 * size);
+                let index = round * comptime!(plan.chunk_rounds() as u32) + i;
+                let lines = lines_of(
+                    held,
+                    index,
+                    memory,
+                    row,
+                    chunk,
+                    work.lane,
+                    dtype,
+                    in_registers,
+                    plan,
+                );
                 #[unroll]
-                for part in 0..size {
-                    let line = load_line(from + swizzled(work.lane * size + part, size));
-                    top = larger(top, largest_of_line(line, dtype), dtype);
+                for part in 0..comptime!(dtype.size()) {
+                    top = larger(top, largest_of_line(lines[part], dtype), dtype);
                 }
             }
         }
         let top = largest_of_warp(magnitude_of(top, dtype));
         let to = memory.maxima + (row * comptime!(plan.slots() as u32) + slot) * 4;
-        if comptime!(plan.splits == 1) {
+        if comptime!(plan.keeps_maxima(in_registers)) {
+            tops[usize::cast_from(round)] = top;
+        } else if comptime!(plan.splits == 1) {
             store_word(to, top);
         } else if work.lane < splits {
             send_word(to + away, memory.barriers + away, top);
         }
     }
+    tops
 }
 
 /// Rounds this cube's tokens to int8, to the bits of the quantiser, and puts codes and scales into every
 /// cube that multiplies them.
 #[cube]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "where activations and their maxima may be"
+)]
 pub(super) fn spread(
+    held: &Array<Vector<u32, Const<4>>>,
+    tops: &Array<u32>,
     memory: &Memory,
     place: &Place,
     #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
     #[comptime] plan: FusedBlueprint,
 ) {
     let work = work(plan);
-    let size = comptime!(dtype.size() as u32);
     let slots = comptime!(plan.slots() as u32);
     let (splits, shares) = comptime!((plan.splits as u32, plan.shares as u32));
     let own = u32::cast_from(place.share);
@@ -165,35 +256,44 @@ pub(super) fn spread(
         let rank = (own + i) % shares * splits + split;
         away[comptime!(i as usize)] = peer_address(memory.codes, rank) - memory.codes;
     }
+    #[unroll(in_registers)]
     for round in 0..comptime!(plan.rounds() as u32) {
         let row = work.token + round * comptime!(plan.teams() as u32);
-        let top = largest_of_warp(load_word(
-            memory.maxima + (row * slots + work.lane % slots) * 4,
-        ));
+        let top = if comptime!(plan.keeps_maxima(in_registers)) {
+            tops[usize::cast_from(round)]
+        } else {
+            let slot = row * slots + work.lane % slots;
+            largest_of_warp(load_word(memory.maxima + slot * 4))
+        };
         let finite = top < INFINITY_BITS;
         let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
         let token = own * comptime!(plan.own_tokens() as u32) + row;
-        let from = memory.staging + row * comptime!(plan.pitch(dtype) as u32);
         // As wgmma reads it: a column tile after the other, rows of 128 bytes, line l at
         // l xor (row mod 8).
         let to = memory.codes
             + token * 128
             + work.lane / 8 * comptime!(plan.x_bytes() as u32)
             + ((work.lane % 8) ^ (token % 8)) * 16;
+        #[unroll(in_registers)]
         for i in 0..comptime!(plan.chunk_rounds() as u32) {
             let chunk = work.part + i * comptime!(plan.parts() as u32);
             if has_chunk(chunk, i, plan) {
-                let from = from + chunk * comptime!(512 * size);
-                let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
-                #[unroll]
-                for part in 0..size {
-                    let index = comptime!(part as usize);
-                    held[index] = load_line(from + swizzled(work.lane * size + part, size));
-                }
-                let a0 = select(finite, codes(&held, 0usize, a, dtype), 0u32);
-                let a1 = select(finite, codes(&held, 1usize, a, dtype), 0u32);
-                let a2 = select(finite, codes(&held, 2usize, a, dtype), 0u32);
-                let a3 = select(finite, codes(&held, 3usize, a, dtype), 0u32);
+                let index = round * comptime!(plan.chunk_rounds() as u32) + i;
+                let lines = lines_of(
+                    held,
+                    index,
+                    memory,
+                    row,
+                    chunk,
+                    work.lane,
+                    dtype,
+                    in_registers,
+                    plan,
+                );
+                let a0 = select(finite, codes(&lines, 0usize, a, dtype), 0u32);
+                let a1 = select(finite, codes(&lines, 1usize, a, dtype), 0u32);
+                let a2 = select(finite, codes(&lines, 2usize, a, dtype), 0u32);
+                let a3 = select(finite, codes(&lines, 3usize, a, dtype), 0u32);
                 let to = to + chunk * comptime!(4 * plan.x_bytes() as u32);
                 if comptime!(plan.shares == 1) {
                     store_line(to, a0, a1, a2, a3);
