@@ -74,6 +74,10 @@ struct Args {
     /// Skip the comparison with the reference
     #[arg(long, hide = true)]
     no_check: bool,
+    /// Time products through cuBLAS as stdin asks
+    #[cfg(feature = "cuda")]
+    #[arg(long, hide = true)]
+    cublas_process: bool,
     /// Where the JSON goes, charts beside it; default: results/DEVICE.json beside this program's
     /// sources
     #[arg(long)]
@@ -91,6 +95,10 @@ fn matrix(text: &str) -> Result<(usize, usize), String> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    #[cfg(feature = "cuda")]
+    if args.cublas_process {
+        return peers::cublas::serve(timing::Plan::gpu(args.quick), run::cold_bytes(&args, true));
+    }
     let mut report = run::run(&args)?;
     println!("{}\n{}", report.machine(), table::table(&report.rows));
     let path = args.output.unwrap_or_else(|| report.default_path());

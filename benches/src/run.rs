@@ -1,5 +1,8 @@
 //! Runs the chosen suites on the chosen device.
 
+#[cfg(feature = "cuda")]
+use std::cell::RefCell;
+
 use anyhow::Result;
 use burn::tensor::{DType, Device};
 
@@ -26,7 +29,7 @@ struct Run<'a> {
     /// Type of the dense peer's operands.
     dtype: DType,
     #[cfg(feature = "cuda")]
-    cublas: Option<peers::cublas::Cublas>,
+    cublas: Option<RefCell<peers::cublas::Process>>,
     rows: Vec<Row>,
     ceilings: Ceilings,
 }
@@ -45,7 +48,7 @@ pub fn run(args: &Args) -> Result<Report> {
         true => Plan::gpu(args.quick),
         false => Plan::new(args.quick),
     };
-    let cold_bytes = args.cold_mb.unwrap_or(COLD_MB[usize::from(gpu)]) << 20;
+    let cold_bytes = cold_bytes(args, gpu);
     let bf16 = gpu && device.supports_dtype(DType::BF16);
     let mut run = Run {
         args,
@@ -53,7 +56,7 @@ pub fn run(args: &Args) -> Result<Report> {
         cold_bytes,
         dtype: if bf16 { DType::BF16 } else { DType::F32 },
         #[cfg(feature = "cuda")]
-        cublas: cublas(args, plan, cold_bytes),
+        cublas: cublas(args, cold_bytes),
         device,
         rows: Vec::new(),
         ceilings: Ceilings::default(),
@@ -66,7 +69,10 @@ pub fn run(args: &Args) -> Result<Report> {
         }
     }
     #[cfg(feature = "cuda")]
-    let version = run.cublas.as_ref().and_then(|cublas| cublas.version());
+    let version = run
+        .cublas
+        .as_ref()
+        .and_then(|cublas| cublas.borrow().version());
     #[cfg(not(feature = "cuda"))]
     let version = None;
     Ok(Report::new(args.device, run.ceilings, version, run.rows))
@@ -81,13 +87,17 @@ fn suites(args: &Args) -> Vec<Suite> {
     }
 }
 
+/// Bytes of weights that rotate when cold.
+pub fn cold_bytes(args: &Args, gpu: bool) -> usize {
+    args.cold_mb.unwrap_or(COLD_MB[usize::from(gpu)]) << 20
+}
+
 #[cfg(feature = "cuda")]
-fn cublas(args: &Args, plan: Plan, cold_bytes: usize) -> Option<peers::cublas::Cublas> {
+fn cublas(args: &Args, cold_bytes: usize) -> Option<RefCell<peers::cublas::Process>> {
     let wanted = args.peers.cublas && args.device == Name::Cuda;
-    let cublas = wanted.then(|| peers::cublas::Cublas::new(plan, cold_bytes))?;
-    cublas
-        .inspect_err(|error| eprintln!("warning: cuBLAS left out: {error:#}"))
-        .ok()
+    let process = wanted.then(|| peers::cublas::Process::start(args.quick, cold_bytes))?;
+    let process = process.inspect_err(|error| eprintln!("warning: cuBLAS left out: {error:#}"));
+    process.ok().map(RefCell::new)
 }
 
 impl Run<'_> {
@@ -187,6 +197,7 @@ impl Run<'_> {
         let (chosen, burn) = (self.args.peers, self.burn());
         #[cfg(feature = "cuda")]
         if let Some(cublas) = &self.cublas {
+            let mut cublas = cublas.borrow_mut();
             let forward = peers::cublas::Product::Forward;
             peers::add(&mut times, "cublas_bf16", || cublas.bf16(forward, shape));
             // The library has int8 kernels for whole tiles of tokens only.
@@ -241,6 +252,7 @@ impl Run<'_> {
         let mut times = PeerTimes::new();
         #[cfg(feature = "cuda")]
         if let Some(cublas) = &self.cublas {
+            let mut cublas = cublas.borrow_mut();
             let product = match gradient {
                 Gradient::Input => peers::cublas::Product::Input,
                 Gradient::Weight => peers::cublas::Product::Weight,
@@ -270,6 +282,7 @@ impl Run<'_> {
         if let Some(cublas) = &self.cublas {
             // The three products of a dense layer, and nothing else of it.
             use peers::cublas::Product;
+            let mut cublas = cublas.borrow_mut();
             peers::add(&mut times, "cublas_bf16", || {
                 let mut sum = cublas.bf16(Product::Forward, shape)?;
                 for product in [Product::Input, Product::Weight] {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
 /// How long and how often to measure.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct Plan {
 }
 
 /// Median and spread of one call, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Median over the samples of the mean call.
     pub us: f64,
@@ -25,7 +26,7 @@ pub struct Timing {
 }
 
 /// What the clock was read around.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
     /// Replays of a device graph that holds many calls.
     Graph,

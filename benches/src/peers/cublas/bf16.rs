@@ -14,7 +14,7 @@ impl Cublas {
     ///
     /// # Errors
     /// What the library or the driver reports.
-    pub fn bf16(&self, product: Product, [m, n, k]: [usize; 3]) -> Result<Timing> {
+    pub(super) fn bf16(&self, product: Product, [m, n, k]: [usize; 3]) -> Result<Timing> {
         // Row-major operands are column-major ones transposed, so the library computes the
         // transposed result: `left` is what stands right in the row-major product.
         use cublasOperation_t::{CUBLAS_OP_N as AS_IS, CUBLAS_OP_T as TRANSPOSED};

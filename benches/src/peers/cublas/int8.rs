@@ -21,7 +21,7 @@ impl Cublas {
     ///
     /// # Errors
     /// What the library or the driver reports; shapes it has no kernel for.
-    pub fn int8(&self, [m, n, k]: [usize; 3]) -> Result<Timing> {
+    pub(super) fn int8(&self, [m, n, k]: [usize; 3]) -> Result<Timing> {
         let lt = self.lt.context("no cuBLASLt library (libcublasLt.so)")?;
         let weights = self.cold::<i8>(n * k, 1)?;
         let x = self.random::<i8>(m * k, 2)?;

@@ -1,9 +1,12 @@
-//! cuBLAS (bf16) and cuBLASLt (int8), on a stream of their own.
+//! cuBLAS (bf16) and cuBLASLt (int8), in a process of their own.
 //!
 //! Weights rotate and calls are replayed from a CUDA graph, as for our kernels.
 
 mod bf16;
 mod int8;
+mod process;
+
+pub use process::{Process, serve};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, D
 use cudarc::{cublas, cublaslt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::timing::{Method, Plan, Timing};
 
@@ -21,7 +25,7 @@ use crate::timing::{Method, Plan, Timing};
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// Which product of a linear layer: `x` `[M, K]`, `W` `[N, K]`, `dY` `[M, N]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Product {
     /// `x · Wᵀ`.
     Forward,
@@ -32,7 +36,7 @@ pub enum Product {
 }
 
 /// Both libraries with a stream.
-pub struct Cublas {
+struct Cublas {
     stream: Arc<CudaStream>,
     handle: cublas::sys::cublasHandle_t,
     lt: Option<cublaslt::sys::cublasLtHandle_t>,
@@ -46,7 +50,7 @@ impl Cublas {
     ///
     /// # Errors
     /// If there is no driver, no cuBLAS, or no device.
-    pub fn new(plan: Plan, cold_bytes: usize) -> Result<Self> {
+    fn new(plan: Plan, cold_bytes: usize) -> Result<Self> {
         // SAFETY: only looks whether the libraries load; without this check cudarc panics.
         let (driver, blas, lt) = unsafe {
             (
@@ -86,7 +90,7 @@ impl Cublas {
     }
 
     /// Version of cuBLAS.
-    pub fn version(&self) -> Option<String> {
+    fn version(&self) -> Option<String> {
         let mut version = 0;
         // SAFETY: the handle is valid, the version is written through the pointer.
         let status = unsafe { cublas::sys::cublasGetVersion_v2(self.handle, &mut version) };
