@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::{
     cargo::{cargo, workspace_root},
-    members::{Member, feature_list},
+    members::Member,
     step::{self, say},
-    test::{GPU_TIER, has_gpu_tests},
+    test::{gpu_members, select},
     tools,
 };
 
@@ -53,11 +53,8 @@ struct Executable {
 pub fn collect(members: &[Member], out: &Path) -> Result<()> {
     let out = workspace_root().join(out);
     clear(&out)?;
-    let chosen: Vec<&Member> = members
-        .iter()
-        .filter(|member| has_gpu_tests(member))
-        .collect();
-    let executables = build(members, &chosen)?;
+    let chosen = gpu_members(members);
+    let executables = build(&chosen)?;
     ensure!(
         !executables.is_empty(),
         "building the GPU tier: cargo built no test executable"
@@ -109,16 +106,13 @@ fn clear(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(members: &[Member], chosen: &[&Member]) -> Result<Vec<Executable>> {
+fn build(chosen: &[&Member]) -> Result<Vec<Executable>> {
     let mut command = cargo(&[
         "test",
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
-    for member in chosen {
-        command.args(["--package", &member.name]);
-    }
-    command.args(["--features", &feature_list(members, &GPU_TIER)]);
+    select(&mut command, chosen);
     let line = step::command_line(&command);
     say(format!("building the GPU tier: {line}"));
     let output = command.stderr(Stdio::inherit()).output();

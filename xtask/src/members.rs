@@ -51,7 +51,7 @@ fn parse_member(package: &Value) -> Option<Member> {
 /// The value for cargo's `--features`: each wanted feature of each member that has it.
 ///
 /// One list for all commands of a tier: cargo then builds Burn once for all of them.
-pub fn feature_list(members: &[Member], wanted: &[&str]) -> String {
+pub fn feature_list<'a>(members: impl IntoIterator<Item = &'a Member>, wanted: &[&str]) -> String {
     let mut list = Vec::new();
     for member in members {
         let has = |feature: &&&str| member.features.iter().any(|own| own == **feature);

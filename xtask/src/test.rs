@@ -19,7 +19,7 @@ use crate::{
 /// The CPU tier: Burn's pure Rust backend, and CubeCL's CPU runtime for the kernels.
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
 /// The GPU tier. The CPU backends stay out: they would only add to the build.
-pub const GPU_TIER: [&str; 1] = ["cuda"];
+const GPU_TIER: [&str; 1] = ["cuda"];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -82,17 +82,29 @@ fn gpu_command(members: &[Member]) -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     // A graph that is being captured tolerates no other thread that allocates on the GPU.
     command.env("RUST_TEST_THREADS", "1");
-    command.args(["--features", &feature_list(members, &GPU_TIER)]);
-    for member in members.iter().filter(|member| has_gpu_tests(member)) {
+    select(&mut command, &gpu_members(members));
+    command
+}
+
+/// Has cargo build the GPU tier of `chosen`. It refuses features of packages that are not selected.
+pub fn select(command: &mut Command, chosen: &[&Member]) {
+    for member in chosen {
         command.args(["--package", &member.name]);
     }
-    command
+    let features = feature_list(chosen.iter().copied(), &GPU_TIER);
+    command.args(["--features", &features]);
+}
+
+/// The members whose tests belong to the GPU tier.
+pub fn gpu_members(members: &[Member]) -> Vec<&Member> {
+    let chosen = members.iter().filter(|member| has_gpu_tests(member));
+    chosen.collect()
 }
 
 /// Whether a member's tests belong to the GPU tier.
 ///
 /// Programs stay out: their tests start the program by its path on the machine that built it.
-pub fn has_gpu_tests(member: &Member) -> bool {
+fn has_gpu_tests(member: &Member) -> bool {
     member.has_library
         && GPU_TIER
             .iter()
@@ -218,12 +230,14 @@ mod tests {
     #[test]
     fn the_gpu_tier_is_made_of_the_libraries_that_know_cuda() {
         let members = some_members();
-        let names: Vec<&str> = members
+        let names: Vec<&str> = gpu_members(&members)
             .iter()
-            .filter(|member| has_gpu_tests(member))
             .map(|member| member.name.as_str())
             .collect();
         assert_eq!(names, ["layers"]);
+        let line = step::command_line(&gpu_command(&members));
+        let expected = "test --no-fail-fast --package layers --features layers/cuda";
+        assert!(line.ends_with(expected), "{line}");
     }
 
     #[test]
