@@ -134,7 +134,7 @@ mod tuning {
                     .expect("a launch");
                 return;
             }
-            if self.case.fused && matches!(strategy, Strategy::Forced(Plan::Fused(_))) {
+            if self.case.fused && matches!(strategy, Strategy::Forced(plan) if plan.quantizes()) {
                 let (x, y) = (&self.x, &self.y);
                 matmul::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
                     .expect("a launch");
@@ -283,6 +283,28 @@ mod tuning {
         println!("backward {m}x{n}x{k}: input {input:.1} us, weight {weight:.1} us");
     }
 
+    /// Plans for one token whose warps quantise it, the selector's first.
+    fn own(problem: &MatmulProblem, facts: &DeviceFacts) -> Vec<Plan> {
+        let mut all = vec![Strategy::Auto.plan(problem, facts)];
+        let tiles = problem.k.div_ceil(128);
+        for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25, 32] {
+            let ahead = tiles.div_ceil(splits);
+            let plan = Plan::Skinny(SkinnyBlueprint {
+                strips: 1,
+                splits,
+                tokens: 1,
+                ahead,
+                chunk: splits * ahead,
+                per_warp: true,
+                quantizes: true,
+            });
+            if ahead <= 8 && !all.contains(&plan) {
+                all.push(plan);
+            }
+        }
+        all
+    }
+
     /// Times the plans that quantise inside, up to `most` of them in the order of the model, beside the
     /// quantiser and the product that the selector takes.
     fn fused(client: &Client, facts: &DeviceFacts, arg: &str, case: Case, most: usize) {
@@ -291,7 +313,14 @@ mod tuning {
             .expect("a layout");
         let order = Some(FragmentOrder::Int8);
         let problem = MatmulProblem::new(m, &layout, FloatType::BF16.into(), order);
-        let mut plans = FusedBlueprint::ranked(&problem, &facts.cuda.expect("a CUDA device"));
+        let cuda = facts.cuda.expect("a CUDA device");
+        let mut plans: Vec<Plan> = match m {
+            1 => own(&problem, facts),
+            _ => FusedBlueprint::ranked(&problem, &cuda)
+                .into_iter()
+                .map(Plan::Fused)
+                .collect(),
+        };
         let count = plans.len();
         plans.truncate(most);
         let bench = Bench::new(client, case);
@@ -300,7 +329,7 @@ mod tuning {
         let expected = bench.output(Strategy::Auto);
         let mut rows = Vec::new();
         for (rank, plan) in plans.into_iter().enumerate() {
-            let strategy = Strategy::Forced(Plan::Fused(plan));
+            let strategy = Strategy::Forced(plan);
             if rank == 0 {
                 let same = bench.output(strategy) == expected;
                 println!("    outputs of the first plan equal: {same}");

@@ -118,6 +118,18 @@ pub enum Plan {
     Wmma(WmmaBlueprint),
 }
 
+impl Plan {
+    /// Whether the kernel takes float activations and rounds them to int8 itself, for
+    /// [`w2a8_quantizing`](super::w2a8_quantizing).
+    pub const fn quantizes(&self) -> bool {
+        match self {
+            Self::Fused(_) => true,
+            Self::Skinny(plan) => plan.quantizes,
+            _ => false,
+        }
+    }
+}
+
 impl Strategy {
     /// Resolves the strategy for `problem` on `device`.
     pub fn plan(&self, problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
@@ -130,10 +142,8 @@ impl Strategy {
     fn choose(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         let few = device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS;
         match problem.fragments {
-            Some(_) if problem.quantizes() => match select::fused(problem, device) {
-                Some(plan) => Plan::Fused(plan),
-                None => Self::Auto.plan(&problem.quantized(), device),
-            },
+            Some(_) if problem.quantizes() => select::quantizing(problem, device)
+                .unwrap_or_else(|| Self::Auto.plan(&problem.quantized(), device)),
             Some(_) => select::fragments(problem, device),
             None if few => Plan::Gemv(GemvBlueprint::new(problem, device)),
             None => Plan::Gemm(GemmBlueprint::new(problem, device)),

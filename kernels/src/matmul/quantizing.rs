@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::base::{MatmulProblem, Plan, Strategy};
+use super::base::{MatmulProblem, Strategy};
 use super::launch::{Call, Input, Output, Weights, check};
 use super::w2a8;
 use crate::device::DeviceFacts;
@@ -16,11 +16,11 @@ use crate::quantize::activation;
 /// calls give, rows with NaN or infinity included (all NaN).
 ///
 /// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and otherwise
-/// two, with temporaries of `M·K` bytes; a forced [`Plan::Fused`] takes one, any other forced plan
-/// multiplies after the quantiser.
+/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](Plan::quantizes) takes one, any
+/// other multiplies after the quantiser.
 ///
 /// # Errors
-/// As [`w2a8`], and [`KernelError::Plan`] if a forced [`Plan::Fused`] cannot run: no Hopper GPU, weights
+/// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper GPU, weights
 /// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, or too long.
 pub fn w2a8_quantizing<'a>(
     client: &Client,
@@ -42,10 +42,10 @@ pub fn w2a8_quantizing<'a>(
         ..MatmulProblem::new(x.rows(), layout, x.dtype().into(), weights.order())
     };
     let plan = strategy.plan(&problem, &device);
-    let Plan::Fused(_) = plan else {
+    if !plan.quantizes() {
         let codes = quantized(client, x)?;
         return w2a8(client, &codes, weights, bias, y, strategy);
-    };
+    }
     let call = Call {
         x: Input::Float(x),
         weights,

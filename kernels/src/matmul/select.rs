@@ -39,11 +39,18 @@ pub(super) fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
 
 /// The plan for one launch that quantises float activations and multiplies, where that is faster than
 /// two.
-pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<FusedBlueprint> {
+pub(super) fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     let cuda = device.cuda?;
-    // Few tokens go to warps that take int8; without prepacked weights there is nothing to choose.
-    if problem.m <= 8 || !problem.quantizes() {
+    let ActivationType::Float(dtype) = problem.activations else {
         return None;
+    };
+    // Without prepacked weights there is nothing to choose.
+    if !problem.quantizes() {
+        return None;
+    }
+    // A few tokens go to warps that take int8, one to warps that quantise it.
+    if problem.m <= 8 {
+        return SkinnyBlueprint::quantizing(problem, dtype, &cuda).map(Plan::Skinny);
     }
     let plan = FusedBlueprint::new(problem, &cuda)?;
     let after = problem.quantized();
@@ -51,7 +58,7 @@ pub(super) fn fused(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Fus
     let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
     let inside = plan.cycles(problem, &cuda);
     // Neither model is that exact: what is as fast by them takes the launches that have proved themselves.
-    (inside + inside / 32 < apart).then_some(plan)
+    (inside + inside / 32 < apart).then_some(Plan::Fused(plan))
 }
 
 #[cfg(test)]
@@ -72,24 +79,44 @@ mod tests {
     fn small_products_of_many_tokens_quantise_inside_and_large_ones_do_not() {
         // As timed: 6.5 for 8.6 µs, 5.3 for 8.3, 4.9 for 7.1.
         for (m, n, k) in [(1024, 512, 2048), (1024, 2048, 512), (16, 4096, 4096)] {
-            assert!(fused(&floats(m, n, k), &HOPPER).is_some(), "{m} {n} {k}");
+            assert!(
+                quantizing(&floats(m, n, k), &HOPPER).is_some(),
+                "{m} {n} {k}"
+            );
         }
         for (n, k) in [(2560, 2560), (4096, 4096), (6912, 2560), (2560, 6912)] {
-            assert!(fused(&floats(16, n, k), &HOPPER).is_some(), "{n} {k}");
-            for m in [4, 512, 2048, 8192] {
-                assert_eq!(fused(&floats(m, n, k), &HOPPER), None, "{m} {n} {k}");
+            assert!(quantizing(&floats(16, n, k), &HOPPER).is_some(), "{n} {k}");
+            for m in [2, 4, 512, 2048, 8192] {
+                assert_eq!(quantizing(&floats(m, n, k), &HOPPER), None, "{m} {n} {k}");
             }
         }
     }
 
     #[test]
+    fn one_token_is_quantised_by_the_warps_that_multiply_it() {
+        for k in [8, 128, 2560, 6912, 28_672] {
+            let plan = quantizing(&floats(1, 4096, k), &HOPPER);
+            assert!(
+                matches!(plan, Some(Plan::Skinny(plan)) if plan.quantizes),
+                "{k}"
+            );
+        }
+        // Rows that end within a line, or are too long.
+        for k in [4, 2052, 1 << 16] {
+            assert_eq!(quantizing(&floats(1, 4096, k), &HOPPER), None, "{k}");
+        }
+        assert_eq!(quantizing(&floats(2, 4096, 4096), &HOPPER), None);
+    }
+
+    #[test]
     fn other_gpus_and_weights_quantise_apart() {
         let small = floats(1024, 512, 2048);
-        assert_eq!(fused(&small, &AMPERE), None);
+        assert_eq!(quantizing(&small, &AMPERE), None);
+        assert_eq!(quantizing(&floats(1, 512, 2048), &AMPERE), None);
         let canonical = MatmulProblem {
             fragments: None,
             ..small
         };
-        assert_eq!(fused(&canonical, &HOPPER), None);
+        assert_eq!(quantizing(&canonical, &HOPPER), None);
     }
 }

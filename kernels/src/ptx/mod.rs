@@ -9,6 +9,7 @@ use crate::operand::FloatType;
 
 pub(crate) mod barrier;
 pub(crate) mod bulk;
+pub(crate) mod lines;
 
 /// What tensor cores multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

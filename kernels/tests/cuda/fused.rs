@@ -2,8 +2,9 @@
 //! bit.
 //!
 //! A kernel takes a second or two to compile, one after the other, and some milliseconds to run. So a plan is
-//! compiled for one [`Kind`] of operands and runs many shapes, and the references of a kind share one plan:
-//! 21 fused kernels, 5 other products, 3 quantisers, 5 kernels that prepack and 2 of the selector.
+//! compiled for one [`Kind`] of operands, or two where K is what it has room for, and runs many shapes, and the
+//! references of a kind share one plan: some 40 fused kernels, 5 other products, 3 quantisers, 5 kernels that
+//! prepack and 2 of the selector.
 
 use cubecl::client::Client;
 use rand::RngExt;
@@ -24,8 +25,8 @@ use crate::support::{client, prepacked};
 
 /// What a kernel is compiled for beside its plan.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
-    dtype: FloatType,
+pub struct Kind {
+    pub dtype: FloatType,
     out: FloatType,
     code: WeightCode,
     bias: bool,
@@ -33,14 +34,14 @@ struct Kind {
     pairs: bool,
 }
 
-const F32: Kind = Kind {
+pub const F32: Kind = Kind {
     dtype: FloatType::F32,
     out: FloatType::F32,
     code: WeightCode::Ternary,
     bias: true,
     pairs: false,
 };
-const F16: Kind = Kind {
+pub const F16: Kind = Kind {
     dtype: FloatType::F16,
     out: FloatType::F16,
     code: WeightCode::Int2,
@@ -48,20 +49,20 @@ const F16: Kind = Kind {
     pairs: true,
 };
 /// What the cases of the model have.
-const BF16: Kind = Kind {
+pub const BF16: Kind = Kind {
     dtype: FloatType::BF16,
     out: FloatType::BF16,
     code: WeightCode::Ternary,
     bias: false,
     pairs: true,
 };
-const BF16_BIAS: Kind = Kind {
+pub const BF16_BIAS: Kind = Kind {
     code: WeightCode::Int2,
     bias: true,
     pairs: false,
     ..BF16
 };
-const F16_TO_F32: Kind = Kind {
+pub const F16_TO_F32: Kind = Kind {
     out: FloatType::F32,
     code: WeightCode::Ternary,
     bias: true,
@@ -126,7 +127,7 @@ const CLUSTER: Sizes = [1, 1, 64, 8, 8, 2, 2];
 
 /// Tokens, rows and columns around the edges of tiles, words and lines, for one cube and for 8 that share
 /// the columns.
-const SHAPES: [[usize; 3]; 12] = [
+const SHAPES: [[usize; 3]; 13] = [
     [1, 1, 5],
     [2, 67, 129],
     [17, 64, 500],
@@ -139,6 +140,7 @@ const SHAPES: [[usize; 3]; 12] = [
     [300, 258, 2048],
     [150, 100, 2001],
     [20, 300, 4000],
+    [35, 200, 4096],
 ];
 
 fn plan([warpgroups, tiles, tokens, columns, stages, splits, shares]: Sizes) -> FusedBlueprint {
@@ -166,26 +168,26 @@ fn fitting(client: &Client, kind: Kind, sizes: &[Sizes], k: usize) -> Vec<FusedB
         .collect()
 }
 
-fn hopper(client: &Client) -> bool {
+pub fn hopper(client: &Client) -> bool {
     let cuda = DeviceFacts::of(client).cuda;
     cuda.is_some_and(|cuda| cuda.capability == 90)
 }
 
-struct Case {
+pub struct Case {
     kind: Kind,
-    x: FloatMatrix,
-    weights: PrepackedWeights,
+    pub x: FloatMatrix,
+    pub weights: PrepackedWeights,
     bias: Option<FloatVector>,
 }
 
 impl Case {
-    fn new(client: &Client, rng: &mut StdRng, kind: Kind, shape: [usize; 3]) -> Self {
+    pub fn new(client: &Client, rng: &mut StdRng, kind: Kind, shape: [usize; 3]) -> Self {
         Self::of(client, rng, kind, shape, |_| {})
     }
 
     /// A case whose activations `change` may spoil; rows are padded to whole lines. N becomes even where
     /// outputs are stored in pairs.
-    fn of(
+    pub fn of(
         client: &Client,
         rng: &mut StdRng,
         kind: Kind,
@@ -219,7 +221,7 @@ impl Case {
     }
 
     /// An output whose rows start such that pairs are stored, or are not.
-    fn out(&self, client: &Client) -> Out {
+    pub fn out(&self, client: &Client) -> Out {
         let (m, n) = (self.x.rows(), self.layout().out_features());
         let stride = match self.kind.pairs {
             true => n + 2 * (m % 2),
@@ -229,7 +231,7 @@ impl Case {
     }
 
     /// In two launches, by plans that every case shares.
-    fn apart(&self, client: &Client) -> Vec<f32> {
+    pub fn apart(&self, client: &Client) -> Vec<f32> {
         let (m, k) = (self.x.rows(), self.x.cols());
         let (codes, _) = empty(client, m * QuantizedActivations::words_per_row(k));
         let (scales, _) = empty(client, m);
@@ -254,14 +256,14 @@ impl Case {
         out.read(client)
     }
 
-    fn inside(&self, client: &Client, strategy: Strategy) -> Vec<f32> {
+    pub fn inside(&self, client: &Client, strategy: Strategy) -> Vec<f32> {
         let out = self.out(client);
         let (bias, y) = (self.bias.as_ref(), &out.matrix);
         matmul::w2a8_quantizing(client, &self.x, &self.weights, bias, y, strategy).unwrap();
         out.read(client)
     }
 
-    fn assert_equal(&self, client: &Client, strategies: impl IntoIterator<Item = Strategy>) {
+    pub fn assert_equal(&self, client: &Client, strategies: impl IntoIterator<Item = Strategy>) {
         let expected = self.apart(client);
         for strategy in strategies {
             let found = self.inside(client, strategy);
@@ -355,7 +357,7 @@ fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(
     }
     let (kind, sizes) = PLANS[number];
     // Short rows for plans with few columns, long ones to be shared by 8 cubes.
-    for k in [400, 1030, 1900] {
+    for k in [400, 1024, 1030, 1900, 2048] {
         let spoil = |x: &mut [f32]| {
             x[3 * k] = f32::NAN;
             x[17 * k + k - 1] = f32::INFINITY;

@@ -8,6 +8,7 @@ mod harness;
 mod backward;
 mod fused;
 mod gemm;
+mod one_token;
 mod plans;
 mod prepack;
 mod support;

@@ -114,6 +114,7 @@ fn skinny_plans() -> Vec<Plan> {
                 ahead,
                 chunk,
                 per_warp,
+                quantizes: false,
             })
         }
     };

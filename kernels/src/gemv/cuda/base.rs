@@ -3,6 +3,7 @@
 use crate::device::{CudaFacts, DeviceFacts};
 use crate::error::KernelError;
 use crate::matmul::MatmulProblem;
+use crate::operand::FloatType;
 use crate::prepack::TILE_COLS;
 use crate::ptx::MmaType;
 
@@ -35,6 +36,9 @@ pub struct SkinnyBlueprint {
     /// Whether each warp brings the activations of its own columns: one token, of which nothing is shared,
     /// so that no warp waits for another before its products. For one round, `splits · ahead` column tiles.
     pub per_warp: bool,
+    /// Whether warps that bring their own activations get floats and round them to int8
+    /// ([`w2a8_quantizing`](crate::matmul::w2a8_quantizing)): Hopper GPUs, and rows of whole 16-byte lines.
+    pub quantizes: bool,
 }
 
 impl SkinnyBlueprint {
@@ -50,6 +54,10 @@ impl SkinnyBlueprint {
     /// Most column tiles of a plan whose warps bring their own activations: for longer rows a stage that
     /// all share was as fast or faster.
     const OWN_TILES: usize = 32;
+
+    /// Most column tiles that a warp has under way, and with 32 warps a cube.
+    const MAX_AHEAD: usize = 8;
+    const MAX_OWN_TILES: usize = 32 * Self::MAX_AHEAD;
 
     /// Warps that a multiprocessor has at once.
     const WARPS: usize = 64;
@@ -105,7 +113,31 @@ impl SkinnyBlueprint {
                 false => chunk.min(tiles.next_power_of_two()),
             },
             per_warp: false,
+            quantizes: false,
         }
+    }
+
+    /// The plan of one launch that quantises one token of `dtype` and multiplies, if `problem` is one and
+    /// that is faster than two: every strip quantises anew.
+    pub(crate) fn quantizing(
+        problem: &MatmulProblem,
+        dtype: FloatType,
+        cuda: &CudaFacts,
+    ) -> Option<Self> {
+        let strips = problem.n.div_ceil(STRIP_ROWS);
+        let tiles = problem.k.div_ceil(TILE_COLS);
+        let cubes = strips.div_ceil((cuda.multiprocessors as usize).max(1));
+        let lines = problem.whole_lines && (problem.k * dtype.size()).is_multiple_of(16);
+        // As timed: 7.9 for 8.4 µs at 8192×8192 (256 tiles a multiprocessor), 19.9 for 18.6 µs at 28672×8192
+        // (896).
+        let fits = tiles > 0 && tiles <= Self::MAX_OWN_TILES && cubes * tiles <= 512;
+        let runs = cuda.capability == 90 && problem.m == 1 && lines && fits;
+        // Warps are dear, as all meet for the largest magnitude.
+        let ahead = tiles.clamp(1, 4).max(tiles.div_ceil(20));
+        runs.then(|| Self {
+            quantizes: true,
+            ..Self::round(tiles, ahead)
+        })
     }
 
     /// The plan of one round for one token, where a multiprocessor gets up to `cubes` strips.
@@ -118,6 +150,12 @@ impl SkinnyBlueprint {
             (_, ..22) => 3,
             _ => 4,
         };
+        Self::round(tiles, ahead)
+    }
+
+    /// One round of warps with up to `ahead` column tiles each, more where they would be too many.
+    fn round(tiles: usize, ahead: usize) -> Self {
+        let ahead = ahead.max(tiles.div_ceil(32)).min(Self::MAX_AHEAD);
         let splits = tiles.div_ceil(ahead);
         Self {
             strips: 1,
@@ -126,6 +164,7 @@ impl SkinnyBlueprint {
             ahead,
             chunk: splits * ahead,
             per_warp: true,
+            quantizes: false,
         }
     }
 
@@ -157,7 +196,12 @@ impl SkinnyBlueprint {
     /// Words of shared memory that activations take.
     const fn stage_words(&self, operand: Operand) -> usize {
         match self.per_warp {
-            true => self.strips * self.splits * self.ahead * TILE_COLS * operand.types.size() / 4,
+            // And the largest magnitudes, in whole lines.
+            true => {
+                let warps = self.strips * self.splits;
+                let tiles = warps * self.ahead * TILE_COLS * operand.types.size() / 4;
+                tiles + (warps * self.quantizes as usize).next_multiple_of(4)
+            }
             false => self.tokens * operand.terms * self.pitch(operand) / 4,
         }
     }
@@ -195,7 +239,7 @@ impl SkinnyBlueprint {
         device: &DeviceFacts,
     ) -> Result<(), KernelError> {
         let sizes = (1..=Self::MAX_TOKENS).contains(&self.tokens)
-            && (1..=8).contains(&self.ahead)
+            && (1..=Self::MAX_AHEAD).contains(&self.ahead)
             && (1..=1024).contains(&self.chunk)
             && self.strips >= 1
             && self.splits >= 1;
@@ -207,13 +251,16 @@ impl SkinnyBlueprint {
             || (self.tokens == 1
                 && operand.terms == 1
                 && cols.div_ceil(TILE_COLS) <= self.splits * self.ahead);
-        if sizes && whole && per_warp && units && shared {
+        let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
+        let quantizes =
+            !self.quantizes || (self.per_warp && operand.types == MmaType::Int8 && hopper);
+        if sizes && whole && per_warp && quantizes && units && shared {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
                 "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, whole rounds of splits and tiles \
-                 ahead in a chunk of {cols} columns or, of one token a warp, one round, at most {} units and {} bytes of shared memory",
+                 ahead in a chunk of {cols} columns or, of one token a warp, one round (on Hopper if it quantises), at most {} units and {} bytes of shared memory",
                 device.max_units, device.shared_bytes
             ),
         })
@@ -264,6 +311,7 @@ mod tests {
             ahead: 2,
             chunk: 12,
             per_warp: false,
+            quantizes: false,
         };
         let cols = 12 * TILE_COLS;
         assert_eq!(plan.validate(INT8, cols, &HOPPER), Ok(()));

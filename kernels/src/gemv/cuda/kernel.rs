@@ -5,8 +5,10 @@ use tritburn_formats::WeightCode;
 
 use super::base::{Operand, SkinnyBlueprint};
 use super::product::{load_staged, multiply};
+use super::quantize::{Places, quantize_own};
 use super::stage::{stage_elements, stage_lines, stage_own};
 use crate::epilogue::{row_pair, token_scale, write_pair};
+use crate::operand::FloatType;
 use crate::prepack::TILE_COLS;
 use crate::ptx::{global_address, load_floats, load_once, shared_address};
 
@@ -45,6 +47,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     extents: SkinnyExtents,
     #[comptime] code: WeightCode,
     #[comptime] operand: Operand,
+    #[comptime] dtype: FloatType,
     #[comptime] whole_lines: bool,
     #[comptime] integers: bool,
     #[comptime] plan: SkinnyBlueprint,
@@ -131,7 +134,17 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         let own = stage + u32::cast_from(warp) * comptime!(plan.ahead as u32 * bytes);
         // Keeps the loads above before the wait below: ptxas would start some after it, to save registers.
         sync_plane();
-        stage_own::<F>(x, own, &extents, token, tile, operand, plan);
+        if comptime!(plan.quantizes) {
+            let all = comptime!((plan.strips * plan.splits * plan.ahead) as u32 * bytes);
+            let places = Places {
+                codes: own,
+                maxima: stage + all + u32::cast_from(warp - split) * 4,
+                split: u32::cast_from(split),
+            };
+            scales[0] = quantize_own::<F>(x, &places, &extents, token, tile, dtype, plan);
+        } else {
+            stage_own::<F>(x, own, &extents, token, tile, operand, plan);
+        }
         #[unroll]
         for i in 0..comptime!(plan.ahead) {
             // Past the last tile, activations are zeros. All 8 tokens of the product are the one there is.

@@ -8,17 +8,19 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::matmul::{Call, Input};
 use crate::operand::{FloatType, QuantizedActivations};
-use crate::prepack::PrepackedWeights;
+use crate::prepack::{FragmentOrder, PrepackedWeights};
 use crate::ptx::MmaType;
 
 impl Operand {
+    const INT8: Self = Self {
+        types: MmaType::Int8,
+        terms: 1,
+    };
+
     /// How `x` reaches the tensor cores.
     pub(crate) fn of(x: &Input<'_>) -> Self {
         match x {
-            Input::Int8(_) => Self {
-                types: MmaType::Int8,
-                terms: 1,
-            },
+            Input::Int8(_) => Self::INT8,
             Input::Float(x) => Self {
                 types: MmaType::of(x.dtype()),
                 terms: if x.dtype() == FloatType::F32 { 3 } else { 1 },
@@ -38,8 +40,23 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: SkinnyBlueprint,
 ) -> Result<(), KernelError> {
-    let operand = Operand::of(&call.x);
+    let fragments = weights.fragment_layout();
     let problem = &call.problem;
+    // Weights for int8 say that float activations become int8.
+    let (operand, dtype, quantizes) = match &call.x {
+        Input::Float(x) if fragments.order == FragmentOrder::Int8 => {
+            (Operand::INT8, x.dtype(), true)
+        }
+        Input::Float(x) => (Operand::of(&call.x), x.dtype(), false),
+        Input::Int8(_) => (Operand::INT8, FloatType::F32, false),
+    };
+    if plan.quantizes != quantizes {
+        let reason = format!(
+            "{plan:?} does not multiply weights in order {:?} with such activations",
+            fragments.order
+        );
+        return Err(KernelError::Plan { reason });
+    }
     plan.validate(operand, problem.k, device)?;
     if problem.m == 0 {
         return Ok(());
@@ -50,7 +67,6 @@ pub(crate) fn launch(
     let address = address(client, &call.extents())?;
     let width = call.pair_width();
     let (y, y_stride, y_type) = call.output_lines(width);
-    let fragments = weights.fragment_layout();
     let (x, x_scales, x_stride, x_type, whole_lines) = match &call.x {
         Input::Int8(x) => (
             x.codes().arg(),
@@ -67,9 +83,12 @@ pub(crate) fn launch(
             operand.terms == 1 && x.starts_lines(),
         ),
     };
-    if plan.per_warp && !whole_lines {
-        let reason =
-            format!("{plan:?} wants rows of activations that start at multiples of 16 bytes");
+    let ends = !quantizes || (problem.k * dtype.size()).is_multiple_of(16);
+    if plan.per_warp && !(whole_lines && ends) {
+        let reason = format!(
+            "{plan:?} wants rows of activations that start at multiples of 16 bytes, and end there if it \
+             quantises them"
+        );
         return Err(KernelError::Plan { reason });
     }
     let extents = SkinnyExtentsLaunch::new(
@@ -98,6 +117,7 @@ pub(crate) fn launch(
             extents,
             problem.code,
             operand,
+            dtype,
             whole_lines,
             call.integers(),
             plan,

@@ -6,6 +6,7 @@ mod base;
 mod kernel;
 mod launch;
 mod product;
+mod quantize;
 mod stage;
 
 pub use base::{Operand, STRIP_ROWS, SkinnyBlueprint};

@@ -66,17 +66,3 @@ pub(super) fn send_word(peer: u32, barrier: u32, value: u32) {
         value = in(_) value,
     );
 }
-
-/// The largest `value` of a warp, all of whose lanes are here.
-#[cube]
-pub(super) fn largest_of_warp(value: u32) -> u32 {
-    let value = operand(value);
-    let out: u32;
-    gpu_asm!(
-        "redux.sync.max.u32 {out}, {value}, 0xffffffff;",
-        out = out(_) out,
-        value = in(_) value,
-        options(nomem),
-    );
-    operand(out)
-}

@@ -11,7 +11,6 @@ mod base;
 mod cluster;
 mod kernel;
 mod launch;
-mod lines;
 mod quantize;
 mod sums;
 

@@ -6,12 +6,12 @@
 use cubecl::prelude::*;
 
 use super::base::FusedBlueprint;
-use super::cluster::{largest_of_warp, peer_address, send_line, send_word};
+use super::cluster::{peer_address, send_line, send_word};
 use super::kernel::{Memory, Place};
-use super::lines::{codes, larger, largest_of_line, magnitude_of};
 use crate::decode::{INFINITY_BITS, nan_of};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::operand::FloatType;
+use crate::ptx::lines::{codes, larger, largest_of_line, largest_of_warp, magnitude_of};
 use crate::ptx::{copy_async, load_global, load_line, load_word, store_line, store_word};
 
 /// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from

@@ -1,15 +1,16 @@
-//! 16-byte lines of float activations: their magnitudes, and their values as int8.
+//! 16-byte lines of float activations: their magnitudes, and their values as int8. The pairs of half types
+//! want compute capability 9.0.
 
 use cubecl::prelude::*;
 
+use super::{operand, round_bytes};
 use crate::decode::magnitude_bits;
 use crate::operand::FloatType;
-use crate::ptx::{operand, round_bytes};
 
 /// The larger of two magnitudes, or of two pairs of them in half types: the order of the bits is that of
 /// the numbers.
 #[cube]
-pub(super) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
+pub(crate) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
         FloatType::F32 => max(a, b),
         _ => {
@@ -29,7 +30,7 @@ pub(super) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
 
 /// The largest magnitude of a line, or of its even and odd values in half types.
 #[cube]
-pub(super) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: FloatType) -> u32 {
+pub(crate) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: FloatType) -> u32 {
     let mask = comptime!(match dtype {
         FloatType::F32 => 0x7FFF_FFFFu32,
         _ => 0x7FFF_7FFF,
@@ -49,7 +50,7 @@ pub(super) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: Fl
 
 /// The magnitude bits, as those of f32, of what [`larger`] left.
 #[cube]
-pub(super) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
+pub(crate) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
         FloatType::F32 => top,
         _ => {
@@ -61,7 +62,7 @@ pub(super) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
 
 /// Word `index` of the int8 codes that `lines`, 16 values, have with the factor `a`.
 #[cube]
-pub(super) fn codes(
+pub(crate) fn codes(
     lines: &Array<Vector<u32, Const<4>>>,
     #[comptime] index: usize,
     a: f32,
@@ -127,4 +128,18 @@ fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
         }
         _ => f32::reinterpret(word & 0xFFFF_0000),
     }
+}
+
+/// The largest `value` of a warp, all of whose lanes are here.
+#[cube]
+pub(crate) fn largest_of_warp(value: u32) -> u32 {
+    let value = operand(value);
+    let out: u32;
+    gpu_asm!(
+        "redux.sync.max.u32 {out}, {value}, 0xffffffff;",
+        out = out(_) out,
+        value = in(_) value,
+        options(nomem),
+    );
+    operand(out)
 }
