@@ -171,7 +171,7 @@ mod tests {
         Member {
             name: name.to_owned(),
             features: vec!["cuda".to_owned()],
-            has_library: true,
+            is_library: true,
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{cargo::cargo, step};
 pub struct Member {
     pub name: String,
     pub features: Vec<String>,
-    pub has_library: bool,
+    /// A library and no program beside it.
+    pub is_library: bool,
 }
 
 /// All members, in cargo's order.
@@ -40,11 +41,13 @@ fn parse_member(package: &Value) -> Option<Member> {
     let kinds = targets
         .iter()
         .filter_map(|target| target["kind"].as_array())
-        .flatten();
+        .flatten()
+        .filter_map(Value::as_str);
+    let has = |wanted| kinds.clone().any(|kind| kind == wanted);
     Some(Member {
         name: package["name"].as_str()?.to_owned(),
         features: package["features"].as_object()?.keys().cloned().collect(),
-        has_library: kinds.filter_map(Value::as_str).any(|kind| kind == "lib"),
+        is_library: has("lib") && !has("bin"),
     })
 }
 
@@ -76,7 +79,8 @@ mod tests {
             {"name": "layers", "features": {"cpu": [], "default": [], "flex": []},
              "targets": [{"kind": ["lib"]}, {"kind": ["test"]}]},
             {"name": "codecs", "features": {}, "targets": [{"kind": ["lib"]}]},
-            {"name": "tool", "features": {"cpu": []}, "targets": [{"kind": ["bin"]}]}
+            {"name": "tool", "features": {"cpu": []}, "targets": [{"kind": ["bin"]}]},
+            {"name": "both", "features": {}, "targets": [{"kind": ["lib"]}, {"kind": ["bin"]}]}
         ]}"#;
         let members = parse(text).unwrap();
         assert_eq!(
@@ -84,8 +88,8 @@ mod tests {
             "layers/flex,layers/cpu,tool/cpu"
         );
         assert_eq!(feature_list(&members, &["cuda"]), "");
-        let libraries: Vec<bool> = members.iter().map(|member| member.has_library).collect();
-        assert_eq!(libraries, [true, true, false]);
+        let libraries: Vec<bool> = members.iter().map(|member| member.is_library).collect();
+        assert_eq!(libraries, [true, true, false, false]);
     }
 
     #[test]

@@ -103,9 +103,10 @@ pub fn gpu_members(members: &[Member]) -> Vec<&Member> {
 
 /// Whether a member's tests belong to the GPU tier.
 ///
-/// Programs stay out: their tests start the program by its path on the machine that built it.
+/// Programs stay out: their tests start the program by its path on the machine that built it, or read what
+/// cargo unpacked there.
 fn has_gpu_tests(member: &Member) -> bool {
-    member.has_library
+    member.is_library
         && GPU_TIER
             .iter()
             .all(|tier| member.features.iter().any(|own| own == tier))
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
     use crate::testing::alone;
 
-    fn member(name: &str, features: &[&str], has_library: bool) -> Member {
+    fn member(name: &str, features: &[&str], is_library: bool) -> Member {
         let features = features
             .iter()
             .map(|feature| (*feature).to_owned())
@@ -187,7 +188,7 @@ mod tests {
         Member {
             name: name.to_owned(),
             features,
-            has_library,
+            is_library,
         }
     }
 
