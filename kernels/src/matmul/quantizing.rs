@@ -16,7 +16,7 @@ use crate::quantize::activation;
 /// calls give, rows with NaN or infinity included (all NaN).
 ///
 /// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and otherwise
-/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](Plan::quantizes) takes one, any
+/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](super::Plan::quantizes) takes one, any
 /// other multiplies after the quantiser.
 ///
 /// # Errors
