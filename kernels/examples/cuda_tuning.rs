@@ -218,13 +218,6 @@ mod tuning {
                     );
                 }
                 let tiles = case.k.div_ceil(128);
-                let per_warp = |plan| match plan {
-                    Plan::Skinny(plan) => Plan::Skinny(SkinnyBlueprint {
-                        per_warp: true,
-                        ..plan
-                    }),
-                    other => other,
-                };
                 for strips in [1, 2, 4] {
                     for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25] {
                         // All loads of a warp at once, or in two or three rounds.
@@ -232,16 +225,19 @@ mod tuning {
                         let rounds = [1, 2, 3].map(|rounds| all_ahead.div_ceil(rounds));
                         for ahead in rounds {
                             let round = splits * ahead;
-                            let candidate = Plan::Skinny(SkinnyBlueprint {
-                                strips,
-                                splits,
-                                ahead,
-                                chunk: plan.chunk.div_ceil(round) * round,
-                                ..plan
-                            });
-                            if ahead <= 8 && strips * splits <= 32 && !all.contains(&candidate) {
-                                all.push(candidate);
-                                all.push(per_warp(candidate));
+                            for per_warp in [false, true] {
+                                let candidate = Plan::Skinny(SkinnyBlueprint {
+                                    strips,
+                                    splits,
+                                    ahead,
+                                    chunk: plan.chunk.max(tiles).div_ceil(round) * round,
+                                    per_warp,
+                                    ..plan
+                                });
+                                let runs = ahead <= 8 && strips * splits <= 32;
+                                if runs && !all.contains(&candidate) {
+                                    all.push(candidate);
+                                }
                             }
                         }
                     }

@@ -21,7 +21,8 @@ use crate::quantize::activation;
 ///
 /// # Errors
 /// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper GPU, weights
-/// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, or too long.
+/// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, that do not end there
+/// (one token), or too long.
 pub fn w2a8_quantizing<'a>(
     client: &Client,
     x: &FloatMatrix,

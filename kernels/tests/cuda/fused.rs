@@ -83,6 +83,7 @@ const PLANS: [(Kind, &[Sizes]); 5] = [
             [2, 2, 16, 16, 5, 1, 2],
             [2, 1, 64, 8, 5, 2, 2],
             [4, 2, 32, 4, 3, 4, 2],
+            [4, 1, 16, 20, 3, 1, 2],
         ],
     ),
     (
@@ -92,6 +93,7 @@ const PLANS: [(Kind, &[Sizes]); 5] = [
             [2, 1, 128, 4, 4, 1, 4],
             [2, 2, 128, 4, 3, 1, 8],
             [2, 1, 64, 8, 3, 2, 4],
+            [4, 2, 16, 12, 3, 4, 2],
         ],
     ),
     (
@@ -102,6 +104,8 @@ const PLANS: [(Kind, &[Sizes]); 5] = [
             [4, 1, 64, 4, 4, 1, 2],
             [1, 1, 64, 8, 8, 2, 2],
             [2, 2, 16, 8, 8, 4, 2],
+            [4, 1, 16, 12, 4, 1, 2],
+            [4, 1, 16, 4, 4, 1, 8],
         ],
     ),
     (
@@ -127,7 +131,7 @@ const CLUSTER: Sizes = [1, 1, 64, 8, 8, 2, 2];
 
 /// Tokens, rows and columns around the edges of tiles, words and lines, for one cube and for 8 that share
 /// the columns.
-const SHAPES: [[usize; 3]; 13] = [
+const SHAPES: [[usize; 3]; 16] = [
     [1, 1, 5],
     [2, 67, 129],
     [17, 64, 500],
@@ -141,6 +145,9 @@ const SHAPES: [[usize; 3]; 13] = [
     [150, 100, 2001],
     [20, 300, 4000],
     [35, 200, 4096],
+    [40, 100, 1536],
+    [33, 140, 2560],
+    [20, 70, 6144],
 ];
 
 fn plan([warpgroups, tiles, tokens, columns, stages, splits, shares]: Sizes) -> FusedBlueprint {
@@ -292,6 +299,15 @@ fn plans_cut_clusters_in_every_way_and_have_every_size() {
         assert!(all.iter().any(|sizes| (sizes[4] >= sizes[3]) == whole));
     }
     assert!(PLANS[2].1.contains(&CLUSTER));
+    // Warps that share a token: as many as it has chunks of 512 columns, or not, and more than that.
+    let shared = |&[warpgroups, _, tokens, columns, _, _, shares]: &Sizes| {
+        let parts = (4 * warpgroups * shares / tokens).max(1);
+        (parts > 1).then_some((columns / 4 % parts > 0, parts > columns / 4))
+    };
+    let kinds: Vec<_> = all.iter().filter_map(shared).collect();
+    for kind in [(true, false), (true, true)] {
+        assert!(kinds.contains(&kind), "{kind:?}: {kinds:?}");
+    }
 }
 
 /// Every plan with its operands, at awkward shapes and at random ones.

@@ -2,12 +2,14 @@
 //!
 //! A second stream on which kernels run makes every launch of a process dearer: on an H100 a call of 5.0 µs
 //! took 5.3 µs once the peer's stream had copied its operands. In two processes neither side pays for the
-//! other. Requests and answers are lines of JSON.
+//! other. Requests and answers are lines of JSON. A GPU in exclusive compute mode serves one process: cuBLAS
+//! is left out there.
 
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Cublas, Product};
@@ -27,6 +29,13 @@ enum Request {
     Int8([usize; 3]),
 }
 
+/// An answer with what it answers: a line that something else wrote cannot shift later ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Reply {
+    request: Request,
+    answer: Answer,
+}
+
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Answer {
@@ -42,12 +51,19 @@ enum Answer {
 pub fn serve(plan: Plan, cold_bytes: usize) -> Result<()> {
     let cublas = Cublas::new(plan, cold_bytes);
     for line in stdin().lines() {
+        let request = serde_json::from_str(&line?)?;
         let answer = match &cublas {
-            Ok(cublas) => answer(cublas, serde_json::from_str(&line?)?),
+            // CUDA reports some refusals by panicking; the next request may be met.
+            Ok(cublas) => catch_unwind(AssertUnwindSafe(|| answer(cublas, request)))
+                .unwrap_or_else(|_| Answer::Error("it panicked".into())),
             Err(error) => Answer::Error(format!("{error:#}")),
         };
         let mut out = stdout().lock();
-        writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string(&Reply { request, answer })?
+        )?;
         out.flush()?;
     }
     Ok(())
@@ -130,26 +146,40 @@ impl Process {
         }
     }
 
+    /// After a failure that is no [`Answer::Error`] the process is ended: what it writes cannot be trusted.
     fn ask(&mut self, request: Request) -> Result<Answer> {
-        let requests = self.requests.as_mut().context("the process was ended")?;
+        match self.exchange(request) {
+            Ok(Answer::Error(error)) => Err(anyhow!(error)),
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                self.end();
+                Err(error.context("the process for cuBLAS failed and is ended"))
+            }
+        }
+    }
+
+    fn exchange(&mut self, request: Request) -> Result<Answer> {
+        let requests = self.requests.as_mut().context("it has ended before")?;
         writeln!(requests, "{}", serde_json::to_string(&request)?)?;
         requests.flush()?;
         let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            bail!("the process for cuBLAS ended: {}", self.child.wait()?);
-        }
-        match serde_json::from_str(&line)? {
-            Answer::Error(error) => Err(anyhow!(error)),
-            answer => Ok(answer),
-        }
+        ensure!(self.answers.read_line(&mut line)? > 0, "no answer");
+        let reply: Reply = serde_json::from_str(&line).with_context(|| format!("`{line}`"))?;
+        ensure!(reply.request == request, "it answered {:?}", reply.request);
+        Ok(reply.answer)
+    }
+
+    /// It has nothing to save: failures leave nothing to be done.
+    fn end(&mut self) {
+        drop(self.requests.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.requests.take());
-        // It has nothing to save: a failure leaves nothing to be done.
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
@@ -180,9 +210,11 @@ mod tests {
             Answer::Timing(timing),
             Answer::Error("no\nlibrary".into()),
         ] {
-            let line = serde_json::to_string(&answer).unwrap();
+            let request = Request::Version;
+            let reply = Reply { request, answer };
+            let line = serde_json::to_string(&reply).unwrap();
             assert!(!line.contains('\n'), "{line}");
-            assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
+            assert_eq!(serde_json::from_str::<Reply>(&line).unwrap(), reply);
         }
     }
 }

@@ -60,7 +60,12 @@ impl SkinnyBlueprint {
     const MAX_OWN_TILES: usize = 32 * Self::MAX_AHEAD;
 
     /// Warps that a multiprocessor has at once.
-    const WARPS: usize = 64;
+    const fn warps(cuda: &CudaFacts) -> usize {
+        match cuda.capability {
+            86 | 87 | 89 => 48,
+            _ => 64,
+        }
+    }
 
     /// The plan for `problem`.
     pub fn new(problem: &MatmulProblem, operand: Operand, cuda: &CudaFacts) -> Self {
@@ -69,7 +74,7 @@ impl SkinnyBlueprint {
         let tiles = problem.k.div_ceil(TILE_COLS);
         let cores = (cuda.multiprocessors as usize).max(1);
         if tokens == 1 && operand.terms == 1 && problem.whole_lines && tiles <= Self::OWN_TILES {
-            return Self::own(tiles, strips.div_ceil(cores));
+            return Self::own(tiles, strips.div_ceil(cores), cuda);
         }
         let per_core = strips / cores;
         let tile_bytes = TILE_COLS * operand.types.size();
@@ -141,11 +146,11 @@ impl SkinnyBlueprint {
     }
 
     /// The plan of one round for one token, where a multiprocessor gets up to `cubes` strips.
-    fn own(tiles: usize, cubes: usize) -> Self {
+    fn own(tiles: usize, cubes: usize, cuda: &CudaFacts) -> Self {
         // As timed with rows of 20, 25 and 32 tiles: a tile a warp where all warps run at once, two where
         // cubes are few, and more weights on their way where multiprocessors are full anyway.
         let ahead = match (cubes, tiles) {
-            _ if cubes * tiles <= Self::WARPS => 1,
+            _ if cubes * tiles <= Self::warps(cuda) => 1,
             (..=4, _) | (_, 22..=26) => 2,
             (_, ..22) => 3,
             _ => 4,
@@ -231,7 +236,9 @@ impl SkinnyBlueprint {
 
     /// # Errors
     /// [`KernelError::Plan`] for empty or oversized numbers, a chunk that cuts the rounds of a row of
-    /// `cols` inputs, or more units or shared memory than `device` has.
+    /// `cols` inputs, or more units or shared memory than `device` has; for warps with activations of their
+    /// own, more than one token, f32 activations or rows of more than a round; for plans that quantise, a
+    /// stage that all share, half-precision weights or a device that is no Hopper GPU.
     pub fn validate(
         &self,
         operand: Operand,
@@ -260,7 +267,9 @@ impl SkinnyBlueprint {
         Err(KernelError::Plan {
             reason: format!(
                 "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, whole rounds of splits and tiles \
-                 ahead in a chunk of {cols} columns or, of one token a warp, one round (on Hopper if it quantises), at most {} units and {} bytes of shared memory",
+                 ahead in a chunk of {cols} columns, at most {} units and {} bytes of shared memory; if \
+                 `per_warp`, one token that is not f32, and one round; if it quantises, `per_warp`, int8 \
+                 and a Hopper GPU",
                 device.max_units, device.shared_bytes
             ),
         })
@@ -270,7 +279,7 @@ impl SkinnyBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gemm::cuda::test_gpus::{HOPPER, problem};
+    use crate::gemm::cuda::test_gpus::{GPUS, HOPPER, problem};
 
     const INT8: Operand = Operand {
         types: MmaType::Int8,
@@ -288,18 +297,44 @@ mod tests {
     #[test]
     fn every_plan_fits_and_cuts_rows_between_rounds() {
         let sizes = [1, 127, 2560, 3200, 6912, 28_672];
-        let cuda = HOPPER.cuda.unwrap();
-        for operand in [INT8, BF16, F32] {
+        for (device, operand) in GPUS
+            .iter()
+            .flat_map(|gpu| [INT8, BF16, F32].map(|o| (gpu, o)))
+        {
+            let cuda = device.cuda.unwrap();
             for (n, k) in sizes.iter().flat_map(|&n| sizes.map(|k| (n, k))) {
                 for m in [1, 2, 3, 8, 16, 127, 2560] {
                     let plan = SkinnyBlueprint::new(&problem(m, n, k), operand, &cuda);
                     let what = format!("{plan:?} {operand:?} {m} x {n} x {k}");
-                    assert_eq!(plan.validate(operand, k, &HOPPER), Ok(()), "{what}");
+                    assert_eq!(plan.validate(operand, k, device), Ok(()), "{what}");
                     let whole = plan.chunk.is_multiple_of(plan.splits * plan.ahead);
                     assert!(whole || plan.chunk >= k.div_ceil(TILE_COLS), "{what}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_plan_that_quantises_fits() {
+        let cuda = HOPPER.cuda.unwrap();
+        let mut found = 0;
+        for k in (8..40_000).step_by(56) {
+            for (n, dtype) in [
+                (16, FloatType::F32),
+                (4096, FloatType::BF16),
+                (28_672, FloatType::F16),
+            ] {
+                if let Some(plan) = SkinnyBlueprint::quantizing(&problem(1, n, k), dtype, &cuda) {
+                    assert_eq!(
+                        plan.validate(INT8, k, &HOPPER),
+                        Ok(()),
+                        "{plan:?} {n} x {k}"
+                    );
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 500, "{found}");
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         cube = CUBE_POS % cubes_n;
     }
     // Strips past the end repeat the last one and store nothing: every warp meets at the barriers.
+    // With one strip there is none: a grid of CUDA has just the cubes that were asked for.
     let (mut strip, mut readable) = (cube, cube);
     if comptime!(!single) {
         strip = cube * comptime!(plan.strips) + warp / comptime!(plan.splits);

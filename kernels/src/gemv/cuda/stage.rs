@@ -1,4 +1,4 @@
-//! Activations in shared memory, where all warps of a cube read them.
+//! Activations in shared memory, for all warps of a cube or for one.
 
 use cubecl::prelude::*;
 use half::{bf16, f16};

@@ -35,7 +35,8 @@ pub(super) fn await_bytes(address: u32, bytes: u32) {
 }
 
 /// Waits for the bytes that the barrier at `address` expects. They are in this cube's memory once they
-/// count: no cache needs to be told.
+/// count, and no cache lies between: the wait acquires for this cube only, where the letter of the PTX
+/// memory model asks for the cluster, which would throw L1 away.
 #[cube]
 pub(super) fn wait_bytes(address: u32) {
     wait_barrier(address, 0u32);

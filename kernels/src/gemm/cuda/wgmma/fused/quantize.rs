@@ -100,8 +100,8 @@ pub(super) fn stage(
     }
 }
 
-/// Activations that a warp holds in registers: of each of its tokens and chunks, `dtype.size()` lines of 16
-/// bytes. None where they wait in shared memory.
+/// Loads the activations that a warp holds in registers: of each of its tokens and chunks, `dtype.size()`
+/// lines of 16 bytes.
 #[cube]
 pub(super) fn hold(
     x_base: u64,
