@@ -25,9 +25,10 @@ mod table;
 mod timing;
 mod train;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use peers::Selection;
@@ -98,6 +99,10 @@ fn main() -> Result<()> {
     #[cfg(feature = "cuda")]
     if args.cublas_process {
         return peers::cublas::serve(timing::Plan::gpu(args.quick), run::cold_bytes(&args, true));
+    }
+    if let Some(folder) = args.output.as_deref().and_then(Path::parent) {
+        // Now, and not after minutes of measuring.
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
     let mut report = run::run(&args)?;
     println!("{}\n{}", report.machine(), table::table(&report.rows));
