@@ -286,13 +286,8 @@ mod tuning {
         for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25, 32] {
             let ahead = tiles.div_ceil(splits);
             let plan = Plan::Skinny(SkinnyBlueprint {
-                strips: 1,
-                splits,
-                tokens: 1,
-                ahead,
-                chunk: splits * ahead,
-                per_warp: true,
                 quantizes: true,
+                ..SkinnyBlueprint::one_round(splits, ahead)
             });
             if ahead <= 8 && !all.contains(&plan) {
                 all.push(plan);

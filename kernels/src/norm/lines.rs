@@ -3,8 +3,9 @@
 use cubecl::prelude::*;
 
 use super::base::{LinePlan, Source};
-use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use crate::decode::magnitude_bits;
 use crate::quantize::activation::kernel::quantized_word;
+use crate::quantize::activation::{rounding_of, scale_of};
 use crate::team::{team_max, team_sum};
 
 /// Runtime sizes. Strides are in elements, or in lines where the kernel reads lines.
@@ -133,8 +134,8 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
         }
         if comptime!(codes.is_some()) {
             let top = team_max(top, &mut shared, 1usize, comptime!(plan.team));
-            let finite = top < INFINITY_BITS;
-            let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+            let rounding = rounding_of(top);
+            let (finite, a) = (rounding.finite, rounding.a);
             #[unroll]
             for i in 0..comptime!(plan.lines) {
                 let line = unit + comptime!(i * units);
@@ -157,7 +158,7 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
                 }
             }
             if unit == 0 {
-                store(&mut scales, row, select(finite, 1.0f32 / a, nan_of(top)));
+                store(&mut scales, row, scale_of(&rounding));
             }
         }
     }

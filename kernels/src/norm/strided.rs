@@ -4,8 +4,9 @@ use cubecl::prelude::*;
 
 use super::base::Source;
 use super::lines::{RowExtents, load, relu2, store};
-use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use crate::decode::magnitude_bits;
 use crate::quantize::activation::kernel::quantized_byte;
+use crate::quantize::activation::{rounding_of, scale_of};
 use crate::team::{Team, team_max, team_place, team_sum};
 
 /// As `norm_lines`. A unit takes the same columns in every pass, so that it reads sums that it
@@ -100,8 +101,8 @@ pub(super) fn norm_strided<F: Float, G: Float>(
 
         if comptime!(codes.is_some()) {
             let top = team_max(top, &mut shared, 1usize, team);
-            let finite = top < INFINITY_BITS;
-            let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+            let rounding = rounding_of(top);
+            let (finite, a) = (rounding.finite, rounding.a);
             let mut word = lane;
             while word < words {
                 let mut packed = 0u32;
@@ -124,7 +125,7 @@ pub(super) fn norm_strided<F: Float, G: Float>(
                 word += lanes;
             }
             if lane == 0 {
-                store(&mut scales, row, select(finite, 1.0f32 / a, nan_of(top)));
+                store(&mut scales, row, scale_of(&rounding));
             }
         }
     }

@@ -20,12 +20,8 @@ fn plans(k: usize) -> Vec<Strategy> {
     let plan = |(strips, splits, ahead)| {
         Strategy::Forced(Plan::Skinny(SkinnyBlueprint {
             strips,
-            splits,
-            tokens: 1,
-            ahead,
-            chunk: splits * ahead,
-            per_warp: true,
             quantizes: true,
+            ..SkinnyBlueprint::one_round(splits, ahead)
         }))
     };
     let sizes = SIZES.into_iter();

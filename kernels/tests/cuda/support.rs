@@ -104,22 +104,23 @@ fn skinny_plans() -> Vec<Plan> {
         (1, 8, 4, 1, 8),
     ];
     // One round of column tiles: of up to 20,480, 2,048 and 2,560 columns.
-    let per_warp = [(1, 20, 1, 8, 160), (2, 4, 1, 4, 16), (1, 10, 1, 2, 20)];
-    let plan = |per_warp| {
-        move |(strips, splits, tokens, ahead, chunk)| {
-            Plan::Skinny(SkinnyBlueprint {
-                strips,
-                splits,
-                tokens,
-                ahead,
-                chunk,
-                per_warp,
-                quantizes: false,
-            })
-        }
-    };
-    let shared = shapes.map(plan(false)).into_iter();
-    shared.chain(per_warp.map(plan(true))).collect()
+    let shared = shapes.map(|(strips, splits, tokens, ahead, chunk)| SkinnyBlueprint {
+        strips,
+        splits,
+        tokens,
+        ahead,
+        chunk,
+        per_warp: false,
+        quantizes: false,
+    });
+    // One round of column tiles: of up to 20,480, 2,048 and 2,560 columns.
+    let per_warp = [(1, 20, 8), (2, 4, 4), (1, 10, 2)];
+    let per_warp = per_warp.map(|(strips, splits, ahead)| SkinnyBlueprint {
+        strips,
+        ..SkinnyBlueprint::one_round(splits, ahead)
+    });
+    let all = shared.into_iter().chain(per_warp);
+    all.map(Plan::Skinny).collect()
 }
 
 fn wgmma_plans() -> Vec<Plan> {

@@ -161,7 +161,11 @@ impl SkinnyBlueprint {
     /// One round of warps with up to `ahead` column tiles each, more where they would be too many.
     fn round(tiles: usize, ahead: usize) -> Self {
         let ahead = ahead.max(tiles.div_ceil(32)).min(Self::MAX_AHEAD);
-        let splits = tiles.div_ceil(ahead);
+        Self::one_round(tiles.div_ceil(ahead), ahead)
+    }
+
+    /// `splits` warps a strip that bring `ahead` column tiles each, of one token: a single round.
+    pub const fn one_round(splits: usize, ahead: usize) -> Self {
         Self {
             strips: 1,
             splits,

@@ -4,10 +4,10 @@ use cubecl::prelude::*;
 
 use super::base::SkinnyBlueprint;
 use super::kernel::SkinnyExtents;
-use crate::decode::{INFINITY_BITS, nan_of};
 use crate::operand::FloatType;
 use crate::ptx::lines::{codes, larger, largest_of_line, largest_of_warp, magnitude_of};
 use crate::ptx::{global_address, load_global, load_word, store_word};
+use crate::quantize::activation::{rounding_of, scale_of};
 
 /// Where this unit's warp puts what it finds, in shared memory.
 #[derive(CubeType, Clone, Copy)]
@@ -60,8 +60,8 @@ pub(super) fn quantize_own<F: Numeric>(
     sync_cube();
     let other = u32::cast_from(lane) % comptime!(plan.splits as u32);
     let top = largest_of_warp(load_word(places.maxima + other * 4));
-    let finite = top < INFINITY_BITS;
-    let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+    let rounding = rounding_of(top);
+    let (finite, a) = (rounding.finite, rounding.a);
     #[unroll]
     for round in 0..rounds {
         let line = lane + comptime!(32 * round);
@@ -80,5 +80,5 @@ pub(super) fn quantize_own<F: Numeric>(
     }
     // The other lanes' codes too.
     sync_plane();
-    select(finite, 1.0f32 / a, f32::reinterpret(nan_of(top)))
+    scale_of(&rounding)
 }

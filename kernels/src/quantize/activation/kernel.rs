@@ -3,7 +3,8 @@
 use cubecl::prelude::*;
 
 use super::base::ActivationBlueprint;
-use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use super::rounding::{rounding_of, scale_of};
+use crate::decode::magnitude_bits;
 use crate::ptx::round_bytes;
 
 /// Quantises `rows` rows. `words` is the number of output words (four int8 each) of a row.
@@ -41,8 +42,8 @@ pub(super) fn quantize<F: Float>(
         top = fold_max(top, lane, lanes, comptime!(plan.cube_units));
     }
 
-    let finite = top < INFINITY_BITS;
-    let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+    let rounding = rounding_of(top);
+    let (finite, a) = (rounding.finite, rounding.a);
     let mut word = lane;
     while word < words {
         let mut packed = 0u32;
@@ -60,7 +61,7 @@ pub(super) fn quantize<F: Float>(
         word += lanes;
     }
     if live && lane == 0 {
-        scales[row] = select(finite, 1.0f32 / a, nan_of(top));
+        scales[row] = scale_of(&rounding);
     }
 }
 

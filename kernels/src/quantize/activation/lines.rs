@@ -5,7 +5,8 @@ use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use super::kernel::quantized_word;
-use crate::decode::{INFINITY_BITS, magnitude_bits, nan_of};
+use super::rounding::{rounding_of, scale_of};
+use crate::decode::magnitude_bits;
 use crate::device::{DeviceFacts, LANES};
 use crate::operand::FloatMatrix;
 
@@ -107,8 +108,8 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
             top = max(top, shared[i]);
         }
     }
-    let finite = top < INFINITY_BITS;
-    let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+    let rounding = rounding_of(top);
+    let (finite, a) = (rounding.finite, rounding.a);
     #[unroll]
     for i in 0..comptime!(plan.lines) {
         let line = unit + comptime!(i * plan.units);
@@ -131,6 +132,6 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
         }
     }
     if unit == 0 && row < rows {
-        scales[row] = select(finite, 1.0f32 / a, nan_of(top));
+        scales[row] = scale_of(&rounding);
     }
 }

@@ -5,6 +5,8 @@ mod base;
 pub(crate) mod kernel;
 mod launch;
 mod lines;
+mod rounding;
 
 pub use base::{ActivationBlueprint, ActivationProblem};
 pub use launch::{launch, launch_with};
+pub(crate) use rounding::{rounding_of, scale_of};

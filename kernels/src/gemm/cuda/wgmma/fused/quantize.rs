@@ -8,11 +8,11 @@ use cubecl::prelude::*;
 use super::base::FusedBlueprint;
 use super::cluster::{peer_address, send_line, send_word};
 use super::kernel::{Memory, Place};
-use crate::decode::{INFINITY_BITS, nan_of};
 use crate::gemm::cuda::stage::TileExtents;
 use crate::operand::FloatType;
 use crate::ptx::lines::{codes, larger, largest_of_line, largest_of_warp, magnitude_of};
 use crate::ptx::{copy_async, load_global, load_line, load_word, store_line, store_word};
+use crate::quantize::activation::{rounding_of, scale_of};
 
 /// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from
 /// `token`; of their chunks of 512 columns `plan.chunk_rounds()`, every `plan.parts()`-th from `part`.
@@ -265,8 +265,8 @@ pub(super) fn spread(
             let slot = row * slots + work.lane % slots;
             largest_of_warp(load_word(memory.maxima + slot * 4))
         };
-        let finite = top < INFINITY_BITS;
-        let a = 127.0f32 / max(f32::reinterpret(top), 1e-5f32);
+        let rounding = rounding_of(top);
+        let (finite, a) = (rounding.finite, rounding.a);
         let token = own * comptime!(plan.own_tokens() as u32) + row;
         // As wgmma reads it: a column tile after the other, rows of 128 bytes, line l at
         // l xor (row mod 8).
@@ -306,7 +306,7 @@ pub(super) fn spread(
             }
         }
         if work.part == 0 && work.lane < shares {
-            let scale = u32::reinterpret(select(finite, 1.0f32 / a, nan_of(top)));
+            let scale = u32::reinterpret(scale_of(&rounding));
             let to = memory.scales + token * 4;
             if comptime!(plan.shares == 1) {
                 store_word(to, scale);
