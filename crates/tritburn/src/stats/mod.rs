@@ -3,7 +3,11 @@
 use burn::module::Module;
 use tritburn_formats::{PackedLayout, WeightCode};
 
+mod watch;
+
 use crate::pack::{BitLayer, LayerWeight, PackError, bit_layers, quantize_param, read_vec};
+
+pub use watch::{CodeCounts, CodeShares, CodeSnapshot, CodeWatch};
 
 /// The codes of one layer at one moment, on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +58,8 @@ impl LayerCodes {
     }
 }
 
-const LOW_BITS: u32 = 0x5555_5555;
+/// The low bit of each of a word's 16 codes.
+pub(super) const LOW_BITS: u32 = 0x5555_5555;
 
 /// The codes of every 2-bit layer of a model, latent or packed, in declaration order.
 ///
