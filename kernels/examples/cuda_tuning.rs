@@ -12,10 +12,11 @@ mod tuning {
     use cubecl::client::Client;
     use cubecl::server::Handle;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
-    use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-    use tritburn_kernels::gemm::cuda::wgmma::fused::FusedBlueprint;
-    use tritburn_kernels::gemv::cuda::{Operand, SkinnyBlueprint};
-    use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
+    use tritburn_kernels::product::cuda::Operand;
+    use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
+    use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
+    use tritburn_kernels::product::cuda::wgmma_fused::FusedBlueprint;
+    use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
         PrepackedWeights, QuantizedActivations, backward, quantize,
@@ -130,20 +131,20 @@ mod tuning {
         fn call(&self, i: usize, strategy: Strategy) {
             let weights = &self.weights[i % self.weights.len()];
             if self.case.float {
-                matmul::w2a16(&self.client, &self.x, weights, None, &self.y, strategy)
+                product::w2a16(&self.client, &self.x, weights, None, &self.y, strategy)
                     .expect("a launch");
                 return;
             }
             if self.case.fused && matches!(strategy, Strategy::Forced(plan) if plan.quantizes()) {
                 let (x, y) = (&self.x, &self.y);
-                matmul::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
+                product::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
                     .expect("a launch");
                 return;
             }
             if self.case.quantize {
                 quantize::activation::launch(&self.client, &self.x, &self.codes).expect("a launch");
             }
-            matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
+            product::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
                 .expect("a launch");
         }
 

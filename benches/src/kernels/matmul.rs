@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use tritburn_formats::{PackedMatrix, WeightCode, reference};
-use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Strategy, Weights};
+use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Strategy, Weights};
 use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedActivations};
 
 use super::Bench;
@@ -128,11 +128,11 @@ impl<'a> Product<'a> {
         let (client, y) = (&self.bench.client, &self.y.matrix);
         let (weights, strategy) = (self.copies.at(copy), Strategy::default());
         match input {
-            Input::Int8 => matmul::w2a8(client, &self.given, weights, None, y, strategy)?,
+            Input::Int8 => product::w2a8(client, &self.given, weights, None, y, strategy)?,
             Input::Quantised => {
-                matmul::w2a8_quantizing(client, &self.floats, weights, None, y, strategy)?;
+                product::w2a8_quantizing(client, &self.floats, weights, None, y, strategy)?;
             }
-            Input::Float => matmul::w2a16(client, &self.floats, weights, None, y, strategy)?,
+            Input::Float => product::w2a16(client, &self.floats, weights, None, y, strategy)?,
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl<'a> Product<'a> {
         let handle = self.bench.client.empty(len * size_of::<i32>());
         let y = Buffer::new(handle.clone(), len);
         let (client, weights) = (&self.bench.client, self.copies.at(copy));
-        matmul::w2a8_i32(client, &self.given, weights, &y, Strategy::default())?;
+        product::w2a8_i32(client, &self.given, weights, &y, Strategy::default())?;
         Ok(handle)
     }
 }

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::bf16;
 use tritburn_formats::PackedMatrix;
-use tritburn_kernels::matmul::Weights;
+use tritburn_kernels::product::Weights;
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FragmentOrder, PackedWeights, PrepackedWeights,
     QuantizedActivations, prepack,

@@ -11,9 +11,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rstest::rstest;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
-use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-use tritburn_kernels::gemm::cuda::wgmma::fused::FusedBlueprint;
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
+use tritburn_kernels::product::cuda::wgmma_fused::FusedBlueprint;
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::quantize::activation::ActivationBlueprint;
 use tritburn_kernels::{
     DeviceFacts, FloatMatrix, FloatType, FloatVector, FragmentOrder, KernelError, PrepackedWeights,
@@ -259,14 +259,14 @@ impl Case {
         }));
         let out = self.out(client);
         let (bias, y) = (self.bias.as_ref(), &out.matrix);
-        matmul::w2a8(client, &codes, &self.weights, bias, y, product).unwrap();
+        product::w2a8(client, &codes, &self.weights, bias, y, product).unwrap();
         out.read(client)
     }
 
     pub fn inside(&self, client: &Client, strategy: Strategy) -> Vec<f32> {
         let out = self.out(client);
         let (bias, y) = (self.bias.as_ref(), &out.matrix);
-        matmul::w2a8_quantizing(client, &self.x, &self.weights, bias, y, strategy).unwrap();
+        product::w2a8_quantizing(client, &self.x, &self.weights, bias, y, strategy).unwrap();
         out.read(client)
     }
 
@@ -357,7 +357,7 @@ fn what_the_model_ranks_first_gives_the_bits_of_two_launches(
     let case = Case::new(&client, &mut rng(shape[0]), BF16, shape);
     let activations = FloatType::BF16.into();
     let order = Some(FragmentOrder::Int8);
-    let problem = matmul::MatmulProblem::new(shape[0], case.layout(), activations, order);
+    let problem = product::MatmulProblem::new(shape[0], case.layout(), activations, order);
     let first = FusedBlueprint::new(&problem, &cuda).expect("a plan");
     // The selector takes the same: no kernel more.
     case.assert_equal(&client, [forced(first), Strategy::Auto]);
@@ -423,7 +423,7 @@ fn no_tokens_launch_nothing() {
     let empty = |cols| FloatMatrix::new(handle.clone(), [0, cols], [cols, 1], FloatType::BF16);
     let (x, y) = (empty(256).unwrap(), empty(64).unwrap());
     for strategy in [forced(plan(CLUSTER)), Strategy::Auto] {
-        matmul::w2a8_quantizing(&client, &x, &weights, None, &y, strategy).unwrap();
+        product::w2a8_quantizing(&client, &x, &weights, None, &y, strategy).unwrap();
     }
 }
 
@@ -440,7 +440,7 @@ fn what_the_kernel_cannot_run_is_refused_or_done_in_two_launches() {
         let x = float_matrix(&client, &x, [20, k], stride, FloatType::BF16);
         let weights = prepacked(&client, &matrix, FragmentOrder::Int8);
         let y = Out::new(&client, [20, 40], 40, FloatType::BF16);
-        matmul::w2a8_quantizing(&client, &x, &weights, None, &y.matrix, strategy)
+        product::w2a8_quantizing(&client, &x, &weights, None, &y.matrix, strategy)
     };
     let forced = forced(plan(CLUSTER));
     // Rows that start anywhere, rows longer than the plan has room for, and too short to share.

@@ -7,7 +7,7 @@ use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_formats::{ScaleGranularity, WeightCode, reference};
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, FragmentOrder, KernelError, PrepackedWeights};
 
 use crate::harness::*;
@@ -20,7 +20,7 @@ fn integers(
     strategy: Strategy,
 ) -> Vec<i32> {
     let (y, handle) = empty(client, x.rows() * weights.layout().out_features());
-    matmul::w2a8_i32(client, &activations(client, x), weights, &y, strategy).unwrap();
+    product::w2a8_i32(client, &activations(client, x), weights, &y, strategy).unwrap();
     read_i32(client, &handle)
 }
 
@@ -158,7 +158,7 @@ fn outputs_are_the_references(
                 continue;
             }
             let (x_device, y) = (activations(&client, &x), &out.matrix);
-            matmul::w2a8(
+            product::w2a8(
                 &client,
                 &x_device,
                 &weights,
@@ -222,7 +222,7 @@ fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)
                     _ => float_matrix(&client, &x, [m, k], stride, dtype),
                 };
                 let out = Out::new(&client, [m, n], n + 1, FloatType::F32);
-                matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+                product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
                 let (expected, bounds) = products(&x, &matrix.dequantize(), k);
                 let found = out.read(&client);
                 let what = format!("{strategy:?} {dtype} {code:?}");
@@ -253,7 +253,7 @@ fn float_products_of_single_warps_are_close(
         let x_device = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 8, dtype);
         let out = Out::new(&client, [m, 67], 67, FloatType::F32);
         let strategy = Strategy::Forced(plan);
-        matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+        product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
         let (expected, bounds) = products(&x, &matrix.dequantize(), k);
         assert_within(
             &out.read(&client),
@@ -262,7 +262,7 @@ fn float_products_of_single_warps_are_close(
             &format!("{plan:?} {code:?}"),
         );
         let unaligned = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 1, dtype);
-        let refused = matmul::w2a16(&client, &unaligned, &weights, None, &out.matrix, strategy);
+        let refused = product::w2a16(&client, &unaligned, &weights, None, &out.matrix, strategy);
         assert!(
             m == 1 || matches!(refused, Err(KernelError::Plan { .. })),
             "{refused:?}"
@@ -289,7 +289,7 @@ fn a_thousand_runs_give_the_same_bits(
         let mut first = None;
         for run in 0..1000 {
             let out = Out::new(&client, [m, n], n, FloatType::BF16);
-            matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+            product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
             let found: Vec<u16> = out
                 .read(&client)
                 .iter()

@@ -2,8 +2,8 @@
 
 use rstest::rstest;
 use tritburn_formats::{ScaleGranularity, WeightCode};
-use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FragmentOrder, KernelError, QuantizedActivations};
 
 use crate::fused::{BF16, BF16_BIAS, Case, F16, F16_TO_F32, F32, Kind, hopper};
@@ -107,7 +107,8 @@ fn what_the_kernel_cannot_run_is_refused_or_done_in_two_launches() {
     let case = Case::new(&client, &mut rng(1), BF16, [1, 40, 2052]);
     case.assert_equal(&client, [Strategy::Auto]);
     let y = case.out(&client);
-    let refused = matmul::w2a8_quantizing(&client, &case.x, &case.weights, None, &y.matrix, forced);
+    let refused =
+        product::w2a8_quantizing(&client, &case.x, &case.weights, None, &y.matrix, forced);
     assert!(
         matches!(refused, Err(KernelError::Plan { .. })),
         "{refused:?}"
@@ -118,7 +119,7 @@ fn what_the_kernel_cannot_run_is_refused_or_done_in_two_launches() {
     let (codes, _) = empty(&client, QuantizedActivations::words_per_row(2048));
     let (scales, _) = empty(&client, 1);
     let codes = QuantizedActivations::new(1, 2048, codes, scales).unwrap();
-    let refused = matmul::w2a8(&client, &codes, &weights, None, &y.matrix, forced);
+    let refused = product::w2a8(&client, &codes, &weights, None, &y.matrix, forced);
     assert!(
         matches!(refused, Err(KernelError::Plan { .. })),
         "{refused:?}"

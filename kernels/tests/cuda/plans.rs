@@ -3,9 +3,9 @@
 
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 use tritburn_kernels::device::CudaFacts;
-use tritburn_kernels::gemm::cuda::mma::MmaBlueprint;
-use tritburn_kernels::gemm::cuda::wmma::{WmmaBlueprint, WmmaFragment};
-use tritburn_kernels::matmul::{ActivationType, MatmulProblem, Plan};
+use tritburn_kernels::product::cuda::mma::MmaBlueprint;
+use tritburn_kernels::product::cuda::wmma::{WmmaBlueprint, WmmaFragment};
+use tritburn_kernels::product::{ActivationType, MatmulProblem, Plan};
 use tritburn_kernels::{FragmentOrder, MmaType};
 
 /// An A100 and an Orin: what `new` is asked for, whatever the plans run on.

@@ -4,9 +4,9 @@ use cubecl::Device;
 use cubecl::client::Client;
 use cubecl::server::Handle;
 use tritburn_formats::matrix::PackedMatrix;
-use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
-use tritburn_kernels::matmul::Plan;
+use tritburn_kernels::product::Plan;
+use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
+use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
 use tritburn_kernels::{
     DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights, prepack,
 };

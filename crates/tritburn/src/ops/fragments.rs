@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use cubecl::std::tensor::into_contiguous_pitched;
 use tritburn_formats::PackedLayout;
-use tritburn_kernels::matmul::Weights;
+use tritburn_kernels::product::Weights;
 use tritburn_kernels::{DeviceFacts, FragmentOrder, KernelError, PrepackedWeights, prepack};
 
 use super::cube::{buffer, checked, empty, packed_weights};

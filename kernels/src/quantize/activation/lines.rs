@@ -6,8 +6,8 @@ use cubecl::prelude::*;
 
 use super::kernel::quantized_word;
 use super::rounding::{rounding_of, scale_of};
-use crate::decode::magnitude_bits;
 use crate::device::{DeviceFacts, LANES};
+use crate::device_code::decode::magnitude_bits;
 use crate::operand::FloatMatrix;
 
 /// The resolved plan.
