@@ -19,7 +19,7 @@ mod tuning {
     use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
-        PrepackedWeights, QuantizedActivations, backward, quantize,
+        PrepackedWeights, QuantizedActivations, WeightOrder, backward, quantize,
     };
 
     const COLD_BYTES: usize = 300 << 20;
@@ -201,8 +201,9 @@ mod tuning {
             true => (ActivationType::Float(FloatType::BF16), FragmentOrder::Half),
             false => (ActivationType::Int8, FragmentOrder::Int8),
         };
-        let problem = MatmulProblem::new(case.m, &layout, activations, Some(order));
-        let chosen = Strategy::Auto.plan(&problem, facts);
+        let problem =
+            MatmulProblem::new(case.m, &layout, activations, WeightOrder::Fragments(order));
+        let chosen = Strategy::Auto.plan(&problem, facts).plan;
         let mut all = vec![chosen];
         match chosen {
             Plan::Skinny(plan) => {
@@ -282,7 +283,7 @@ mod tuning {
 
     /// Plans for one token whose warps quantise it, the selector's first.
     fn own(problem: &MatmulProblem, facts: &DeviceFacts) -> Vec<Plan> {
-        let mut all = vec![Strategy::Auto.plan(problem, facts)];
+        let mut all = vec![Strategy::Auto.plan(problem, facts).plan];
         let tiles = problem.k.div_ceil(128);
         for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25, 32] {
             let ahead = tiles.div_ceil(splits);
@@ -303,8 +304,9 @@ mod tuning {
         let Case { m, n, k, .. } = case;
         let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor)
             .expect("a layout");
-        let order = Some(FragmentOrder::Int8);
-        let problem = MatmulProblem::new(m, &layout, FloatType::BF16.into(), order);
+        let activations = ActivationType::Quantized(FloatType::BF16);
+        let order = WeightOrder::Fragments(FragmentOrder::Int8);
+        let problem = MatmulProblem::new(m, &layout, activations, order);
         let cuda = facts.cuda.expect("a CUDA device");
         let mut plans: Vec<Plan> = match m {
             1 => own(&problem, facts),

@@ -34,4 +34,4 @@ pub use error::KernelError;
 pub use operand::{
     Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights, QuantizedActivations,
 };
-pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
+pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights, WeightOrder};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use tritburn_formats::{PackedMatrix, WeightCode, reference};
-use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Strategy, Weights};
+use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Strategy};
 use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedActivations};
 
 use super::Bench;
@@ -162,19 +162,15 @@ impl<'a> Product<'a> {
 
     /// The plan that the default strategy resolves to.
     fn plan(&self, input: Input) -> String {
-        let fragments = match self.copies.at(0) {
-            Weights::Prepacked(weights) => Some(weights.fragment_layout().order),
-            Weights::Canonical(_) => None,
-        };
         let activations = match input {
-            Input::Quantised if fragments.is_none() => ActivationType::Int8,
-            Input::Float | Input::Quantised => ActivationType::Float(self.bench.float),
             Input::Int8 => ActivationType::Int8,
+            Input::Float => ActivationType::Float(self.bench.float),
+            Input::Quantised => ActivationType::Quantized(self.bench.float),
         };
-        let layout = self.matrix.layout();
-        let problem = MatmulProblem::new(self.tokens.rows(), layout, activations, fragments);
-        let plan = Strategy::default().plan(&problem, &self.bench.facts);
-        format!("{plan:?}")
+        let (layout, order) = (self.matrix.layout(), self.copies.at(0).order());
+        let problem = MatmulProblem::new(self.tokens.rows(), layout, activations, order);
+        let schedule = Strategy::default().plan(&problem, &self.bench.facts);
+        format!("{:?}", schedule.plan)
     }
 
     /// Compares some outputs of the last copy with the reference.

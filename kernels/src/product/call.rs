@@ -1,12 +1,12 @@
-//! The operands of a product.
+//! A product to be done: its operands, which fit together.
 
 use cubecl::prelude::*;
 use tritburn_formats::PackedLayout;
 
-use super::problem::MatmulProblem;
+use super::problem::{ActivationType, MatmulProblem};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, PackedWeights, QuantizedActivations};
-use crate::prepack::{FragmentOrder, PrepackedWeights};
+use crate::prepack::{FragmentOrder, PrepackedWeights, WeightOrder};
 
 /// The right operand: weights as they are stored, or in the order of tensor-core kernels.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +38,11 @@ impl Weights<'_> {
         }
     }
 
-    pub(super) fn order(&self) -> Option<FragmentOrder> {
+    /// Order of the codes.
+    pub fn order(&self) -> WeightOrder {
         match self {
-            Self::Canonical(_) => None,
-            Self::Prepacked(weights) => Some(weights.fragment_layout().order),
+            Self::Canonical(_) => WeightOrder::Canonical,
+            Self::Prepacked(weights) => WeightOrder::Fragments(weights.fragment_layout().order),
         }
     }
 
@@ -54,18 +55,45 @@ impl Weights<'_> {
 }
 
 /// The left operand.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Input<'a> {
     Int8(&'a QuantizedActivations),
     Float(&'a FloatMatrix),
 }
 
+impl Input<'_> {
+    fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::Int8(x) => [x.rows(), x.cols()],
+            Self::Float(x) => [x.rows(), x.cols()],
+        }
+    }
+
+    fn starts_lines(&self) -> bool {
+        match self {
+            Self::Int8(_) => true,
+            Self::Float(x) => x.starts_lines(),
+        }
+    }
+
+    /// Elements from the first to the last.
+    fn extent(&self) -> usize {
+        match self {
+            Self::Int8(x) => x.codes().len(),
+            Self::Float(x) => x.extent(),
+        }
+    }
+}
+
 /// The result.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Output<'a> {
     Float(&'a FloatMatrix),
     Int32(&'a Buffer),
 }
 
 /// A product whose operands fit together.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub x: Input<'a>,
     pub weights: Weights<'a>,
@@ -74,15 +102,70 @@ pub(crate) struct Call<'a> {
     pub problem: MatmulProblem,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// Checks the operands of a product that reads `x` as `activations`.
+    ///
+    /// # Errors
+    /// [`KernelError`] for operands whose shapes differ, weights in the fragment order of another
+    /// precision, or element types that the device lacks.
+    pub fn new(
+        client: &Client,
+        x: Input<'a>,
+        weights: Weights<'a>,
+        bias: Option<&'a FloatVector>,
+        y: Output<'a>,
+        activations: ActivationType,
+    ) -> Result<Self, KernelError> {
+        check_order(activations, weights.order())?;
+        let layout = weights.layout();
+        let (found, expected) = (x.shape(), [x.shape()[0], layout.in_features()]);
+        if found != expected {
+            let operand = "x";
+            return Err(KernelError::Shape {
+                operand,
+                expected,
+                found,
+            });
+        }
+        if let Some(bias) = bias {
+            bias.check(client, "bias", layout.out_features())?;
+        }
+        if let Input::Float(x) = x {
+            x.check(client, "x", expected)?;
+        }
+        match y {
+            Output::Float(y) => y.check(client, "y", [found[0], layout.out_features()])?,
+            Output::Int32(y) => y.check_exact("y", found[0] * layout.out_features())?,
+        }
+        let problem = MatmulProblem {
+            whole_lines: x.starts_lines(),
+            ..MatmulProblem::new(found[0], layout, activations, weights.order())
+        };
+        Ok(Self {
+            x,
+            weights,
+            bias,
+            y,
+            problem,
+        })
+    }
+
+    /// The product of `codes`, to which the activations have been quantised.
+    pub fn after_quantizer<'b>(&self, codes: &'b QuantizedActivations) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call {
+            x: Input::Int8(codes),
+            problem: self.problem.after_quantizer(),
+            ..*self
+        }
+    }
+
     /// Elements of the largest operand.
     pub fn extents(&self) -> [usize; 3] {
-        let x = match &self.x {
-            Input::Int8(x) => x.codes().len(),
-            Input::Float(x) => x.extent(),
-        };
         let (_, y, _, _) = self.output();
-        [x, self.weights.words().len(), y]
+        [self.x.extent(), self.weights.words().len(), y]
     }
 
     /// Binding, elements, row stride and type of the output.
@@ -125,30 +208,16 @@ impl Call<'_> {
     }
 }
 
-/// Checks what all products have in common.
-pub(super) fn check(
-    client: &Client,
-    x: [usize; 2],
-    weights: Weights<'_>,
-    bias: Option<&FloatVector>,
-    order: FragmentOrder,
-) -> Result<(), KernelError> {
-    if let Some(found) = weights.order().filter(|found| *found != order) {
-        return Err(KernelError::FragmentOrder {
-            expected: order,
-            found,
-        });
+/// Refuses weights in the fragment order of another precision.
+fn check_order(activations: ActivationType, order: WeightOrder) -> Result<(), KernelError> {
+    let expected = match activations {
+        ActivationType::Int8 | ActivationType::Quantized(_) => FragmentOrder::Int8,
+        ActivationType::Float(_) => FragmentOrder::Half,
+    };
+    match order {
+        WeightOrder::Fragments(found) if found != expected => {
+            Err(KernelError::FragmentOrder { expected, found })
+        }
+        _ => Ok(()),
     }
-    let layout = weights.layout();
-    let expected = [x[0], layout.in_features()];
-    if x != expected {
-        return Err(KernelError::Shape {
-            operand: "x",
-            expected,
-            found: x,
-        });
-    }
-    bias.map_or(Ok(()), |bias| {
-        bias.check(client, "bias", layout.out_features())
-    })
 }

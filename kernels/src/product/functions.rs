@@ -1,14 +1,14 @@
-//! The products, with checked operands.
+//! The products.
 
 use cubecl::prelude::*;
 use tritburn_formats::ScaleGranularity;
 
-use super::call::{Call, Input, Output, Weights, check};
-use super::plan::Strategy;
-use super::problem::{ActivationType, MatmulProblem};
+use super::call::{Call, Input, Output, Weights};
+use super::launch::run;
+use super::problem::ActivationType;
+use super::select::Strategy;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
-use crate::prepack::FragmentOrder;
 
 /// `y = x̂ · Ŵᵀ + bias` with int8 activations, in exact i32 sums.
 ///
@@ -22,28 +22,9 @@ pub fn w2a8<'a>(
     y: &FloatMatrix,
     strategy: Strategy,
 ) -> Result<(), KernelError> {
-    let weights = weights.into();
-    check(
-        client,
-        [x.rows(), x.cols()],
-        weights,
-        bias,
-        FragmentOrder::Int8,
-    )?;
-    y.check(client, "y", [x.rows(), weights.layout().out_features()])?;
-    let call = Call {
-        problem: MatmulProblem::new(
-            x.rows(),
-            weights.layout(),
-            ActivationType::Int8,
-            weights.order(),
-        ),
-        x: Input::Int8(x),
-        weights,
-        bias,
-        y: Output::Float(y),
-    };
-    call.run(client, strategy)
+    let (x, y) = (Input::Int8(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, ActivationType::Int8)?;
+    run(client, &call, strategy)
 }
 
 /// The i32 sums `Σ_k q[m, k] · value[n, k]`, row-major `[M, N]` into `y` (i32, M·N). Weight and
@@ -59,30 +40,12 @@ pub fn w2a8_i32<'a>(
     strategy: Strategy,
 ) -> Result<(), KernelError> {
     let weights = weights.into();
-    check(
-        client,
-        [x.rows(), x.cols()],
-        weights,
-        None,
-        FragmentOrder::Int8,
-    )?;
     if let ScaleGranularity::Group { size } = weights.layout().scale() {
         return Err(KernelError::GroupedIntegers { size: *size });
     }
-    y.check_exact("y", x.rows() * weights.layout().out_features())?;
-    let call = Call {
-        problem: MatmulProblem::new(
-            x.rows(),
-            weights.layout(),
-            ActivationType::Int8,
-            weights.order(),
-        ),
-        x: Input::Int8(x),
-        weights,
-        bias: None,
-        y: Output::Int32(y),
-    };
-    call.run(client, strategy)
+    let (x, y) = (Input::Int8(x), Output::Int32(y));
+    let call = Call::new(client, x, weights, None, y, ActivationType::Int8)?;
+    run(client, &call, strategy)
 }
 
 /// `y = x · Ŵᵀ + bias` with float activations, in f32 sums.
@@ -97,26 +60,34 @@ pub fn w2a16<'a>(
     y: &FloatMatrix,
     strategy: Strategy,
 ) -> Result<(), KernelError> {
-    let weights = weights.into();
-    check(
-        client,
-        [x.rows(), x.cols()],
-        weights,
-        bias,
-        FragmentOrder::Half,
-    )?;
-    let layout = weights.layout();
-    x.check(client, "x", [x.rows(), layout.in_features()])?;
-    y.check(client, "y", [x.rows(), layout.out_features()])?;
-    let call = Call {
-        problem: MatmulProblem {
-            whole_lines: x.starts_lines(),
-            ..MatmulProblem::new(x.rows(), layout, x.dtype().into(), weights.order())
-        },
-        x: Input::Float(x),
-        weights,
-        bias,
-        y: Output::Float(y),
-    };
-    call.run(client, strategy)
+    let activations = ActivationType::Float(x.dtype());
+    let (x, y) = (Input::Float(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, activations)?;
+    run(client, &call, strategy)
+}
+
+/// `y = Q(x) · Ŵᵀ + bias`: quantises the float activations `x` `[M, K]` per token, as
+/// [`quantize::activation::launch`](crate::quantize::activation::launch) does, and multiplies as [`w2a8`]
+/// does. Every output has the bits that the two calls give, rows with NaN or infinity included (all NaN).
+///
+/// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and otherwise
+/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](super::Plan::quantizes) takes one,
+/// any other multiplies after the quantiser.
+///
+/// # Errors
+/// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper GPU, weights
+/// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, that do not end there
+/// (one token), or too long.
+pub fn w2a8_quantizing<'a>(
+    client: &Client,
+    x: &FloatMatrix,
+    weights: impl Into<Weights<'a>>,
+    bias: Option<&FloatVector>,
+    y: &FloatMatrix,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let activations = ActivationType::Quantized(x.dtype());
+    let (x, y) = (Input::Float(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, activations)?;
+    run(client, &call, strategy)
 }

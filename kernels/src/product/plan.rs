@@ -1,26 +1,13 @@
-//! Plans, and what a caller may choose.
+//! What a product may run as.
 
-use super::problem::MatmulProblem;
-use super::{plans, select};
-use crate::device::DeviceFacts;
-use crate::product::cuda::mma::MmaBlueprint;
-use crate::product::cuda::skinny::SkinnyBlueprint;
-use crate::product::cuda::wgmma::WgmmaBlueprint;
-use crate::product::cuda::wgmma_fused::FusedBlueprint;
-use crate::product::cuda::wmma::WmmaBlueprint;
-use crate::product::portable::gemm::GemmBlueprint;
-use crate::product::portable::gemv::GemvBlueprint;
-
-/// What a caller may choose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Strategy {
-    /// The best kernel for shape and device.
-    #[default]
-    Auto,
-    /// This one, or an error.
-    Forced(Plan),
-}
+use super::cuda::mma::MmaBlueprint;
+use super::cuda::skinny::SkinnyBlueprint;
+use super::cuda::wgmma::WgmmaBlueprint;
+use super::cuda::wgmma_fused::FusedBlueprint;
+use super::cuda::wmma::WmmaBlueprint;
+use super::portable::gemm::GemmBlueprint;
+use super::portable::gemv::GemvBlueprint;
+use super::problem::{ActivationType, MatmulProblem};
 
 /// A kernel with its resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +41,23 @@ impl Plan {
     }
 }
 
-impl Strategy {
-    /// Resolves the strategy for `problem` on `device`.
-    pub fn plan(&self, problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
-        match self {
-            Self::Forced(plan) => *plan,
-            Self::Auto => plans::chosen(problem, device, || Self::choose(problem, device)),
-        }
-    }
+/// The launches of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The activations are quantised by a launch of their own, before the product.
+    pub quantize_first: bool,
+    /// The kernel that multiplies.
+    pub plan: Plan,
+}
 
-    fn choose(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
-        let few = device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS;
-        match problem.fragments {
-            Some(_) if problem.quantizes() => select::quantizing(problem, device)
-                .unwrap_or_else(|| Self::Auto.plan(&problem.quantized(), device)),
-            Some(_) => select::fragments(problem, device),
-            None if few => Plan::Gemv(GemvBlueprint::new(problem, device)),
-            None => Plan::Gemm(GemmBlueprint::new(problem, device)),
+impl Schedule {
+    /// `plan` for `problem`, after the quantiser if `problem` has activations to be quantised and the
+    /// kernel takes int8.
+    pub(super) fn new(problem: &MatmulProblem, plan: Plan) -> Self {
+        let quantized = matches!(problem.activations, ActivationType::Quantized(_));
+        Self {
+            quantize_first: quantized && !plan.quantizes(),
+            plan,
         }
     }
 }

@@ -4,7 +4,7 @@ use tritburn_formats::{PackedLayout, WeightCode};
 
 use crate::device_code::decode::ScaleKind;
 use crate::operand::FloatType;
-use crate::prepack::FragmentOrder;
+use crate::prepack::WeightOrder;
 
 /// The facts of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +21,8 @@ pub struct MatmulProblem {
     pub scale: ScaleKind,
     /// Type of the activations.
     pub activations: ActivationType,
-    /// Order of the weights, where they are prepacked.
-    pub fragments: Option<FragmentOrder>,
+    /// Order of the weights.
+    pub order: WeightOrder,
     /// Rows of the activations start at multiples of 16 bytes.
     pub whole_lines: bool,
 }
@@ -34,6 +34,8 @@ pub enum ActivationType {
     Int8,
     /// Floats.
     Float(FloatType),
+    /// Floats that are quantised to int8 per token, before the product or in its kernel.
+    Quantized(FloatType),
 }
 
 impl From<FloatType> for ActivationType {
@@ -48,7 +50,7 @@ impl MatmulProblem {
         m: usize,
         layout: &PackedLayout,
         activations: ActivationType,
-        fragments: Option<FragmentOrder>,
+        order: WeightOrder,
     ) -> Self {
         Self {
             m,
@@ -57,23 +59,32 @@ impl MatmulProblem {
             code: layout.code(),
             scale: layout.scale().into(),
             activations,
-            fragments,
+            order,
             whole_lines: true,
         }
     }
 
-    /// Whether float activations meet weights prepacked for int8 ones: they are quantised on the way.
-    pub(super) fn quantizes(&self) -> bool {
-        let floats = matches!(self.activations, ActivationType::Float(_));
-        floats && self.fragments == Some(FragmentOrder::Int8)
-    }
-
     /// The product that is left once the activations are int8.
-    pub(super) fn quantized(&self) -> Self {
+    pub(super) fn after_quantizer(&self) -> Self {
         Self {
             activations: ActivationType::Int8,
             whole_lines: true,
             ..*self
         }
+    }
+}
+
+/// A product of ternary weights, as they are stored, with int8 activations: for tests of plans.
+#[cfg(test)]
+pub(crate) const fn problem(m: usize, n: usize, k: usize) -> MatmulProblem {
+    MatmulProblem {
+        m,
+        n,
+        k,
+        code: WeightCode::Ternary,
+        scale: ScaleKind::Row,
+        activations: ActivationType::Int8,
+        order: WeightOrder::Canonical,
+        whole_lines: true,
     }
 }

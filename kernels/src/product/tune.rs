@@ -11,6 +11,7 @@ use cubecl::prelude::*;
 use cubecl::tune::{LocalTuner, Tunable, TunableSet, local_tuner};
 
 use super::call::{Call, Input, Output, Weights};
+use super::launch::launch;
 use super::plan::Plan;
 use super::problem::{ActivationType, MatmulProblem};
 use crate::device::DeviceFacts;
@@ -82,7 +83,7 @@ impl Tuned {
             },
             problem: self.problem,
         };
-        call.launch(&self.client, &self.device, Plan::Wgmma(*plan))
+        launch(&self.client, &self.device, &call, Plan::Wgmma(*plan))
             .map_err(|error| error.to_string())
     }
 
@@ -157,7 +158,8 @@ pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::product::cuda::test_gpus::{HOPPER, problem};
+    use crate::device::test_gpus::HOPPER;
+    use crate::product::problem::problem;
 
     #[test]
     fn the_level_is_what_the_variable_says() {

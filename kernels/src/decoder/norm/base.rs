@@ -76,7 +76,7 @@ impl LinePlan {
                 fold: Fold::Planes,
             },
             lines: per_unit,
-            ptx: device.cuda.is_some(),
+            ptx: device.ampere().is_some(),
         })
     }
 }

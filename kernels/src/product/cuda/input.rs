@@ -36,7 +36,9 @@ impl InputLines {
                     dtype: u32::elem_type_native(),
                 })
             }
-            Input::Float(x) if x.starts_lines() && Operand::of(&call.x).terms == 1 => {
+            Input::Float(x)
+                if x.starts_lines() && Operand::of(call.problem.activations).terms == 1 =>
+            {
                 let size = x.dtype().size();
                 Ok(Self {
                     x: x.lines(1),

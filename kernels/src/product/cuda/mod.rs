@@ -5,8 +5,6 @@ pub mod mma;
 mod operand;
 pub mod skinny;
 mod stage;
-#[cfg(test)]
-pub(crate) mod test_gpus;
 pub mod wgmma;
 pub mod wgmma_fused;
 pub mod wmma;

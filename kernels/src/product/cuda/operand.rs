@@ -2,7 +2,7 @@
 
 use crate::device_code::MmaType;
 use crate::operand::FloatType;
-use crate::product::Input;
+use crate::product::ActivationType;
 
 /// How activations reach the tensor cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,13 +19,17 @@ impl Operand {
         terms: 1,
     };
 
-    /// How `x` reaches the tensor cores.
-    pub(crate) fn of(x: &Input<'_>) -> Self {
-        match x {
-            Input::Int8(_) => Self::INT8,
-            Input::Float(x) => Self {
-                types: MmaType::of(x.dtype()),
-                terms: if x.dtype() == FloatType::F32 { 3 } else { 1 },
+    /// How `activations` reach the tensor cores.
+    pub(crate) const fn of(activations: ActivationType) -> Self {
+        match activations {
+            ActivationType::Int8 | ActivationType::Quantized(_) => Self::INT8,
+            ActivationType::Float(FloatType::F32) => Self {
+                types: MmaType::Bf16,
+                terms: 3,
+            },
+            ActivationType::Float(dtype) => Self {
+                types: MmaType::of(dtype),
+                terms: 1,
             },
         }
     }

@@ -1,8 +1,10 @@
-//! Output tiles of the GEMMs with `cp.async`, and the copies of one column tile into shared memory.
+//! Output tiles of the GEMMs whose units copy what they multiply, and the copies of one column tile into shared memory.
 
 use cubecl::prelude::*;
 
-use crate::device_code::ptx::copy_async;
+use crate::device_code::ptx::{
+    copy_async, copy_async_commit, copy_async_wait, load_global, store_line,
+};
 use crate::prepack::{FragmentLayout, TILE_COLS, TILE_ROWS};
 use crate::product::MatmulProblem;
 
@@ -66,6 +68,54 @@ pub(super) struct StageShape {
     pub element: usize,
     /// How rows are kept apart from each other's memory banks.
     pub rows: RowSpacing,
+    /// How bytes get there.
+    pub copies: Copies,
+}
+
+/// How a unit copies 16 bytes from global to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Copies {
+    /// `cp.async`: compute capability 8.0 and up.
+    Asynchronous,
+    /// Through registers, on any device. Zeros instead of copies of less than 16 bytes, which int8
+    /// activations and packed words do not need.
+    Synchronous,
+}
+
+/// Starts the copy of 16 bytes to `shared`; bytes from `valid` on are zero.
+#[cube]
+fn copy_line(shared: u32, global: u64, valid: u32, #[comptime] copies: Copies) {
+    if comptime!(copies == Copies::Asynchronous) {
+        copy_async(shared, global, valid);
+    } else {
+        let mut line = Vector::<u32, Const<4>>::new(0u32);
+        if valid == 16 {
+            line = load_global(global);
+        }
+        store_line(
+            shared,
+            line.extract(0usize),
+            line.extract(1usize),
+            line.extract(2usize),
+            line.extract(3usize),
+        );
+    }
+}
+
+/// Closes a group of [`copy_stage`]s, which [`await_stages`] counts.
+#[cube]
+pub(super) fn commit_stage(#[comptime] copies: Copies) {
+    if comptime!(copies == Copies::Asynchronous) {
+        copy_async_commit();
+    }
+}
+
+/// Waits until at most `pending` groups of copies of this unit are under way.
+#[cube]
+pub(super) fn await_stages(#[comptime] pending: usize, #[comptime] copies: Copies) {
+    if comptime!(copies == Copies::Asynchronous) {
+        copy_async_wait(pending);
+    }
 }
 
 /// How neighbouring rows of shared memory come to lie in different banks.
@@ -164,7 +214,12 @@ pub(super) fn copy_stage(
                 };
                 let row = row + comptime!(part * shape.tokens);
                 let to = u32::cast_from(row * comptime!(shape.rows.pitch()) + at * 16);
-                copy_async(stage + to, x_base + u64::cast_from(from), valid);
+                copy_line(
+                    stage + to,
+                    x_base + u64::cast_from(from),
+                    valid,
+                    comptime!(shape.copies),
+                );
             }
         }
     }
@@ -183,10 +238,11 @@ pub(super) fn copy_stage(
             let start =
                 (row_tile * extents.col_tiles + column) * comptime!(TILE_ROWS * TILE_COLS / 4);
             let from = select(inside, start + within, 0usize);
-            copy_async(
+            copy_line(
                 words + u32::cast_from(line) * 16,
                 w_base + u64::cast_from(from),
                 valid,
+                comptime!(shape.copies),
             );
         }
     }

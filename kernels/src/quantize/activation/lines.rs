@@ -51,7 +51,7 @@ impl LinePlan {
             units,
             lines,
             rows,
-            ptx: device.cuda.is_some(),
+            ptx: device.ampere().is_some(),
         };
         (plan.lines <= Self::MOST.1).then_some(plan)
     }

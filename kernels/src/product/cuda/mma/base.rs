@@ -5,7 +5,7 @@ use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::prepack::TILE_COLS;
 use crate::product::MatmulProblem;
-use crate::product::cuda::stage::{RowSpacing, STRIP_ROWS, StageShape};
+use crate::product::cuda::stage::{Copies, RowSpacing, STRIP_ROWS, StageShape};
 
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +85,12 @@ impl MmaBlueprint {
     }
 
     /// Cycles that the product takes, by and large.
-    fn cycles(&self, problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> usize {
+    pub(crate) fn cycles(
+        &self,
+        problem: &MatmulProblem,
+        types: MmaType,
+        cuda: &CudaFacts,
+    ) -> usize {
         let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens());
         let waves = tiles.div_ceil(cuda.multiprocessors.max(1) as usize);
         // int8 multiply-adds of a cycle; Hopper gives `mma` some 60 % of its rate.
@@ -135,6 +140,7 @@ impl MmaBlueprint {
             strips: self.warps_n * self.strips,
             element: types.size(),
             rows: RowSpacing::Swizzled,
+            copies: Copies::Asynchronous,
         }
     }
 
@@ -147,7 +153,7 @@ impl MmaBlueprint {
     /// [`KernelError::Plan`] for empty or oversized numbers, more units, registers or shared memory
     /// than a cube gets, or a GPU before compute capability 8.0.
     pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
-        let ampere = device.cuda.is_some_and(|cuda| cuda.capability >= 80);
+        let ampere = device.ampere().is_some();
         let sizes = (1..=16).contains(&self.warps_n)
             && (1..=16).contains(&self.warps_m)
             && (1..=8).contains(&self.strips)
@@ -179,11 +185,12 @@ impl MmaBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::product::cuda::test_gpus::{AMPERE, GPUS, HOPPER, ORIN, problem};
+    use crate::device::test_gpus::{AMPERE, AMPERE_AND_LATER, HOPPER, ORIN};
+    use crate::product::problem::problem;
 
     #[test]
     fn every_plan_fits_every_gpu() {
-        for device in GPUS {
+        for device in AMPERE_AND_LATER {
             let cuda = device.cuda.unwrap();
             for types in [MmaType::Int8, MmaType::Bf16, MmaType::F16] {
                 for shape in MmaBlueprint::SHAPES {

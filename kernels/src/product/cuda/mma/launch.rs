@@ -23,7 +23,7 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: MmaBlueprint,
 ) -> Result<(), KernelError> {
-    let types = Operand::of(&call.x).types;
+    let types = Operand::of(call.problem.activations).types;
     plan.validate(types, device)?;
     let input = InputLines::of(call)?;
     let problem = &call.problem;

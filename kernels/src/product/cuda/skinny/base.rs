@@ -275,7 +275,8 @@ impl SkinnyBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::product::cuda::test_gpus::{GPUS, HOPPER, problem};
+    use crate::device::test_gpus::{AMPERE_AND_LATER, HOPPER};
+    use crate::product::problem::problem;
 
     const INT8: Operand = Operand {
         types: MmaType::Int8,
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn every_plan_fits_and_cuts_rows_between_rounds() {
         let sizes = [1, 127, 2560, 3200, 6912, 28_672];
-        for (device, operand) in GPUS
+        for (device, operand) in AMPERE_AND_LATER
             .iter()
             .flat_map(|gpu| [INT8, BF16, F32].map(|o| (gpu, o)))
         {

@@ -7,9 +7,9 @@ use super::kernel::{SkinnyExtentsLaunch, skinny};
 use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{FloatType, QuantizedActivations};
-use crate::prepack::{FragmentOrder, PrepackedWeights};
+use crate::prepack::PrepackedWeights;
 use crate::product::cuda::Operand;
-use crate::product::{Call, Input};
+use crate::product::{ActivationType, Call, Input};
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
 ///
@@ -24,18 +24,16 @@ pub(crate) fn launch(
 ) -> Result<(), KernelError> {
     let fragments = weights.fragment_layout();
     let problem = &call.problem;
-    // Weights for int8 say that float activations become int8.
-    let (operand, dtype, quantizes) = match &call.x {
-        Input::Float(x) if fragments.order == FragmentOrder::Int8 => {
-            (Operand::INT8, x.dtype(), true)
-        }
-        Input::Float(x) => (Operand::of(&call.x), x.dtype(), false),
-        Input::Int8(_) => (Operand::INT8, FloatType::F32, false),
+    let operand = Operand::of(problem.activations);
+    let (dtype, quantizes) = match problem.activations {
+        ActivationType::Int8 => (FloatType::F32, false),
+        ActivationType::Float(dtype) => (dtype, false),
+        ActivationType::Quantized(dtype) => (dtype, true),
     };
     if plan.quantizes != quantizes {
         let reason = format!(
-            "{plan:?} does not multiply weights in order {:?} with such activations",
-            fragments.order
+            "{plan:?} does not take {:?} activations",
+            problem.activations
         );
         return Err(KernelError::Plan { reason });
     }

@@ -21,8 +21,8 @@ pub struct WgmmaBlueprint {
     pub stages: usize,
     /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
     pub splits: usize,
-    /// Cubes of a cluster that get the same activations, fetched once, for weight rows of their own: 1, 2
-    /// or 4. More than one only with two warpgroups and without splits.
+    /// Cubes of a cluster that get the same activations, fetched once, for weight rows of their own: 1 or
+    /// 2. Two only with two warpgroups and without splits.
     pub multicast: usize,
     /// Token tiles that neighbouring cubes work on, for the L2 cache.
     pub group: usize,
@@ -287,7 +287,7 @@ impl WgmmaBlueprint {
             && matches!(self.tiles, 1 | 2)
             && matches!(self.tokens, 16 | 32 | 64 | 128 | 256)
             && matches!(self.splits, 1 | 2 | 4 | 8)
-            && matches!(self.multicast, 1 | 2 | 4)
+            && matches!(self.multicast, 1 | 2)
             && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2 && shared_tokens)
             && self.group >= 1
             && self.stages >= 4;
@@ -314,7 +314,8 @@ impl WgmmaBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::product::cuda::test_gpus::{HOPPER, problem};
+    use crate::device::test_gpus::HOPPER;
+    use crate::product::problem::problem;
 
     #[test]
     fn every_candidate_fits_and_gives_each_cube_columns() {

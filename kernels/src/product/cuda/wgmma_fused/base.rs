@@ -107,10 +107,10 @@ impl FusedBlueprint {
         all
     }
 
-    /// Plans that `problem` can run with: none without float activations whose rows start at multiples
-    /// of 16 bytes, or where rows are too long for shared memory.
+    /// Plans that `problem` can run with: none without activations to be quantised whose rows start at
+    /// multiples of 16 bytes, or where rows are too long for shared memory.
     pub fn candidates(problem: &MatmulProblem, cuda: &CudaFacts) -> Vec<Self> {
-        let ActivationType::Float(dtype) = problem.activations else {
+        let ActivationType::Quantized(dtype) = problem.activations else {
             return Vec::new();
         };
         if cuda.capability != 90 || !problem.whole_lines {
@@ -176,7 +176,7 @@ impl FusedBlueprint {
     /// Cycles that the product takes, by and large: comparable to those of
     /// [`WgmmaBlueprint`] and [`QUANTISER`]. An empty launch is in none of them.
     pub(crate) fn cycles(&self, problem: &MatmulProblem, cuda: &CudaFacts) -> usize {
-        let ActivationType::Float(dtype) = problem.activations else {
+        let ActivationType::Quantized(dtype) = problem.activations else {
             return usize::MAX;
         };
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
@@ -410,15 +410,16 @@ impl FusedBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepack::FragmentOrder;
-    use crate::product::cuda::test_gpus::{HOPPER, problem};
+    use crate::device::test_gpus::HOPPER;
+    use crate::prepack::{FragmentOrder, WeightOrder};
+    use crate::product::problem::problem;
 
     const DTYPES: [FloatType; 3] = [FloatType::F32, FloatType::F16, FloatType::BF16];
 
     fn floats(m: usize, n: usize, k: usize, dtype: FloatType) -> MatmulProblem {
         MatmulProblem {
-            activations: ActivationType::Float(dtype),
-            fragments: Some(FragmentOrder::Int8),
+            activations: ActivationType::Quantized(dtype),
+            order: WeightOrder::Fragments(FragmentOrder::Int8),
             ..problem(m, n, k)
         }
     }

@@ -6,9 +6,9 @@ use super::base::FusedBlueprint;
 use super::kernel::fused;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
-use crate::prepack::{FragmentOrder, PrepackedWeights};
+use crate::prepack::PrepackedWeights;
 use crate::product::cuda::stage::tile_extents;
-use crate::product::{Call, Input};
+use crate::product::{ActivationType, Call, Input};
 
 /// Most token tiles of a launch: cubes along y.
 const MAX_TOKEN_TILES: usize = 65_535;
@@ -25,21 +25,21 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: FusedBlueprint,
 ) -> Result<(), KernelError> {
-    let fragments = weights.fragment_layout();
+    let (problem, fragments) = (&call.problem, weights.fragment_layout());
+    let quantized = matches!(problem.activations, ActivationType::Quantized(_));
     let x = match &call.x {
-        Input::Float(x) if fragments.order == FragmentOrder::Int8 && x.starts_lines() => x,
+        Input::Float(x) if quantized && x.starts_lines() => x,
         _ => {
             let reason = format!(
-                "{plan:?} quantises float activations whose rows start at multiples of 16 bytes, and \
-                 multiplies weights in order Int8 (these are in order {:?})",
-                fragments.order
+                "{plan:?} quantises float activations whose rows start at multiples of 16 bytes; these \
+                 are {:?}",
+                problem.activations
             );
             return Err(KernelError::Plan { reason });
         }
     };
     let dtype = x.dtype();
     plan.validate(fragments.col_tiles(), dtype, device)?;
-    let problem = &call.problem;
     if problem.m == 0 {
         return Ok(());
     }

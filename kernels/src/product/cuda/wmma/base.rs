@@ -4,7 +4,7 @@ use crate::device::{CudaFacts, DeviceFacts};
 use crate::error::KernelError;
 use crate::prepack::TILE_COLS;
 use crate::product::MatmulProblem;
-use crate::product::cuda::stage::{RowSpacing, STRIP_ROWS, StageShape};
+use crate::product::cuda::stage::{Copies, RowSpacing, STRIP_ROWS, StageShape};
 
 /// Shape of a product of fragments: tokens × weight rows × columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +71,9 @@ pub struct WmmaBlueprint {
     pub stages: usize,
     /// Token tiles of cubes that run side by side, for the L2 cache.
     pub group: usize,
+    /// Copies run beside the products (`cp.async`, compute capability 8.0 and up); otherwise they go
+    /// through registers.
+    pub async_copies: bool,
 }
 
 /// Cycles of a step beside its products: barrier, and decoding through shared memory.
@@ -85,33 +88,45 @@ impl WmmaBlueprint {
     const MAX_STAGES: usize = 4;
 
     /// `(warps_n, warps_m, weight rows, tokens)` of a cube worth trying.
-    const SIZES: [(usize, usize, usize, usize); 5] = [
+    const SIZES: [(usize, usize, usize, usize); 7] = [
         (2, 2, 128, 128),
         (2, 2, 128, 64),
         (4, 1, 128, 32),
         (2, 2, 64, 64),
         (2, 1, 64, 32),
+        (4, 1, 128, 8),
+        (2, 1, 64, 8),
     ];
 
-    /// The plan for `problem` with `fragment`: the tile that a simple model of the device holds for
+    /// The plan for `problem`: the fragments and the tile that a simple model of the device predicts to be
     /// fastest.
-    pub fn new(problem: &MatmulProblem, fragment: WmmaFragment, cuda: &CudaFacts) -> Self {
+    pub fn new(problem: &MatmulProblem, cuda: &CudaFacts) -> Self {
+        let fragments = WmmaFragment::ALL.into_iter();
+        let plans = fragments.map(|fragment| Self::with(problem, fragment, cuda));
+        let best = plans.min_by_key(|plan| plan.cycles(problem, cuda));
+        best.expect("there are fragments")
+    }
+
+    /// The plan for `problem` with `fragment`.
+    pub fn with(problem: &MatmulProblem, fragment: WmmaFragment, cuda: &CudaFacts) -> Self {
         let best = Self::candidates(fragment, cuda).min_by_key(|plan| plan.cycles(problem, cuda));
         best.expect("small sizes fit every GPU")
     }
 
-    /// The sizes that `cuda` has the shared memory for.
+    /// The sizes that are whole fragments, and that `cuda` has the shared memory for.
     fn candidates(fragment: WmmaFragment, cuda: &CudaFacts) -> impl Iterator<Item = Self> {
+        let plans = Self::SIZES.map(|size| Self::of(fragment, size, cuda));
         let room = Self::shared_room(cuda);
-        let plans = Self::SIZES.map(|size| Self::of(fragment, size, room));
         plans
             .into_iter()
-            .filter(move |plan| plan.shared_bytes() <= room)
+            .filter(move |plan| plan.tiles_m > 0 && plan.shared_bytes() <= room)
     }
 
     /// Shared memory of a cube by compute capability, in bytes.
     const fn shared_room(cuda: &CudaFacts) -> usize {
         match cuda.capability {
+            72 => 98_304,
+            75 => 65_536,
             80 | 87 | 90 | 100 => 166_912,
             _ => 101_376,
         }
@@ -120,7 +135,7 @@ impl WmmaBlueprint {
     fn of(
         fragment: WmmaFragment,
         (warps_n, warps_m, rows, tokens): (usize, usize, usize, usize),
-        room: usize,
+        cuda: &CudaFacts,
     ) -> Self {
         let mut plan = Self {
             fragment,
@@ -130,14 +145,19 @@ impl WmmaBlueprint {
             tiles_m: tokens / warps_m / fragment.m(),
             stages: 0,
             group: 8,
+            async_copies: cuda.is_ampere(),
         };
-        let ring = room.saturating_sub(plan.shared_bytes());
+        let ring = Self::shared_room(cuda).saturating_sub(plan.shared_bytes());
         plan.stages = (ring / plan.shape().bytes()).clamp(3, Self::MAX_STAGES);
         plan
     }
 
-    /// Cycles that the product takes, by and large.
-    fn cycles(&self, problem: &MatmulProblem, cuda: &CudaFacts) -> usize {
+    /// Estimate of the product's cycles, comparable to
+    /// [`MmaBlueprint`](crate::product::cuda::mma::MmaBlueprint)'s.
+    ///
+    /// Orin (compute capability 8.7) has both kernels. Decoded weights go through shared memory here, and
+    /// every fragment is read from there, whereas `mma` decodes into registers: ORIN_ESTIMATE
+    pub(crate) fn cycles(&self, problem: &MatmulProblem, cuda: &CudaFacts) -> usize {
         let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens());
         let waves = tiles.div_ceil(cuda.multiprocessors.max(1) as usize);
         // Fragments come from shared memory, whose 128 bytes a cycle bound the products.
@@ -145,7 +165,12 @@ impl WmmaBlueprint {
             * self.warps_m
             * (self.tiles_n * self.fragment.n() + self.tiles_m * self.fragment.m());
         let loads = fragments * TILE_COLS / 128;
-        let products = self.rows() * self.tokens() * TILE_COLS / 2048;
+        // int8 multiply-adds of a cycle.
+        let rate = match cuda.capability {
+            80 | 87 | 90 => 2048,
+            _ => 1024,
+        };
+        let products = self.rows() * self.tokens() * TILE_COLS / rate;
         let steps = problem.k.div_ceil(TILE_COLS);
         waves * (steps * (products + loads + STEP) + TILE)
     }
@@ -178,6 +203,11 @@ impl WmmaBlueprint {
             strips: self.rows() / STRIP_ROWS,
             element: 1,
             rows: RowSpacing::Padded,
+            copies: if self.async_copies {
+                Copies::Asynchronous
+            } else {
+                Copies::Synchronous
+            },
         }
     }
 
@@ -212,16 +242,19 @@ impl WmmaBlueprint {
 
     /// # Errors
     /// [`KernelError::Plan`] for empty or oversized numbers, warps that cut a strip of 16 rows, more
-    /// units, registers or shared memory than a cube gets, or a GPU before compute capability 8.0.
+    /// units, registers or shared memory than a cube gets, a GPU without int8 tensor cores, or asynchronous
+    /// copies before compute capability 8.0.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
-        let ampere = device.cuda.is_some_and(|cuda| cuda.capability >= 80);
+        let runs = device
+            .cuda
+            .is_some_and(|cuda| cuda.is_ampere() || !self.async_copies);
         let sizes = (1..=16).contains(&self.warps_n)
             && (1..=16).contains(&self.warps_m)
             && (1..=16).contains(&self.tiles_n)
             && (1..=16).contains(&self.tiles_m)
             && (3..=16).contains(&self.stages)
             && self.group >= 1;
-        if ampere
+        if runs
             && sizes
             && (self.tiles_n * self.fragment.n()).is_multiple_of(STRIP_ROWS)
             && self.units() <= device.max_units as usize
@@ -233,9 +266,10 @@ impl WmmaBlueprint {
         }
         Err(KernelError::Plan {
             reason: format!(
-                "{self:?} wants a GPU of compute capability 8.0 or later (this is {:?}), whole \
-                 strips of {STRIP_ROWS} rows a warp, at least 3 stages, at most {} units, 255 \
-                 registers a unit and {REGISTERS} a cube, and at most {} bytes of shared memory",
+                "{self:?} wants a GPU of compute capability 7.2 or later, 8.0 if it copies \
+                 asynchronously (this is {:?}), whole strips of {STRIP_ROWS} rows a warp, at least \
+                 3 stages, at most {} units, 255 registers a unit and {REGISTERS} a cube, and at most \
+                 {} bytes of shared memory",
                 device.cuda.map(|cuda| cuda.capability),
                 device.max_units,
                 device.shared_bytes
@@ -247,21 +281,22 @@ impl WmmaBlueprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::product::cuda::test_gpus::{GEFORCE, GPUS, ORIN};
-
-    const ROOM: usize = GEFORCE.shared_bytes;
+    use crate::device::test_gpus::{AMPERE_AND_LATER, GEFORCE, ORIN, TURING, XAVIER};
+    use crate::device_code::MmaType;
+    use crate::product::cuda::mma::MmaBlueprint;
+    use crate::product::problem::problem;
 
     fn of(fragment: WmmaFragment, size: usize) -> WmmaBlueprint {
-        WmmaBlueprint::of(fragment, WmmaBlueprint::SIZES[size], ROOM)
+        WmmaBlueprint::of(fragment, WmmaBlueprint::SIZES[size], &GEFORCE.cuda.unwrap())
     }
 
     #[test]
     fn candidates_fit_their_gpu() {
-        for device in GPUS {
+        for device in [XAVIER, TURING].into_iter().chain(AMPERE_AND_LATER) {
             let cuda = device.cuda.unwrap();
             for fragment in WmmaFragment::ALL {
                 let plans: Vec<_> = WmmaBlueprint::candidates(fragment, &cuda).collect();
-                assert!(plans.len() >= 4, "{fragment:?} {cuda:?}");
+                assert!(plans.len() >= 2, "{fragment:?} {cuda:?}");
                 for plan in plans {
                     assert_eq!(plan.validate(&device), Ok(()), "{plan:?} {device:?}");
                 }
@@ -274,6 +309,10 @@ mod tests {
         for fragment in WmmaFragment::ALL {
             for (i, size) in WmmaBlueprint::SIZES.into_iter().enumerate() {
                 let plan = of(fragment, i);
+                if plan.tiles_m == 0 {
+                    assert!(size.3 < fragment.m(), "{plan:?}");
+                    continue;
+                }
                 assert_eq!((plan.rows(), plan.tokens()), (size.2, size.3), "{plan:?}");
             }
         }
@@ -283,7 +322,7 @@ mod tests {
     fn the_largest_plan_fits_an_orin_with_known_bytes_and_registers() {
         for fragment in WmmaFragment::ALL {
             let size = WmmaBlueprint::SIZES[0];
-            let plan = WmmaBlueprint::of(fragment, size, ORIN.shared_bytes);
+            let plan = WmmaBlueprint::of(fragment, size, &ORIN.cuda.unwrap());
             // Activations and words of a stage, decoded weights twice, a window of sums a warp.
             let ring = plan.stages * (128 * 144 + 128 * 32);
             let window = if fragment == WmmaFragment::M32N8K16 {
@@ -311,6 +350,41 @@ mod tests {
             };
             assert_eq!(small.validate(&default), Ok(()), "{small:?}");
             assert!(of(fragment, 1).validate(&default).is_err());
+        }
+    }
+
+    #[test]
+    fn gpus_before_ampere_copy_through_registers() {
+        for device in [XAVIER, TURING] {
+            let cuda = device.cuda.unwrap();
+            for m in [1, 8, 17, 512, 8192] {
+                let plan = WmmaBlueprint::new(&problem(m, 4096, 4096), &cuda);
+                assert_eq!(plan.validate(&device), Ok(()), "{plan:?}");
+                let asynchronous = WmmaBlueprint {
+                    async_copies: true,
+                    ..plan
+                };
+                assert!(asynchronous.validate(&device).is_err());
+            }
+            let one = WmmaBlueprint::new(&problem(1, 4096, 4096), &cuda);
+            assert_eq!(one.tokens(), 8, "{one:?}");
+        }
+    }
+
+    /// The numbers of [`WmmaBlueprint::cycles`]' documentation.
+    #[test]
+    fn an_orin_is_faster_with_mma_by_both_models() {
+        let cuda = ORIN.cuda.unwrap();
+        let estimates = |m| {
+            let problem = problem(m, 4096, 4096);
+            let wmma = WmmaBlueprint::new(&problem, &cuda).cycles(&problem, &cuda);
+            let mma = MmaBlueprint::new(&problem, MmaType::Int8, &cuda);
+            (wmma, mma.cycles(&problem, MmaType::Int8, &cuda))
+        };
+        assert_eq!(estimates(512), (0, 0));
+        for m in [9, 16, 33, 128, 2048, 8192] {
+            let (wmma, mma) = estimates(m);
+            assert!(mma < wmma, "{m} tokens: {mma} {wmma}");
         }
     }
 

@@ -7,10 +7,10 @@ use tritburn_formats::WeightCode;
 use super::base::WmmaBlueprint;
 use crate::device_code::epilogue::{row_pair, token_scale, write_pair};
 use crate::device_code::fragments::decode_int8;
-use crate::device_code::ptx::{
-    copy_async_commit, copy_async_wait, global_address, load_line, shared_address, store_word,
+use crate::device_code::ptx::{global_address, load_line, shared_address, store_word};
+use crate::product::cuda::stage::{
+    OutputTile, RowSpacing, TileExtents, await_stages, commit_stage, copy_stage, place,
 };
-use crate::product::cuda::stage::{OutputTile, RowSpacing, TileExtents, copy_stage, place};
 
 /// Bytes from row to row of the operands in shared memory.
 const PITCH: usize = RowSpacing::Padded.pitch();
@@ -56,9 +56,9 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
             let to = ring + stage as u32 * comptime!(shape.bytes() as u32);
             copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
         }
-        copy_async_commit();
+        commit_stage(comptime!(shape.copies));
     }
-    copy_async_wait(comptime!(plan.stages - 2));
+    await_stages(comptime!(plan.stages - 2), comptime!(shape.copies));
     sync_cube();
     let decoded = comptime!(plan.stages * shape.bytes());
     decode(ring, ring + comptime!(decoded as u32), code, plan);
@@ -89,7 +89,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     let mut to = last.runtime();
     let mut step = 0usize.runtime();
     while step < extents.col_tiles {
-        copy_async_wait(comptime!(plan.stages - 3));
+        await_stages(comptime!(plan.stages - 3), comptime!(shape.copies));
         sync_cube();
         // The slot, and below the decoded weights, that the step before has read.
         let ahead = step + comptime!(plan.stages - 1);
@@ -104,7 +104,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
                 shape,
             );
         }
-        copy_async_commit();
+        commit_stage(comptime!(shape.copies));
         let next = select(from == last, 0usize, from + comptime!(shape.bytes()));
         let weights = decoded + (step % 2) * comptime!(plan.decoded_bytes());
         if step + 1 < extents.col_tiles {

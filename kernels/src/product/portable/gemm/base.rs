@@ -96,6 +96,7 @@ mod tests {
     use super::*;
     use crate::device_code::decode::ScaleKind;
     use crate::operand::FloatType;
+    use crate::prepack::WeightOrder;
 
     fn device(lockstep: bool) -> DeviceFacts {
         DeviceFacts {
@@ -119,7 +120,7 @@ mod tests {
                 true => ActivationType::Int8,
                 false => FloatType::F32.into(),
             },
-            fragments: None,
+            order: WeightOrder::Canonical,
             whole_lines: true,
         }
     }

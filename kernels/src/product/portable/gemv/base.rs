@@ -81,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::device_code::decode::ScaleKind;
+    use crate::prepack::WeightOrder;
     use crate::product::ActivationType;
 
     const GPU: DeviceFacts = DeviceFacts {
@@ -100,7 +101,7 @@ mod tests {
             code: WeightCode::Int2,
             scale: ScaleKind::Group,
             activations: ActivationType::Int8,
-            fragments: None,
+            order: WeightOrder::Canonical,
             whole_lines: true,
         };
         GemvBlueprint::new(&problem, &GPU)

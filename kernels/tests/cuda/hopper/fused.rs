@@ -13,11 +13,11 @@ use rstest::rstest;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
 use tritburn_kernels::product::cuda::wgmma_fused::FusedBlueprint;
-use tritburn_kernels::product::{self, Plan, Strategy};
+use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Plan, Strategy};
 use tritburn_kernels::quantize::activation::ActivationBlueprint;
 use tritburn_kernels::{
     DeviceFacts, FloatMatrix, FloatType, FloatVector, FragmentOrder, KernelError, PrepackedWeights,
-    QuantizedActivations, quantize,
+    QuantizedActivations, WeightOrder, quantize,
 };
 
 use crate::harness::*;
@@ -312,11 +312,9 @@ fn plans_cut_clusters_in_every_way_and_have_every_size() {
 
 /// Every plan with its operands, at awkward shapes and at random ones.
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn plans_of_every_kind_give_the_bits_of_two_launches(#[values(0, 1, 2, 3, 4)] number: usize) {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let (kind, sizes) = PLANS[number];
     let mut rng = rng(31 + number);
     let mut shapes = SHAPES.to_vec();
@@ -346,31 +344,28 @@ fn plans_of_every_kind_give_the_bits_of_two_launches(#[values(0, 1, 2, 3, 4)] nu
 
 /// The plans of the selector itself, at shapes that it was written for.
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn what_the_model_ranks_first_gives_the_bits_of_two_launches(
     #[values([1024, 512, 2048], [1024, 2048, 512], [16, 4096, 4096], [64, 2560, 2560])]
     shape: [usize; 3],
 ) {
     let client = client();
-    let Some(cuda) = DeviceFacts::of(&client).cuda.filter(|_| hopper(&client)) else {
-        return;
-    };
+    let cuda = DeviceFacts::of(&client).cuda.expect("a Hopper GPU");
     let case = Case::new(&client, &mut rng(shape[0]), BF16, shape);
-    let activations = FloatType::BF16.into();
-    let order = Some(FragmentOrder::Int8);
-    let problem = product::MatmulProblem::new(shape[0], case.layout(), activations, order);
+    let activations = ActivationType::Quantized(FloatType::BF16);
+    let order = WeightOrder::Fragments(FragmentOrder::Int8);
+    let problem = MatmulProblem::new(shape[0], case.layout(), activations, order);
     let first = FusedBlueprint::new(&problem, &cuda).expect("a plan");
     // The selector takes the same: no kernel more.
     case.assert_equal(&client, [forced(first), Strategy::Auto]);
 }
 
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(
     #[values(0, 1, 2, 3, 4)] number: usize,
 ) {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let (kind, sizes) = PLANS[number];
     // Short rows for plans with few columns, long ones to be shared by 8 cubes.
     for k in [400, 1024, 1030, 1900, 2048] {
@@ -398,11 +393,9 @@ fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(
 }
 
 #[test]
+#[ignore = "needs a Hopper GPU"]
 fn a_thousand_runs_give_the_same_bits() {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let case = Case::new(&client, &mut rng(14), BF16, [150, 300, 1100]);
     let expected = case.apart(&client);
     for run in 0..1000 {
@@ -412,11 +405,9 @@ fn a_thousand_runs_give_the_same_bits() {
 }
 
 #[test]
+#[ignore = "needs a Hopper GPU"]
 fn no_tokens_launch_nothing() {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let layout = layout(64, 256, WeightCode::Ternary, ScaleGranularity::Row);
     let weights = prepacked(&client, &matrix(&mut rng(1), &layout), FragmentOrder::Int8);
     let handle = client.create_from_slice(&[0; 16]);

@@ -3,10 +3,14 @@
 use core::ffi::CStr;
 use std::sync::OnceLock;
 
+use cubecl::ir::OpaqueType;
 use cubecl::ir::features::Features;
 use cubecl::prelude::*;
 
 use crate::error::KernelError;
+
+#[cfg(test)]
+pub(crate) mod test_gpus;
 
 /// Units of a cube on a GPU where the work needs no particular number.
 const GPU_CUBE: u32 = 256;
@@ -29,15 +33,15 @@ pub struct DeviceFacts {
     pub shared_bytes: usize,
     /// Elements of f32 that one unit's arithmetic handles at once.
     pub vector: usize,
-    /// Where CUDA kernels can run: inline PTX and tensor cores.
+    /// Where CUDA kernels can run: inline PTX and tensor cores that multiply int8.
     pub cuda: Option<CudaFacts>,
 }
 
-/// The facts of a CUDA device whose kernels are compiled by NVRTC. The LLVM compiler has no inline
-/// PTX, and takes asynchronous copies off the list of features.
+/// The facts of a CUDA device with tensor cores for int8, compute capability 7.2 and up, whose kernels are
+/// compiled by NVRTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CudaFacts {
-    /// Compute capability times ten: 80 is Ampere, 87 Orin, 90 Hopper.
+    /// Compute capability times ten: 72 is Xavier, 75 Turing, 80 Ampere, 87 Orin, 90 Hopper.
     pub capability: u32,
     /// Streaming multiprocessors.
     pub multiprocessors: u32,
@@ -46,12 +50,25 @@ pub struct CudaFacts {
 impl CudaFacts {
     fn of(client: &Client) -> Option<Self> {
         let properties = client.properties();
-        let capability = properties.identity.fingerprint.strip_prefix("ptx_sm")?;
-        let inline_ptx = properties.features.copy_async;
+        let (identity, features) = (&properties.identity, &properties.features);
+        let capability = identity.fingerprint.strip_prefix("ptx_sm")?.parse().ok()?;
+        // CubeCL's other compiler for CUDA, LLVM, has no inline PTX. It takes barriers off the list.
+        let inline_ptx = features.types.opaque.contains(&OpaqueType::Barrier);
+        // The GTX 16 series reports 7.5 without tensor cores.
+        let mut products = features.matmul.cmma.iter();
+        let int8 = products.any(|product| product.a_type == i8::elem_type_native());
+        let cores = capability >= 80 || (capability >= 72 && int8);
         Some(Self {
-            capability: capability.parse().ok().filter(|_| inline_ptx)?,
+            capability,
             multiprocessors: properties.hardware.num_streaming_multiprocessors?,
         })
+        .filter(|_| inline_ptx && cores)
+    }
+
+    /// Whether the device has what Ampere introduced: asynchronous copies, `mma.m16n8k32` of int8, tensor
+    /// cores for bf16.
+    pub const fn is_ampere(&self) -> bool {
+        self.capability >= 80
     }
 }
 
@@ -94,24 +111,30 @@ impl DeviceFacts {
         let hardware = &client.properties().hardware;
         let lockstep = hardware.num_cpu_cores.is_none() && hardware.max_units_per_cube >= LANES;
         let limit = hardware.max_units_per_cube.max(1);
-        match lockstep {
-            true => Self {
+        if lockstep {
+            Self {
                 lockstep,
                 cube_units: GPU_CUBE.min(1 << limit.ilog2()),
                 max_units: limit,
                 shared_bytes: hardware.max_shared_memory_size,
                 vector: 4,
                 cuda: CudaFacts::of(client),
-            },
-            false => Self {
+            }
+        } else {
+            Self {
                 lockstep,
                 cube_units: hardware.num_cpu_cores.unwrap_or(1).clamp(1, limit),
                 max_units: u32::MAX,
                 shared_bytes: hardware.max_shared_memory_size,
                 vector: 16,
                 cuda: None,
-            },
+            }
         }
+    }
+
+    /// The facts of a CUDA device of compute capability 8.0 and up.
+    pub(crate) fn ampere(&self) -> Option<CudaFacts> {
+        self.cuda.filter(CudaFacts::is_ampere)
     }
 
     /// Units that reduce together: [`LANES`] in lockstep, else 1.

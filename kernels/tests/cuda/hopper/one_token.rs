@@ -6,7 +6,7 @@ use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
 use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FragmentOrder, KernelError, QuantizedActivations};
 
-use crate::fused::{BF16, BF16_BIAS, Case, F16, F16_TO_F32, F32, Kind, hopper};
+use super::fused::{BF16, BF16_BIAS, Case, F16, F16_TO_F32, F32, Kind};
 use crate::harness::*;
 use crate::support::{client, prepacked};
 
@@ -30,11 +30,9 @@ fn plans(k: usize) -> Vec<Strategy> {
 }
 
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn plans_of_every_kind_give_the_bits_of_two_launches(#[values(0, 1, 2, 3, 4)] kind: usize) {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let (kind, mut rng) = (KINDS[kind], rng(61 + kind));
     // Rows that end with a line, within a tile or with one, and more tokens than the plan is for.
     for (m, n, k) in [
@@ -54,11 +52,9 @@ fn plans_of_every_kind_give_the_bits_of_two_launches(#[values(0, 1, 2, 3, 4)] ki
 }
 
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(#[values(0, 1, 2)] kind: usize) {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let k = 1000;
     let spoil = |x: &mut [f32]| {
         x[k] = f32::NAN;
@@ -83,13 +79,11 @@ fn rows_with_nan_or_infinity_become_nan_and_leave_others_alone(#[values(0, 1, 2)
 }
 
 #[rstest]
+#[ignore = "needs a Hopper GPU"]
 fn the_selector_takes_such_a_plan(
     #[values((2560, 2560), (4096, 4096), (2560, 6912), (300, 28_672))] shape: (usize, usize),
 ) {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let (n, k) = shape;
     let case = Case::new(&client, &mut rng(n), BF16, [1, n, k]);
     case.assert_equal(&client, [Strategy::Auto]);
@@ -97,11 +91,9 @@ fn the_selector_takes_such_a_plan(
 
 /// Forced where it cannot run, the plan is refused; left to the selector, such a product takes two launches.
 #[test]
+#[ignore = "needs a Hopper GPU"]
 fn what_the_kernel_cannot_run_is_refused_or_done_in_two_launches() {
     let client = client();
-    if !hopper(&client) {
-        return;
-    }
     let forced = plans(2560)[0];
     // Rows that end within a line.
     let case = Case::new(&client, &mut rng(1), BF16, [1, 40, 2052]);

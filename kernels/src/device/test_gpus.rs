@@ -1,24 +1,6 @@
-//! Devices and problems that plans are tested for.
+//! Devices that plans are tested for.
 
-use tritburn_formats::WeightCode;
-
-use crate::device::{CudaFacts, DeviceFacts};
-use crate::device_code::decode::ScaleKind;
-use crate::product::{ActivationType, MatmulProblem};
-
-/// A product of ternary weights with int8 activations.
-pub(crate) const fn problem(m: usize, n: usize, k: usize) -> MatmulProblem {
-    MatmulProblem {
-        m,
-        n,
-        k,
-        code: WeightCode::Ternary,
-        scale: ScaleKind::Row,
-        activations: ActivationType::Int8,
-        fragments: None,
-        whole_lines: true,
-    }
-}
+use super::{CudaFacts, DeviceFacts};
 
 /// A GPU of `capability` with `shared_bytes` of shared memory a cube.
 const fn gpu(capability: u32, multiprocessors: u32, shared_bytes: usize) -> DeviceFacts {
@@ -35,6 +17,10 @@ const fn gpu(capability: u32, multiprocessors: u32, shared_bytes: usize) -> Devi
     }
 }
 
+/// Jetson AGX Xavier.
+pub(crate) const XAVIER: DeviceFacts = gpu(72, 8, 98_304);
+/// T4.
+pub(crate) const TURING: DeviceFacts = gpu(75, 40, 65_536);
 /// A100.
 pub(crate) const AMPERE: DeviceFacts = gpu(80, 108, 166_912);
 /// RTX 30.
@@ -46,5 +32,5 @@ pub(crate) const ADA: DeviceFacts = gpu(89, 128, 101_376);
 /// H200.
 pub(crate) const HOPPER: DeviceFacts = gpu(90, 132, 232_448);
 
-/// All of them.
-pub(crate) const GPUS: [DeviceFacts; 5] = [AMPERE, GEFORCE, ORIN, ADA, HOPPER];
+/// Those of compute capability 8.0 and up.
+pub(crate) const AMPERE_AND_LATER: [DeviceFacts; 5] = [AMPERE, GEFORCE, ORIN, ADA, HOPPER];

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use super::plan::Plan;
+use super::plan::Schedule;
 use super::problem::MatmulProblem;
 use crate::device::DeviceFacts;
 
 /// Problems that are remembered: more than the layers and batch sizes of a model.
 const MOST: usize = 4096;
 
-static CHOSEN: LazyLock<Mutex<HashMap<(MatmulProblem, DeviceFacts), Plan>>> =
+static CHOSEN: LazyLock<Mutex<HashMap<(MatmulProblem, DeviceFacts), Schedule>>> =
     LazyLock::new(Mutex::default);
 
 /// The plan of `choose`, which is asked once for a problem and device.
 pub(super) fn chosen(
     problem: &MatmulProblem,
     device: &DeviceFacts,
-    choose: impl FnOnce() -> Plan,
-) -> Plan {
+    choose: impl FnOnce() -> Schedule,
+) -> Schedule {
     let key = (*problem, *device);
     // A panic elsewhere leaves whole entries behind.
     let lock = || CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,14 +37,15 @@ pub(super) fn chosen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepack::FragmentOrder;
+    use crate::device::test_gpus::{AMPERE, HOPPER};
+    use crate::prepack::{FragmentOrder, WeightOrder};
     use crate::product::Strategy;
-    use crate::product::cuda::test_gpus::{AMPERE, HOPPER, problem};
+    use crate::product::problem::problem;
 
     #[test]
     fn a_problem_is_asked_for_once_and_devices_are_kept_apart() {
         let problem = MatmulProblem {
-            fragments: Some(FragmentOrder::Int8),
+            order: WeightOrder::Fragments(FragmentOrder::Int8),
             ..problem(77, 1234, 4321)
         };
         let [hopper, ampere] = [HOPPER, AMPERE].map(|device| {
