@@ -6,9 +6,8 @@
 mod harness;
 
 mod backward;
-mod fused;
 mod gemm;
-mod one_token;
+mod hopper;
 mod plans;
 mod prepack;
 mod support;
