@@ -96,7 +96,7 @@ pub(crate) fn codes(
 
 /// The half-precision float in the low half of a word.
 #[cube]
-fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
+pub(crate) fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
             let out: u32;
@@ -114,7 +114,7 @@ fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
 
 /// The half-precision float in the high half of a word.
 #[cube]
-fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
+pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
             let out: u32;
