@@ -5,6 +5,11 @@
 #[allow(dead_code, reason = "shared with the portable tests")]
 mod harness;
 
+#[path = "../portable/attention_reference.rs"]
+#[allow(dead_code, reason = "shared with the portable tests")]
+mod attention_reference;
+
+mod attention;
 mod backward;
 mod gemm;
 mod hopper;

@@ -11,6 +11,7 @@ mod cuda;
 mod launch;
 mod planes;
 mod serial;
+pub mod training;
 
 pub use base::AttentionScratch;
 pub use launch::{launch, prefill};

@@ -118,7 +118,7 @@ pub(crate) fn round_bytes(v0: f32, v1: f32, v2: f32, v3: f32, a: f32) -> u32 {
 
 /// The half-precision float in the low half of a word.
 #[cube]
-fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
+pub(crate) fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
             let out: u32;
@@ -136,7 +136,7 @@ fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
 
 /// The half-precision float in the high half of a word.
 #[cube]
-fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
+pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
             let out: u32;
