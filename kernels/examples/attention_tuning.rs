@@ -15,8 +15,8 @@ mod tuning {
 
     use cubecl::Device;
     use cubecl::client::Client;
-    use tritburn_kernels::attention::training::cuda::{self, FlashPlan, FlashPlans};
-    use tritburn_kernels::attention::training::{self, AttentionShape};
+    use tritburn_kernels::decoder::attention::training::cuda::{self, FlashPlan, FlashPlans};
+    use tritburn_kernels::decoder::attention::training::{self, AttentionShape};
     use tritburn_kernels::{Buffer, FloatMatrix, FloatType, KernelError};
 
     use crate::harness::*;

@@ -2,8 +2,8 @@
 
 use cubecl::client::Client;
 use rstest::rstest;
-use tritburn_kernels::attention::training::cuda::{self, FlashPlans};
-use tritburn_kernels::attention::training::{self, AttentionShape};
+use tritburn_kernels::decoder::attention::training::cuda::{self, FlashPlans};
+use tritburn_kernels::decoder::attention::training::{self, AttentionShape};
 use tritburn_kernels::{FloatMatrix, FloatType, KernelError};
 
 use crate::attention_reference::Case;

@@ -1,7 +1,7 @@
 //! Causal attention and its gradients in f64, with what rounding may move each number by.
 
 use tritburn_kernels::FloatType;
-use tritburn_kernels::attention::training::AttentionShape;
+use tritburn_kernels::decoder::attention::training::AttentionShape;
 
 use crate::harness::{epsilon, floats, rng};
 

@@ -1,6 +1,6 @@
 //! Attention with gradients, against sums in f64.
 
-use tritburn_kernels::attention::training::{self, AttentionShape};
+use tritburn_kernels::decoder::attention::training::{self, AttentionShape};
 use tritburn_kernels::{FloatMatrix, FloatType, KernelError};
 
 use crate::attention_reference::Case;

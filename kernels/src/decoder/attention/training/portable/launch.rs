@@ -11,7 +11,7 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 
-pub(in crate::attention::training) fn forward(
+pub(in crate::decoder::attention::training) fn forward(
     client: &Client,
     qkv: &FloatMatrix,
     shape: &AttentionShape,
@@ -48,7 +48,7 @@ pub(in crate::attention::training) fn forward(
     clippy::too_many_arguments,
     reason = "operands and results of two matrices"
 )]
-pub(in crate::attention::training) fn backward(
+pub(in crate::decoder::attention::training) fn backward(
     client: &Client,
     qkv: &FloatMatrix,
     out: &FloatMatrix,

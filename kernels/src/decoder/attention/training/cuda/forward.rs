@@ -5,7 +5,9 @@ use cubecl::prelude::*;
 use super::base::{FlashPlan, STAGES};
 use super::products::{LOWEST, Side, add_weighted, mask, scores, store_block, to_left, zeros};
 use super::tile::{FlashExtents, copy_stage, load_rows, quad_max, quad_sum, source};
-use crate::ptx::{copy_async_commit, copy_async_wait, exp2, global_address, shared_address};
+use crate::device_code::ptx::{
+    copy_async_commit, copy_async_wait, exp2, global_address, shared_address,
+};
 
 /// A cube has `plan.rows()` tokens of one query head; tiles of keys and values come through a ring.
 #[cube(launch_unchecked, address_type = "dynamic")]

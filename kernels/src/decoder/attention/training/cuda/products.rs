@@ -4,7 +4,8 @@ use cubecl::prelude::*;
 
 use super::base::FlashPlan;
 use super::tile::{line_address, load_left};
-use crate::ptx::{MmaType, load_matrices, load_matrices_transposed, mma, pack_half};
+use crate::device_code::MmaType;
+use crate::device_code::ptx::{load_matrices, load_matrices_transposed, mma, pack_half};
 
 /// Below every score, and far from overflow.
 pub(super) const LOWEST: f32 = -1e30;

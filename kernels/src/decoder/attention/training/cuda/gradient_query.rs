@@ -5,11 +5,12 @@ use cubecl::prelude::*;
 use super::base::{FlashPlan, STAGES};
 use super::products::{Side, add_weighted, mask, scores, store_block, to_left, zeros};
 use super::tile::{FlashExtents, copy_stage, load_rows, quad_sum, source};
-use crate::operand::FloatType;
-use crate::ptx::lines::{high, low};
-use crate::ptx::{
-    MmaType, copy_async_commit, copy_async_wait, exp2, global_address, shared_address,
+use crate::device_code::MmaType;
+use crate::device_code::ptx::lines::{high, low};
+use crate::device_code::ptx::{
+    copy_async_commit, copy_async_wait, exp2, global_address, shared_address,
 };
+use crate::operand::FloatType;
 
 /// A cube has `plan.rows()` tokens of one query head; tiles of keys and values come through a ring. It
 /// leaves two numbers of each of its rows in `rows`: its statistic in powers of two, and `Σ out · d_out`,

@@ -4,9 +4,9 @@ use cubecl::prelude::*;
 
 use super::super::base::AttentionShape;
 use crate::device::DeviceFacts;
+use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatType};
-use crate::ptx::MmaType;
 
 /// Tiles in shared memory: one that is multiplied, one that comes.
 pub(super) const STAGES: usize = 2;
@@ -140,7 +140,7 @@ impl FlashPlans {
 
     /// Checks that the kernels run on the device, and that rows of `lines` can be copied in lines and rows
     /// of `pairs` in pairs.
-    pub(in crate::attention::training) fn check(
+    pub(in crate::decoder::attention::training) fn check(
         &self,
         client: &Client,
         shape: &AttentionShape,

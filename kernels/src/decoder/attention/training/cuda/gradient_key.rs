@@ -9,7 +9,7 @@ use super::products::{
 use super::tile::{
     FlashExtents, Source, copy_async_pair, copy_rows, copy_stage, load_left, source,
 };
-use crate::ptx::{
+use crate::device_code::ptx::{
     copy_async_commit, copy_async_wait, exp2, global_address, load_line, shared_address,
 };
 

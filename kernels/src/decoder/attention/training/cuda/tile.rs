@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::base::FlashPlan;
-use crate::ptx::{copy_async, load_matrices, operand};
+use crate::device_code::ptx::{copy_async, load_matrices, operand};
 
 /// Runtime sizes; strides count pairs of elements.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
