@@ -20,8 +20,6 @@ pub(crate) mod flex;
 #[cfg(feature = "cube")]
 mod fragments;
 mod frozen;
-#[cfg(feature = "cube")]
-mod meta;
 mod operand;
 mod prepack;
 
@@ -31,6 +29,8 @@ pub use api::{
 };
 pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
 pub use backend::TernaryOps;
+#[cfg(feature = "cube")]
+pub(crate) use backend::quantized;
 pub use bias::Bias;
 pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
 pub(crate) use device::{check_ready, runs_kernels};

@@ -5,7 +5,8 @@ use tritburn_formats::{PackedLayout, WeightCode};
 
 mod watch;
 
-use crate::pack::{BitLayer, LayerWeight, PackError, bit_layers, quantize_param, read_vec};
+use crate::error::PackError;
+use crate::pack::{BitLayer, LayerWeight, bit_layers, quantize_param, read_vec};
 
 pub use watch::{CodeCounts, CodeShares, CodeSnapshot, CodeWatch};
 

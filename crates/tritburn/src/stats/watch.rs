@@ -7,9 +7,10 @@ use burn::tensor::{DType, ExecutionError, Int, Tensor};
 use tritburn_formats::{PackedLayout, WeightCode};
 
 use super::LOW_BITS;
+use crate::error::PackError;
 use crate::nn::PackedWeight;
 use crate::ops;
-use crate::pack::{LayerWeight, PackError, bit_layers};
+use crate::pack::{LayerWeight, bit_layers};
 
 /// Counts codes of a model's 2-bit layers on the device.
 ///
