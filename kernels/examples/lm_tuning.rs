@@ -29,6 +29,7 @@ mod tuning {
     use tritburn_kernels::argmax::{self, ArgmaxScratch};
     use tritburn_kernels::attention::{self, AttentionScratch};
     use tritburn_kernels::dense::{self, DenseWeights};
+    use tritburn_kernels::glu::GatedActivation;
     use tritburn_kernels::norm::{self, Residual, RowOutput};
     use tritburn_kernels::rotary::{self, Placement};
     use tritburn_kernels::{
@@ -243,8 +244,8 @@ mod tuning {
                     glu::launch(
                         &client,
                         &x_matrix,
-                        &gamma_vector,
-                        EPS,
+                        GatedActivation::SquaredRelu,
+                        Some((&gamma_vector, EPS)),
                         RowOutput::Int8(&codes),
                     )
                     .expect("a launch");

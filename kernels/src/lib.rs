@@ -13,6 +13,8 @@
 //! | [`norm`], [`glu`] | residual sum, RMSNorm or gated unit, and int8 quantiser in one launch |
 //! | [`rotary`], [`attention`] | rotary embedding into a key-value cache, attention over it |
 //! | [`embedding`], [`dense`], [`argmax`] | the two ends of a language model |
+//! | [`cross_entropy`], [`optimizer`] | the loss with its gradient; AdamW and clipping |
+//! | [`statistics`] | counts over packed codes |
 //!
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
@@ -21,6 +23,7 @@ pub mod argmax;
 pub mod attention;
 pub mod backward;
 mod cache;
+pub mod cross_entropy;
 mod decode;
 pub mod dense;
 pub mod device;
@@ -35,10 +38,13 @@ pub mod glu;
 pub mod matmul;
 pub mod norm;
 pub mod operand;
+pub mod optimizer;
 pub mod prepack;
 mod ptx;
 pub mod quantize;
 pub mod rotary;
+mod rows;
+pub mod statistics;
 mod team;
 mod tensor_map;
 pub mod unpack;

@@ -21,4 +21,5 @@ mod quantize_activations;
 mod quantize_weights;
 mod reference;
 mod refusals;
+mod training;
 mod unpack;
