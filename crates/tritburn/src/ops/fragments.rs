@@ -46,7 +46,7 @@ pub(super) fn multiplies(client: &Client, layout: &PackedLayout, order: Fragment
     DeviceFacts::of(client).cuda.is_some() && PrepackedWeights::fragments(layout, order).is_some()
 }
 
-/// Lengths of words and scales that [`TernaryOps::prepack`](super::TernaryOps::prepack) returns.
+/// Lengths of words and scales that [`TernaryOps::prepack`](super::backend::TernaryOps::prepack) returns.
 pub(super) fn lengths(layout: &PackedLayout, precision: InputPrecision) -> (usize, usize) {
     match PrepackedWeights::fragments(layout, order(precision)) {
         Some(fragments) => (fragments.word_count(), layout.out_features()),
