@@ -23,6 +23,7 @@ mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+#[doc(hidden)]
 pub mod transformer;
 
 pub use error::{Error, PackError};
