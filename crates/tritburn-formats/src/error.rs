@@ -1,4 +1,4 @@
-//! Errors of the codec crate.
+//! Errors of layouts, headers and packed matrices.
 
 use thiserror::Error;
 
@@ -108,7 +108,7 @@ pub enum HeaderError {
 /// Weights, words or scales that do not make a packed matrix.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
-pub enum PackError {
+pub enum MatrixError {
     /// A buffer of the wrong length.
     #[error("{what}: got {found} values, expected {expected}")]
     Length {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::code::WeightCode;
-use crate::error::PackError;
+use crate::error::MatrixError;
 use crate::fields::threes;
 use crate::header::PackedHeader;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
@@ -19,6 +19,19 @@ pub use reorder::{reorder_dense_rows, reorder_rows, rotary_half_split, rotary_in
 /// Codes of the real columns are valid for the code table. Padding fields behind the last column
 /// of a row are ignored (they meet zero activations), whatever they hold. Scales may be any f32:
 /// NaN marks weights that were not finite.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
+///
+/// // Two rows of three weights in a word each: codes 2, 1, 0 are +1, 0, -1; unused fields are 1.
+/// let layout = PackedLayout::new(2, 3, WeightCode::Ternary, ScaleGranularity::Row)?;
+/// let (first, second) = (0x5555_5540 | 0b00_01_10, 0x5555_5540 | 0b10_10_10);
+/// let matrix = PackedMatrix::new(layout, vec![first, second], vec![0.5, 2.0])?;
+/// assert_eq!(matrix.dequantize(), [0.5, 0.0, -0.5, 2.0, 2.0, 2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedMatrix {
     layout: PackedLayout,
@@ -31,15 +44,19 @@ impl PackedMatrix {
     /// [`scale_count`](PackedLayout::scale_count) scales.
     ///
     /// # Errors
-    /// [`PackError::Length`] for a wrong number of words or scales, [`PackError::InvalidCode`] for
+    /// [`MatrixError::Length`] for a wrong number of words or scales, [`MatrixError::InvalidCode`] for
     /// the first ternary code 3 in a real column.
-    pub fn new(layout: PackedLayout, words: Vec<u32>, scales: Vec<f32>) -> Result<Self, PackError> {
+    pub fn new(
+        layout: PackedLayout,
+        words: Vec<u32>,
+        scales: Vec<f32>,
+    ) -> Result<Self, MatrixError> {
         for (what, found, expected) in [
             ("packed words", words.len(), layout.word_count()),
             ("scales", scales.len(), layout.scale_count()),
         ] {
             if found != expected {
-                return Err(PackError::Length {
+                return Err(MatrixError::Length {
                     what,
                     found,
                     expected,
@@ -185,7 +202,7 @@ fn for_each_code<T>(words: &[u32], out: &mut [T], f: impl Fn(u32) -> T) {
     }
 }
 
-fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), PackError> {
+fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), MatrixError> {
     let words_per_row = layout.words_per_row();
     let in_last = layout.in_features() - (words_per_row - 1) * WEIGHTS_PER_WORD;
     let last_mask = u32::MAX >> (32 - 2 * in_last);
@@ -209,7 +226,7 @@ fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), PackError> 
         });
     match bad {
         None => Ok(()),
-        Some((row, col)) => Err(PackError::InvalidCode {
+        Some((row, col)) => Err(MatrixError::InvalidCode {
             row,
             col,
             code: 3,

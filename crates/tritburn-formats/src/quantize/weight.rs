@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::SCALE_FLOOR;
 use crate::code::WeightCode;
-use crate::error::PackError;
+use crate::error::MatrixError;
 use crate::fields::gather_fields;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
@@ -110,11 +110,29 @@ pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> PackedMatrix {
 /// [`quantize_weights`] for weights that come from outside.
 ///
 /// # Errors
-/// [`PackError::Length`] if `w` is not `out · in` long, [`PackError::NonFinite`] with the first
-/// NaN or infinite weight, [`PackError::ScaleOverflow`] if finite weights have no finite mean.
-pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, PackError> {
+/// [`MatrixError::Length`] if `w` is not `out · in` long, [`MatrixError::NonFinite`] with the first
+/// NaN or infinite weight, [`MatrixError::ScaleOverflow`] if finite weights have no finite mean.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::quantize::pack_weights;
+/// use tritburn_formats::{MatrixError, PackedLayout, ScaleGranularity, WeightCode};
+///
+/// // Two segments of one row, each with the mean of its sizes for a scale.
+/// let scale = ScaleGranularity::Segments { rows: vec![1, 1] };
+/// let layout = PackedLayout::new(2, 4, WeightCode::Ternary, scale)?;
+/// let matrix = pack_weights(&[0.1, -1.0, 0.9, 2.0, 4.0, 0.0, -4.0, 0.0], &layout)?;
+/// assert_eq!(matrix.scales(), [1.0, 2.0]);
+/// assert_eq!((0..4).map(|col| matrix.value(0, col)).collect::<Vec<_>>(), [0, -1, 1, 1]);
+///
+/// let error = pack_weights(&[f32::NAN; 8], &layout);
+/// assert!(matches!(error, Err(MatrixError::NonFinite { row: 0, col: 0, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, MatrixError> {
     if w.len() != layout.weight_count() {
-        return Err(PackError::Length {
+        return Err(MatrixError::Length {
             what: "weights",
             found: w.len(),
             expected: layout.weight_count(),
@@ -126,12 +144,12 @@ pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, Pa
         return Ok(matrix);
     };
     Err(match w.iter().position(|v| !v.is_finite()) {
-        Some(at) => PackError::NonFinite {
+        Some(at) => MatrixError::NonFinite {
             row: at / layout.in_features(),
             col: at % layout.in_features(),
             value: w[at],
         },
-        None => PackError::ScaleOverflow { index },
+        None => MatrixError::ScaleOverflow { index },
     })
 }
 

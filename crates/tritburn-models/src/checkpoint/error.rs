@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use tritburn_formats::codec::CodecError;
 use tritburn_formats::file::FileError;
-use tritburn_formats::{HeaderError, PackError};
+use tritburn_formats::{HeaderError, MatrixError};
 
 use crate::config::ConfigError;
 use crate::text::TextError;
@@ -123,7 +123,7 @@ pub enum CheckpointError {
         /// Name of the tensor.
         tensor: String,
         /// What is wrong with them.
-        source: PackError,
+        source: MatrixError,
     },
     /// A layer that the model does not have.
     #[error("layer {layer} of a model of {layers}")]
@@ -151,7 +151,7 @@ impl CheckpointError {
         move |source| Self::Codec { tensor, source }
     }
 
-    pub(crate) fn pack(tensor: &str) -> impl FnOnce(PackError) -> Self {
+    pub(crate) fn pack(tensor: &str) -> impl FnOnce(MatrixError) -> Self {
         let tensor = tensor.to_string();
         move |source| Self::Pack { tensor, source }
     }

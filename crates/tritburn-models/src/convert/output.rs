@@ -9,7 +9,7 @@ use tritburn_formats::file::gguf::GgmlType;
 use tritburn_formats::file::{DType, FileError, TensorSpec};
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TorchWriter};
 use tritburn_formats::matrix::{concat_rows, reorder_rows, rotary_interleaved};
-use tritburn_formats::{PackError, PackedLayout, PackedMatrix, ScaleGranularity};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
 use super::master::master_weights;
 use super::{ConvertError, Loss, TableType, Target};
@@ -273,7 +273,7 @@ impl Encoder<'_> {
                 &rotary_interleaved(part.layout().out_features(), head_dim)?,
             )
         });
-        let reordered = reordered.collect::<Result<Vec<_>, PackError>>()?;
+        let reordered = reordered.collect::<Result<Vec<_>, MatrixError>>()?;
         let matrix = match reordered.as_slice() {
             [single] => single.clone(),
             several => concat_rows(several)?,
@@ -346,7 +346,7 @@ pub(super) fn one_scale(matrix: PackedMatrix) -> PackedMatrix {
     let (layout, words, scales) = matrix.clone().into_parts();
     let (out, input) = (layout.out_features(), layout.in_features());
     let single = PackedLayout::new(out, input, layout.code(), ScaleGranularity::Tensor)
-        .map_err(PackError::from)
+        .map_err(MatrixError::from)
         .and_then(|layout| PackedMatrix::new(layout, words, vec![scales[0]]));
     single.unwrap_or(matrix)
 }

@@ -1,8 +1,5 @@
 //! The reference matmuls, against float products of dequantised operands and by hand.
 
-mod common;
-
-use common::{CODES, SHAPES, granularities, layout, noise};
 use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::quantize::quantize_weights;
 use tritburn_formats::reference::{
@@ -11,6 +8,8 @@ use tritburn_formats::reference::{
 use tritburn_formats::{
     PackedLayout, PackedMatrix, QuantizedActivations, ScaleGranularity, WeightCode,
 };
+
+use crate::common::{CODES, SHAPES, granularities, layout, noise};
 
 /// A 2x18 matrix and one token, small enough to multiply by hand.
 fn by_hand(code: WeightCode, scale: ScaleGranularity, scales: Vec<f32>) -> (PackedMatrix, Vec<i8>) {

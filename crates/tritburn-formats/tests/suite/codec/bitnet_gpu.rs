@@ -1,9 +1,5 @@
 //! BitNet GPU int2, against its own packer and checkpoint converter (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, bits, bytes, integers, matrix, shape};
 use half::bf16;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -14,10 +10,13 @@ use tritburn_formats::matrix::{
     split_rows,
 };
 use tritburn_formats::quantize::quantize_weights;
-use tritburn_formats::{LayoutError, PackError, PackedMatrix, WeightCode};
+use tritburn_formats::{LayoutError, MatrixError, PackedMatrix, WeightCode};
 
-const CASES: &str = include_str!("data/bitnet_gpu_int2.json");
-const CHECKPOINT: &[u8] = include_bytes!("data/bitnet_gpu_checkpoint.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, bits, bytes, integers, matrix, shape};
+
+const CASES: &str = include_str!("../../data/bitnet_gpu_int2.json");
+const CHECKPOINT: &[u8] = include_bytes!("../../data/bitnet_gpu_checkpoint.safetensors");
 const FORMAT: &str = "BitNet GPU int2";
 
 fn scale(value: f32) -> [bf16; 4] {
@@ -86,7 +85,7 @@ fn golden_bytes_both_ways() {
 /// γ is the mean magnitude as the converter computes it, its bf16 rounding included.
 fn quantize(golden: &Golden, name: &str, out: usize, k: usize) -> PackedMatrix {
     let weights: Vec<f32> = golden.tensor(&format!("hf.model.layers.0.{name}.weight"));
-    let layout = common::layout(out, k, WeightCode::Ternary, Tensor);
+    let layout = crate::common::layout(out, k, WeightCode::Ternary, Tensor);
     quantize_weights(&weights, &layout)
 }
 
@@ -161,7 +160,7 @@ fn rotary_orders_undo_each_other() {
         assert_eq!(reorder_rows(&moved, &back), Ok(original));
     }
     for (rows, head_size) in [(12, 0), (12, 3), (12, 8), (6, 12)] {
-        let expected = Err(PackError::HeadSize { rows, head_size });
+        let expected = Err(MatrixError::HeadSize { rows, head_size });
         assert_eq!(rotary_interleaved(rows, head_size), expected);
         assert_eq!(rotary_half_split(rows, head_size), expected);
     }
@@ -177,17 +176,17 @@ fn what_is_no_order_is_refused() {
         (&[0, 1, 2, 0], 3),
         (&[1, 0, 2], 0),
     ] {
-        let expected = Err(PackError::RowOrder { row, rows: 3 });
+        let expected = Err(MatrixError::RowOrder { row, rows: 3 });
         assert_eq!(reorder_rows(&two, order), expected);
     }
     assert!(reorder_rows(&two, &[0, 2, 1]).is_ok());
-    let length = PackError::Length {
+    let length = MatrixError::Length {
         what: "values of the rows",
         found: 7,
         expected: 8,
     };
     assert_eq!(reorder_dense_rows(&[0; 7], 4, &[1, 0]), Err(length));
-    let order = PackError::RowOrder { row: 1, rows: 2 };
+    let order = MatrixError::RowOrder { row: 1, rows: 2 };
     assert_eq!(reorder_dense_rows(&[0; 8], 4, &[1, 1]), Err(order));
 }
 

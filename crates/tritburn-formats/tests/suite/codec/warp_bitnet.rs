@@ -1,16 +1,15 @@
 //! warp-bitnet's two ternary layouts, against its own packers (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{integers, matrix, shape};
 use proptest::prelude::*;
 use serde_json::Value;
 use tritburn_formats::ScaleGranularity::{Row, Tensor};
 use tritburn_formats::codec::{CodecError, warp_bitnet};
 use tritburn_formats::reference::matmul_w2a16;
 
-const FILE: &str = include_str!("data/warp_bitnet_ternary.json");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{integers, matrix, shape};
+
+const FILE: &str = include_str!("../../data/warp_bitnet_ternary.json");
 
 fn words(value: &Value) -> Vec<u32> {
     integers(value).iter().map(|&w| w as u32).collect()

@@ -1,14 +1,13 @@
 //! The weight quantisers, against their formulas written out.
 
-mod common;
-
 use std::f32::consts::PI;
 
-use common::{CODES, SHAPES, granularities, layout, noise};
 use tritburn_formats::quantize::weight::{int2_code, ternary_code, weight_scale_from_mean};
 use tritburn_formats::quantize::{pack_weights, quantize_weights, weight_scales};
 use tritburn_formats::sum::abs_mean;
-use tritburn_formats::{PackError, PackedLayout, ScaleGranularity, WeightCode};
+use tritburn_formats::{MatrixError, PackedLayout, ScaleGranularity, WeightCode};
+
+use crate::common::{CODES, SHAPES, granularities, layout, noise};
 
 fn expected_code(w: f32, scale: f32, code: WeightCode) -> u32 {
     let q = match code {
@@ -140,7 +139,7 @@ fn packing_names_the_first_bad_weight() {
         w[4 * 33 + 1] = f32::NAN;
         w[2 * 33 + 30] = f32::NEG_INFINITY;
         let error = pack_weights(&w, &layout).expect_err("an infinite weight");
-        let expected = PackError::NonFinite {
+        let expected = MatrixError::NonFinite {
             row: 2,
             col: 30,
             value: f32::NEG_INFINITY,
@@ -153,7 +152,7 @@ fn packing_names_the_first_bad_weight() {
 fn packing_refuses_a_wrong_length_and_an_overflowing_mean() {
     let layout = layout(2, 20, WeightCode::Ternary, ScaleGranularity::Row);
     for found in [0, 39, 41] {
-        let expected = PackError::Length {
+        let expected = MatrixError::Length {
             what: "weights",
             found,
             expected: 40,
@@ -162,7 +161,7 @@ fn packing_refuses_a_wrong_length_and_an_overflowing_mean() {
     }
     let mut w = noise(40, 9);
     w[20..].fill(f32::MAX);
-    let expected = PackError::ScaleOverflow { index: 1 };
+    let expected = MatrixError::ScaleOverflow { index: 1 };
     assert_eq!(pack_weights(&w, &layout), Err(expected));
 }
 

@@ -1,8 +1,8 @@
 //! Inputs that more than one test file needs.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod arbitrary;
 pub mod golden;
+pub mod readers;
 
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 

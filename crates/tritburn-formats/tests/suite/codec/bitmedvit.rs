@@ -1,9 +1,5 @@
 //! BitMedViT's three tile orders, against its own packer (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, bits, matrix, shape};
 use half::bf16;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -11,7 +7,10 @@ use tritburn_formats::ScaleGranularity::{Row, Tensor};
 use tritburn_formats::codec::bitmedvit::{self, Tile};
 use tritburn_formats::codec::{CodecError, Rounding, ScaleDirection, bitnet_gpu};
 
-const FILE: &[u8] = include_bytes!("data/bitmedvit_int2.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, bits, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/bitmedvit_int2.safetensors");
 const FORMAT: &str = "BitMedViT int2";
 
 #[rstest]

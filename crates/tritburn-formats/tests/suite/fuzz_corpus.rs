@@ -6,8 +6,7 @@ use std::path::Path;
 use rstest::rstest;
 use tempfile::NamedTempFile;
 
-#[path = "common/readers.rs"]
-mod readers;
+use crate::common::readers;
 
 fn torch(data: &[u8]) {
     readers::torch(data, &mut NamedTempFile::new().unwrap());

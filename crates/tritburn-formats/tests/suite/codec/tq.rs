@@ -1,9 +1,5 @@
 //! GGUF TQ1_0 and TQ2_0, against the `gguf` Python package (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, bits, matrix, shape};
 use half::f16;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -12,7 +8,10 @@ use tritburn_formats::codec::gguf::{tq1_0, tq2_0};
 use tritburn_formats::codec::{CodecError, Rounding};
 use tritburn_formats::{PackedMatrix, ScaleGranularity};
 
-const FILE: &[u8] = include_bytes!("data/gguf_tq.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, bits, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/gguf_tq.safetensors");
 const BLOCKS: ScaleGranularity = Group { size: 256 };
 
 type Decode = fn(&[u8], usize, usize) -> Result<PackedMatrix, CodecError>;

@@ -1,9 +1,5 @@
 //! transformers' `bitnet` layout, against its own packer (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, matrix, shape};
 use proptest::prelude::*;
 use tritburn_formats::ScaleGranularity::{Group, Row, Segments, Tensor};
 use tritburn_formats::WeightCode;
@@ -11,7 +7,10 @@ use tritburn_formats::codec::{CodecError, Rounding, ScaleDirection, hf_bitnet};
 use tritburn_formats::quantize::quantize_weights;
 use tritburn_formats::reference::matmul_w2a16;
 
-const FILE: &[u8] = include_bytes!("data/hf_bitnet_uint8.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/hf_bitnet_uint8.safetensors");
 
 #[test]
 fn golden_bytes_both_ways() {
@@ -218,9 +217,9 @@ fn what_the_format_cannot_hold_is_refused() {
         let same = ternary(8, 32, scale, 1, |_| 0.5);
         assert_eq!(hf_bitnet::encode(&same).map(|e| e.gamma), Ok(0.5));
     }
-    let layout = common::layout(4, 16, WeightCode::Int2, Tensor);
+    let layout = crate::common::layout(4, 16, WeightCode::Int2, Tensor);
     let code = WeightCode::Int2;
-    let int2 = quantize_weights(&common::noise(64, 1), &layout);
+    let int2 = quantize_weights(&crate::common::noise(64, 1), &layout);
     assert_eq!(
         hf_bitnet::encode(&int2),
         Err(CodecError::CodeTable { format, code })

@@ -1,13 +1,12 @@
 //! The header and the layout: words, JSON, and every way to be wrong.
 
-mod common;
-
-use common::{CODES, granularities, layout};
 use proptest::prelude::*;
 use tritburn_formats::layout::MAX_IN_FEATURES;
 use tritburn_formats::{
     HeaderError, LayoutError, PackedHeader, PackedLayout, ScaleGranularity, WeightCode,
 };
+
+use crate::common::{CODES, granularities, layout};
 
 const MAGIC: u32 = 0x5449_5254;
 

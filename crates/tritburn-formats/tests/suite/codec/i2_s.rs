@@ -1,15 +1,14 @@
 //! GGUF I2_S, against microsoft/BitNet's converters and its C quantiser (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, bits, matrix, shape};
 use proptest::prelude::*;
 use tritburn_formats::ScaleGranularity::{Row, Tensor};
 use tritburn_formats::codec::CodecError;
 use tritburn_formats::codec::gguf::i2_s::{self, TAIL_BYTES, Variant};
 
-const FILE: &[u8] = include_bytes!("data/gguf_i2_s.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, bits, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/gguf_i2_s.safetensors");
 const FORMAT: &str = "GGUF I2_S";
 const VARIANTS: [Variant; 4] = [
     Variant::Block128,

@@ -1,9 +1,8 @@
 //! The summation tree, against a literal transcription of its definition.
 
-mod common;
-
-use common::noise;
 use tritburn_formats::sum::{BLOCK, LANES, abs_mean, abs_sum};
+
+use crate::common::noise;
 
 fn tree(x: &[f32]) -> f32 {
     let partials: Vec<f32> = x

@@ -1,14 +1,17 @@
 //! bitnet-triton's words and scales, against its own packer (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, bits, matrix, shape};
 use proptest::prelude::*;
+use rstest::rstest;
 use tritburn_formats::ScaleGranularity::{Group, Row, Segments, Tensor};
 use tritburn_formats::codec::{CodecError, bitnet_triton};
+use tritburn_formats::quantize::pack_weights;
+use tritburn_formats::reference::matmul_w2a16;
+use tritburn_formats::{PackedLayout, WeightCode};
 
-const FILE: &[u8] = include_bytes!("data/bitnet_triton.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, bits, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/bitnet_triton.safetensors");
 const FORMAT: &str = "bitnet-triton";
 
 #[test]
@@ -27,6 +30,44 @@ fn golden_words_both_ways() {
         let encoded = bitnet_triton::encode(&expected).expect("scales per row");
         assert_eq!(encoded.packed_weight, words, "{name}");
         assert_eq!(encoded.weight_scale, scales, "{name}");
+    }
+}
+
+/// Our own quantiser makes what bitnet-triton's packer made of the same floats.
+#[rstest]
+#[case("n32_k64", 32, 64)]
+#[case("n8_k50_padded", 8, 50)]
+#[case("n4_k16_zero_row", 4, 16)]
+#[case("n3_k7_short", 3, 7)]
+fn a_matrix_packs_as_bitnet_triton_packs_it(
+    #[case] name: &str,
+    #[case] out: usize,
+    #[case] k: usize,
+) {
+    let golden = Golden::open(FILE);
+    let floats = |field: &str| golden.tensor::<f32>(&format!("{name}.{field}"));
+    let layout = PackedLayout::new(out, k, WeightCode::Ternary, Row).expect("valid");
+    let matrix = pack_weights(&floats("weights_f32"), &layout).expect("finite");
+
+    let words: Vec<u32> = golden.tensor(&format!("{name}.packed_u32"));
+    assert_eq!(matrix.words(), words);
+    let ternary: Vec<i8> = golden.tensor(&format!("{name}.weights"));
+    assert_eq!(ternary.len(), out * k);
+    for (i, &w) in ternary.iter().enumerate() {
+        assert_eq!(matrix.value(i / k, i % k), w as i32, "weight {i}");
+    }
+    let scales = floats("scale_f32");
+    assert_eq!(matrix.scales().len(), scales.len());
+    for (got, expected) in matrix.scales().iter().zip(&scales) {
+        assert!((got / expected - 1.0).abs() < 1e-6, "{got} {expected}");
+    }
+
+    let y = matmul_w2a16(&floats("forward.x_f32"), &matrix, None);
+    let expected: Vec<f64> = golden.tensor(&format!("{name}.forward.y_f64"));
+    assert_eq!(y.len(), expected.len());
+    for (&got, expected) in y.iter().zip(expected) {
+        let error = (got as f64 - expected).abs();
+        assert!(error <= 2e-6 * expected.abs().max(1.0), "{got} {expected}");
     }
 }
 

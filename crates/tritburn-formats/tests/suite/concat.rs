@@ -1,12 +1,11 @@
 //! Fusing matrices by rows, and cutting them again.
 
-mod common;
-
-use common::{CODES, layout, noise};
 use tritburn_formats::ScaleGranularity::{Group, Row, Segments, Tensor};
 use tritburn_formats::matrix::{concat_rows, split_rows};
 use tritburn_formats::quantize::quantize_weights;
-use tritburn_formats::{LayoutError, PackError, PackedMatrix, ScaleGranularity, WeightCode};
+use tritburn_formats::{LayoutError, MatrixError, PackedMatrix, ScaleGranularity, WeightCode};
+
+use crate::common::{CODES, layout, noise};
 
 fn matrix(out: usize, k: usize, code: WeightCode, scale: ScaleGranularity) -> PackedMatrix {
     quantize_weights(&noise(out * k, out as u64), &layout(out, k, code, scale))
@@ -93,7 +92,7 @@ fn matrices_that_do_not_fit_are_refused() {
     let ternary = |k, scale| matrix(2, k, WeightCode::Ternary, scale);
     assert_eq!(
         concat_rows::<PackedMatrix>(&[]),
-        Err(PackError::NothingToConcat)
+        Err(MatrixError::NothingToConcat)
     );
     let narrow = [ternary(40, Row), ternary(40, Row), ternary(39, Row)];
     let int2 = [ternary(40, Row), matrix(2, 40, WeightCode::Int2, Row)];
@@ -101,7 +100,7 @@ fn matrices_that_do_not_fit_are_refused() {
         (narrow.as_slice(), 2, 39, WeightCode::Ternary),
         (int2.as_slice(), 1, 40, WeightCode::Int2),
     ] {
-        let expected = PackError::ConcatShape {
+        let expected = MatrixError::ConcatShape {
             index,
             in_features,
             code,
@@ -118,7 +117,7 @@ fn matrices_that_do_not_fit_are_refused() {
         (Group { size: 16 }, Segments { rows: vec![2] }),
     ] {
         let parts = [ternary(40, first.clone()), ternary(40, found.clone())];
-        let expected = PackError::ConcatScale {
+        let expected = MatrixError::ConcatScale {
             index: 1,
             found,
             first,
@@ -131,7 +130,7 @@ fn matrices_that_do_not_fit_are_refused() {
 fn parts_that_miss_rows_are_refused() {
     let whole = matrix(6, 20, WeightCode::Ternary, Row);
     for rows in [vec![], vec![5], vec![6, 0], vec![6, 1], vec![usize::MAX, 7]] {
-        let expected = PackError::Layout(LayoutError::Segments {
+        let expected = MatrixError::Layout(LayoutError::Segments {
             rows: rows.clone(),
             out_features: 6,
         });

@@ -1,14 +1,13 @@
 //! The bytes of Burn's Q2S tensors (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::{same, size, ternary};
-use common::golden::{Golden, matrix, shape};
 use proptest::prelude::*;
 use tritburn_formats::ScaleGranularity::{Group, Row, Tensor};
 use tritburn_formats::codec::{CodecError, burn_q2s};
 
-const FILE: &[u8] = include_bytes!("data/burn_q2s.safetensors");
+use crate::common::arbitrary::{same, size, ternary};
+use crate::common::golden::{Golden, matrix, shape};
+
+const FILE: &[u8] = include_bytes!("../../data/burn_q2s.safetensors");
 const FORMAT: &str = "Burn Q2S";
 
 #[test]

@@ -1,9 +1,5 @@
 //! int4matmul_kernels' dense and sparse words, against its own packers (`data/README.md`).
 
-mod common;
-
-use common::arbitrary::size;
-use common::golden::{Golden, bits, integers};
 use half::f16;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,8 +8,11 @@ use tritburn_formats::codec::int4matmul::{
     Bits, IntMatrix, SparseInt4, SparseWords, decode, decode_sparse, encode, encode_sparse,
 };
 
-const DENSE: &[u8] = include_bytes!("data/int4matmul_dense.safetensors");
-const SPARSE: &str = include_str!("data/int4matmul_sparse_16_32.json");
+use crate::common::arbitrary::size;
+use crate::common::golden::{Golden, bits, integers};
+
+const DENSE: &[u8] = include_bytes!("../../data/int4matmul_dense.safetensors");
+const SPARSE: &str = include_str!("../../data/int4matmul_sparse_16_32.json");
 const FORMAT: &str = "int4matmul";
 const BITS: [Bits; 3] = [Bits::Two, Bits::Three, Bits::Four];
 
@@ -131,12 +130,12 @@ fn golden_sparse_words_both_ways() {
 fn dense(out: usize, k: usize, bits: Bits, group: Option<usize>, seed: u64) -> IntMatrix {
     let groups = group.map_or(1, |size| k.div_ceil(size));
     let limit = 1 << bits as u8;
-    let codes = common::noise(out * k, seed)
+    let codes = crate::common::noise(out * k, seed)
         .iter()
         .map(|x| (x.abs() * 64.0) as u8 % limit)
         .collect();
     let [scales, zeros] = [1, 2].map(|s| {
-        let values = common::noise(groups * out, seed ^ s);
+        let values = crate::common::noise(groups * out, seed ^ s);
         values.iter().map(|&x| f16::from_f32(x.abs())).collect()
     });
     IntMatrix::new([out, k], bits, group, codes, scales, zeros).expect("valid")
@@ -145,7 +144,7 @@ fn dense(out: usize, k: usize, bits: Bits, group: Option<usize>, seed: u64) -> I
 /// Half of every 32 inputs of a dense matrix, at random.
 fn sparse(out: usize, k: usize, seed: u64) -> SparseInt4 {
     let full = dense(out, k, Bits::Four, Some(64), seed);
-    let order = common::noise(out * k, seed ^ 5);
+    let order = crate::common::noise(out * k, seed ^ 5);
     let mask: Vec<u32> = order
         .chunks(32)
         .map(|keys| {

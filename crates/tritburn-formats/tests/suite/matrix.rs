@@ -1,12 +1,11 @@
 //! Packing, unpacking and the checks of a packed matrix.
 
-mod common;
-
-use common::{CODES, SHAPES, granularities, layout, noise};
 use proptest::prelude::*;
 use tritburn_formats::matrix::{pack_codes, unpack_codes};
 use tritburn_formats::quantize::quantize_weights;
-use tritburn_formats::{PackError, PackedHeader, PackedMatrix, ScaleGranularity, WeightCode};
+use tritburn_formats::{MatrixError, PackedHeader, PackedMatrix, ScaleGranularity, WeightCode};
+
+use crate::common::{CODES, SHAPES, granularities, layout, noise};
 
 #[test]
 fn input_k_sits_at_bit_two_k_of_its_word() {
@@ -54,7 +53,7 @@ proptest! {
         let result = PackedMatrix::new(layout, words.clone(), vec![1.0]);
         match first {
             None => prop_assert_eq!(result.map(|m| m.into_parts().1), Ok(words)),
-            Some(at) => prop_assert_eq!(result, Err(PackError::InvalidCode {
+            Some(at) => prop_assert_eq!(result, Err(MatrixError::InvalidCode {
                 row: at / k,
                 col: at % k,
                 code: 3,
@@ -79,7 +78,7 @@ fn code_3_is_refused_in_real_columns_and_ignored_in_padding() {
             words[2 * layout.words_per_row() + col / 16] |= 3 << (2 * (col % 16));
             let result = PackedMatrix::new(layout.clone(), words, vec![1.0]);
             if col < k {
-                let expected = PackError::InvalidCode {
+                let expected = MatrixError::InvalidCode {
                     row: 2,
                     col,
                     code: 3,
@@ -104,7 +103,7 @@ fn wrong_numbers_of_words_and_scales_are_refused() {
         (8, 5, "scales", 5, 4),
     ] {
         let result = PackedMatrix::new(layout.clone(), vec![0; words], vec![1.0; scales]);
-        let error = PackError::Length {
+        let error = MatrixError::Length {
             what,
             found,
             expected,

@@ -1,11 +1,10 @@
 //! The activation quantiser, against its formula written out.
 
-mod common;
-
-use common::noise;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::quantize::activation::{activation_bytes, quantize_row, quantize_rows};
-use tritburn_formats::{PackError, QuantizedActivations};
+use tritburn_formats::{MatrixError, QuantizedActivations};
+
+use crate::common::noise;
 
 fn formula(x: &[f32]) -> (Vec<i8>, f32) {
     let max = x.iter().fold(0.0f32, |max, v| max.max(v.abs()));
@@ -122,7 +121,7 @@ fn stored_rows_are_padded_words_in_little_endian_order() {
 fn lengths_that_fit_no_row_count_are_refused() {
     let error = QuantizedActivations::quantize(&[0.0; 7], 3);
     let length = |what, found, expected| {
-        Err(PackError::Length {
+        Err(MatrixError::Length {
             what,
             found,
             expected,

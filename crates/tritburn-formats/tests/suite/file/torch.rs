@@ -7,6 +7,8 @@ use tritburn_formats::file::{
     DType, FileError, FileKind, TensorSource, TensorSpec, TorchCheckpoint, TorchWriter, open,
 };
 
+use crate::file::spec_bytes;
+
 fn specs() -> Vec<TensorSpec> {
     vec![
         TensorSpec::new("layers.0.wqkv.weight", DType::I8, [6, 4]),
@@ -24,12 +26,11 @@ fn specs() -> Vec<TensorSpec> {
 
 /// Bytes that differ from tensor to tensor. Booleans are 0 or 1.
 fn bytes(spec: &TensorSpec) -> Vec<u8> {
-    let len = spec.dtype.byte_len(&spec.shape).expect("a plain type");
-    let byte = |i: usize| (i * 7 + spec.name.len() * 31) as u8;
-    match spec.dtype {
-        DType::Bool => (0..len).map(|i| i as u8 % 2).collect(),
-        _ => (0..len).map(byte).collect(),
+    let mut bytes = spec_bytes(spec);
+    if spec.dtype == DType::Bool {
+        bytes.iter_mut().for_each(|byte| *byte %= 2);
     }
+    bytes
 }
 
 fn write(path: &Path, specs: &[TensorSpec]) {
