@@ -19,6 +19,7 @@
 //! | [`rotary_append`], [`rotary_table`] | rotary embedding, filling the cache |
 //! | [`attention`] | causal, grouped queries, over a cache |
 //! | [`dense_head`], [`int8_head`], [`quantize_rows_int8`] | logits |
+//! | [`argmax`] | the most likely token |
 //!
 //! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
 //! pool it is called from. [`Isa`] says which instruction set runs; each product has a `_with`
@@ -40,6 +41,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activation;
 mod dequantize;
 mod error;
@@ -56,12 +59,17 @@ pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
-    Element, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, attention, attention_with,
-    dense_head, dense_head_with, embedding, embedding_with, int8_head, int8_head_with,
-    quantize_rows_int8, relu2_glu_norm, relu2_glu_norm_quantize, relu2_glu_norm_quantize_with,
-    relu2_glu_norm_with, rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with,
-    rotary_append, rotary_append_with, rotary_table,
+    Element, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, argmax, attention,
+    attention_with, dense_head, dense_head_with, embedding, embedding_with, int8_head,
+    int8_head_with, quantize_rows_int8, relu2_glu_norm, relu2_glu_norm_quantize,
+    relu2_glu_norm_quantize_with, relu2_glu_norm_with, rms_norm, rms_norm_quantize,
+    rms_norm_quantize_with, rms_norm_with, rotary_append, rotary_append_with, rotary_table,
 };
 pub use view::{QuantizedView, WeightView};
 pub use w2a8::{matmul_w2a8, matmul_w2a8_i32, matmul_w2a8_i32_with, matmul_w2a8_with};
 pub use w2a16::{matmul_w2a16, matmul_w2a16_with};
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,6 +5,7 @@
     reason = "tiles are indexed by row and token"
 )]
 
+mod argmax;
 mod attention;
 mod element;
 mod embedding;
@@ -14,6 +15,7 @@ mod operands;
 mod rotary;
 mod vector;
 
+pub use argmax::argmax;
 pub use attention::{attention, attention_with};
 pub use element::Element;
 pub use embedding::{embedding, embedding_with};

@@ -20,6 +20,19 @@ use crate::parallel::{self, OutPtr};
 /// # Errors
 /// [`CpuError::EmptyRow`] if K, the length of `gamma`, is zero, [`CpuError::Length`] if a slice
 /// does not fit.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::{RmsNorm, rms_norm};
+///
+/// let norm = RmsNorm { gamma: &[1.0, 1.0], eps: 0.0 };
+/// let (mut sum, mut y) = ([0.0; 2], [0.0; 2]);
+/// rms_norm(&[2.0, 5.0], Some(&[1.0, -2.0]), norm, Some(&mut sum), &mut y)?;
+/// assert_eq!(sum, [3.0, 3.0]);
+/// assert!(y.iter().all(|y| (y - 1.0).abs() < 1e-6)); // rms(3, 3) = 3
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn rms_norm(
     x: &[f32],
     residual: Option<&[f32]>,

@@ -191,22 +191,12 @@ impl TransformerOps for Flex {
         dtype: DType,
     ) -> FloatTensor<Self> {
         let (table, ids) = (table.to_contiguous(), ids.to_contiguous());
-        let [vocabulary, features] = table.shape().dims();
+        let [_, features] = table.shape().dims();
         let ids = slice!(ids, u32);
         let mut x = vec![0.0; ids.len() * features];
-        // The kernel refuses what is outside of the table: look row 0 up instead, then overwrite.
-        let known: Vec<u32> = ids
-            .iter()
-            .map(|&id| if (id as usize) < vocabulary { id } else { 0 })
-            .collect();
         with_float!(table.dtype(), E => {
-            checked(kernels::embedding(slice!(table, E), features, &known, &mut x));
+            checked(kernels::embedding(slice!(table, E), features, ids, &mut x));
         });
-        for (row, &id) in x.chunks_mut(features.max(1)).zip(ids) {
-            if id as usize >= vocabulary {
-                row.fill(f32::NAN);
-            }
-        }
         float_tensor(x, [ids.len(), features].into(), dtype)
     }
 
@@ -246,22 +236,9 @@ impl TransformerOps for Flex {
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
         let logits = logits.to_contiguous();
-        let [_, vocabulary] = logits.shape().dims();
-        let ids = slice!(logits, f32)
-            .chunks(vocabulary)
-            .map(|row| {
-                let mut best = (0, f32::NEG_INFINITY);
-                for (id, &logit) in row.iter().enumerate() {
-                    if logit.is_nan() {
-                        return vocabulary as u32;
-                    }
-                    if logit > best.1 {
-                        best = (id as u32, logit);
-                    }
-                }
-                best.0
-            })
-            .collect();
+        let [rows, vocabulary] = logits.shape().dims();
+        let mut ids = vec![0; rows];
+        checked(kernels::argmax(slice!(logits, f32), vocabulary, &mut ids));
         word_tensor(ids)
     }
 

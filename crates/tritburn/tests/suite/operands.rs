@@ -8,7 +8,7 @@ use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode, o
 
 use crate::common::{device, devices, matrix, relative_error, to_vec};
 
-/// The reference product of the codec crate.
+/// The reference product of `tritburn-formats`.
 fn expected(x: &[f32], w: &[f32], layout: &PackedLayout) -> Vec<f32> {
     let matrix = quantize_weights(w, layout);
     let x = QuantizedActivations::quantize(x, layout.in_features()).unwrap();

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::super::element::Element;
 use super::super::vector::{self, LANES, Lanes, Work};
-use super::Job;
+use super::AttentionJob;
 use crate::isa::Isa;
 use crate::parallel;
 
@@ -23,7 +23,7 @@ const KEYS: usize = 64;
 const ROWS: usize = 4;
 
 /// Computes the outputs of runs of tokens.
-pub(super) fn run<E: Element>(isa: Isa, job: &Job<'_, E>, runs: &[Range<usize>]) {
+pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, runs: &[Range<usize>]) {
     let heads = job.cache.heads;
     let step = (QUERIES / heads.group()).max(1);
     let mut blocks = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn run<E: Element>(isa: Isa, job: &Job<'_, E>, runs: &[Range<usize>])
 
 /// Tokens of a run, and a key head. No two blocks may share both.
 struct Block<'a, E> {
-    job: &'a Job<'a, E>,
+    job: &'a AttentionJob<'a, E>,
     tokens: Range<usize>,
     head: usize,
     scratch: &'a mut Vec<f32>,

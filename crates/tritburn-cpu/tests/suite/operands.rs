@@ -1,14 +1,13 @@
 //! Activation quantisation, unpacking, and what the functions refuse.
 
-mod common;
-
-use common::*;
 use tritburn_cpu::*;
 use tritburn_formats::quantize::QuantizedActivations;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
+use crate::common::*;
+
 #[test]
-fn quantised_activations_equal_the_codec_crate_on_one_thread_and_on_many() {
+fn quantised_activations_equal_those_of_formats_on_one_thread_and_on_many() {
     let mut rng = Random(1);
     for (m, k) in [
         (0, 5),

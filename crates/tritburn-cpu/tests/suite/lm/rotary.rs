@@ -1,10 +1,9 @@
 //! Rotary embedding and the cache, embedding rows.
 
-mod common;
-
-use common::*;
 use half::{bf16, f16};
 use tritburn_cpu::*;
+
+use crate::common::*;
 
 #[test]
 fn the_table_holds_cosines_and_sines_of_f32_angles() {
@@ -219,17 +218,20 @@ fn embedding_rows_are_exact() {
     check_embedding::<f32>();
     check_embedding::<f16>();
     check_embedding::<bf16>();
-    let table = [0.0f32; 6];
-    assert_eq!(
-        embedding(&table, 3, &[0, 2], &mut [0.0; 6]),
-        Err(CpuError::Index {
-            operand: "ids",
-            at: 1,
-            found: 2,
-            limit: 2
-        })
-    );
+    let table = [1.0f32; 6];
     assert_eq!(embedding(&table, 0, &[], &mut []), Err(CpuError::EmptyRow));
     assert!(embedding(&table, 4, &[0], &mut [0.0; 4]).is_err());
     assert!(embedding(&table, 3, &[0], &mut [0.0; 4]).is_err());
+}
+
+#[test]
+fn the_row_of_an_id_outside_of_the_table_is_nan_and_no_other_is() {
+    let table = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    for isa in Isa::available() {
+        let mut out = [0.0; 12];
+        embedding_with(isa, &table, 3, &[1, 2, u32::MAX, 0], &mut out).unwrap();
+        assert_eq!(out[..3], [4.0, 5.0, 6.0], "{isa}");
+        assert!(out[3..9].iter().all(|value| value.is_nan()), "{isa}");
+        assert_eq!(out[9..], [1.0, 2.0, 3.0], "{isa}");
+    }
 }

@@ -1,11 +1,10 @@
 //! Output heads: float sums against f64, integer sums exact.
 
-mod common;
-
-use common::*;
 use half::{bf16, f16};
 use tritburn_cpu::*;
 use tritburn_formats::quantize::QuantizedActivations;
+
+use crate::common::*;
 
 fn check_dense<E: Element>(tokens: usize, outputs: usize, k: usize) {
     let mut rng = Random((tokens + 100 * outputs + 10_000 * k) as u64);
@@ -197,4 +196,48 @@ fn operands_that_do_not_fit_are_refused() {
     let x = QuantizedView::new(&[0; 4], &[1.0], 3).unwrap();
     assert!(int8_head(x, head, &mut [0.0; 3]).is_err());
     assert_eq!(int8_head(x, head, &mut [0.0; 2]), Ok(()));
+}
+
+#[test]
+fn the_largest_logit_wins_the_first_of_several() {
+    let inf = f32::INFINITY;
+    for (row, expected) in [
+        (vec![3.0], 0),
+        (vec![-1.0, -0.5, -0.5], 1),
+        (vec![0.0, -0.0, 0.0], 0),
+        (vec![-inf, -inf], 0),
+        (vec![-inf, 1.0, inf, inf], 2),
+        // No token: NaN anywhere, before or behind the largest.
+        (vec![f32::NAN, 1.0], 2),
+        (vec![inf, 1.0, f32::NAN], 3),
+    ] {
+        let mut ids = [7];
+        argmax(&row, row.len(), &mut ids).unwrap();
+        assert_eq!(ids, [expected], "{row:?}");
+    }
+}
+
+#[test]
+fn rows_are_chosen_from_alike_on_one_thread_and_on_many() {
+    let (rows, columns) = (37, 40_000);
+    let logits = Random(11).floats(rows * columns);
+    let [one, three] = on_threads(|| {
+        let mut ids = vec![0; rows];
+        argmax(&logits, columns, &mut ids).unwrap();
+        ids
+    });
+    assert_eq!(one, three);
+    for (row, &id) in logits.chunks(columns).zip(&one) {
+        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+        assert_eq!(row[id as usize], largest);
+    }
+    assert_eq!(argmax(&[], 3, &mut []), Ok(()));
+    assert_eq!(argmax(&[], 0, &mut []), Err(CpuError::EmptyRow));
+    assert!(matches!(
+        argmax(&logits, columns, &mut vec![0; rows + 1]),
+        Err(CpuError::Length {
+            operand: "logits",
+            ..
+        })
+    ));
 }

@@ -1,7 +1,6 @@
 //! Random operands for the kernel tests.
 
-#![allow(dead_code, reason = "each test executable uses its own part")]
-
+use tritburn_cpu::Isa;
 use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
 
@@ -55,6 +54,18 @@ pub fn matrix_of(rng: &mut Random, layout: PackedLayout, codes: &[u8]) -> Packed
     PackedMatrix::new(layout, words, scales).unwrap()
 }
 
+/// A random matrix `[n, k]` for `m` tokens, and the generator that goes on to make its operands.
+pub fn random_weights(
+    [m, n, k]: [usize; 3],
+    code: WeightCode,
+    scale: ScaleGranularity,
+) -> (Random, PackedMatrix) {
+    let mut rng = Random((m + 100 * n + 10_000 * k) as u64);
+    let layout = PackedLayout::new(n, k, code, scale).unwrap();
+    let matrix = random_matrix(&mut rng, layout);
+    (rng, matrix)
+}
+
 /// Random int8 rows `[m, 16·ceil(k / 16)]`, all values of i8, the bytes past `k` scribbled on.
 pub fn random_bytes(rng: &mut Random, m: usize, k: usize) -> Vec<i8> {
     (0..m * k.next_multiple_of(16))
@@ -104,4 +115,14 @@ pub fn on_threads<T: Send>(mut body: impl FnMut() -> T + Send) -> [T; 2] {
 /// The bits of floats: equal where `==` would say that NaN is not NaN.
 pub fn bits(floats: &[f32]) -> Vec<u32> {
     floats.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Row `nan` of the outputs `[m, n]` is NaN, and no other is.
+pub fn assert_nan_row(y: &[f32], n: usize, nan: usize, isa: Isa) {
+    for (row, y) in y.chunks(n).enumerate() {
+        assert!(
+            y.iter().all(|y| y.is_nan() == (row == nan)),
+            "{isa} row {row}"
+        );
+    }
 }

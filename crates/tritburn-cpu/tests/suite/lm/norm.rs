@@ -1,10 +1,9 @@
 //! Norms, with what stands before and behind them, against sums in f64 and the one quantiser.
 
-mod common;
-
-use common::*;
 use tritburn_cpu::*;
 use tritburn_formats::layout::activation_words_per_row;
+
+use crate::common::*;
 
 const EPS: f32 = 1e-5;
 

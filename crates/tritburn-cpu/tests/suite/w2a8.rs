@@ -1,11 +1,10 @@
 //! int8 products on every instruction set of the machine against the reference, bit for bit.
 
-mod common;
-
-use common::*;
 use proptest::prelude::*;
 use tritburn_cpu::*;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
+
+use crate::common::*;
 
 /// Compares all instruction sets with the reference, with and without bias.
 fn check(x: &[i8], matrix: &PackedMatrix, rng: &mut Random) {
@@ -38,9 +37,7 @@ fn check(x: &[i8], matrix: &PackedMatrix, rng: &mut Random) {
 }
 
 fn check_random(m: usize, n: usize, k: usize, code: WeightCode, scale: ScaleGranularity) {
-    let mut rng = Random((m + 100 * n + 10_000 * k) as u64);
-    let layout = PackedLayout::new(n, k, code, scale).unwrap();
-    let matrix = random_matrix(&mut rng, layout);
+    let (mut rng, matrix) = random_weights([m, n, k], code, scale);
     let x = random_bytes(&mut rng, m, k);
     check(&x, &matrix, &mut rng);
 }
@@ -147,21 +144,13 @@ fn the_number_of_threads_does_not_change_a_bit() {
         let matrix = random_matrix(&mut rng, layout);
         let codes = words_of(&random_bytes(&mut rng, m, k));
         let scales = rng.floats(m);
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+        let [one, three] = on_threads(|| {
             let mut y = vec![0.0; m * n];
-            pool.install(|| {
-                let x = QuantizedView::new(&codes, &scales, k).unwrap();
-                matmul_w2a8(x, WeightView::of(&matrix), None, &mut y).unwrap();
-            });
+            let x = QuantizedView::new(&codes, &scales, k).unwrap();
+            matmul_w2a8(x, WeightView::of(&matrix), None, &mut y).unwrap();
             y
-        };
-        let one = run(1);
-        assert_eq!(one, run(2));
-        assert_eq!(one, run(7));
+        });
+        assert_eq!(one, three);
     }
 }
 
@@ -183,12 +172,7 @@ fn a_row_that_is_not_finite_becomes_nan_and_no_other_does() {
                 let mut y = vec![0.0; m * n];
                 let x = QuantizedView::new(&codes, &scales, k).unwrap();
                 matmul_w2a8_with(isa, x, WeightView::of(&matrix), None, &mut y).unwrap();
-                for (row, y) in y.chunks(n).enumerate() {
-                    assert!(
-                        y.iter().all(|y| y.is_nan() == (row == 3)),
-                        "{isa} row {row}"
-                    );
-                }
+                assert_nan_row(&y, n, 3, isa);
             }
         }
     }

@@ -1,11 +1,10 @@
 //! Float products on every instruction set of the machine against a sum in f64.
 
-mod common;
-
-use common::*;
 use proptest::prelude::*;
 use tritburn_cpu::*;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
+
+use crate::common::*;
 
 /// Each output may be off by what f32 sums of K terms lose, as a share of the sum of the sizes of
 /// the terms.
@@ -41,9 +40,7 @@ fn check(x: &[f32], matrix: &PackedMatrix, rng: &mut Random) {
 }
 
 fn check_random(m: usize, n: usize, k: usize, code: WeightCode, scale: ScaleGranularity) {
-    let mut rng = Random((m + 100 * n + 10_000 * k) as u64);
-    let layout = PackedLayout::new(n, k, code, scale).unwrap();
-    let matrix = random_matrix(&mut rng, layout);
+    let (mut rng, matrix) = random_weights([m, n, k], code, scale);
     let x = rng.floats(m * k);
     check(&x, &matrix, &mut rng);
 }
@@ -117,12 +114,7 @@ fn a_nan_input_stays_in_its_row_and_no_tokens_give_no_outputs() {
     for isa in Isa::available() {
         let mut y = vec![0.0; 9 * 6];
         matmul_w2a16_with(isa, &x, w, None, &mut y).unwrap();
-        for (row, y) in y.chunks(6).enumerate() {
-            assert!(
-                y.iter().all(|y| y.is_nan() == (row == 4)),
-                "{isa} row {row}"
-            );
-        }
+        assert_nan_row(&y, 6, 4, isa);
         assert_eq!(matmul_w2a16_with(isa, &[], w, None, &mut []), Ok(()));
     }
 }

@@ -1,10 +1,9 @@
 //! Attention, one token at a time and in blocks, against softmax in f64.
 
-mod common;
-
-use common::*;
 use half::{bf16, f16};
 use tritburn_cpu::*;
+
+use crate::common::*;
 
 struct Case<E> {
     heads: Heads,
