@@ -13,9 +13,10 @@
 //! # Feature flags
 //!
 //! Backends, named as Burn names them: `flex` (default), `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`,
-//! `rocm`.
+//! `rocm`. They choose where a model can run and change nothing in this documentation. `cpu`, `cuda`
+//! and `rocm` need LLVM at build time.
 
-#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod checkpoint;
 pub mod config;
@@ -27,3 +28,8 @@ pub mod text;
 
 pub use config::BitNetConfig;
 pub use model::BitNetForCausalLm;
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

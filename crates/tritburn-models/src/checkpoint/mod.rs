@@ -19,6 +19,7 @@ mod hf;
 mod open;
 mod role;
 mod source;
+mod stored;
 mod synthetic;
 pub mod tritburn;
 

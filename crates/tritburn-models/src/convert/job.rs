@@ -45,6 +45,23 @@ pub struct Progress {
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left behind then, and what was there before is untouched.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+/// use tritburn_models::convert::{Options, Target, convert};
+///
+/// let source = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.gguf");
+/// let mut steps = 0;
+/// let report = convert(&source, &path, Target::GgufI2S, &Options::default(), &mut |_| steps += 1)?;
+/// assert!(report.losses.is_empty() && steps > 0);
+/// assert_eq!(checkpoint::open(&path)?.format(), "GGUF, I2_S");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn convert(
     source: &dyn Checkpoint,
     to: impl AsRef<Path>,

@@ -49,6 +49,19 @@ impl Target {
         }
     }
 
+    /// What it is and who reads it, in a line.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Hf => "Hugging Face folder, uint8 codes: transformers, and most else",
+            Self::GgufTq1_0 => "GGUF with TQ1_0 layers, 1.69 bits a weight: llama.cpp",
+            Self::GgufTq2_0 => "GGUF with TQ2_0 layers, 2.06 bits a weight: llama.cpp",
+            Self::GgufI2S => "GGUF with I2_S layers: bitnet.cpp",
+            Self::Tritburn => "tritburn's own folder: the canonical layout, loaded as it is",
+            Self::BitNetGpu => "checkpoint of the BitNet GPU kernels",
+            Self::Bf16 => "Hugging Face folder with bf16 master weights, to train on",
+        }
+    }
+
     /// Whether the result is a single file, not a folder.
     pub fn is_file(self) -> bool {
         matches!(self, Self::GgufTq1_0 | Self::GgufTq2_0 | Self::GgufI2S)

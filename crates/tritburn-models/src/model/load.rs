@@ -23,6 +23,23 @@ impl BitNetForCausalLm {
     ///
     /// # Errors
     /// [`ModelError::Checkpoint`], [`ModelError::Pack`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use tritburn_models::checkpoint::Synthetic;
+    /// use tritburn_models::model::{LoadOptions, Precision};
+    /// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+    ///
+    /// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+    /// let device = Device::flex();
+    /// let options = LoadOptions { precision: Some(Precision::W2A16), ..LoadOptions::for_device(&device) };
+    /// let model = BitNetForCausalLm::load(&checkpoint, &options, &device)?;
+    /// assert_eq!(model.precision(), Precision::W2A16);
+    /// assert!(model.byte_count() < 1 << 18); // 2 bits a weight, and a bf16 embedding
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(
         checkpoint: &dyn Checkpoint,
         options: &LoadOptions,
@@ -40,7 +57,7 @@ impl BitNetForCausalLm {
         };
         let table = tensor_data(checkpoint.embedding()?);
         let head = loader.head(&table)?;
-        let embedding = place(table, device);
+        let embedding = upload(table, device);
         let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
         let layers = (0..config.num_hidden_layers)
             .map(|layer| loader.layer(layer))
@@ -150,7 +167,7 @@ impl Loader<'_> {
         let own = self.checkpoint.head()?.map(tensor_data);
         Ok(match (self.options.head, own) {
             (HeadPrecision::Stored, None) => None,
-            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(place(table, self.device))),
+            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(upload(table, self.device))),
             (HeadPrecision::Int8, own) => {
                 let table = own.as_ref().unwrap_or(embedding);
                 Some(Head::int8(table, self.device)?)
@@ -160,7 +177,7 @@ impl Loader<'_> {
 }
 
 /// A table in memory of its own: a GPU's pools would grow all of their pages to its size.
-fn place(table: TensorData, device: &Device) -> Tensor<2> {
+fn upload(table: TensorData, device: &Device) -> Tensor<2> {
     let stored = table.dtype();
     device.memory_persistent_allocations(table, |table| Tensor::from_data(table, (device, stored)))
 }
