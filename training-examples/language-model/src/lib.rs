@@ -14,3 +14,9 @@ mod hash;
 pub mod model;
 pub mod report;
 pub mod train;
+
+/// The example of the repository's README, compiled and run as a documentation test: here, because the
+/// published packages do not hold that file.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
