@@ -122,7 +122,7 @@ pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> PackedMatrix {
 /// // Two segments of one row, each with the mean of its sizes for a scale.
 /// let scale = ScaleGranularity::Segments { rows: vec![1, 1] };
 /// let layout = PackedLayout::new(2, 4, WeightCode::Ternary, scale)?;
-/// let matrix = pack_weights(&[0.1, -1.0, 0.9, 2.0, 4.0, 0.0, -4.0, 0.0], &layout)?;
+/// let matrix = pack_weights(&[0.25, -1.0, 0.75, 2.0, 4.0, 0.0, -4.0, 0.0], &layout)?;
 /// assert_eq!(matrix.scales(), [1.0, 2.0]);
 /// assert_eq!((0..4).map(|col| matrix.value(0, col)).collect::<Vec<_>>(), [0, -1, 1, 1]);
 ///

@@ -16,16 +16,16 @@ use crate::file::{DType, FileError, TensorInfo, TensorSource};
 /// # Examples
 ///
 /// ```
-/// use tritburn_formats::file::{Gguf, TensorSource};
+/// use tritburn_formats::file::{FileError, Gguf, TensorSource};
 ///
 /// // Version 3, no tensors, no metadata.
-/// let bytes = [b"GGUF", &3_u32.to_le_bytes()[..], &[0; 16]].concat();
+/// let bytes = [&b"GGUF"[..], &3_u32.to_le_bytes(), &[0; 16]].concat();
 /// let file = Gguf::from_bytes("example", bytes)?; // `open` for a file
 /// assert_eq!(file.version(), 3);
 /// assert!(file.tensors().is_empty() && file.metadata().get("general.name").is_none());
 ///
-/// let error = Gguf::from_bytes("example", b"GGML".to_vec()).err();
-/// assert!(error.is_some_and(|error| error.to_string().contains("not a GGUF file")));
+/// let other = Gguf::from_bytes("example", b"GGML".to_vec());
+/// assert!(matches!(other, Err(FileError::Magic { .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Gguf {
