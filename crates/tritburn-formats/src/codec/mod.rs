@@ -25,7 +25,7 @@
 //! project is gone. The codes of [`int4matmul`] are no ternary weights: it has a plain matrix of its own.
 //!
 //! [`burn_q2s`] is the bytes of such a tensor, for who reads Burn's records without Burn, and writes the bytes for
-//! `tritburn`'s `PackedLinear::to_q2s`. The way back from a live tensor, `from_q2s`, lets Burn unpack it, since a
+//! `to_q2s` of `tritburn`'s packed layers. The way back from a live tensor, `from_q2s`, lets Burn unpack it, since a
 //! tensor may be stored in other ways than in words.
 //!
 //! # Errors
