@@ -39,7 +39,7 @@ proptest! {
     ) {
         let layout = layout(out, k, WeightCode::Int2, ScaleGranularity::Row);
         let words = pack_codes(&codes, &layout).expect("as many as the layout has");
-        prop_assert_eq!(unpack_codes(&words, &layout).as_ref(), Ok(&codes));
+        prop_assert_eq!(unpack_codes(&words, &layout), Ok(codes.clone()));
         let matrix = PackedMatrix::new(layout, words, vec![1.0; out]).expect("any int2 codes");
         prop_assert_eq!(matrix.codes(), codes.clone());
         for (i, &code) in codes.iter().enumerate() {
