@@ -14,11 +14,12 @@ mod tuning {
     use cubecl::client::Client;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
     use tritburn_kernels::cross_entropy::{self, CrossEntropy};
+    use tritburn_kernels::decoder::embedding;
     use tritburn_kernels::decoder::glu::{self, GatedActivation, NormGradient};
     use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
     use tritburn_kernels::decoder::rotary::{self, Rotation};
     use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
-    use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FloatVector, embedding, statistics};
+    use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FloatVector, statistics};
 
     const TOKENS: usize = 16_384;
     const EPS: f32 = 1e-5;
