@@ -2,15 +2,15 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cargo::cargo,
-    gpu_tests,
+    cargo::{cargo, workspace_root},
+    collect,
     members::{Member, feature_list, members},
     setup,
     step::{self, say},
@@ -18,20 +18,24 @@ use crate::{
 
 /// The CPU tier: Burn's pure Rust backend, and CubeCL's CPU runtime for the kernels.
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
-/// The GPU tier. The CPU backends stay out: they would only add to the build.
-const GPU_TIER: [&str; 1] = ["cuda"];
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The CUDA tier instead of the CPU tier
-    #[arg(long)]
+    #[arg(long, group = "device")]
     gpu: bool,
-    /// Collect the tier's test executables, to run them on a machine without Rust
-    #[arg(long, requires = "gpu")]
+    /// The Vulkan tier: on a GPU, or on Mesa's software Vulkan
+    #[arg(long, group = "device")]
+    vulkan: bool,
+    /// The CPU kernels and formats, built for 64-bit Arm and run by qemu-user
+    #[arg(long, conflicts_with = "device")]
+    neon: bool,
+    /// Collect the test executables of --gpu or --vulkan, to run them on a machine without Rust
+    #[arg(long, requires = "device")]
     build_only: bool,
-    /// Where --build-only collects them
-    #[arg(long, requires = "build_only", default_value = "dist/gpu")]
-    out: PathBuf,
+    /// Where --build-only collects them: `dist/gpu` or `dist/vulkan` if left out
+    #[arg(long, requires = "build_only")]
+    out: Option<PathBuf>,
     /// Arguments for the tests, after `--`: a name to filter by, `--nocapture` and so on
     #[arg(last = true, conflicts_with = "build_only")]
     args: Vec<String>,
@@ -43,73 +47,84 @@ pub struct Args {
 ///
 /// If setup or the build fails, if a test fails, or if no test ran.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
     let members = members()?;
-    if args.build_only {
-        return gpu_tests::collect(&members, &args.out);
-    }
-    let mut command = if args.gpu {
-        gpu_command(&members)
-    } else {
-        cpu_command(&members)
+    let device = match (args.gpu, args.vulkan) {
+        (true, _) => Some(Device::Cuda),
+        (_, true) => Some(Device::Vulkan),
+        _ => None,
     };
+    if device != Some(Device::Vulkan) && !args.neon {
+        setup::ensure()?;
+    }
+    let mut command = match device {
+        Some(device) => device_command(&members, device),
+        None if args.neon => neon_command(),
+        None => cpu_command(&members),
+    };
+    if args.build_only {
+        let usual = if args.vulkan {
+            "dist/vulkan"
+        } else {
+            "dist/gpu"
+        };
+        let out = args.out.as_deref().unwrap_or(Path::new(usual));
+        return collect::collect(&mut command, &workspace_root().join(out));
+    }
     if !args.args.is_empty() {
         command.arg("--").args(&args.args);
     }
-    let counts = run_counted(&mut command)?;
-    println!(
-        "{} passed, {} failed, {} skipped",
-        counts.passed, counts.failed, counts.ignored
-    );
-    Ok(())
+    run_counted(&mut command)
 }
 
 /// Everything in one call, so that Burn is built once. Documentation examples are part of it.
 ///
 /// `cargo test` and not nextest: CubeCL compiles its kernels anew in every process.
 fn cpu_command(members: &[Member]) -> Command {
-    let features = feature_list(members, &CPU_TIER);
-    cargo(&[
-        "test",
-        "--workspace",
-        "--no-fail-fast",
-        "--features",
-        &features,
-    ])
-}
-
-fn gpu_command(members: &[Member]) -> Command {
-    let mut command = cargo(&["test", "--no-fail-fast"]);
-    // A graph that is being captured tolerates no other thread that allocates on the GPU.
-    command.env("RUST_TEST_THREADS", "1");
-    select(&mut command, &gpu_members(members));
+    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--features", &feature_list(members, &CPU_TIER)]);
     command
 }
 
-/// Has cargo build the GPU tier of `chosen`. It refuses features of packages that are not selected.
-pub fn select(command: &mut Command, chosen: &[&Member]) {
-    for member in chosen {
+/// What brings Rust's library for another machine, builds for that and runs what it built.
+fn neon_command() -> Command {
+    let mut command = Command::new("sh");
+    command.arg(workspace_root().join("xtask").join("neon.sh"));
+    command
+}
+
+/// What a device tier runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Device {
+    /// An NVIDIA GPU through CUDA.
+    Cuda,
+    /// Anything with a Vulkan driver.
+    Vulkan,
+}
+
+/// The tests of the libraries that know `device`. The CPU backends stay out: they would only add to
+/// the build; and so do documentation examples, which run on other devices.
+///
+/// Programs stay out, too: their tests start the program by its path on the machine that built it,
+/// or read what cargo unpacked there.
+fn device_command(members: &[Member], device: Device) -> Command {
+    let mut command = cargo(&["test", "--no-fail-fast", "--tests"]);
+    let feature = match device {
+        Device::Cuda => {
+            // A graph that is being captured tolerates no other thread that allocates on the GPU.
+            command.env("RUST_TEST_THREADS", "1");
+            "cuda"
+        }
+        Device::Vulkan => "vulkan",
+    };
+    let knows = |member: &&Member| member.features.iter().any(|own| own == feature);
+    let libraries = members.iter().filter(|member| member.is_library);
+    let chosen: Vec<&Member> = libraries.filter(knows).collect();
+    // Cargo refuses features of packages that are not selected.
+    for member in &chosen {
         command.args(["--package", &member.name]);
     }
-    let features = feature_list(chosen.iter().copied(), &GPU_TIER);
-    command.args(["--features", &features]);
-}
-
-/// The members whose tests belong to the GPU tier.
-pub fn gpu_members(members: &[Member]) -> Vec<&Member> {
-    let chosen = members.iter().filter(|member| has_gpu_tests(member));
-    chosen.collect()
-}
-
-/// Whether a member's tests belong to the GPU tier.
-///
-/// Programs stay out: their tests start the program by its path on the machine that built it, or read what
-/// cargo unpacked there.
-fn has_gpu_tests(member: &Member) -> bool {
-    member.is_library
-        && GPU_TIER
-            .iter()
-            .all(|tier| member.features.iter().any(|own| own == tier))
+    command.args(["--features", &feature_list(chosen, &[feature])]);
+    command
 }
 
 /// The sums of libtest's closing lines.
@@ -126,26 +141,19 @@ impl Counts {
         let Some((_, result)) = line.split_once("test result: ") else {
             return;
         };
-        for part in result.split(';') {
-            let mut words = part.split_whitespace().rev();
-            let (Some(what), Some(number)) = (words.next(), words.next()) else {
-                continue;
-            };
-            let Ok(number) = number.parse::<u64>() else {
-                continue;
-            };
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
-            }
-        }
+        let number = |what| {
+            let mut parts = result.split([';', '.']);
+            let number = parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok());
+            number.unwrap_or(0u64)
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+        self.ignored += number("ignored");
     }
 }
 
-/// Runs a `cargo test`, passes its output through and counts its results.
-fn run_counted(command: &mut Command) -> Result<Counts> {
+/// Runs a `cargo test`, passes its output through and closes with the sum of its results.
+fn run_counted(command: &mut Command) -> Result<()> {
     let line = step::command_line(command);
     say(format!("testing: {line}"));
     let start = || format!("testing: cannot start `{line}`");
@@ -162,17 +170,17 @@ fn run_counted(command: &mut Command) -> Result<Counts> {
     let status = child
         .wait()
         .with_context(|| format!("testing: waiting for `{line}`"))?;
+    println!(
+        "{} passed, {} failed, {} skipped",
+        counts.passed, counts.failed, counts.ignored
+    );
     if !status.success() {
-        println!(
-            "{} passed, {} failed, {} skipped",
-            counts.passed, counts.failed, counts.ignored
-        );
         bail!("testing failed: `{line}` ({status})");
     }
     if counts.passed == 0 {
         bail!("testing: `{line}` ran no test");
     }
-    Ok(counts)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,20 +189,16 @@ mod tests {
     use crate::testing::alone;
 
     fn member(name: &str, features: &[&str], is_library: bool) -> Member {
-        let features = features
-            .iter()
-            .map(|feature| (*feature).to_owned())
-            .collect();
         Member {
             name: name.to_owned(),
-            features,
+            features: features.iter().map(ToString::to_string).collect(),
             is_library,
         }
     }
 
     fn some_members() -> Vec<Member> {
         vec![
-            member("layers", &["flex", "cpu", "cuda"], true),
+            member("layers", &["flex", "cpu", "cuda", "vulkan"], true),
             member("codecs", &[], true),
             member("example", &["cpu", "cuda"], false),
         ]
@@ -210,14 +214,12 @@ mod tests {
              finished in 0.00s",
         );
         counts.add("test result: \u{1b}[31mFAILED\u{1b}[m. 40 passed; 2 failed; 0 ignored; 0 ");
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 43,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        let expected = Counts {
+            passed: 43,
+            failed: 2,
+            ignored: 1,
+        };
+        assert_eq!(counts, expected);
     }
 
     #[test]
@@ -229,16 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn the_gpu_tier_is_made_of_the_libraries_that_know_cuda() {
-        let members = some_members();
-        let names: Vec<&str> = gpu_members(&members)
-            .iter()
-            .map(|member| member.name.as_str())
-            .collect();
-        assert_eq!(names, ["layers"]);
-        let line = step::command_line(&gpu_command(&members));
-        let expected = "test --no-fail-fast --package layers --features layers/cuda";
-        assert!(line.ends_with(expected), "{line}");
+    fn a_device_tier_is_made_of_the_libraries_that_know_the_device() {
+        let line = |device| step::command_line(&device_command(&some_members(), device));
+        let cuda = line(Device::Cuda);
+        let expected = "test --no-fail-fast --tests --package layers --features layers/cuda";
+        assert!(cuda.ends_with(expected), "{cuda}");
+        let vulkan = line(Device::Vulkan);
+        let expected = "--package layers --features layers/vulkan";
+        assert!(vulkan.ends_with(expected), "{vulkan}");
     }
 
     #[test]
@@ -247,13 +247,7 @@ mod tests {
         let shell = |text: &str| run_counted(Command::new("sh").args(["-c", text]));
         assert!(shell("echo nothing").is_err());
         let passes = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
-        assert_eq!(
-            shell(passes).unwrap(),
-            Counts {
-                passed: 2,
-                ..Counts::default()
-            }
-        );
+        shell(passes).unwrap();
         assert!(shell(&format!("{passes}; exit 101")).is_err());
     }
 }

@@ -48,11 +48,6 @@ pub fn require_linker() -> Result<()> {
     )
 }
 
-/// Whether the C++ compiler that the LLVM features need is there.
-pub fn has_cxx() -> bool {
-    cfg!(target_env = "msvc") || find("c++").is_some()
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
@@ -61,18 +56,14 @@ mod tests {
 
     #[test]
     fn only_executable_files_count_as_programs() {
-        let first = tempfile::tempdir().unwrap();
-        let second = tempfile::tempdir().unwrap();
-        let path = env::join_paths([first.path(), second.path()]).unwrap();
-        fs::write(first.path().join("tool"), "").unwrap();
-        fs::create_dir(first.path().join("folder")).unwrap();
-        fs::set_permissions(first.path().join("tool"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(find_in(&path, "tool"), None);
-        assert_eq!(find_in(&path, "folder"), None);
-
-        let real = second.path().join("tool");
-        fs::write(&real, "").unwrap();
-        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(find_in(&path, "tool"), Some(real));
+        let folder = tempfile::tempdir().unwrap();
+        let (tool, path) = (folder.path().join("tool"), folder.path().as_os_str());
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        for (mode, found) in [(0o644, None), (0o755, Some(tool.clone()))] {
+            fs::write(&tool, "").unwrap();
+            fs::set_permissions(&tool, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(find_in(path, "tool"), found);
+        }
+        assert_eq!(find_in(path, "folder"), None);
     }
 }

@@ -32,7 +32,7 @@ pub use api::{
 pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
 pub use backend::TernaryOps;
 pub use bias::Bias;
-pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
+pub use device::{captures_graphs, keeps_dtype, prefers_prepacked, rounds_to_bf16};
 pub(crate) use device::{check_ready, runs_kernels};
 pub use frozen::FrozenWeight;
 pub use operand::WeightOperand;
