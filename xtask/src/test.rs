@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     cargo::{cargo, workspace_root},
@@ -174,12 +174,8 @@ fn run_counted(command: &mut Command) -> Result<()> {
         "{} passed, {} failed, {} skipped",
         counts.passed, counts.failed, counts.ignored
     );
-    if !status.success() {
-        bail!("testing failed: `{line}` ({status})");
-    }
-    if counts.passed == 0 {
-        bail!("testing: `{line}` ran no test");
-    }
+    ensure!(status.success(), "testing failed: `{line}` ({status})");
+    ensure!(counts != Counts::default(), "testing: `{line}` ran no test");
     Ok(())
 }
 

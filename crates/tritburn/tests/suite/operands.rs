@@ -250,12 +250,13 @@ fn operands_on_two_devices_are_refused() {
     );
 }
 
-/// WebGPU and some Vulkan drivers have no bf16; Burn moves such tensors there all the same.
+/// WebGPU and some Vulkan drivers have no bf16; Burn takes such tensors there all the same.
 #[test]
 fn a_type_that_the_device_lacks_is_refused_by_every_operation_that_reads_or_writes_it() {
     let lacking = |device: &Device| !ops::keeps_dtype(device, DType::BF16);
     for device in devices().into_iter().filter(lacking) {
-        let bf16 = || Tensor::<2>::zeros([4, 32], (&device, DType::BF16));
+        let data = TensorData::new(vec![0f32; 4 * 32], [4, 32]).convert_dtype(DType::BF16);
+        let bf16 = || Tensor::<2>::from_data(data.clone(), (&device, DType::BF16));
         let f32 = || matrix(1, 4, 32, &device);
         let ids = Tensor::<1, Int>::zeros([1], (&device, DType::U32));
         let layout =
