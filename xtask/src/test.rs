@@ -1,12 +1,13 @@
 //! `cargo xtask test`: the test tiers, counted.
 
 use std::{
+    env, fmt,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     cargo::{cargo, workspace_root},
@@ -18,6 +19,10 @@ use crate::{
 
 /// The CPU tier: Burn's pure Rust backend, and CubeCL's CPU runtime for the kernels.
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
+/// Examples of the library that the CPU tier runs, in this order: one saves what the next one loads.
+const EXAMPLES: [&str; 3] = ["train_and_pack", "load_and_run", "from_a_float_model"];
+/// Arguments for the tests that are ignored because they need a Hopper GPU.
+const HOPPER_TESTS: [&str; 2] = ["--ignored", "hopper"];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,24 +53,20 @@ pub struct Args {
 /// If setup or the build fails, if a test fails, or if no test ran.
 pub fn run(args: &Args) -> Result<()> {
     let members = members()?;
-    let device = match (args.gpu, args.vulkan) {
-        (true, _) => Some(Device::Cuda),
-        (_, true) => Some(Device::Vulkan),
-        _ => None,
+    let tier = match args {
+        Args { gpu: true, .. } => Tier::Cuda,
+        Args { vulkan: true, .. } => Tier::Vulkan,
+        Args { neon: true, .. } => Tier::Neon,
+        _ => Tier::Cpu,
     };
-    if device != Some(Device::Vulkan) && !args.neon {
+    if matches!(tier, Tier::Cpu | Tier::Cuda) {
         setup::ensure()?;
     }
-    let mut command = match device {
-        Some(device) => device_command(&members, device),
-        None if args.neon => neon_command(),
-        None => cpu_command(&members),
-    };
+    let mut command = tier.command(&members);
     if args.build_only {
-        let usual = if args.vulkan {
-            "dist/vulkan"
-        } else {
-            "dist/gpu"
+        let usual = match tier {
+            Tier::Vulkan => "dist/vulkan",
+            _ => "dist/gpu",
         };
         let out = args.out.as_deref().unwrap_or(Path::new(usual));
         return collect::collect(&mut command, &workspace_root().join(out));
@@ -73,7 +74,51 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.args.is_empty() {
         command.arg("--").args(&args.args);
     }
-    run_counted(&mut command)
+    let mut counts = run_counted(&mut command)?;
+    let all = args.args.is_empty();
+    if all && tier == Tier::Cuda && has_hopper() {
+        let mut command = tier.command(&members);
+        command.arg("--").args(HOPPER_TESTS);
+        counts.ran_later(run_counted(&mut command)?);
+    }
+    if all && tier == Tier::Cpu {
+        run_examples()?;
+    }
+    println!("{counts}");
+    Ok(())
+}
+
+/// Tests that one command builds and runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    /// Everything, on the CPU.
+    Cpu,
+    /// The libraries on an NVIDIA GPU.
+    Cuda,
+    /// The libraries on anything with a Vulkan driver.
+    Vulkan,
+    /// Formats and CPU kernels on 64-bit Arm.
+    Neon,
+}
+
+impl Tier {
+    fn command(self, members: &[Member]) -> Command {
+        match self {
+            Self::Cpu => cpu_command(members),
+            Self::Cuda => {
+                let mut command = device_command(members, "cuda");
+                // A graph that is being captured tolerates no other thread that allocates on the GPU.
+                command.env("RUST_TEST_THREADS", "1");
+                command
+            }
+            Self::Vulkan => device_command(members, "vulkan"),
+            Self::Neon => {
+                let mut command = Command::new("sh");
+                command.arg(workspace_root().join("xtask").join("neon.sh"));
+                command
+            }
+        }
+    }
 }
 
 /// Everything in one call, so that Burn is built once. Documentation examples are part of it.
@@ -85,37 +130,23 @@ fn cpu_command(members: &[Member]) -> Command {
     command
 }
 
-/// What brings Rust's library for another machine, builds for that and runs what it built.
-fn neon_command() -> Command {
-    let mut command = Command::new("sh");
-    command.arg(workspace_root().join("xtask").join("neon.sh"));
-    command
+/// Runs what `cargo test` has built: `cargo run` would build Burn anew, with other features.
+fn run_examples() -> Result<()> {
+    let program = env::current_exe().context("finding the folder that cargo builds into")?;
+    let folder = program.with_file_name("examples");
+    for name in EXAMPLES {
+        step::run("running an example", &mut Command::new(folder.join(name)))?;
+    }
+    Ok(())
 }
 
-/// What a device tier runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Device {
-    /// An NVIDIA GPU through CUDA.
-    Cuda,
-    /// Anything with a Vulkan driver.
-    Vulkan,
-}
-
-/// The tests of the libraries that know `device`. The CPU backends stay out: they would only add to
-/// the build; and so do documentation examples, which run on other devices.
+/// The tests of the libraries that know the device of `feature`. The CPU backends stay out: they would
+/// only add to the build; and so do documentation examples, which run on other devices.
 ///
 /// Programs stay out, too: their tests start the program by its path on the machine that built it,
 /// or read what cargo unpacked there.
-fn device_command(members: &[Member], device: Device) -> Command {
+fn device_command(members: &[Member], feature: &str) -> Command {
     let mut command = cargo(&["test", "--no-fail-fast", "--tests"]);
-    let feature = match device {
-        Device::Cuda => {
-            // A graph that is being captured tolerates no other thread that allocates on the GPU.
-            command.env("RUST_TEST_THREADS", "1");
-            "cuda"
-        }
-        Device::Vulkan => "vulkan",
-    };
     let knows = |member: &&Member| member.features.iter().any(|own| own == feature);
     let libraries = members.iter().filter(|member| member.is_library);
     let chosen: Vec<&Member> = libraries.filter(knows).collect();
@@ -127,6 +158,14 @@ fn device_command(members: &[Member], device: Device) -> Command {
     command
 }
 
+/// Whether the first GPU that the driver lists is a Hopper one, compute capability 9.0.
+fn has_hopper() -> bool {
+    let mut query = Command::new("nvidia-smi");
+    query.args(["--query-gpu=compute_cap", "--format=csv,noheader"]);
+    let capabilities = step::output("asking for the GPU", &mut query);
+    capabilities.is_ok_and(|text| text.lines().next() == Some("9.0"))
+}
+
 /// The sums of libtest's closing lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
@@ -136,6 +175,14 @@ struct Counts {
 }
 
 impl Counts {
+    /// Adds tests that were ignored before and ran now.
+    fn ran_later(&mut self, later: Self) {
+        let Self { passed, failed, .. } = later;
+        self.passed += passed;
+        self.failed += failed;
+        self.ignored -= self.ignored.min(passed + failed);
+    }
+
     /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ..`; others are none.
     fn add(&mut self, line: &str) {
         let Some((_, result)) = line.split_once("test result: ") else {
@@ -152,8 +199,19 @@ impl Counts {
     }
 }
 
-/// Runs a `cargo test`, passes its output through and closes with the sum of its results.
-fn run_counted(command: &mut Command) -> Result<()> {
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            ignored,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {ignored} skipped")
+    }
+}
+
+/// Runs a `cargo test`, passes its output through and counts its results.
+fn run_counted(command: &mut Command) -> Result<Counts> {
     let line = step::command_line(command);
     say(format!("testing: {line}"));
     let start = || format!("testing: cannot start `{line}`");
@@ -170,13 +228,12 @@ fn run_counted(command: &mut Command) -> Result<()> {
     let status = child
         .wait()
         .with_context(|| format!("testing: waiting for `{line}`"))?;
-    println!(
-        "{} passed, {} failed, {} skipped",
-        counts.passed, counts.failed, counts.ignored
-    );
-    ensure!(status.success(), "testing failed: `{line}` ({status})");
+    if !status.success() {
+        println!("{counts}");
+        bail!("testing failed: `{line}` ({status})");
+    }
     ensure!(counts != Counts::default(), "testing: `{line}` ran no test");
-    Ok(())
+    Ok(counts)
 }
 
 #[cfg(test)]
@@ -220,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_cpu_tier_is_one_call_for_the_whole_workspace() {
-        let line = step::command_line(&cpu_command(&some_members()));
+        let line = step::command_line(&Tier::Cpu.command(&some_members()));
         let expected = "test --workspace --no-fail-fast \
                         --features layers/flex,layers/cpu,example/cpu";
         assert!(line.ends_with(expected), "{line}");
@@ -228,11 +285,11 @@ mod tests {
 
     #[test]
     fn a_device_tier_is_made_of_the_libraries_that_know_the_device() {
-        let line = |device| step::command_line(&device_command(&some_members(), device));
-        let cuda = line(Device::Cuda);
+        let line = |tier: Tier| step::command_line(&tier.command(&some_members()));
+        let cuda = line(Tier::Cuda);
         let expected = "test --no-fail-fast --tests --package layers --features layers/cuda";
         assert!(cuda.ends_with(expected), "{cuda}");
-        let vulkan = line(Device::Vulkan);
+        let vulkan = line(Tier::Vulkan);
         let expected = "--package layers --features layers/vulkan";
         assert!(vulkan.ends_with(expected), "{vulkan}");
     }
@@ -243,7 +300,10 @@ mod tests {
         let shell = |text: &str| run_counted(Command::new("sh").args(["-c", text]));
         assert!(shell("echo nothing").is_err());
         let passes = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
-        shell(passes).unwrap();
+        assert_eq!(
+            shell(passes).unwrap().to_string(),
+            "2 passed, 0 failed, 0 skipped"
+        );
         assert!(shell(&format!("{passes}; exit 101")).is_err());
     }
 }

@@ -10,7 +10,7 @@ use super::device::{check_ready, keeps_dtype, rounds_to_bf16};
 use super::operand::WeightOperand;
 use super::prepack::PrepackedWeight;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// Quantises and packs latent weights.
 ///
@@ -83,8 +83,9 @@ pub fn unpack_weight(
 
 /// `x · Ŵᵀ + bias` with packed weights.
 ///
-/// On a device that [prefers](super::prefers_prepacked) prepacked weights they are prepacked in
-/// every call; for many calls with few tokens use [`prepacked_linear`].
+/// On an NVIDIA GPU the weights are put in the order of its tensor-core kernels in every call; for
+/// many calls with few tokens use a packed [`BitLinear`](crate::BitLinear) or a
+/// [`FrozenWeight`](super::FrozenWeight), which keep them so.
 ///
 /// # Shapes
 /// `x` `[.., in]` of f32, f16 or bf16; codes and scales as [`quantize_weight`] returns them; `bias`
@@ -99,7 +100,7 @@ pub fn packed_linear<const D: usize>(
     scales: Tensor<1>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     check_packed(&codes, &scales, layout)?;
     check_device("packed weight", &codes.device(), &x.device())?;
@@ -108,10 +109,10 @@ pub fn packed_linear<const D: usize>(
         codes: codes.into_dispatch(),
         scales: scales.into_dispatch(),
     };
-    linear(x, weight, bias, layout, activations)
+    linear(x, weight, bias, layout, precision)
 }
 
-/// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
+/// [`packed_linear`] with weights that `prepack` has put in kernel order: the
 /// same numbers, without prepacking in every call.
 ///
 /// # Shapes
@@ -131,7 +132,7 @@ pub fn prepacked_linear<const D: usize>(
         weight.operand(),
         bias,
         weight.layout(),
-        weight.activations(),
+        weight.input_precision(),
     )
 }
 
@@ -141,9 +142,9 @@ pub(super) fn linear<const D: usize>(
     weight: WeightOperand<Dispatch>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
@@ -151,12 +152,12 @@ pub(super) fn linear<const D: usize>(
             weight,
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
 
-/// The training operation: quantises `weight` and (for [`Activations::Int8`]) `x`, multiplies,
+/// The training operation: quantises `weight` and (for [`InputPrecision::Int8`]) `x`, multiplies,
 /// rescales, adds `bias`. Both quantisers pass gradients straight through:
 /// `dX = dY · Ŵ`, `dW = dYᵀ · X̂`.
 ///
@@ -170,11 +171,11 @@ pub fn bit_linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_device("weight", &weight.device(), &x.device())?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
@@ -183,7 +184,7 @@ pub fn bit_linear<const D: usize>(
             weight.into_dispatch(),
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
@@ -193,13 +194,13 @@ fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
 }
 
 /// The leading axes of an input, flattened to one token axis and restored afterwards.
-struct Tokens<const D: usize> {
+struct TokenAxis<const D: usize> {
     dims: [usize; D],
     in_features: usize,
     out_features: usize,
 }
 
-impl<const D: usize> Tokens<D> {
+impl<const D: usize> TokenAxis<D> {
     fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
         check_written("input", x.dtype(), &x.device())?;
         check_ready(&x.device())?;
