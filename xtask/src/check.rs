@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Runs a check by `program`, which the cargo package `package` has, where it is installed.
 fn installed(program: &str, package: &str, command: &mut Command) -> Result<()> {
-    if tools::find(program).is_none() {
+    if !tools::has(program) {
         say(format!(
             "{program}: skipped, not installed (cargo install {package})"
         ));

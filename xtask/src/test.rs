@@ -201,12 +201,8 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            passed,
-            failed,
-            ignored,
-        } = self;
-        write!(f, "{passed} passed, {failed} failed, {ignored} skipped")
+        let (passed, failed, skipped) = (self.passed, self.failed, self.ignored);
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 
