@@ -29,7 +29,7 @@ pub(crate) use api::{
 };
 #[cfg(feature = "cube")]
 pub(crate) use backend::quantized;
-pub use device::captures_graphs;
+pub use device::{captures_graphs, keeps_dtype};
 pub(crate) use device::{check_ready, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;
 pub(crate) use prepack::{PrepackedWeight, prepack};
