@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use tritburn::{Activations, PackedLinear, WeightCode};
+use tritburn::{BitLinear, InputPrecision, WeightCode};
 use tritburn_formats::reference;
 
 use crate::check::{close, floats};
-use crate::data::{Tokens, some_rows, spread, weights};
+use crate::data::{Activations, some_rows, spread, weights};
 use crate::row::{Case, PeerTimes, Row};
 use crate::shapes::Shape;
 use crate::suite::{Input, Suite};
@@ -45,22 +45,16 @@ pub fn run(
         let part = some_rows(&matrix, &spread(n, CHECKED_OUTPUTS))?;
         let peers: Vec<_> = shape.tokens.iter().map(|&m| peers([m, n, k])).collect();
         for &input in inputs {
-            let (activations, label) = match input {
+            let (precision, label) = match input {
                 Input::Int8 => continue,
-                Input::Quantised => (Activations::Int8, "int8+quant"),
-                Input::Float => (Activations::Float, "f32"),
+                Input::Quantised => (InputPrecision::Int8, "int8+quant"),
+                Input::Float => (InputPrecision::Float, "f32"),
             };
             let copies = (0..bench.cold_bytes.div_ceil(n * k / 4).max(1))
-                .map(|_| {
-                    Ok(PackedLinear::from_matrix(
-                        &matrix,
-                        activations,
-                        bench.device,
-                    )?)
-                })
+                .map(|_| Ok(BitLinear::from_matrix(&matrix, precision, bench.device)?))
                 .collect::<Result<Vec<_>>>()?;
             for (&m, peers) in shape.tokens.iter().zip(&peers) {
-                let tokens = Tokens::random(2, m, k)?;
+                let tokens = Activations::random(2, m, k)?;
                 let data = TensorData::new(tokens.floats(), [m, k]);
                 let x = Tensor::<2>::from_data(data, (bench.device, DType::F32));
                 if bench.check {
@@ -93,7 +87,7 @@ pub fn run(
 
 /// Compares outputs of the last token with the reference.
 fn check(
-    tokens: &Tokens,
+    tokens: &Activations,
     part: &tritburn_formats::PackedMatrix,
     input: Input,
     found: &[f32],

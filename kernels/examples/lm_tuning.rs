@@ -26,13 +26,15 @@ mod tuning {
     use cubecl::client::Client;
     use cubecl::server::Handle;
     use tritburn_formats::quantize as codec;
-    use tritburn_kernels::argmax::{self, ArgmaxScratch};
-    use tritburn_kernels::attention::{self, AttentionScratch};
-    use tritburn_kernels::dense::{self, DenseWeights};
-    use tritburn_kernels::norm::{self, Residual, RowOutput};
-    use tritburn_kernels::rotary::{self, Placement};
+    use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
+    use tritburn_kernels::decoder::attention::{self, AttentionScratch};
+    use tritburn_kernels::decoder::dense::{self, DenseWeights};
+    use tritburn_kernels::decoder::glu::GatedActivation;
+    use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
+    use tritburn_kernels::decoder::rotary::{self, Placement};
+    use tritburn_kernels::decoder::{embedding, glu, step};
     use tritburn_kernels::{
-        Buffer, FloatMatrix, FloatType, KvCache, QuantizedActivations, embedding, glu, quantize,
+        Buffer, FloatMatrix, FloatType, KvCache, QuantizedActivations, quantize,
     };
 
     use crate::harness::*;
@@ -243,8 +245,8 @@ mod tuning {
                     glu::launch(
                         &client,
                         &x_matrix,
-                        &gamma_vector,
-                        EPS,
+                        GatedActivation::SquaredRelu,
+                        Some((&gamma_vector, EPS)),
                         RowOutput::Int8(&codes),
                     )
                     .expect("a launch");
@@ -507,7 +509,7 @@ mod tuning {
                 &format!("step advance {tokens}"),
                 40,
                 0,
-                |_| argmax::advance(&client, &ids, &next, &positions).expect("a launch"),
+                |_| step::advance(&client, &ids, &next, &positions).expect("a launch"),
                 || assert_eq!(read_u32(&client, &handle), vec![7; tokens]),
             );
             let copy: Buffer = zeros(tokens);
@@ -515,7 +517,7 @@ mod tuning {
                 &format!("step copy {tokens}"),
                 40,
                 0,
-                |_| argmax::copy_u32(&client, &ids, &copy).expect("a launch"),
+                |_| step::copy_u32(&client, &ids, &copy).expect("a launch"),
                 || {},
             );
         }

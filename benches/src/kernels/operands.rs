@@ -5,14 +5,14 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::bf16;
 use tritburn_formats::PackedMatrix;
-use tritburn_kernels::matmul::Weights;
+use tritburn_kernels::product::Weights;
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FragmentOrder, PackedWeights, PrepackedWeights,
-    QuantizedActivations, prepack,
+    QuantizedActivations, WeightOrder, prepack,
 };
 
 use super::Bench;
-use crate::data::Tokens;
+use crate::data::Activations;
 
 /// Copies of one weight matrix that together do not fit a cache.
 pub enum Copies {
@@ -47,10 +47,8 @@ impl Bench {
     /// If the device refuses.
     pub fn copies(&self, matrix: &PackedMatrix, order: FragmentOrder) -> Result<Copies> {
         let layout = matrix.layout();
-        let fragments = self
-            .facts
-            .cuda
-            .and(PrepackedWeights::fragments(layout, order));
+        let prepacked = WeightOrder::on(&self.facts, layout, order) != WeightOrder::Canonical;
+        let fragments = PrepackedWeights::fragments(layout, order).filter(|_| prepacked);
         let Some(fragments) = fragments else {
             let count = self.count(4 * layout.word_count());
             let copies = (0..count)
@@ -96,7 +94,7 @@ impl Bench {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn quantized(&self, tokens: &Tokens, cols: usize) -> Result<QuantizedActivations> {
+    pub fn quantized(&self, tokens: &Activations, cols: usize) -> Result<QuantizedActivations> {
         Ok(QuantizedActivations::new(
             tokens.rows(),
             cols,
@@ -109,7 +107,7 @@ impl Bench {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn floats(&self, tokens: &Tokens, cols: usize) -> Result<FloatMatrix> {
+    pub fn floats(&self, tokens: &Activations, cols: usize) -> Result<FloatMatrix> {
         let data = tokens.floats();
         let handle = match self.float {
             FloatType::F32 => self.client.create_from_slice(f32::as_bytes(&data)),

@@ -16,14 +16,13 @@
 //! | [`embedding`] | rows of an f32, f16 or bf16 table |
 //! | [`rms_norm`], [`rms_norm_quantize`] | residual sum, norm, quantiser in one pass |
 //! | [`relu2_glu_norm`], [`relu2_glu_norm_quantize`] | squared-ReLU gate, norm, quantiser |
-//! | [`rotary_append`], [`rotary_table`] | rotary embedding, filling the cache |
+//! | [`rotary_append`] | rotary embedding, filling the cache |
 //! | [`attention`] | causal, grouped queries, over a cache |
-//! | [`dense_head`], [`int8_head`], [`quantize_rows_int8`] | logits |
+//! | [`dense_head`], [`int8_head`] | logits |
 //! | [`argmax`] | the most likely token |
 //!
 //! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
-//! pool it is called from. [`Isa`] says which instruction set runs; each product has a `_with`
-//! twin that takes one. The same input gives the same bits on every run, whatever the number of
+//! pool it is called from. [`Isa`] says which instruction set runs. The same input gives the same bits on every run, whatever the number of
 //! threads.
 //!
 //! ```
@@ -59,15 +58,26 @@ pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
-    Element, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, argmax, attention,
-    attention_with, dense_head, dense_head_with, embedding, embedding_with, int8_head,
-    int8_head_with, quantize_rows_int8, relu2_glu_norm, relu2_glu_norm_quantize,
-    relu2_glu_norm_quantize_with, relu2_glu_norm_with, rms_norm, rms_norm_quantize,
-    rms_norm_quantize_with, rms_norm_with, rotary_append, rotary_append_with, rotary_table,
+    Element, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, argmax, attention, dense_head,
+    embedding, int8_head, relu2_glu_norm, relu2_glu_norm_quantize, rms_norm, rms_norm_quantize,
+    rotary_append,
 };
 pub use view::{QuantizedView, WeightView};
-pub use w2a8::{matmul_w2a8, matmul_w2a8_i32, matmul_w2a8_i32_with, matmul_w2a8_with};
-pub use w2a16::{matmul_w2a16, matmul_w2a16_with};
+pub use w2a8::{matmul_w2a8, matmul_w2a8_i32};
+pub use w2a16::matmul_w2a16;
+
+/// Twins that take their instruction set, and operands of the decoder's operations: for tests and
+/// benchmarks, not part of the public interface, and changed without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::lm::{
+        attention_with, dense_head_with, embedding_with, int8_head_with, quantize_rows_int8,
+        relu2_glu_norm_quantize_with, relu2_glu_norm_with, rms_norm_quantize_with, rms_norm_with,
+        rotary_append_with, rotary_table,
+    };
+    pub use crate::w2a8::{matmul_w2a8_i32_with, matmul_w2a8_with};
+    pub use crate::w2a16::matmul_w2a16_with;
+}
 
 /// The README's example, compiled and run as a documentation test.
 #[cfg(doctest)]

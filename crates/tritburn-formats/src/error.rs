@@ -197,3 +197,19 @@ pub enum MatrixError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
+
+/// Refuses a buffer of the wrong length.
+pub(crate) fn check_length(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), MatrixError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(MatrixError::Length {
+        what,
+        found,
+        expected,
+    })
+}

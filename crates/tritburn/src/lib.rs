@@ -23,15 +23,18 @@ mod error;
 pub mod nn;
 pub mod ops;
 mod pack;
+mod precision;
 mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+#[doc(hidden)]
 pub mod transformer;
 
-pub use error::Error;
-pub use nn::{Activations, BitLinear, BitLinearConfig, PackedLinear};
-pub use pack::{Pack, PackError};
+pub use error::{Error, PackError};
+pub use nn::{BitLinear, BitLinearConfig};
+pub use pack::Pack;
+pub use precision::InputPrecision;
 pub use q2s::Q2sError;
 pub use ternarize::{TernaryWeight, ternarize_linears, ternarize_linears_with};
 pub use tritburn_formats as formats;

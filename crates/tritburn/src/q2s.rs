@@ -14,8 +14,10 @@ use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix};
 use tritburn_formats::{ScaleGranularity, WeightCode};
 
-use crate::nn::{Activations, PackedLinear};
-use crate::pack::{PackError, read_vec};
+use crate::error::PackError;
+use crate::nn::BitLinear;
+use crate::pack::read_vec;
+use crate::precision::InputPrecision;
 
 /// Why a weight cannot be expressed in the other form.
 #[derive(Debug, Error)]
@@ -67,7 +69,7 @@ pub enum Q2sError {
     /// A scale that is not finite.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The layer has been materialized.
+    /// The layer is not packed.
     #[error(transparent)]
     Layer(#[from] crate::error::Error),
     /// The layer could not be read from its device, or a scale is not a positive number.
@@ -75,12 +77,31 @@ pub enum Q2sError {
     Read(#[from] PackError),
 }
 
-impl PackedLinear {
+impl BitLinear {
     /// The weight as Burn's quantised data, `[d_output, d_input]`, Q2S in u32 words: make a tensor of
     /// it with `Tensor::from_data`.
     ///
     /// # Errors
-    /// [`Q2sError`] if Burn's scheme cannot hold the codes or the scale granularity.
+    /// [`Q2sError::Layer`] if the layer is not packed; other [`Q2sError`]s if Burn's scheme cannot
+    /// hold the codes or the scale granularity.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use tritburn::{BitLinear, BitLinearConfig, InputPrecision, Pack};
+    ///
+    /// let device = Device::default();
+    /// let layer = BitLinearConfig::new(64, 32).init(&device).pack()?;
+    /// let data = layer.to_q2s()?;
+    /// // A quantised tensor of Burn's own, with the same values.
+    /// let weight = Tensor::<2>::from_data(data.clone(), &device).dequantize();
+    /// assert_eq!(weight.into_data(), layer.dense_weight()?.into_data());
+    ///
+    /// let back = BitLinear::from_q2s(data, InputPrecision::Int8, &device)?;
+    /// assert_eq!(back.codes()?.into_data(), layer.codes()?.into_data());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_q2s(&self) -> Result<TensorData, Q2sError> {
         let layout = self.layout();
         let in_features = layout.in_features();
@@ -118,14 +139,18 @@ impl PackedLinear {
         ))
     }
 
-    /// A layer from Burn's quantised data `[d_output, d_input]`: Q2S with f32 scales per tensor or
-    /// per block of a row, stored natively or in words.
+    /// A packed layer from Burn's quantised data.
+    ///
+    /// # Arguments
+    /// - `data`: `[d_output, d_input]`, Q2S with f32 scales per tensor or per block of a row, stored
+    ///   natively or in words
+    /// - `precision`: precision of the layer's input
     ///
     /// # Errors
     /// [`Q2sError`] for any other data.
     pub fn from_q2s(
         data: TensorData,
-        activations: Activations,
+        precision: InputPrecision,
         device: &Device,
     ) -> Result<Self, Q2sError> {
         let (shape, dtype) = (data.shape().clone(), data.dtype());
@@ -168,9 +193,9 @@ impl PackedLinear {
             });
         }
         let codes: Vec<u8> = values.iter().map(|value| (value + 1) as u8).collect();
-        let words = pack_codes(&codes, &layout);
+        let words = pack_codes(&codes, &layout)?;
         let matrix = PackedMatrix::new(layout, words, scales.block)?;
-        Ok(Self::from_matrix(&matrix, activations, device)?)
+        Ok(Self::from_matrix(&matrix, precision, device)?)
     }
 }
 

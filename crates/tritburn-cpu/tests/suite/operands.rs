@@ -1,5 +1,6 @@
 //! Activation quantisation, unpacking, and what the functions refuse.
 
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::quantize::QuantizedActivations;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
@@ -46,7 +47,7 @@ fn halves_round_to_even() {
 }
 
 #[test]
-fn unpacked_weights_equal_the_codec_crate() {
+fn unpacked_weights_equal_those_of_formats() {
     let mut rng = Random(2);
     for (n, k) in [(1, 1), (3, 47), (5, 256), (300, 4000)] {
         for code in CODES {

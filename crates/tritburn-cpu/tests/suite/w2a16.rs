@@ -1,6 +1,7 @@
 //! Float products on every instruction set of the machine against a sum in f64.
 
 use proptest::prelude::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
 

@@ -1,6 +1,7 @@
 //! int8 products on every instruction set of the machine against the reference, bit for bit.
 
 use proptest::prelude::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
 

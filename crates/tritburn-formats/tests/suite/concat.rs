@@ -8,7 +8,7 @@ use tritburn_formats::{LayoutError, MatrixError, PackedMatrix, ScaleGranularity,
 use crate::common::{CODES, layout, noise};
 
 fn matrix(out: usize, k: usize, code: WeightCode, scale: ScaleGranularity) -> PackedMatrix {
-    quantize_weights(&noise(out * k, out as u64), &layout(out, k, code, scale))
+    quantize_weights(&noise(out * k, out as u64), &layout(out, k, code, scale)).unwrap()
 }
 
 fn stacked(parts: &[PackedMatrix]) -> Vec<f32> {

@@ -1,8 +1,9 @@
 //! From a checkpoint to a device, one tensor at a time.
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use tritburn::Activations;
+use tritburn::InputPrecision;
 use tritburn::formats::matrix::concat_rows;
+use tritburn::ops::keeps_dtype;
 use tritburn::transformer::rotary_table;
 
 use super::causal_lm::BitNetForCausalLm;
@@ -12,17 +13,19 @@ use super::layer::DecoderLayer;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::options::{HeadPrecision, LoadOptions, Precision};
-use crate::checkpoint::{self, Checkpoint, FloatTensorData, Projection, Weight};
+use crate::checkpoint::{self, Checkpoint, FloatTensorData, FloatType, Projection, Weight};
 
 impl BitNetForCausalLm {
     /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights where
     /// products are ternary, fuses q|k|v and gate|up.
     ///
     /// A plain float model stays one unless another precision is asked for. What was chosen is in
-    /// [`precision`](Self::precision) and [`options`](Self::options).
+    /// [`precision`](Self::precision) and [`options`](Self::options). Embedding and head keep the type that
+    /// they are stored in, or become f32 on a device that lacks it.
     ///
     /// # Errors
-    /// [`ModelError::Checkpoint`], [`ModelError::Pack`].
+    /// [`ModelError::Checkpoint`], [`ModelError::Pack`]; [`ModelError::Operation`] for a dtype of hidden
+    /// states that the device does not compute with.
     ///
     /// # Examples
     ///
@@ -45,6 +48,12 @@ impl BitNetForCausalLm {
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        if !device.supports_dtype(options.dtype) {
+            return Err(ModelError::Operation(tritburn::Error::Unsupported {
+                device: format!("{device:?}"),
+                dtype: options.dtype,
+            }));
+        }
         let config = checkpoint.config().clone();
         let asked_for = options.precision;
         let precision = asked_for.unwrap_or_else(|| Precision::of(checkpoint.quantization()));
@@ -55,7 +64,7 @@ impl BitNetForCausalLm {
             device,
             epsilon: config.rms_norm_eps as f32,
         };
-        let table = tensor_data(checkpoint.embedding()?);
+        let table = loader.table(checkpoint.embedding()?);
         let head = loader.head(&table)?;
         let embedding = upload(table, device);
         let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
@@ -97,7 +106,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, index: usize) -> Result<DecoderLayer, ModelError> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
-        let int8 = self.precision.activations() == Some(Activations::Int8);
+        let int8 = self.precision.input_precision() == Some(InputPrecision::Int8);
         Ok(DecoderLayer {
             input_norm: self.norm(checkpoint::Norm::Input(index), int8)?,
             qkv: self.linear(index, &[Q, K, V])?,
@@ -124,8 +133,8 @@ impl Loader<'_> {
     /// The given projections of a layer as one map, rows stacked in order.
     fn linear(&self, layer: usize, parts: &[Projection]) -> Result<Linear, ModelError> {
         let weight = |&part: &Projection| self.checkpoint.projection(layer, part);
-        match self.precision.activations() {
-            Some(activations) => {
+        match self.precision.input_precision() {
+            Some(precision) => {
                 let name = |part| format!("{part:?} of layer {layer}");
                 let matrices = parts
                     .iter()
@@ -135,7 +144,7 @@ impl Loader<'_> {
                     Ok([matrix]) => matrix,
                     Err(matrices) => concat_rows(&matrices)?,
                 };
-                Linear::ternary(&matrix, activations, self.device)
+                Linear::ternary(&matrix, precision, self.device)
             }
             None => {
                 let parts = parts
@@ -162,9 +171,24 @@ impl Loader<'_> {
         Tensor::from_data(data, (self.device, self.options.dtype))
     }
 
+    /// Embedding or head as the device can keep it: as it is stored, else in f32, which holds every value.
+    fn table(&self, stored: FloatTensorData) -> TensorData {
+        if keeps_dtype(self.device, stored.dtype.burn()) {
+            return tensor_data(stored);
+        }
+        tracing::info!(
+            bytes = 4 * stored.bytes.len() / stored.dtype.size(),
+            "{:?} has no {}: a table of {} bytes is kept as F32",
+            self.device,
+            stored.dtype,
+            stored.bytes.len(),
+        );
+        tensor_data(stored.convert(FloatType::F32).0)
+    }
+
     /// A head of its own; `None` if the embedding serves.
     fn head(&self, embedding: &TensorData) -> Result<Option<Head>, ModelError> {
-        let own = self.checkpoint.head()?.map(tensor_data);
+        let own = self.checkpoint.head()?.map(|head| self.table(head));
         Ok(match (self.options.head, own) {
             (HeadPrecision::Stored, None) => None,
             (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(upload(table, self.device))),

@@ -6,19 +6,29 @@ use burn::nn::RmsNormConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tritburn_formats::{PackedHeader, PackedLayout, ScaleGranularity, WeightCode};
 
-use super::activations::Activations;
 use super::bit_linear::BitLinear;
 use crate::error::Error;
 use crate::ops;
+use crate::precision::InputPrecision;
 
-/// Creates a [`BitLinear`].
+/// Configuration of a [`BitLinear`].
+///
+/// # Examples
 ///
 /// ```
-/// # use tritburn::{BitLinearConfig, ScaleGranularity};
-/// # let device = burn::tensor::Device::default();
+/// use burn::tensor::Device;
+/// use tritburn::{BitLinearConfig, InputPrecision, ScaleGranularity};
+///
+/// let device = Device::default();
 /// let up = BitLinearConfig::new(256, 1024).with_norm(true).init(&device);
 /// // q | k | v as one matrix: the input is quantised once, each part keeps its own scale.
 /// let qkv = BitLinearConfig::fused(256, &[256, 64, 64]).init(&device);
+/// // Weight-only quantisation, one scale for every 64 inputs of a row.
+/// let down = BitLinearConfig::new(1024, 256)
+///     .with_scale(ScaleGranularity::Group { size: 64 })
+///     .with_input_precision(InputPrecision::Float)
+///     .init(&device);
+/// # let _ = (up, qkv, down);
 /// ```
 #[derive(Config, Debug)]
 pub struct BitLinearConfig {
@@ -42,8 +52,8 @@ pub struct BitLinearConfig {
     #[config(default = "ScaleGranularity::Tensor")]
     pub scale: ScaleGranularity,
     /// Precision of the input.
-    #[config(default = "Activations::Int8")]
-    pub activations: Activations,
+    #[config(default = "InputPrecision::Int8")]
+    pub input_precision: InputPrecision,
     /// Initial distribution of the latent weight, `U(-k, k)` with `k = sqrt(1 / d_input)`.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
@@ -52,6 +62,10 @@ pub struct BitLinearConfig {
 impl BitLinearConfig {
     /// Projections of the same input as one layer with a scale for each:
     /// see [`BitLinear::forward_segments`].
+    ///
+    /// # Arguments
+    /// - `d_input`: size of the input
+    /// - `d_outputs`: size of each projection, at most 64 of them
     pub fn fused(d_input: usize, d_outputs: &[usize]) -> Self {
         Self::new(d_input, d_outputs.iter().sum()).with_scale(ScaleGranularity::Segments {
             rows: d_outputs.to_vec(),
@@ -105,7 +119,7 @@ impl BitLinearConfig {
             bias,
             norm,
             layout,
-            self.activations,
+            self.input_precision,
             device,
         ))
     }

@@ -6,11 +6,11 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
-use super::device::{check_ready, rounds_to_bf16};
+use super::device::{check_ready, keeps_dtype, rounds_to_bf16};
 use super::operand::WeightOperand;
 use super::prepack::PrepackedWeight;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// Quantises and packs latent weights.
 ///
@@ -25,7 +25,7 @@ pub fn quantize_weight(
     weight: Tensor<2>,
     layout: &PackedLayout,
 ) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
-    check_float("weight", weight.dtype())?;
+    check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
     check_ready(&weight.device())?;
     let (codes, scales) =
@@ -42,7 +42,7 @@ pub fn quantize_weight(
 /// # Errors
 /// [`Error::DType`], or [`Error::Layout`] for an empty or too wide `x`.
 pub fn quantize_activations(x: Tensor<2>) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
-    check_float("input", x.dtype())?;
+    check_float("input", x.dtype(), &x.device())?;
     check_ready(&x.device())?;
     let [tokens, cols] = x.dims();
     PackedLayout::new(tokens.max(1), cols, Default::default(), Default::default())?;
@@ -71,10 +71,6 @@ pub fn unpack_weight(
     check_packed(&codes, &scales, layout)?;
     check_device("scales", &scales.device(), &codes.device())?;
     check_ready(&codes.device())?;
-    if !codes.device().supports_dtype(dtype) {
-        let device = format!("{:?}", codes.device());
-        return Err(Error::Unsupported { device, dtype });
-    }
     Ok(Tensor::from_dispatch(
         <Dispatch as TernaryOps>::unpack_weight(
             codes.into_dispatch(),
@@ -87,8 +83,9 @@ pub fn unpack_weight(
 
 /// `x · Ŵᵀ + bias` with packed weights.
 ///
-/// On a device that [prefers](super::prefers_prepacked) prepacked weights they are prepacked in
-/// every call; for many calls with few tokens use [`prepacked_linear`].
+/// On an NVIDIA GPU the weights are put in the order of its tensor-core kernels in every call; for
+/// many calls with few tokens use a packed [`BitLinear`](crate::BitLinear) or a
+/// [`FrozenWeight`](super::FrozenWeight), which keep them so.
 ///
 /// # Shapes
 /// `x` `[.., in]` of f32, f16 or bf16; codes and scales as [`quantize_weight`] returns them; `bias`
@@ -103,7 +100,7 @@ pub fn packed_linear<const D: usize>(
     scales: Tensor<1>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     check_packed(&codes, &scales, layout)?;
     check_device("packed weight", &codes.device(), &x.device())?;
@@ -112,10 +109,10 @@ pub fn packed_linear<const D: usize>(
         codes: codes.into_dispatch(),
         scales: scales.into_dispatch(),
     };
-    linear(x, weight, bias, layout, activations)
+    linear(x, weight, bias, layout, precision)
 }
 
-/// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
+/// [`packed_linear`] with weights that `prepack` has put in kernel order: the
 /// same numbers, without prepacking in every call.
 ///
 /// # Shapes
@@ -135,7 +132,7 @@ pub fn prepacked_linear<const D: usize>(
         weight.operand(),
         bias,
         weight.layout(),
-        weight.activations(),
+        weight.input_precision(),
     )
 }
 
@@ -145,9 +142,9 @@ pub(super) fn linear<const D: usize>(
     weight: WeightOperand<Dispatch>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
@@ -155,12 +152,12 @@ pub(super) fn linear<const D: usize>(
             weight,
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
 
-/// The training operation: quantises `weight` and (for [`Activations::Int8`]) `x`, multiplies,
+/// The training operation: quantises `weight` and (for [`InputPrecision::Int8`]) `x`, multiplies,
 /// rescales, adds `bias`. Both quantisers pass gradients straight through:
 /// `dX = dY · Ŵ`, `dW = dYᵀ · X̂`.
 ///
@@ -174,11 +171,11 @@ pub fn bit_linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    check_float("weight", weight.dtype())?;
+    check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_device("weight", &weight.device(), &x.device())?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
@@ -187,7 +184,7 @@ pub fn bit_linear<const D: usize>(
             weight.into_dispatch(),
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
@@ -197,13 +194,13 @@ fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
 }
 
 /// The leading axes of an input, flattened to one token axis and restored afterwards.
-struct Tokens<const D: usize> {
+struct TokenAxis<const D: usize> {
     dims: [usize; D],
     in_features: usize,
     out_features: usize,
 }
 
-impl<const D: usize> Tokens<D> {
+impl<const D: usize> TokenAxis<D> {
     fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
         check_written("input", x.dtype(), &x.device())?;
         check_ready(&x.device())?;
@@ -238,13 +235,24 @@ impl<const D: usize> Tokens<D> {
     }
 }
 
-pub(crate) fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
-    match found {
-        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
-        _ => Err(Error::DType {
+/// A float type that kernels of `device` read.
+pub(crate) fn check_float(
+    operand: &'static str,
+    found: DType,
+    device: &Device,
+) -> Result<(), Error> {
+    if !matches!(found, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(Error::DType {
             operand,
             found,
             expected: "f32, f16 or bf16",
+        });
+    }
+    match keeps_dtype(device, found) {
+        true => Ok(()),
+        false => Err(Error::Unsupported {
+            device: format!("{device:?}"),
+            dtype: found,
         }),
     }
 }
@@ -263,7 +271,7 @@ pub(crate) fn check_written(
                        libgcc 13",
         });
     }
-    check_float(operand, found)
+    check_float(operand, found, device)
 }
 
 pub(crate) fn check_shape(

@@ -14,10 +14,11 @@ use tritburn_formats::PackedLayout;
 use super::backend::{TernaryOps, grad_weight_float};
 use super::bias::Bias;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
-/// Which operand a parent node of the linear step is.
+/// What a parent node is to the linear step.
 #[derive(Clone, Copy, Debug)]
-enum Operand {
+enum Role {
     Input,
     Weight,
     Bias,
@@ -36,7 +37,7 @@ enum SavedInput<B: Backend> {
 /// Everything the backward pass reads.
 #[derive(Clone, Debug)]
 struct Saved<B: Backend, const N: usize> {
-    operands: [Operand; N],
+    roles: [Role; N],
     codes: IntTensor<B>,
     scales: FloatTensor<B>,
     layout: PackedLayout,
@@ -59,20 +60,20 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
     ) {
         let dy = grads.consume::<B>(&ops.node);
         let Saved {
-            operands,
+            roles,
             codes,
             scales,
             layout,
             mut input,
         } = ops.state;
 
-        for (parent, operand) in ops.parents.into_iter().zip(operands) {
+        for (parent, role) in ops.parents.into_iter().zip(roles) {
             let Some(parent) = parent else { continue };
-            let grad = match operand {
-                Operand::Input => {
+            let grad = match role {
+                Role::Input => {
                     B::grad_input(dy.clone(), codes.clone(), scales.clone(), layout.clone())
                 }
-                Operand::Weight => match input.take() {
+                Role::Weight => match input.take() {
                     Some((SavedInput::Int8 { codes, scales }, dtype)) => {
                         B::grad_weight(dy.clone(), codes, scales, layout.clone(), dtype)
                     }
@@ -85,7 +86,7 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
                     }
                     None => continue,
                 },
-                Operand::Bias => B::float_reshape(
+                Role::Bias => B::float_reshape(
                     B::float_sum_dim(dy.clone(), 0),
                     [layout.out_features()].into(),
                 ),
@@ -99,23 +100,22 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
 #[allow(clippy::too_many_arguments)]
 fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
     parents: [NodeGuard; N],
-    operands: [Operand; N],
+    roles: [Role; N],
     x: FloatTensor<B>,
     weight: WeightOperand<B>,
     bias: Bias<B>,
     layout: PackedLayout,
-    int8_activations: bool,
+    precision: InputPrecision,
     trained_weight: Option<DType>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let prepared = Backward::<B, N>::prepare::<C>(LinearBackward, parents);
     match prepared.compute_bound().stateful() {
         OpsKind::UnTracked(prep) => {
-            prep.finish(B::packed_linear(x, weight, bias, layout, int8_activations))
+            prep.finish(B::packed_linear(x, weight, bias, layout, precision))
         }
         OpsKind::Tracked(prep) => {
             let weight = (weight, layout);
-            let (saved, y) =
-                forward::<B, N>(operands, x, weight, bias, int8_activations, trained_weight);
+            let (saved, y) = forward::<B, N>(roles, x, weight, bias, precision, trained_weight);
             prep.finish(saved, y)
         }
     }
@@ -123,21 +123,21 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
 
 /// The product and all that stays alive for its gradients.
 fn forward<B: Backend + TernaryOps, const N: usize>(
-    operands: [Operand; N],
+    roles: [Role; N],
     x: FloatTensor<B>,
     (weight, layout): (WeightOperand<B>, PackedLayout),
     bias: Bias<B>,
-    int8_activations: bool,
+    precision: InputPrecision,
     trained_weight: Option<DType>,
 ) -> (Saved<B, N>, FloatTensor<B>) {
     let (codes, scales) = weight.clone().into_canonical();
     let (input, y) = match trained_weight {
         // Without a weight that trains nothing asks for the input again.
         None => {
-            let y = B::packed_linear(x, weight, bias, layout.clone(), int8_activations);
+            let y = B::packed_linear(x, weight, bias, layout.clone(), precision);
             (None, y)
         }
-        Some(dtype) if int8_activations => {
+        Some(dtype) if precision == InputPrecision::Int8 => {
             let x_dtype = x.dtype();
             let (x_codes, x_scales) = B::quantize_activations(x);
             let (q, a) = (x_codes.clone(), x_scales.clone());
@@ -154,7 +154,7 @@ fn forward<B: Backend + TernaryOps, const N: usize>(
         }
     };
     let saved = Saved {
-        operands,
+        roles,
         codes,
         scales,
         layout,
@@ -195,10 +195,9 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        let (words, row_scales) =
-            B::prepack(codes, scales.into_primitive(), layout, int8_activations);
+        let (words, row_scales) = B::prepack(codes, scales.into_primitive(), layout, precision);
         (words, constant::<B, C>(row_scales))
     }
 
@@ -226,7 +225,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
-        Self::packed_linear(x, weight, bias, layout, true)
+        Self::packed_linear(x, weight, bias, layout, InputPrecision::Int8)
     }
 
     fn matmul_w2a16(
@@ -235,7 +234,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
-        Self::packed_linear(x, weight, bias, layout, false)
+        Self::packed_linear(x, weight, bias, layout, InputPrecision::Float)
     }
 
     fn grad_input(
@@ -273,31 +272,31 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
         let weight = inner_weight(weight);
         let (x, x_node) = x.into_parts();
         match bias {
             Bias::Absent => linear::<B, C, 1>(
                 [x_node],
-                [Operand::Input],
+                [Role::Input],
                 x,
                 weight,
                 Bias::Absent,
                 layout,
-                int8_activations,
+                precision,
                 None,
             ),
             Bias::Present(bias) => {
                 let (bias, bias_node) = bias.into_parts();
                 linear::<B, C, 2>(
                     [x_node, bias_node],
-                    [Operand::Input, Operand::Bias],
+                    [Role::Input, Role::Bias],
                     x,
                     weight,
                     Bias::Present(bias),
                     layout,
-                    int8_activations,
+                    precision,
                     None,
                 )
             }
@@ -309,7 +308,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         weight: FloatTensor<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
         let trained = weight.is_tracked().then(|| weight.dtype());
         let (x, x_node) = x.into_parts();
@@ -319,24 +318,24 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         match bias {
             Bias::Absent => linear::<B, C, 2>(
                 [x_node, weight_node],
-                [Operand::Input, Operand::Weight],
+                [Role::Input, Role::Weight],
                 x,
                 weight,
                 Bias::Absent,
                 layout,
-                int8_activations,
+                precision,
                 trained,
             ),
             Bias::Present(bias) => {
                 let (bias, bias_node) = bias.into_parts();
                 linear::<B, C, 3>(
                     [x_node, weight_node, bias_node],
-                    [Operand::Input, Operand::Weight, Operand::Bias],
+                    [Role::Input, Role::Weight, Role::Bias],
                     x,
                     weight,
                     Bias::Present(bias),
                     layout,
-                    int8_activations,
+                    precision,
                     trained,
                 )
             }
@@ -394,7 +393,7 @@ mod tests {
     fn bytes<const N: usize>(saved: &Saved<Flex, N>) -> usize {
         // No `..`: a field that is added must be counted.
         let Saved {
-            operands: _,
+            roles: _,
             codes,
             scales,
             layout: _,
@@ -412,7 +411,7 @@ mod tests {
 
     /// A quarter of f32 activations and a sixteenth of f32 weights stay for the backward pass.
     #[test]
-    fn int8_activations_and_packed_weights_are_all_that_is_saved() {
+    fn precision_and_packed_weights_are_all_that_is_saved() {
         let (tokens, n, k) = (64, 128, 256);
         let layout =
             PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
@@ -421,24 +420,27 @@ mod tests {
             FlexTensor::from_data(TensorData::new::<f32, _>(values, [rows, k]))
         };
         let (codes, scales) = Flex::quantize_weight(tensor(n), layout.clone());
-        let saved = |int8: bool, trained: bool| {
+        let saved = |precision: InputPrecision, trained: bool| {
             let (codes, scales) = (codes.clone(), scales.clone());
             let weight = (WeightOperand::Canonical { codes, scales }, layout.clone());
-            let operands = [Operand::Input, Operand::Weight];
+            let roles = [Role::Input, Role::Weight];
             let trained = trained.then_some(DType::F32);
             let (saved, _) = forward::<Flex, 2>(
-                operands,
+                roles,
                 tensor(tokens),
                 weight,
                 Bias::Absent,
-                int8,
+                precision,
                 trained,
             );
             bytes(&saved)
         };
         let weight = n * k / 4 + 4;
-        assert_eq!(saved(true, true), weight + tokens * k + 4 * tokens);
-        assert_eq!(saved(true, false), weight);
-        assert_eq!(saved(false, true), weight + 4 * tokens * k);
+        assert_eq!(
+            saved(InputPrecision::Int8, true),
+            weight + tokens * k + 4 * tokens
+        );
+        assert_eq!(saved(InputPrecision::Int8, false), weight);
+        assert_eq!(saved(InputPrecision::Float, true), weight + 4 * tokens * k);
     }
 }

@@ -12,7 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, cubecl::client::Client};
 use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::matmul::{self, Strategy};
+use tritburn_kernels::product::{self, Strategy};
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FloatVector, FragmentOrder, KernelError, PackedWeights,
     QuantizedActivations, backward, quantize, unpack,
@@ -22,6 +22,7 @@ use super::backend::TernaryOps;
 use super::bias::Bias;
 use super::fragments;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 impl TernaryOps for CubeBackend {
     fn quantize_weight(
@@ -80,9 +81,9 @@ impl TernaryOps for CubeBackend {
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        let order = fragments::order(int8_activations);
+        let order = fragments::order(precision);
         fragments::prepack(&codes, &scales, &layout, order).unwrap_or((codes, scales))
     }
 
@@ -102,7 +103,7 @@ impl TernaryOps for CubeBackend {
         let out = float_matrix(y.clone());
         fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a8(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a8(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }
@@ -120,7 +121,7 @@ impl TernaryOps for CubeBackend {
         let (x, out) = (float_matrix(x), float_matrix(y.clone()));
         fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a8_quantizing(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a8_quantizing(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }
@@ -142,7 +143,7 @@ impl TernaryOps for CubeBackend {
         let bias = bias.into_option().map(float_vector);
         fragments::multiply(&client, weight, layout, FragmentOrder::Half, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a16(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a16(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }

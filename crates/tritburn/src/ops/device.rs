@@ -1,12 +1,13 @@
 //! What is asked of a Burn device before work is sent to it.
 
-use burn::tensor::Device;
+use burn::backend::{Backend, DTypeUsage, Dispatch};
+use burn::tensor::{DType, Device};
 use tritburn_formats::PackedLayout;
 
 #[cfg(feature = "cube")]
 use super::fragments;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// The CubeCL device underneath, autodiff or not.
 #[cfg(feature = "cube")]
@@ -48,15 +49,18 @@ pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `device` multiplies faster with [prepacked](super::prepack) weights of `layout`: NVIDIA
+/// Whether `device` multiplies faster with prepacked weights of `layout`: NVIDIA
 /// GPUs of compute capability 8.0 and up, unless scales are per group or rows too long for the
 /// accumulators of the tensor cores. False on every other device.
 #[cfg_attr(not(feature = "cube"), allow(unused_variables))]
-pub fn prefers_prepacked(device: &Device, layout: &PackedLayout, activations: Activations) -> bool {
+pub fn prefers_prepacked(
+    device: &Device,
+    layout: &PackedLayout,
+    precision: InputPrecision,
+) -> bool {
     #[cfg(feature = "cube")]
     if let Some(cube) = cube(device) {
-        let int8 = activations.is_int8();
-        return check_ready(device).is_ok() && fragments::wanted(cube, layout, int8);
+        return check_ready(device).is_ok() && fragments::wanted(cube, layout, precision);
     }
     false
 }
@@ -66,11 +70,11 @@ pub fn prefers_prepacked(device: &Device, layout: &PackedLayout, activations: Ac
 pub(super) fn can_prepack(
     device: &Device,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> bool {
     #[cfg(feature = "cube")]
     if cube(device).is_some() {
-        return fragments::exist(layout, activations.is_int8());
+        return fragments::exist(layout, precision);
     }
     false
 }
@@ -83,6 +87,16 @@ pub fn rounds_to_bf16(device: &Device) -> bool {
         return tritburn_kernels::device::cpu_rounds_to_bf16();
     }
     true
+}
+
+/// Whether operations of this crate can read `dtype` on `device`.
+///
+/// They compute in f32, so the device need only store the type and convert it: some Vulkan drivers do no more
+/// with bf16, for which Burn's own [`Device::supports_dtype`] is false. Others, and WebGPU, have no bf16 at all.
+pub fn keeps_dtype(device: &Device, dtype: DType) -> bool {
+    let asked = || Dispatch::dtype_usage(device.as_dispatch(), dtype);
+    // Every device has f32: nobody need be asked.
+    dtype == DType::F32 || asked().contains(DTypeUsage::Storage)
 }
 
 /// Whether `device` replays captured work as one launch: CUDA and ROCm.

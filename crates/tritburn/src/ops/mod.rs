@@ -1,8 +1,8 @@
-//! Tensor operations on packed weights, and the trait that backends implement for them.
+//! Tensor operations on packed weights.
 //!
-//! The functions here check their operands; layers call them. Behind them stands [`TernaryOps`], the
-//! extension trait that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written
-//! gradients) implement.
+//! The functions here check their operands; layers call them. Behind them stands an extension trait
+//! that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written gradients)
+//! implement.
 //!
 //! With feature `cuda`, functions also return `Error::Cuda` where a CUDA device cannot compile
 //! kernels: see `tritburn::cuda::check`.
@@ -20,20 +20,25 @@ pub(crate) mod flex;
 #[cfg(feature = "cube")]
 mod fragments;
 mod frozen;
-#[cfg(feature = "cube")]
-mod meta;
 mod operand;
 mod prepack;
 
-pub use api::{
-    bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
-    unpack_weight,
+pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
+pub(crate) use api::{
+    check_device, check_float, check_shape, check_word_dtype, check_written, prepacked_linear,
 };
-pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
-pub use backend::TernaryOps;
-pub use bias::Bias;
-pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
-pub(crate) use device::{check_ready, runs_kernels};
+#[cfg(feature = "cube")]
+pub(crate) use backend::quantized;
+pub use device::{captures_graphs, keeps_dtype};
+pub(crate) use device::{check_ready, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;
-pub use operand::WeightOperand;
-pub use prepack::{PrepackedWeight, prepack};
+pub(crate) use prepack::{PrepackedWeight, prepack};
+
+/// What this crate's own tests reach for: not part of the public interface, and changed without
+/// notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::api::prepacked_linear;
+    pub use super::device::{prefers_prepacked, rounds_to_bf16};
+    pub use super::prepack::{PrepackedWeight, prepack};
+}

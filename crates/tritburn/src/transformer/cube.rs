@@ -11,12 +11,12 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::dense::DenseWeights;
-use tritburn_kernels::norm::{Residual as Addend, RowOutput};
-use tritburn_kernels::rotary::Placement;
-use tritburn_kernels::{
-    KvCache, QuantizedActivations, argmax, attention, dense, embedding, glu, norm, rotary,
-};
+use tritburn_kernels::decoder::dense::DenseWeights;
+use tritburn_kernels::decoder::glu::GatedActivation;
+use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
+use tritburn_kernels::decoder::rotary::Placement;
+use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
+use tritburn_kernels::{KvCache, QuantizedActivations};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
@@ -178,7 +178,7 @@ impl TransformerOps for CubeBackend {
         ids: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>) {
         let client = tokens.client.clone();
-        checked(argmax::advance(
+        checked(step::advance(
             &client,
             &buffer(&ids),
             &buffer(&tokens),
@@ -189,11 +189,7 @@ impl TransformerOps for CubeBackend {
 
     fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {
         let client = target.client.clone();
-        checked(argmax::copy_u32(
-            &client,
-            &buffer(&source),
-            &buffer(&target),
-        ));
+        checked(step::copy_u32(&client, &buffer(&source), &buffer(&target)));
         target
     }
 }
@@ -237,7 +233,14 @@ fn normed(
 fn gated(gate_up: CubeTensor, gamma: CubeTensor, epsilon: f32, out: RowOutput<'_>) {
     let client = gate_up.client.clone();
     let (gate_up, gamma) = (float_matrix(gate_up), float_vector(gamma));
-    checked(glu::launch(&client, &gate_up, &gamma, epsilon, out));
+    let norm = Some((&gamma, epsilon));
+    checked(glu::launch(
+        &client,
+        &gate_up,
+        GatedActivation::SquaredRelu,
+        norm,
+        out,
+    ));
 }
 
 /// Codes and scales for `[tokens, features]` activations on the device of `like`, and both as the

@@ -28,6 +28,8 @@ pub fn cube_devices() -> Vec<Device> {
     devices.push(Device::cpu());
     #[cfg(feature = "cuda")]
     devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
+    #[cfg(feature = "vulkan")]
+    devices.push(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
     devices
 }
 

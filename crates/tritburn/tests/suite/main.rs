@@ -10,5 +10,6 @@ mod layers;
 mod operands;
 mod prepack;
 mod q2s;
+mod stats;
 mod store;
 mod transformer;

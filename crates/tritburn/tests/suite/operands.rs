@@ -1,23 +1,24 @@
 //! Operands of the operations: strides, single rows, random shapes, and what is refused.
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tritburn::formats::quantize::quantize_weights;
 use tritburn::formats::{QuantizedActivations, reference};
-use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::transformer::{self, Heads, LayerCache};
+use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 use crate::common::{device, devices, matrix, relative_error, to_vec};
 
 /// The reference product of `tritburn-formats`.
 fn expected(x: &[f32], w: &[f32], layout: &PackedLayout) -> Vec<f32> {
-    let matrix = quantize_weights(w, layout);
+    let matrix = quantize_weights(w, layout).unwrap();
     let x = QuantizedActivations::quantize(x, layout.in_features()).unwrap();
     reference::matmul_w2a8(x.bytes(), x.scales(), &matrix, None)
 }
 
 fn check(x: Tensor<2>, w: Tensor<2>, layout: &PackedLayout) {
     let expected = expected(&to_vec(x.clone()), &to_vec(w.clone()), layout);
-    let y = ops::bit_linear(x.clone(), w.clone(), None, layout, Activations::Int8).unwrap();
+    let y = ops::bit_linear(x.clone(), w.clone(), None, layout, InputPrecision::Int8).unwrap();
     let error = relative_error(&to_vec(y), &expected);
     assert!(
         error < 1e-6,
@@ -96,7 +97,7 @@ fn one_token_gives_the_bits_that_it_has_among_many() {
         for device in devices() {
             let run = |x: Tensor<2>| {
                 let w = matrix(2, n, k, &device);
-                to_vec(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap())
+                to_vec(ops::bit_linear(x, w, None, &layout, InputPrecision::Int8).unwrap())
             };
             let all = run(matrix(1, m, k, &device));
             for row in [0, 17, 31] {
@@ -124,7 +125,7 @@ fn operands_that_do_not_fit_are_refused() {
     let x = || matrix(1, 2, 16, &device);
     let w = || matrix(2, 4, 16, &device);
     let run = |x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>| {
-        ops::bit_linear(x, w, bias, &layout, Activations::Int8).unwrap_err()
+        ops::bit_linear(x, w, bias, &layout, InputPrecision::Int8).unwrap_err()
     };
     let error = run(matrix(1, 2, 15, &device), w(), None);
     assert!(
@@ -189,7 +190,7 @@ fn operands_that_do_not_fit_are_refused() {
 
     let (codes, scales) = ops::quantize_weight(w(), &layout).unwrap();
     let packed = |codes: Tensor<1, Int>, scales: Tensor<1>| {
-        ops::packed_linear(x(), codes, scales, None, &layout, Activations::Int8).unwrap_err()
+        ops::packed_linear(x(), codes, scales, None, &layout, InputPrecision::Int8).unwrap_err()
     };
     let short = Tensor::from_data(TensorData::new(vec![0u32; 3], [3]), (&device, DType::U32));
     let error = packed(short, scales.clone());
@@ -229,14 +230,18 @@ fn operands_that_do_not_fit_are_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(feature = "flex", any(feature = "cpu", feature = "cuda"))),
+    ignore = "this build has one device"
+)]
 fn operands_on_two_devices_are_refused() {
     let devices = devices();
     let [first, .., second] = devices.as_slice() else {
-        return; // One device in this build.
+        panic!("needs two devices, has {devices:?}");
     };
     let layout = PackedLayout::new(4, 16, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     let (x, w): (Tensor<2>, Tensor<2>) = (matrix(1, 2, 16, first), matrix(2, 4, 16, second));
-    let error = ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap_err();
+    let error = ops::bit_linear(x, w, None, &layout, InputPrecision::Int8).unwrap_err();
     assert!(
         matches!(
             error,
@@ -247,4 +252,41 @@ fn operands_on_two_devices_are_refused() {
         ),
         "{error}"
     );
+}
+
+/// WebGPU and some Vulkan drivers have no bf16; Burn takes such tensors there all the same.
+#[test]
+fn a_type_that_the_device_lacks_is_refused_by_every_operation_that_reads_or_writes_it() {
+    let lacking = |device: &Device| !ops::keeps_dtype(device, DType::BF16);
+    for device in devices().into_iter().filter(lacking) {
+        let data = TensorData::new(vec![0f32; 4 * 32], [4, 32]).convert_dtype(DType::BF16);
+        let bf16 = || Tensor::<2>::from_data(data.clone(), (&device, DType::BF16));
+        let f32 = || matrix(1, 4, 32, &device);
+        let ids = Tensor::<1, Int>::zeros([1], (&device, DType::U32));
+        let layout =
+            PackedLayout::new(4, 32, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+        let (codes, scales) = ops::quantize_weight(f32(), &layout).unwrap();
+        let heads = Heads {
+            query: 1,
+            key_value: 1,
+            size: 32,
+        };
+        let results = [
+            ops::quantize_activations(bf16()).err(),
+            ops::quantize_weight(bf16(), &layout).err(),
+            ops::unpack_weight(codes, scales, &layout, DType::BF16).err(),
+            ops::bit_linear(bf16(), f32(), None, &layout, InputPrecision::Int8).err(),
+            transformer::embedding(bf16(), ids.clone(), DType::F32).err(),
+            transformer::embedding(f32(), ids, DType::BF16).err(),
+            transformer::dense_head(f32(), bf16()).err(),
+            LayerCache::new(1, 4, heads, DType::BF16, &device).err(),
+        ];
+        for (i, error) in results.into_iter().enumerate() {
+            let dtype = match error {
+                Some(Error::Unsupported { dtype, .. }) => dtype,
+                other => panic!("operation {i} on {device:?}: {other:?}"),
+            };
+            assert_eq!(dtype, DType::BF16);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Attention, one token at a time and in blocks, against softmax in f64.
 
 use half::{bf16, f16};
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 
 use crate::common::*;

@@ -1,6 +1,7 @@
 //! Output heads: float sums against f64, integer sums exact.
 
 use half::{bf16, f16};
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::quantize::QuantizedActivations;
 

@@ -1,5 +1,6 @@
 //! Norms, with what stands before and behind them, against sums in f64 and the one quantiser.
 
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::layout::activation_words_per_row;
 

@@ -1,6 +1,7 @@
 //! Rotary embedding and the cache, embedding rows.
 
 use half::{bf16, f16};
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 
 use crate::common::*;

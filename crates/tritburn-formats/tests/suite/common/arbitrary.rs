@@ -35,19 +35,14 @@ pub fn ternary(
 
 /// Whether both are the same but for what padding holds, and `decoded` has clean padding.
 pub fn same(decoded: &PackedMatrix, original: &PackedMatrix) -> bool {
-    let (out, k) = (
-        original.layout().out_features(),
-        original.layout().in_features(),
-    );
-    let codes =
-        |m: &PackedMatrix| -> Vec<u32> { (0..out * k).map(|i| m.code(i / k, i % k)).collect() };
+    let k = original.layout().in_features();
     let clean = decoded
         .words()
         .chunks(decoded.layout().words_per_row())
         .all(|row| (k..16 * row.len()).all(|col| row[col / 16] >> (2 * (col % 16)) & 3 == 1));
     decoded.layout() == original.layout()
         && decoded.scales() == original.scales()
-        && codes(decoded) == codes(original)
+        && decoded.codes() == original.codes()
         && clean
 }
 
