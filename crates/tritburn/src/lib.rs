@@ -17,11 +17,13 @@ pub mod device;
 mod error;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 mod pack;
 mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+pub mod training;
 pub mod transformer;
 
 pub use error::Error;
