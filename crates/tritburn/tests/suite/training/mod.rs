@@ -5,6 +5,7 @@ mod embedding;
 mod layers;
 mod linear;
 mod loss;
+mod model;
 mod optim;
 mod rows;
 
