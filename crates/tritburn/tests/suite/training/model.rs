@@ -5,9 +5,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tritburn::optim::{AdamWConfig, clip_by_global_norm};
 use tritburn::training::{
-    GatedActivation, LossConfig, embedding, linear_cross_entropy, rotary_attention,
+    GatedActivation, Heads, LossConfig, embedding, linear_cross_entropy, rotary_attention,
+    rotary_table,
 };
-use tritburn::transformer::{Heads, rotary_table};
 use tritburn::{BitLinear, BitLinearConfig};
 
 use super::{half_types, scalar, tensor};
