@@ -22,12 +22,14 @@ pub mod device;
 mod error;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 mod pack;
 mod precision;
 mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+pub mod training;
 #[doc(hidden)]
 pub mod transformer;
 

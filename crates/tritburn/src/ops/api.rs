@@ -289,7 +289,7 @@ pub(crate) fn check_shape(
     }
 }
 
-fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
+pub(crate) fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
     check_shape(
         "weight",
         &weight.dims(),
@@ -297,7 +297,7 @@ fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), E
     )
 }
 
-pub(super) fn check_packed(
+pub(crate) fn check_packed(
     codes: &Tensor<1, Int>,
     scales: &Tensor<1>,
     layout: &PackedLayout,
@@ -327,7 +327,7 @@ pub(crate) fn check_word_dtype(operand: &'static str, found: DType) -> Result<()
     }
 }
 
-fn check_bias<const D: usize>(
+pub(crate) fn check_bias<const D: usize>(
     bias: Option<&Tensor<1>>,
     x: &Tensor<D>,
     layout: &PackedLayout,
