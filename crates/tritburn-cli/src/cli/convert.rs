@@ -59,6 +59,8 @@ pub enum Target {
     BitnetGpu,
     /// Hugging Face folder with bf16 master weights, to train on.
     Bf16,
+    /// Hugging Face folder with f32 master weights, to train on.
+    F32,
 }
 
 /// Types of embeddings that `convert` writes.

@@ -66,6 +66,7 @@ fn target(target: Target) -> convert::Target {
         Target::Tritburn => convert::Target::Tritburn,
         Target::BitnetGpu => convert::Target::BitNetGpu,
         Target::Bf16 => convert::Target::Bf16,
+        Target::F32 => convert::Target::F32,
     }
 }
 

@@ -9,15 +9,15 @@ use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use tritburn::stats::{LayerCodes, flip_share, layer_codes, zero_share};
+use tritburn_models::TrainableModel;
 
 use crate::data::ByteBatch;
-use crate::model::LanguageModel;
 
-/// A [`LanguageModel`] and what is watched of its codes.
+/// A [`TrainableModel`] and what is watched of its codes.
 #[derive(Module, Debug)]
 pub struct Trainee {
     /// The model.
-    pub model: LanguageModel,
+    pub model: TrainableModel,
     /// The codes after the latest step.
     #[module(skip)]
     codes: Option<Arc<Vec<LayerCodes>>>,
@@ -36,7 +36,7 @@ pub struct CodeShares {
 
 impl Trainee {
     /// A model about to be trained.
-    pub fn new(model: LanguageModel) -> Self {
+    pub fn new(model: TrainableModel) -> Self {
         Self {
             model,
             codes: None,
@@ -57,8 +57,13 @@ impl Trainee {
     }
 }
 
-fn codes_of(model: &LanguageModel) -> Option<Arc<Vec<LayerCodes>>> {
+fn codes_of(model: &TrainableModel) -> Option<Arc<Vec<LayerCodes>>> {
     layer_codes(model).ok().map(Arc::new)
+}
+
+fn loss_of(model: &TrainableModel, batch: &ByteBatch) -> Tensor<1> {
+    let loss = model.loss(batch.inputs.clone(), batch.targets.clone());
+    loss.expect("windows are as long as the context of the model, and on its device")
 }
 
 impl TrainStep for Trainee {
@@ -66,7 +71,7 @@ impl TrainStep for Trainee {
     type Output = StepReport;
 
     fn step(&self, batch: ByteBatch) -> TrainOutput<StepReport> {
-        let loss = self.model.loss(batch.inputs, batch.targets);
+        let loss = loss_of(&self.model, &batch);
         let report = StepReport {
             step: batch.step,
             loss: loss.clone().detach(),
@@ -93,7 +98,7 @@ impl InferenceStep for Trainee {
     type Output = StepReport;
 
     fn step(&self, batch: ByteBatch) -> StepReport {
-        let loss = self.model.loss(batch.inputs, batch.targets);
+        let loss = loss_of(&self.model, &batch);
         StepReport {
             step: batch.step,
             loss,
