@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use tritburn::{Activations, PackedLinear, WeightCode};
+use tritburn::{BitLinear, InputPrecision, WeightCode};
 use tritburn_formats::reference;
 
 use crate::check::{close, floats};
@@ -45,19 +45,13 @@ pub fn run(
         let part = some_rows(&matrix, &spread(n, CHECKED_OUTPUTS))?;
         let peers: Vec<_> = shape.tokens.iter().map(|&m| peers([m, n, k])).collect();
         for &input in inputs {
-            let (activations, label) = match input {
+            let (precision, label) = match input {
                 Input::Int8 => continue,
-                Input::Quantised => (Activations::Int8, "int8+quant"),
-                Input::Float => (Activations::Float, "f32"),
+                Input::Quantised => (InputPrecision::Int8, "int8+quant"),
+                Input::Float => (InputPrecision::Float, "f32"),
             };
             let copies = (0..bench.cold_bytes.div_ceil(n * k / 4).max(1))
-                .map(|_| {
-                    Ok(PackedLinear::from_matrix(
-                        &matrix,
-                        activations,
-                        bench.device,
-                    )?)
-                })
+                .map(|_| Ok(BitLinear::from_matrix(&matrix, precision, bench.device)?))
                 .collect::<Result<Vec<_>>>()?;
             for (&m, peers) in shape.tokens.iter().zip(&peers) {
                 let tokens = Tokens::random(2, m, k)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{DType, Tensor};
-use tritburn::PackedLinear;
+use tritburn::BitLinear;
 use tritburn::formats::{PackedMatrix, QuantizedActivations, reference};
 
 /// Compares `layer.forward(x)` with the slow reference product of the same codes, on the first
@@ -10,7 +10,7 @@ use tritburn::formats::{PackedMatrix, QuantizedActivations, reference};
 ///
 /// # Errors
 /// The first output that is off.
-pub fn packed(layer: &PackedLinear, x: Tensor<2>) -> Result<()> {
+pub fn packed(layer: &BitLinear, x: Tensor<2>) -> Result<()> {
     let rows = x.dims()[0].min(2);
     let x = x.narrow(0, 0, rows);
     let matrix = PackedMatrix::new(

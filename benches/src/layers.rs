@@ -1,9 +1,9 @@
-//! Whole layers: `PackedLinear` (W2A8, activation quantisation included) against Burn's `Linear`.
+//! Whole layers: a packed `BitLinear` (W2A8, activation quantisation included) against Burn's `Linear`.
 
 use anyhow::Result;
 use burn::nn::LinearConfig;
 use burn::tensor::{Device, Distribution, Tensor};
-use tritburn::BitLinearConfig;
+use tritburn::{BitLinearConfig, Pack};
 
 use crate::check;
 use crate::peers;
@@ -62,7 +62,7 @@ pub fn run(
                     products: 1,
                     reads_weights: true,
                 };
-                done(case.row("PackedLinear".into(), ours, times));
+                done(case.row("BitLinear".into(), ours, times));
             }
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 use crate::check::floats;
 use crate::data::spread;
@@ -41,7 +41,7 @@ impl Bench<'_> {
         let (x, weight) = (self.random([m, k]), self.random([n, k]));
         let forward = || {
             let (x, weight) = (x.clone(), weight.clone());
-            ops::bit_linear(x, weight, None, &layout, Activations::Int8)
+            ops::bit_linear(x, weight, None, &layout, InputPrecision::Int8)
         };
         if self.check {
             let grads = forward()?.backward();

@@ -9,15 +9,15 @@ use tritburn_formats::layout::activation_words_per_row;
 const EPS: f32 = 1e-5;
 
 /// `γ · (h · 1/sqrt(mean(h²) + ε))` in f64.
-fn reference(h: &[f32], gamma: &[f32]) -> Vec<f64> {
+fn reference(h: &[f64], gamma: &[f32]) -> Vec<f64> {
     let k = gamma.len();
     h.chunks_exact(k)
         .flat_map(|h| {
-            let squares: f64 = h.iter().map(|&h| f64::from(h).powi(2)).sum();
+            let squares: f64 = h.iter().map(|h| h.powi(2)).sum();
             let scale = 1.0 / (squares / k as f64 + f64::from(EPS)).sqrt();
             h.iter()
                 .zip(gamma)
-                .map(move |(&h, &gamma)| f64::from(gamma) * f64::from(h) * scale)
+                .map(move |(h, &gamma)| f64::from(gamma) * h * scale)
         })
         .collect()
 }
@@ -68,7 +68,8 @@ fn norms_agree_with_f64_and_their_codes_with_the_quantiser() {
                 None => x.clone(),
                 Some(residual) => x.iter().zip(residual).map(|(x, r)| x + r).collect(),
             };
-            let expected = reference(&h, &gamma);
+            let wide: Vec<f64> = h.iter().map(|&h| f64::from(h)).collect();
+            let expected = reference(&wide, &gamma);
             let mut first = None;
             for isa in Isa::available() {
                 let what = format!("{isa} [{rows}, {k}]");
@@ -105,8 +106,31 @@ fn norms_agree_with_f64_and_their_codes_with_the_quantiser() {
     }
 }
 
+fn relu2(norm: Option<RmsNorm<'_>>) -> Gate<'_> {
+    Gate {
+        activation: GatedActivation::SquaredRelu,
+        norm,
+    }
+}
+
+/// `f(gate) · up` in f64.
+fn gated_rows(gate_up: &[f32], k: usize, activation: GatedActivation) -> Vec<f64> {
+    gate_up
+        .chunks_exact(2 * k)
+        .flat_map(|row| {
+            (0..k).map(move |i| {
+                let (gate, up) = (f64::from(row[i]), f64::from(row[k + i]));
+                match activation {
+                    GatedActivation::SquaredRelu => gate.max(0.0).powi(2) * up,
+                    GatedActivation::Silu => gate / (1.0 + (-gate).exp()) * up,
+                }
+            })
+        })
+        .collect()
+}
+
 #[test]
-fn gated_norms_agree_with_f64_and_their_codes_with_the_quantiser() {
+fn gated_units_agree_with_f64_and_their_codes_with_the_quantiser() {
     let mut rng = Random(2);
     for (rows, k) in SHAPES {
         let gate_up = rng.floats(rows * 2 * k);
@@ -115,23 +139,28 @@ fn gated_norms_agree_with_f64_and_their_codes_with_the_quantiser() {
             gamma: &gamma,
             eps: EPS,
         };
-        let h: Vec<f32> = gate_up
-            .chunks_exact(2 * k)
-            .flat_map(|row| (0..k).map(|i| row[i].max(0.0) * row[i].max(0.0) * row[k + i]))
-            .collect();
-        let expected = reference(&h, &gamma);
-        let mut first = None;
-        for isa in Isa::available() {
-            let what = format!("{isa} [{rows}, 2·{k}]");
-            let mut y = vec![f32::NAN; rows * k];
-            relu2_glu_norm_with(isa, &gate_up, norm, &mut y).unwrap();
-            close(&y, &expected, &what);
-            assert_eq!(*first.get_or_insert_with(|| bits(&y)), bits(&y), "{what}");
-            let (codes, scales) = quantized(&y, k);
-            let mut found = (vec![u32::MAX; codes.len()], vec![f32::NAN; rows]);
-            relu2_glu_norm_quantize_with(isa, &gate_up, norm, &mut found.0, &mut found.1).unwrap();
-            assert_eq!(found.0, codes, "{what}");
-            assert_eq!(bits(&found.1), bits(&scales), "{what}");
+        for activation in [GatedActivation::SquaredRelu, GatedActivation::Silu] {
+            for norm in [None, Some(norm)] {
+                let gate = Gate { activation, norm };
+                let h = gated_rows(&gate_up, k, activation);
+                let expected = match norm {
+                    Some(_) => reference(&h, &gamma),
+                    None => h,
+                };
+                let mut first = None;
+                for isa in Isa::available() {
+                    let what = format!("{isa} [{rows}, 2·{k}] {activation:?}");
+                    let mut y = vec![f32::NAN; rows * k];
+                    gated_with(isa, &gate_up, k, gate, &mut y).unwrap();
+                    close(&y, &expected, &what);
+                    assert_eq!(*first.get_or_insert_with(|| bits(&y)), bits(&y), "{what}");
+                    let (codes, scales) = quantized(&y, k);
+                    let (mut found, mut sizes) = (vec![u32::MAX; codes.len()], vec![0.0; rows]);
+                    gated_quantize_with(isa, &gate_up, k, gate, &mut found, &mut sizes).unwrap();
+                    assert_eq!(found, codes, "{what}");
+                    assert_eq!(bits(&sizes), bits(&scales), "{what}");
+                }
+            }
         }
     }
 }
@@ -156,7 +185,7 @@ fn threads_change_no_bit() {
         rms_norm(x_rows, Some(&residual), norm, Some(&mut sum), &mut y).unwrap();
         let mut codes = vec![0; rows * activation_words_per_row(k)];
         let mut scales = vec![0.0; rows];
-        relu2_glu_norm_quantize(&x, norm, &mut codes, &mut scales).unwrap();
+        gated_quantize(&x, k, relu2(Some(norm)), &mut codes, &mut scales).unwrap();
         (bits(&y), bits(&sum), codes, bits(&scales))
     });
     assert_eq!(one, many);
@@ -179,7 +208,7 @@ fn a_nan_stays_in_its_row() {
         let nan: Vec<bool> = scales.iter().map(|s| s.is_nan()).collect();
         assert_eq!(nan, [false, false, true, false, false, false]);
         let mut y = vec![0.0; 3 * k];
-        relu2_glu_norm_with(isa, &x, norm, &mut y).unwrap();
+        gated_with(isa, &x, k, relu2(Some(norm)), &mut y).unwrap();
         for (row, y) in y.chunks(k).enumerate() {
             assert!(y.iter().all(|y| y.is_nan() == (row == 1)), "{isa}");
         }
@@ -234,13 +263,13 @@ fn operands_that_do_not_fit_are_refused() {
         rms_norm_quantize(&x, None, norm, None, &mut [0; 7], &mut [0.0; 2]),
         wrong("codes", 7, 8)
     );
+    let gate = relu2(Some(norm));
+    assert_eq!(gated(&x[..6], 4, gate, &mut y[..3]), wrong("gate_up", 6, 0));
+    assert_eq!(gated(&x, 4, gate, &mut y), wrong("y", 8, 4));
+    assert_eq!(gated(&x, 0, gate, &mut y), Err(CpuError::EmptyRow));
+    assert_eq!(gated(&x, 2, gate, &mut y[..4]), wrong("gamma", 4, 2));
     assert_eq!(
-        relu2_glu_norm(&x[..6], norm, &mut y[..3]),
-        wrong("gate_up", 6, 0)
-    );
-    assert_eq!(relu2_glu_norm(&x, norm, &mut y), wrong("y", 8, 4));
-    assert_eq!(
-        relu2_glu_norm_quantize(&x, norm, &mut [0; 4], &mut [0.0; 2]),
+        gated_quantize(&x, 4, gate, &mut [0; 4], &mut [0.0; 2]),
         wrong("scales", 2, 1)
     );
 }

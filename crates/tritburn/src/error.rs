@@ -1,4 +1,4 @@
-//! Errors of layers and their operations.
+//! Errors of layers, of their operations and of packing.
 
 use burn::tensor::DType;
 use thiserror::Error;
@@ -82,6 +82,28 @@ pub enum Error {
         /// Positions of each.
         capacity: usize,
     },
+    /// Query heads that key-value heads cannot share, or heads that rotary pairs do not fit.
+    #[error(
+        "{query} query heads of size {size} cannot share {key_value} key-value heads: a multiple of \
+         them and an even size are needed"
+    )]
+    Heads {
+        /// Query heads.
+        query: usize,
+        /// Key-value heads.
+        key_value: usize,
+        /// Elements of a head.
+        size: usize,
+    },
+    /// A gate and what it is applied to need as many columns each.
+    #[error("gate|up has {found} columns, an even number is needed")]
+    OddFeatures {
+        /// Columns found.
+        found: usize,
+    },
+    /// A loss in chunks of no tokens.
+    #[error("the loss cannot be computed in chunks of 0 tokens")]
+    EmptyChunk,
     /// Attention heads of a size that the device has no kernels for.
     #[error("{device} has no kernels for attention heads of size {found}, only for 32, 64 and 128")]
     HeadSize {
@@ -97,8 +119,8 @@ pub enum Error {
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] crate::cuda::CudaSetupError),
-    /// A `PackedLinear` that has been materialized holds no codes any more.
-    #[error("the layer has been materialized and holds no packed codes")]
+    /// A layer with a latent weight holds no codes.
+    #[error("the layer's weight is latent and has no packed codes: pack() the layer first")]
     NotPacked,
     /// Operands live on different devices.
     #[error("{operand} is on {found}, the input is on {expected}")]
@@ -110,4 +132,70 @@ pub enum Error {
         /// Device of the input.
         expected: String,
     },
+}
+
+/// Why a model was not packed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// A latent weight holds a NaN or an infinity.
+    #[error("`{tensor}` holds a NaN or infinite weight (scale {scale} of {scales} is {value})")]
+    NonFinite {
+        /// Path of the weight in the model.
+        tensor: String,
+        /// Index of the first bad scale.
+        scale: usize,
+        /// Number of scales.
+        scales: usize,
+        /// The scale found.
+        value: f32,
+    },
+    /// A header that cannot be read, a weight without the shape that its header describes, or a
+    /// device that cannot quantise.
+    #[error("`{tensor}` cannot be packed")]
+    Tensor {
+        /// Path of the tensor in the model.
+        tensor: String,
+        /// What is wrong.
+        source: Error,
+    },
+    /// The weight carries another reparameterization, which packing would lose.
+    #[error("`{tensor}` carries the reparameterization `{name}`: materialize() the model first")]
+    Reparameterized {
+        /// Path of the weight in the model.
+        tensor: String,
+        /// Name of the other reparameterization.
+        name: String,
+    },
+    /// A scale that no quantiser makes.
+    #[error("`{tensor}`: scale {index} is {value}, not a positive number")]
+    Scale {
+        /// Path of the weight.
+        tensor: String,
+        /// Index of the scale.
+        index: usize,
+        /// The scale found.
+        value: f32,
+    },
+    /// A tensor could not be read back from its device.
+    #[error("`{tensor}` could not be read from its device: {reason}")]
+    Read {
+        /// Path of the tensor in the model.
+        tensor: String,
+        /// What the device said.
+        reason: String,
+    },
+}
+
+/// Refuses scales that are not positive and finite.
+pub(crate) fn check_scales(path: &str, scales: &[f32]) -> Result<(), PackError> {
+    let good = |scale: &f32| scale.is_finite() && *scale > 0.0;
+    match scales.iter().position(|scale| !good(scale)) {
+        Some(index) => Err(PackError::Scale {
+            tensor: path.to_string(),
+            index,
+            value: scales[index],
+        }),
+        None => Ok(()),
+    }
 }

@@ -12,8 +12,10 @@ use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::{PackError as MatrixError, PackedLayout, PackedMatrix};
 use tritburn_formats::{ScaleGranularity, WeightCode};
 
-use crate::nn::{Activations, PackedLinear};
-use crate::pack::{PackError, read_vec};
+use crate::error::PackError;
+use crate::nn::BitLinear;
+use crate::pack::read_vec;
+use crate::precision::InputPrecision;
 
 /// Why a weight cannot be expressed in the other form.
 #[derive(Debug, Error)]
@@ -62,7 +64,7 @@ pub enum Q2sError {
     /// The described matrix is not a valid packed matrix.
     #[error(transparent)]
     Matrix(#[from] MatrixError),
-    /// The layer has been materialized.
+    /// The layer is not packed.
     #[error(transparent)]
     Layer(#[from] crate::error::Error),
     /// The layer could not be read from its device, or a scale is not a positive number.
@@ -70,12 +72,13 @@ pub enum Q2sError {
     Read(#[from] PackError),
 }
 
-impl PackedLinear {
+impl BitLinear {
     /// The weight as Burn's quantised data, `[d_output, d_input]`, Q2S in u32 words: make a tensor of
     /// it with `Tensor::from_data`.
     ///
     /// # Errors
-    /// [`Q2sError`] if Burn's scheme cannot hold the codes or the scale granularity.
+    /// [`Q2sError::Layer`] if the layer is not packed; other [`Q2sError`]s if Burn's scheme cannot
+    /// hold the codes or the scale granularity.
     pub fn to_q2s(&self) -> Result<TensorData, Q2sError> {
         let layout = self.layout();
         let in_features = layout.in_features();
@@ -117,14 +120,14 @@ impl PackedLinear {
         ))
     }
 
-    /// A layer from Burn's quantised data `[d_output, d_input]`: Q2S with f32 scales per tensor or
+    /// A packed layer from Burn's quantised data `[d_output, d_input]`: Q2S with f32 scales per tensor or
     /// per block of a row, stored natively or in words.
     ///
     /// # Errors
     /// [`Q2sError`] for any other data.
     pub fn from_q2s(
         data: TensorData,
-        activations: Activations,
+        precision: InputPrecision,
         device: &Device,
     ) -> Result<Self, Q2sError> {
         let (shape, dtype) = (data.shape().clone(), data.dtype());
@@ -169,7 +172,7 @@ impl PackedLinear {
         let codes: Vec<u8> = values.iter().map(|value| (value + 1) as u8).collect();
         let words = pack_codes(&codes, &layout);
         let matrix = PackedMatrix::new(layout, words, scales.block)?;
-        Ok(Self::from_matrix(&matrix, activations, device)?)
+        Ok(Self::from_matrix(&matrix, precision, device)?)
     }
 }
 

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use tritburn_formats::{PackedLayout, WeightCode};
 
-use crate::pack::{BitLayer, LayerWeight, PackError, bit_layers, quantize_param, read_vec};
+use crate::error::PackError;
+use crate::pack::{BitLayer, LayerWeight, bit_layers, quantize_param, read_vec};
 
 /// The codes of one layer at one moment, on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::ops;
 
 /// Quantises a `Linear` weight in the forward pass, with straight-through gradients.
 ///
-/// The effective value equals what packing the same latent weight gives, bit for bit. Activations
+/// The effective value equals what packing the same latent weight gives, bit for bit. InputPrecision
 /// stay float (weight-only, as in TriLM): int8 activations need a [`BitLinear`](crate::BitLinear).
 /// Burn's `Linear` always multiplies by a dense weight, so such a model trains ternary but does not
 /// run packed; [`BitLinear::from_linear`](crate::BitLinear::from_linear) takes its layers over.

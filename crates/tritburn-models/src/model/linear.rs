@@ -1,7 +1,7 @@
 //! A projection of the decoder, in one of the forms a model can run in.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use tritburn::Activations;
+use tritburn::InputPrecision;
 use tritburn::formats::PackedMatrix;
 use tritburn::ops::FrozenWeight;
 
@@ -37,13 +37,11 @@ impl Linear {
     /// Weights packed to 2 bits.
     pub fn ternary(
         matrix: &PackedMatrix,
-        activations: Activations,
+        precision: InputPrecision,
         device: &Device,
     ) -> Result<Self, ModelError> {
         Ok(Self::Ternary(FrozenWeight::from_matrix(
-            matrix,
-            activations,
-            device,
+            matrix, precision, device,
         )?))
     }
 

@@ -1,7 +1,7 @@
 //! From a checkpoint to a device, one tensor at a time.
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use tritburn::Activations;
+use tritburn::InputPrecision;
 use tritburn::formats::matrix::concat_rows;
 use tritburn::transformer::rotary_table;
 
@@ -80,7 +80,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, index: usize) -> Result<DecoderLayer, ModelError> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
-        let int8 = self.precision.activations() == Some(Activations::Int8);
+        let int8 = self.precision.input_precision() == Some(InputPrecision::Int8);
         Ok(DecoderLayer {
             input_norm: self.norm(checkpoint::Norm::Input(index), int8)?,
             qkv: self.linear(index, &[Q, K, V])?,
@@ -107,8 +107,8 @@ impl Loader<'_> {
     /// The given projections of a layer as one map, rows stacked in order.
     fn linear(&self, layer: usize, parts: &[Projection]) -> Result<Linear, ModelError> {
         let weight = |&part: &Projection| self.checkpoint.projection(layer, part);
-        match self.precision.activations() {
-            Some(activations) => {
+        match self.precision.input_precision() {
+            Some(precision) => {
                 let name = |part| format!("{part:?} of layer {layer}");
                 let matrices = parts
                     .iter()
@@ -118,7 +118,7 @@ impl Loader<'_> {
                     Ok([matrix]) => matrix,
                     Err(matrices) => concat_rows(&matrices)?,
                 };
-                Linear::ternary(&matrix, activations, self.device)
+                Linear::ternary(&matrix, precision, self.device)
             }
             None => {
                 let parts = parts

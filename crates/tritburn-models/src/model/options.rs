@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
-use tritburn::Activations;
+use tritburn::InputPrecision;
 use tritburn::ops::captures_graphs;
 
 use crate::config::Quantization;
@@ -33,11 +33,11 @@ impl Precision {
         }
     }
 
-    /// What packed weights are multiplied with; `None` for dense ones.
-    pub fn activations(self) -> Option<Activations> {
+    /// Precision of the inputs of packed weights; `None` for dense ones.
+    pub fn input_precision(self) -> Option<InputPrecision> {
         match self {
-            Self::W2A8 => Some(Activations::Int8),
-            Self::W2A16 => Some(Activations::Float),
+            Self::W2A8 => Some(InputPrecision::Int8),
+            Self::W2A16 => Some(InputPrecision::Float),
             Self::Dense => None,
         }
     }

@@ -2,16 +2,15 @@
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::{Device, Int, Tensor};
-use tritburn_formats::PackedLayout;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use tritburn_formats::{PackedLayout, PackedMatrix};
 
-use super::activations::Activations;
 use super::config::{BitLinearConfig, header_param};
-use super::packed_linear::PackedLinear;
 use super::packed_weight::PackedWeight;
 use super::projection::{project, split_segments};
-use crate::error::Error;
-use crate::pack::{Pack, PackError};
+use crate::error::{Error, PackError, check_scales};
+use crate::ops;
+use crate::precision::InputPrecision;
 use crate::ternarize::TernaryWeight;
 
 /// `y = Q(norm(x)) · Q(W)ᵀ + b`: a linear layer whose weights, and by default activations, are
@@ -36,7 +35,7 @@ pub struct BitLinear {
     #[module(skip)]
     layout: PackedLayout,
     #[module(skip)]
-    activations: Activations,
+    precision: InputPrecision,
 }
 
 impl BitLinear {
@@ -45,7 +44,7 @@ impl BitLinear {
         bias: Option<Param<Tensor<1>>>,
         norm: Option<RmsNorm>,
         layout: PackedLayout,
-        activations: Activations,
+        precision: InputPrecision,
         device: &Device,
     ) -> Self {
         let header = header_param(&layout, device);
@@ -55,7 +54,7 @@ impl BitLinear {
             bias,
             norm,
             layout,
-            activations,
+            precision,
         }
     }
 
@@ -79,7 +78,7 @@ impl BitLinear {
             self.bias.as_ref(),
             self.norm.as_ref(),
             &self.layout,
-            self.activations,
+            self.precision,
         )
     }
 
@@ -94,7 +93,7 @@ impl BitLinear {
 
     /// Takes over weight and bias of a Burn [`Linear`]. One trained through
     /// [`ternarize_linears`](crate::ternarize_linears) hands over its latent weight, code table and
-    /// granularity; choose [`Activations::Float`] for the numbers it was trained with.
+    /// granularity; choose [`InputPrecision::Float`] for the numbers it was trained with.
     ///
     /// `config` decides all but the sizes and the bias, which are the `linear`'s.
     ///
@@ -127,20 +126,63 @@ impl BitLinear {
         Ok(layer)
     }
 
-    /// Quantises and packs the weight.
+    /// A packed layer on `device` from a packed matrix, without bias and norm.
     ///
     /// # Errors
-    /// [`PackError`] if the weight is not finite or carries another reparameterization.
-    pub fn pack(&self) -> Result<PackedLinear, PackError> {
-        let packed: Self = Pack::pack(self)?;
-        Ok(PackedLinear::from_parts(
-            packed.weight,
-            packed.header,
-            packed.bias,
-            packed.norm,
-            packed.layout,
-            packed.activations,
+    /// [`PackError::Scale`] for a scale that is not a positive number; [`PackError::Tensor`] for a
+    /// device that cannot run kernels.
+    pub fn from_matrix(
+        matrix: &PackedMatrix,
+        precision: InputPrecision,
+        device: &Device,
+    ) -> Result<Self, PackError> {
+        check_scales("weight", matrix.scales())?;
+        ops::check_ready(device).map_err(|source| PackError::Tensor {
+            tensor: "weight".into(),
+            source,
+        })?;
+        let layout = matrix.layout().clone();
+        let codes = TensorData::new(matrix.words().to_vec(), [layout.word_count()]);
+        let scales = TensorData::new(matrix.scales().to_vec(), [layout.scale_count()]);
+        let weight = PackedWeight::attach(
+            Param::from_tensor(Tensor::zeros([1, 1], device)),
+            Tensor::from_data(codes, (device, DType::U32)),
+            Tensor::from_data(scales, (device, DType::F32)),
+            layout.clone(),
+        );
+        Ok(Self::from_parts(
+            weight, None, None, layout, precision, device,
         ))
+    }
+
+    /// The packed codes, U32 `[layout.word_count()]`.
+    ///
+    /// # Errors
+    /// [`Error::NotPacked`] if the weight is latent.
+    pub fn codes(&self) -> Result<Tensor<1, Int>, Error> {
+        let packed = self.weight.reparameterization::<PackedWeight>();
+        Ok(packed.ok_or(Error::NotPacked)?.codes.val())
+    }
+
+    /// The scales of the packed codes, F32 `[layout.scale_count()]`.
+    ///
+    /// # Errors
+    /// [`Error::NotPacked`] if the weight is latent.
+    pub fn scales(&self) -> Result<Tensor<1>, Error> {
+        self.codes()?;
+        Ok(self.weight.base().flatten(0, 1))
+    }
+
+    /// The quantised weights Ŵ `[d_output, d_input]` that the layer multiplies with, in f32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::DType`] for a latent weight that is not the layer's.
+    pub fn dense_weight(&self) -> Result<Tensor<2>, Error> {
+        let (codes, scales) = match self.is_packed() {
+            true => (self.codes()?, self.scales()?),
+            false => ops::quantize_weight(self.weight.val().detach(), &self.layout)?,
+        };
+        ops::unpack_weight(codes, scales, &self.layout, DType::F32)
     }
 
     /// Whether the weight is in packed state.
@@ -154,8 +196,8 @@ impl BitLinear {
     }
 
     /// Precision of the input.
-    pub fn activations(&self) -> Activations {
-        self.activations
+    pub fn input_precision(&self) -> InputPrecision {
+        self.precision
     }
 }
 

@@ -6,10 +6,10 @@ use burn::nn::RmsNormConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tritburn_formats::{PackedHeader, PackedLayout, ScaleGranularity, WeightCode};
 
-use super::activations::Activations;
 use super::bit_linear::BitLinear;
 use crate::error::Error;
 use crate::ops;
+use crate::precision::InputPrecision;
 
 /// Creates a [`BitLinear`].
 ///
@@ -42,8 +42,8 @@ pub struct BitLinearConfig {
     #[config(default = "ScaleGranularity::Tensor")]
     pub scale: ScaleGranularity,
     /// Precision of the input.
-    #[config(default = "Activations::Int8")]
-    pub activations: Activations,
+    #[config(default = "InputPrecision::Int8")]
+    pub input_precision: InputPrecision,
     /// Initial distribution of the latent weight, `U(-k, k)` with `k = sqrt(1 / d_input)`.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
@@ -105,7 +105,7 @@ impl BitLinearConfig {
             bias,
             norm,
             layout,
-            self.activations,
+            self.input_precision,
             device,
         ))
     }

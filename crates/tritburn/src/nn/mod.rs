@@ -1,17 +1,13 @@
-//! Layers: [`BitLinear`] trains, [`PackedLinear`] runs, [`PackedWeight`] is the packed state that
-//! both share.
+//! The layer: [`BitLinear`] trains with a latent weight and runs on the codes of a
+//! [`PackedWeight`].
 
-mod activations;
 mod bit_linear;
 mod config;
-mod packed_linear;
 mod packed_weight;
 mod prepack_cache;
 mod projection;
 
-pub use activations::Activations;
 pub use bit_linear::BitLinear;
 pub use config::BitLinearConfig;
-pub use packed_linear::PackedLinear;
 pub use packed_weight::PackedWeight;
 pub(crate) use packed_weight::{AttachPacked, PackedParts};

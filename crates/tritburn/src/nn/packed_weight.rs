@@ -4,17 +4,18 @@ use burn::module::{Module, Param, ParamId, Reparameterization, Reparameterizer};
 use burn::tensor::{DType, Device, Int, Tensor};
 use tritburn_formats::PackedLayout;
 
-use super::activations::Activations;
 use super::prepack_cache::PrepackCache;
 use crate::error::Error;
 use crate::ops::{self, PrepackedWeight};
+use crate::precision::InputPrecision;
 
 /// 2-bit codes in place of a latent weight.
 ///
 /// Attached to a weight parameter whose base is then the scales, F32 `[1, scale_count]`. Layers
-/// look for it and multiply with the codes. Reading the parameter through [`Param::val`] or
-/// [`Module::materialize`] gives latent weights that quantise to the same codes and scales again
-/// (exactly for ternary codes, scales up to f32 rounding), so a packed model can go on training.
+/// look for it and multiply with the codes. Reading the parameter through [`Param::val`] gives
+/// latent weights that quantise to the same codes and scales again (scales up to f32 rounding; int2
+/// codes may move where a row is nearly all ±1.5): [`Pack::unpack`](crate::Pack::unpack) makes a
+/// model of them that trains on.
 ///
 /// On a device that [prefers](crate::ops::prefers_prepacked) it the first forward pass makes a copy
 /// of the codes in the order of the device's kernels, another 2 bits a weight, and keeps it until
@@ -40,14 +41,14 @@ impl PackedWeight {
     pub(super) fn prepacked(
         &self,
         scales: impl FnOnce() -> Tensor<1>,
-        activations: Activations,
+        precision: InputPrecision,
     ) -> Result<Option<PrepackedWeight>, Error> {
         let device = self.codes.device();
-        self.prepacked.get_or_make(&device, activations, || {
-            if !ops::prefers_prepacked(&device, &self.layout, activations) {
+        self.prepacked.get_or_make(&device, precision, || {
+            if !ops::prefers_prepacked(&device, &self.layout, precision) {
                 return Ok(None);
             }
-            ops::prepack(self.codes.val(), scales(), &self.layout, activations).map(Some)
+            ops::prepack(self.codes.val(), scales(), &self.layout, precision).map(Some)
         })
     }
 

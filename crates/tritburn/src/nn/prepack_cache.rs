@@ -8,9 +8,9 @@ use burn::module::{
 };
 use burn::tensor::Device;
 
-use super::activations::Activations;
 use crate::error::Error;
 use crate::ops::PrepackedWeight;
+use crate::precision::InputPrecision;
 
 /// One prepacked weight, or the knowledge that the device wants none.
 ///
@@ -22,22 +22,22 @@ pub(super) struct PrepackCache(Arc<Mutex<Option<Entry>>>);
 
 struct Entry {
     device: Device,
-    activations: Activations,
+    precision: InputPrecision,
     weight: Option<PrepackedWeight>,
 }
 
 impl PrepackCache {
-    /// The weight for `activations` on `device`, from `make` unless it is there already.
+    /// The weight for `precision` on `device`, from `make` unless it is there already.
     pub fn get_or_make(
         &self,
         device: &Device,
-        activations: Activations,
+        precision: InputPrecision,
         make: impl FnOnce() -> Result<Option<PrepackedWeight>, Error>,
     ) -> Result<Option<PrepackedWeight>, Error> {
         // A panic while the lock was held left the old entry or none: both are whole.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = slot.as_ref()
-            && entry.activations == activations
+            && entry.precision == precision
             && entry.device == *device
         {
             return Ok(entry.weight.clone());
@@ -45,7 +45,7 @@ impl PrepackCache {
         let weight = make()?;
         *slot = Some(Entry {
             device: device.clone().inner(),
-            activations,
+            precision,
             weight: weight.clone(),
         });
         Ok(weight)
@@ -107,10 +107,10 @@ mod tests {
     impl ModuleMapper for Nothing {}
 
     /// Whether `cache` had to make its entry.
-    fn makes(cache: &PrepackCache, device: &Device, activations: Activations) -> bool {
+    fn makes(cache: &PrepackCache, device: &Device, precision: InputPrecision) -> bool {
         let mut made = false;
         let weight = cache
-            .get_or_make(device, activations, || {
+            .get_or_make(device, precision, || {
                 made = true;
                 Ok(None)
             })
@@ -121,7 +121,7 @@ mod tests {
 
     fn filled(device: &Device) -> PrepackCache {
         let cache = PrepackCache::default();
-        assert!(makes(&cache, device, Activations::Int8));
+        assert!(makes(&cache, device, InputPrecision::Int8));
         cache
     }
 
@@ -130,23 +130,23 @@ mod tests {
         let device = Device::flex();
         let cache = PrepackCache::default();
         let (clone, valid) = (cache.clone(), cache.valid());
-        assert!(makes(&cache, &device, Activations::Int8));
+        assert!(makes(&cache, &device, InputPrecision::Int8));
         for cache in [cache.clone(), clone, valid, cache.train()] {
-            assert!(!makes(&cache, &device, Activations::Int8));
+            assert!(!makes(&cache, &device, InputPrecision::Int8));
             assert!(!makes(
                 &cache,
                 &device.clone().autodiff(),
-                Activations::Int8
+                InputPrecision::Int8
             ));
         }
     }
 
     #[test]
-    fn other_activations_make_another_entry() {
+    fn another_precision_makes_another_entry() {
         let device = Device::flex();
         let cache = filled(&device);
-        assert!(makes(&cache, &device, Activations::Float));
-        assert!(!makes(&cache, &device, Activations::Float));
+        assert!(makes(&cache, &device, InputPrecision::Float));
+        assert!(!makes(&cache, &device, InputPrecision::Float));
     }
 
     #[test]
@@ -159,8 +159,8 @@ mod tests {
             cache.clone().fork(&device),
             cache.clone().materialize(),
         ] {
-            assert!(makes(&changed, &device, Activations::Int8));
-            assert!(!makes(&cache, &device, Activations::Int8));
+            assert!(makes(&changed, &device, InputPrecision::Int8));
+            assert!(!makes(&cache, &device, InputPrecision::Int8));
         }
     }
 
@@ -168,8 +168,8 @@ mod tests {
     fn a_failure_is_not_kept() {
         let device = Device::flex();
         let cache = PrepackCache::default();
-        let failed = cache.get_or_make(&device, Activations::Int8, || Err(Error::NotPacked));
+        let failed = cache.get_or_make(&device, InputPrecision::Int8, || Err(Error::NotPacked));
         assert!(matches!(failed, Err(Error::NotPacked)));
-        assert!(makes(&cache, &device, Activations::Int8));
+        assert!(makes(&cache, &device, InputPrecision::Int8));
     }
 }

@@ -1,15 +1,14 @@
-//! The forward pass that [`BitLinear`](super::BitLinear) and
-//! [`PackedLinear`](super::PackedLinear) share.
+//! The forward pass of [`BitLinear`](super::BitLinear), latent or packed.
 
 use burn::module::Param;
 use burn::nn::RmsNorm;
 use burn::tensor::Tensor;
 use tritburn_formats::{PackedLayout, ScaleGranularity};
 
-use super::activations::Activations;
 use super::packed_weight::PackedWeight;
 use crate::error::Error;
 use crate::ops;
+use crate::precision::InputPrecision;
 
 /// Norm, product and bias: packed if the weight carries a [`PackedWeight`], else quantised on the
 /// fly with straight-through gradients.
@@ -19,7 +18,7 @@ pub(super) fn project<const D: usize>(
     bias: Option<&Param<Tensor<1>>>,
     norm: Option<&RmsNorm>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     // Ahead of the norm, which would panic on a mismatch.
     let dims = x.dims();
@@ -56,15 +55,15 @@ pub(super) fn project<const D: usize>(
                 });
             }
             let scales = || weight.base().flatten::<1>(0, 1);
-            match packed.prepacked(scales, activations)? {
+            match packed.prepacked(scales, precision)? {
                 Some(prepacked) => ops::prepacked_linear(x, &prepacked, bias),
                 None => {
                     let codes = packed.codes.val();
-                    ops::packed_linear(x, codes, scales(), bias, layout, activations)
+                    ops::packed_linear(x, codes, scales(), bias, layout, precision)
                 }
             }
         }
-        None => ops::bit_linear(x, weight.val(), bias, layout, activations),
+        None => ops::bit_linear(x, weight.val(), bias, layout, precision),
     }
 }
 

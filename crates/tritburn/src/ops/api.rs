@@ -10,7 +10,7 @@ use super::device::{check_ready, rounds_to_bf16};
 use super::operand::WeightOperand;
 use super::prepack::PrepackedWeight;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// Quantises and packs latent weights.
 ///
@@ -103,7 +103,7 @@ pub fn packed_linear<const D: usize>(
     scales: Tensor<1>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     check_packed(&codes, &scales, layout)?;
     check_device("packed weight", &codes.device(), &x.device())?;
@@ -112,7 +112,7 @@ pub fn packed_linear<const D: usize>(
         codes: codes.into_dispatch(),
         scales: scales.into_dispatch(),
     };
-    linear(x, weight, bias, layout, activations)
+    linear(x, weight, bias, layout, precision)
 }
 
 /// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
@@ -135,7 +135,7 @@ pub fn prepacked_linear<const D: usize>(
         weight.operand(),
         bias,
         weight.layout(),
-        weight.activations(),
+        weight.input_precision(),
     )
 }
 
@@ -145,7 +145,7 @@ pub(super) fn linear<const D: usize>(
     weight: WeightOperand<Dispatch>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     let tokens = Tokens::new(&x, layout)?;
     check_bias(bias.as_ref(), &x, layout)?;
@@ -155,12 +155,12 @@ pub(super) fn linear<const D: usize>(
             weight,
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
 
-/// The training operation: quantises `weight` and (for [`Activations::Int8`]) `x`, multiplies,
+/// The training operation: quantises `weight` and (for [`InputPrecision::Int8`]) `x`, multiplies,
 /// rescales, adds `bias`. Both quantisers pass gradients straight through:
 /// `dX = dY · Ŵ`, `dW = dYᵀ · X̂`.
 ///
@@ -174,7 +174,7 @@ pub fn bit_linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
     check_float("weight", weight.dtype())?;
     check_weight_shape(&weight, layout)?;
@@ -187,7 +187,7 @@ pub fn bit_linear<const D: usize>(
             weight.into_dispatch(),
             dispatch_bias(bias),
             layout.clone(),
-            activations.is_int8(),
+            precision,
         ))
     })
 }
@@ -281,7 +281,7 @@ pub(crate) fn check_shape(
     }
 }
 
-fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
+pub(crate) fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
     check_shape(
         "weight",
         &weight.dims(),
@@ -289,7 +289,7 @@ fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), E
     )
 }
 
-pub(super) fn check_packed(
+pub(crate) fn check_packed(
     codes: &Tensor<1, Int>,
     scales: &Tensor<1>,
     layout: &PackedLayout,
@@ -319,7 +319,7 @@ pub(crate) fn check_word_dtype(operand: &'static str, found: DType) -> Result<()
     }
 }
 
-fn check_bias<const D: usize>(
+pub(crate) fn check_bias<const D: usize>(
     bias: Option<&Tensor<1>>,
     x: &Tensor<D>,
     layout: &PackedLayout,

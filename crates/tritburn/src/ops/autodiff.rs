@@ -14,6 +14,7 @@ use tritburn_formats::PackedLayout;
 use super::backend::{TernaryOps, grad_weight_float};
 use super::bias::Bias;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 /// Which operand a parent node of the linear step is.
 #[derive(Clone, Copy, Debug)]
@@ -104,18 +105,17 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
     weight: WeightOperand<B>,
     bias: Bias<B>,
     layout: PackedLayout,
-    int8_activations: bool,
+    precision: InputPrecision,
     trained_weight: Option<DType>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let prepared = Backward::<B, N>::prepare::<C>(LinearBackward, parents);
     match prepared.compute_bound().stateful() {
         OpsKind::UnTracked(prep) => {
-            prep.finish(B::packed_linear(x, weight, bias, layout, int8_activations))
+            prep.finish(B::packed_linear(x, weight, bias, layout, precision))
         }
         OpsKind::Tracked(prep) => {
             let weight = (weight, layout);
-            let (saved, y) =
-                forward::<B, N>(operands, x, weight, bias, int8_activations, trained_weight);
+            let (saved, y) = forward::<B, N>(operands, x, weight, bias, precision, trained_weight);
             prep.finish(saved, y)
         }
     }
@@ -127,17 +127,17 @@ fn forward<B: Backend + TernaryOps, const N: usize>(
     x: FloatTensor<B>,
     (weight, layout): (WeightOperand<B>, PackedLayout),
     bias: Bias<B>,
-    int8_activations: bool,
+    precision: InputPrecision,
     trained_weight: Option<DType>,
 ) -> (Saved<B, N>, FloatTensor<B>) {
     let (codes, scales) = weight.clone().into_canonical();
     let (input, y) = match trained_weight {
         // Without a weight that trains nothing asks for the input again.
         None => {
-            let y = B::packed_linear(x, weight, bias, layout.clone(), int8_activations);
+            let y = B::packed_linear(x, weight, bias, layout.clone(), precision);
             (None, y)
         }
-        Some(dtype) if int8_activations => {
+        Some(dtype) if precision == InputPrecision::Int8 => {
             let x_dtype = x.dtype();
             let (x_codes, x_scales) = B::quantize_activations(x);
             let (q, a) = (x_codes.clone(), x_scales.clone());
@@ -195,10 +195,9 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        let (words, row_scales) =
-            B::prepack(codes, scales.into_primitive(), layout, int8_activations);
+        let (words, row_scales) = B::prepack(codes, scales.into_primitive(), layout, precision);
         (words, constant::<B, C>(row_scales))
     }
 
@@ -214,7 +213,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
             x_codes,
             x_scales.into_primitive(),
             inner_weight(weight),
-            inner(bias),
+            inner_bias(bias),
             layout,
             dtype,
         ))
@@ -226,7 +225,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
-        Self::packed_linear(x, weight, bias, layout, true)
+        Self::packed_linear(x, weight, bias, layout, InputPrecision::Int8)
     }
 
     fn matmul_w2a16(
@@ -235,7 +234,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         bias: Bias<Self>,
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
-        Self::packed_linear(x, weight, bias, layout, false)
+        Self::packed_linear(x, weight, bias, layout, InputPrecision::Float)
     }
 
     fn grad_input(
@@ -273,7 +272,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         weight: WeightOperand<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
         let weight = inner_weight(weight);
         let (x, x_node) = x.into_parts();
@@ -285,7 +284,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                 weight,
                 Bias::Absent,
                 layout,
-                int8_activations,
+                precision,
                 None,
             ),
             Bias::Present(bias) => {
@@ -297,7 +296,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                     weight,
                     Bias::Present(bias),
                     layout,
-                    int8_activations,
+                    precision,
                     None,
                 )
             }
@@ -309,7 +308,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         weight: FloatTensor<Self>,
         bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
         let trained = weight.is_tracked().then(|| weight.dtype());
         let (x, x_node) = x.into_parts();
@@ -324,7 +323,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                 weight,
                 Bias::Absent,
                 layout,
-                int8_activations,
+                precision,
                 trained,
             ),
             Bias::Present(bias) => {
@@ -336,7 +335,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                     weight,
                     Bias::Present(bias),
                     layout,
-                    int8_activations,
+                    precision,
                     trained,
                 )
             }
@@ -352,7 +351,7 @@ fn constant<B: Backend, C: CheckpointStrategy>(
 }
 
 /// The same tensors without their autodiff association: weights of a product are constants.
-fn inner_weight<B: Backend, C: CheckpointStrategy>(
+pub(crate) fn inner_weight<B: Backend, C: CheckpointStrategy>(
     weight: WeightOperand<Autodiff<B, C>>,
 ) -> WeightOperand<B> {
     match weight {
@@ -378,7 +377,7 @@ fn inner_weight<B: Backend, C: CheckpointStrategy>(
     }
 }
 
-fn inner<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
+pub(crate) fn inner_bias<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
     bias.into_option().map(|bias| bias.into_primitive()).into()
 }
 
@@ -412,7 +411,7 @@ mod tests {
 
     /// A quarter of f32 activations and a sixteenth of f32 weights stay for the backward pass.
     #[test]
-    fn int8_activations_and_packed_weights_are_all_that_is_saved() {
+    fn precision_and_packed_weights_are_all_that_is_saved() {
         let (tokens, n, k) = (64, 128, 256);
         let layout =
             PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
@@ -421,7 +420,7 @@ mod tests {
             FlexTensor::from_data(TensorData::new::<f32, _>(values, [rows, k]))
         };
         let (codes, scales) = Flex::quantize_weight(tensor(n), layout.clone());
-        let saved = |int8: bool, trained: bool| {
+        let saved = |precision: InputPrecision, trained: bool| {
             let (codes, scales) = (codes.clone(), scales.clone());
             let weight = (WeightOperand::Canonical { codes, scales }, layout.clone());
             let operands = [Operand::Input, Operand::Weight];
@@ -431,14 +430,17 @@ mod tests {
                 tensor(tokens),
                 weight,
                 Bias::Absent,
-                int8,
+                precision,
                 trained,
             );
             bytes(&saved)
         };
         let weight = n * k / 4 + 4;
-        assert_eq!(saved(true, true), weight + tokens * k + 4 * tokens);
-        assert_eq!(saved(true, false), weight);
-        assert_eq!(saved(false, true), weight + 4 * tokens * k);
+        assert_eq!(
+            saved(InputPrecision::Int8, true),
+            weight + tokens * k + 4 * tokens
+        );
+        assert_eq!(saved(InputPrecision::Int8, false), weight);
+        assert_eq!(saved(InputPrecision::Float, true), weight + 4 * tokens * k);
     }
 }

@@ -6,16 +6,21 @@
     allow(unused_imports, unused_variables)
 )]
 
+#[cfg(feature = "cube")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
 use tritburn_formats::PackedLayout;
+#[cfg(feature = "cube")]
+use tritburn_formats::layout::activation_words_per_row;
 
 use super::bias::Bias;
 #[cfg(feature = "cube")]
-use super::meta;
+use super::fragments;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 /// Quantised linear operations of a backend.
 ///
@@ -25,6 +30,9 @@ use super::operand::WeightOperand;
 /// zero-padded rows) with per-token scales F32 `[M]`.
 ///
 /// Callers check shapes, dtypes and devices first: use the functions of [`crate::ops`].
+///
+/// Fusion never compares the shapes and dtypes announced in `#[fusion(..)]` with what a backend
+/// returns; `tests/suite/fusion.rs` does.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "cube"),
@@ -33,18 +41,21 @@ use super::operand::WeightOperand;
 )]
 pub trait TernaryOps: Backend {
     /// Quantises and packs weights `[N, K]` of any float dtype: `(codes, scales)`.
-    #[fusion(meta = meta::quantize_weight)]
+    #[fusion(meta = |_, layout| (
+        vector(layout.word_count(), DType::U32),
+        vector(layout.scale_count(), DType::F32),
+    ))]
     fn quantize_weight(
         weight: FloatTensor<Self>,
         layout: PackedLayout,
     ) -> (IntTensor<Self>, FloatTensor<Self>);
 
     /// Quantises activations `[M, K]` per token: `(codes, scales)`.
-    #[fusion(meta = meta::quantize_activations)]
+    #[fusion(meta = |x| quantized(x.shape[0], x.shape[1]))]
     fn quantize_activations(x: FloatTensor<Self>) -> (IntTensor<Self>, FloatTensor<Self>);
 
     /// The real weights `[N, K]` that codes and scales stand for.
-    #[fusion(meta = meta::unpack_weight)]
+    #[fusion(dtype = *dtype, shape = [layout.out_features(), layout.in_features()].into())]
     fn unpack_weight(
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
@@ -52,20 +63,23 @@ pub trait TernaryOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
-    /// Packed weights in the order of the device's tensor-core kernels, for products with int8 or
-    /// float activations: `(words, row_scales)`, U32 in fragment order and F32 `[N]`. A device
-    /// without such kernels may return codes and scales as they are.
-    #[fusion(meta = meta::prepack)]
+    /// Packed weights in the order of the device's tensor-core kernels, for products with inputs of
+    /// `precision`: `(words, row_scales)`, U32 in fragment order and F32 `[N]`. A device without
+    /// such kernels may return codes and scales as they are.
+    #[fusion(meta = |_, _, layout, precision| {
+        let (words, row_scales) = fragments::lengths(layout, *precision);
+        (vector(words, DType::U32), vector(row_scales, DType::F32))
+    })]
     fn prepack(
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>);
 
     /// W2A8 product of quantised activations with packed weights: `[M, N]` of `dtype`, exact in
     /// i32 before the rescale.
-    #[fusion(meta = meta::matmul_w2a8)]
+    #[fusion(dtype = *dtype, shape = [x_scales[0], layout.out_features()].into())]
     fn matmul_w2a8(
         x_codes: IntTensor<Self>,
         x_scales: FloatTensor<Self>,
@@ -78,7 +92,7 @@ pub trait TernaryOps: Backend {
     /// W2A8 product of float activations `[M, K]` that are quantised on the way: the numbers of
     /// [`quantize_activations`](Self::quantize_activations) and [`matmul_w2a8`](Self::matmul_w2a8),
     /// `[M, N]` in the dtype of `x`.
-    #[fusion(meta = meta::matmul_float)]
+    #[fusion(dtype = x, shape = [x[0], layout.out_features()].into())]
     fn matmul_quantizing(
         x: FloatTensor<Self>,
         #[extension_type] weight: WeightOperand<Self>,
@@ -88,7 +102,7 @@ pub trait TernaryOps: Backend {
 
     /// W2A16 product of float activations `[M, K]` with packed weights: `[M, N]` in the dtype of
     /// `x`, accumulated in f32.
-    #[fusion(meta = meta::matmul_float)]
+    #[fusion(dtype = x, shape = [x[0], layout.out_features()].into())]
     fn matmul_w2a16(
         x: FloatTensor<Self>,
         #[extension_type] weight: WeightOperand<Self>,
@@ -97,7 +111,7 @@ pub trait TernaryOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradient of the input, `dY · Ŵ`: `[M, N]` to `[M, K]`.
-    #[fusion(meta = meta::grad_input)]
+    #[fusion(dtype = dy, shape = [dy[0], layout.in_features()].into())]
     fn grad_input(
         dy: FloatTensor<Self>,
         codes: IntTensor<Self>,
@@ -106,7 +120,7 @@ pub trait TernaryOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradient of the weight, `dYᵀ · X̂`, from quantised activations: `[N, K]` of `dtype`.
-    #[fusion(meta = meta::grad_weight)]
+    #[fusion(dtype = *dtype, shape = [layout.out_features(), layout.in_features()].into())]
     fn grad_weight(
         dy: FloatTensor<Self>,
         x_codes: IntTensor<Self>,
@@ -115,19 +129,19 @@ pub trait TernaryOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
-    /// Inference with packed weights: quantises `x` `[M, K]` if `int8_activations`, multiplies,
-    /// rescales. Differentiable in `x` and the bias.
+    /// Inference with packed weights: quantises `x` `[M, K]` if its `precision` is int8,
+    /// multiplies, rescales. Differentiable in `x` and the bias.
     #[fusion(default)]
     fn packed_linear(
         x: FloatTensor<Self>,
         #[extension_type] weight: WeightOperand<Self>,
         #[extension_type] bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
-        match int8_activations {
-            true => Self::matmul_quantizing(x, weight, bias, layout),
-            false => Self::matmul_w2a16(x, weight, bias, layout),
+        match precision {
+            InputPrecision::Int8 => Self::matmul_quantizing(x, weight, bias, layout),
+            InputPrecision::Float => Self::matmul_w2a16(x, weight, bias, layout),
         }
     }
 
@@ -139,12 +153,25 @@ pub trait TernaryOps: Backend {
         weight: FloatTensor<Self>,
         #[extension_type] bias: Bias<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> FloatTensor<Self> {
         let (codes, scales) = Self::quantize_weight(weight, layout.clone());
         let weight = WeightOperand::Canonical { codes, scales };
-        Self::packed_linear(x, weight, bias, layout, int8_activations)
+        Self::packed_linear(x, weight, bias, layout, precision)
     }
+}
+
+/// What Fusion announces for a tensor of rank 1.
+#[cfg(feature = "cube")]
+fn vector(len: usize, dtype: DType) -> TensorSpec {
+    TensorSpec::new([len].into(), dtype)
+}
+
+/// What Fusion announces for the codes and scales of quantised activations.
+#[cfg(feature = "cube")]
+pub(crate) fn quantized(tokens: usize, features: usize) -> (TensorSpec, TensorSpec) {
+    let words = tokens * activation_words_per_row(features);
+    (vector(words, DType::U32), vector(tokens, DType::F32))
 }
 
 /// `dYᵀ · X` for float activations: `[M, N]`, `[M, K]` to `[N, K]`.

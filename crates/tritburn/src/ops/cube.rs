@@ -22,6 +22,7 @@ use super::backend::TernaryOps;
 use super::bias::Bias;
 use super::fragments;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 impl TernaryOps for CubeBackend {
     fn quantize_weight(
@@ -80,9 +81,9 @@ impl TernaryOps for CubeBackend {
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         layout: PackedLayout,
-        int8_activations: bool,
+        precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        let order = fragments::order(int8_activations);
+        let order = fragments::order(precision);
         fragments::prepack(&codes, &scales, &layout, order).unwrap_or((codes, scales))
     }
 

@@ -6,7 +6,7 @@ use tritburn_formats::PackedLayout;
 #[cfg(feature = "cube")]
 use super::fragments;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// The CubeCL device underneath, autodiff or not.
 #[cfg(feature = "cube")]
@@ -52,11 +52,14 @@ pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
 /// GPUs of compute capability 8.0 and up, unless scales are per group or rows too long for the
 /// accumulators of the tensor cores. False on every other device.
 #[cfg_attr(not(feature = "cube"), allow(unused_variables))]
-pub fn prefers_prepacked(device: &Device, layout: &PackedLayout, activations: Activations) -> bool {
+pub fn prefers_prepacked(
+    device: &Device,
+    layout: &PackedLayout,
+    precision: InputPrecision,
+) -> bool {
     #[cfg(feature = "cube")]
     if let Some(cube) = cube(device) {
-        let int8 = activations.is_int8();
-        return check_ready(device).is_ok() && fragments::wanted(cube, layout, int8);
+        return check_ready(device).is_ok() && fragments::wanted(cube, layout, precision);
     }
     false
 }
@@ -66,11 +69,11 @@ pub fn prefers_prepacked(device: &Device, layout: &PackedLayout, activations: Ac
 pub(super) fn can_prepack(
     device: &Device,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> bool {
     #[cfg(feature = "cube")]
     if cube(device).is_some() {
-        return fragments::exist(layout, activations.is_int8());
+        return fragments::exist(layout, precision);
     }
     false
 }

@@ -16,6 +16,7 @@ use tritburn_formats::{PackedLayout, quantize};
 use super::backend::TernaryOps;
 use super::bias::Bias;
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 /// A contiguous tensor of element type `E`, borrowed as a slice.
 macro_rules! slice {
@@ -107,7 +108,7 @@ impl TernaryOps for Flex {
         codes: IntTensor<Self>,
         scales: FloatTensor<Self>,
         _layout: PackedLayout,
-        _int8_activations: bool,
+        _precision: InputPrecision,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
         (codes, scales)
     }

@@ -14,27 +14,31 @@ use tritburn_kernels::{DeviceFacts, FragmentOrder, KernelError, PrepackedWeights
 
 use super::cube::{buffer, checked, empty, packed_weights};
 use super::operand::WeightOperand;
+use crate::precision::InputPrecision;
 
 /// Bytes that a tensor-core kernel loads at once.
 const LINE_BYTES: usize = 16;
 
-/// The order for products with int8 or with float activations.
-pub(super) fn order(int8_activations: bool) -> FragmentOrder {
-    match int8_activations {
-        true => FragmentOrder::Int8,
-        false => FragmentOrder::Half,
+/// The order for products with inputs of `precision`.
+pub(super) fn order(precision: InputPrecision) -> FragmentOrder {
+    match precision {
+        InputPrecision::Int8 => FragmentOrder::Int8,
+        InputPrecision::Float => FragmentOrder::Half,
     }
 }
 
 /// Whether weights of `layout` have a fragment order at all.
-pub(super) fn exist(layout: &PackedLayout, int8_activations: bool) -> bool {
-    PrepackedWeights::fragments(layout, order(int8_activations)).is_some()
+pub(super) fn exist(layout: &PackedLayout, precision: InputPrecision) -> bool {
+    PrepackedWeights::fragments(layout, order(precision)).is_some()
 }
 
 /// Whether `device` has kernels that read weights of `layout` in fragment order.
-pub(super) fn wanted(device: &CubeDevice, layout: &PackedLayout, int8_activations: bool) -> bool {
-    matches!(device, CubeDevice::Cuda(_))
-        && multiplies(&device.client(), layout, order(int8_activations))
+pub(super) fn wanted(
+    device: &CubeDevice,
+    layout: &PackedLayout,
+    precision: InputPrecision,
+) -> bool {
+    matches!(device, CubeDevice::Cuda(_)) && multiplies(&device.client(), layout, order(precision))
 }
 
 /// [`wanted`], asked of a client.
@@ -43,8 +47,8 @@ pub(super) fn multiplies(client: &Client, layout: &PackedLayout, order: Fragment
 }
 
 /// Lengths of words and scales that [`TernaryOps::prepack`](super::TernaryOps::prepack) returns.
-pub(super) fn lengths(layout: &PackedLayout, int8_activations: bool) -> (usize, usize) {
-    match PrepackedWeights::fragments(layout, order(int8_activations)) {
+pub(super) fn lengths(layout: &PackedLayout, precision: InputPrecision) -> (usize, usize) {
+    match PrepackedWeights::fragments(layout, order(precision)) {
         Some(fragments) => (fragments.word_count(), layout.out_features()),
         None => (layout.word_count(), layout.scale_count()),
     }

@@ -11,9 +11,8 @@ use super::bias::Bias;
 use super::device::{check_ready, prefers_prepacked};
 use super::operand::WeightOperand;
 use super::prepack::prepack;
-use crate::error::Error;
-use crate::nn::Activations;
-use crate::pack::{PackError, check_scales};
+use crate::error::{Error, PackError, check_scales};
+use crate::precision::InputPrecision;
 
 /// A packed weight matrix on a device, 2 bits a weight and nothing else.
 ///
@@ -26,18 +25,18 @@ pub struct FrozenWeight {
     scales: Tensor<1>,
     prepacked: bool,
     layout: PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 }
 
 impl FrozenWeight {
-    /// Moves `matrix` to `device`, in the order for products with `activations`.
+    /// Moves `matrix` to `device`, in the order for products with inputs of `precision`.
     ///
     /// # Errors
-    /// [`PackError::Scale`] for a scale that is not a positive number; [`PackError::Layer`] for a
+    /// [`PackError::Scale`] for a scale that is not a positive number; [`PackError::Tensor`] for a
     /// device that cannot run kernels.
     pub fn from_matrix(
         matrix: &PackedMatrix,
-        activations: Activations,
+        precision: InputPrecision,
         device: &Device,
     ) -> Result<Self, PackError> {
         check_scales("weight", matrix.scales())?;
@@ -48,9 +47,9 @@ impl FrozenWeight {
             Tensor::from_data(codes, (device, DType::U32)),
             Tensor::from_data(scales, (device, DType::F32)),
             layout,
-            activations,
+            precision,
         )
-        .map_err(|source| PackError::Layer {
+        .map_err(|source| PackError::Tensor {
             tensor: "weight".into(),
             source,
         })
@@ -64,12 +63,12 @@ impl FrozenWeight {
         codes: Tensor<1, Int>,
         scales: Tensor<1>,
         layout: &PackedLayout,
-        activations: Activations,
+        precision: InputPrecision,
     ) -> Result<Self, Error> {
-        let prepacked = prefers_prepacked(&codes.device(), layout, activations);
+        let prepacked = prefers_prepacked(&codes.device(), layout, precision);
         let (words, scales) = match prepacked {
             true => {
-                let weight = prepack(codes, scales, layout, activations)?;
+                let weight = prepack(codes, scales, layout, precision)?;
                 (weight.words(), weight.row_scales())
             }
             false => {
@@ -84,7 +83,7 @@ impl FrozenWeight {
             scales,
             prepacked,
             layout: layout.clone(),
-            activations,
+            precision,
         })
     }
 
@@ -93,9 +92,9 @@ impl FrozenWeight {
         &self.layout
     }
 
-    /// The activations that the weight is kept for.
-    pub fn activations(&self) -> Activations {
-        self.activations
+    /// Precision of the input that the weight is kept for.
+    pub fn input_precision(&self) -> InputPrecision {
+        self.precision
     }
 
     /// Bytes of weights and scales on the device.
@@ -111,7 +110,7 @@ impl FrozenWeight {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Result<Tensor<D>, Error> {
         check_device("packed weight", &self.words.device(), &x.device())?;
         let x = x.without_autodiff();
-        linear(x, self.operand(), None, &self.layout, self.activations)
+        linear(x, self.operand(), None, &self.layout, self.precision)
     }
 
     /// The product with activations that are quantised already, by
@@ -131,7 +130,7 @@ impl FrozenWeight {
         dtype: DType,
     ) -> Result<Tensor<2>, Error> {
         let device = self.words.device();
-        if !self.activations.is_int8() {
+        if self.precision != InputPrecision::Int8 {
             return Err(Error::FloatActivations);
         }
         let [tokens] = scales.dims();

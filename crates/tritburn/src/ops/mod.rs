@@ -20,8 +20,6 @@ pub(crate) mod flex;
 #[cfg(feature = "cube")]
 mod fragments;
 mod frozen;
-#[cfg(feature = "cube")]
-mod meta;
 mod operand;
 mod prepack;
 
@@ -29,8 +27,13 @@ pub use api::{
     bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
     unpack_weight,
 };
+pub(crate) use api::{check_bias, check_packed, check_weight_shape};
 pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use autodiff::{inner_bias, inner_weight};
 pub use backend::TernaryOps;
+#[cfg(feature = "cube")]
+pub(crate) use backend::quantized;
 pub use bias::Bias;
 pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
 pub(crate) use device::{check_ready, runs_kernels};

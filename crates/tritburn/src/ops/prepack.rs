@@ -9,7 +9,7 @@ use super::backend::TernaryOps;
 use super::device::{can_prepack, check_ready};
 use super::operand::WeightOperand;
 use crate::error::Error;
-use crate::nn::Activations;
+use crate::precision::InputPrecision;
 
 /// Packed weights together with a copy in the order that tensor-core kernels read, made by
 /// [`prepack`].
@@ -23,7 +23,7 @@ pub struct PrepackedWeight {
     words: Tensor<1, Int>,
     row_scales: Tensor<1>,
     layout: PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 }
 
 impl PrepackedWeight {
@@ -32,9 +32,9 @@ impl PrepackedWeight {
         &self.layout
     }
 
-    /// The activations that the order is for.
-    pub fn activations(&self) -> Activations {
-        self.activations
+    /// Precision of the input that the order is for.
+    pub fn input_precision(&self) -> InputPrecision {
+        self.precision
     }
 
     /// The codes in kernel order, U32.
@@ -47,7 +47,7 @@ impl PrepackedWeight {
         self.row_scales.clone()
     }
 
-    pub(super) fn operand(&self) -> WeightOperand<Dispatch> {
+    pub(crate) fn operand(&self) -> WeightOperand<Dispatch> {
         WeightOperand::Prepacked {
             codes: self.codes.clone().into_dispatch(),
             scales: self.scales.clone().into_dispatch(),
@@ -58,7 +58,7 @@ impl PrepackedWeight {
 }
 
 /// Puts packed weights in the order that the device's tensor-core kernels read, for products with
-/// `activations`. Worth it where [`prefers_prepacked`](super::prefers_prepacked) says so; other
+/// `precision`. Worth it where [`prefers_prepacked`](super::prefers_prepacked) says so; other
 /// CubeCL devices do the work and go on reading the canonical codes.
 ///
 /// # Shapes
@@ -72,13 +72,13 @@ pub fn prepack(
     codes: Tensor<1, Int>,
     scales: Tensor<1>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Result<PrepackedWeight, Error> {
     check_packed(&codes, &scales, layout)?;
     let device = codes.device();
     check_device("scales", &scales.device(), &device)?;
     check_ready(&device)?;
-    if !can_prepack(&device, layout, activations) {
+    if !can_prepack(&device, layout, precision) {
         return Err(Error::NotPrepackable {
             device: format!("{device:?}"),
             layout: Box::new(layout.clone()),
@@ -90,7 +90,7 @@ pub fn prepack(
         codes.clone().into_dispatch(),
         scales.clone().into_dispatch(),
         layout.clone(),
-        activations.is_int8(),
+        precision,
     );
     Ok(PrepackedWeight {
         codes,
@@ -98,6 +98,6 @@ pub fn prepack(
         words: Tensor::from_dispatch(words),
         row_scales: Tensor::from_dispatch(row_scales),
         layout: layout.clone(),
-        activations,
+        precision,
     })
 }

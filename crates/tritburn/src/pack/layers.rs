@@ -6,10 +6,10 @@ use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::{Element, ExecutionError, Int, Tensor, TensorData};
 use tritburn_formats::{PackedHeader, PackedLayout};
 
-use super::PackError;
+use crate::error::PackError;
 use crate::nn::PackedWeight;
 
-/// The weight of one `BitLinear` or `PackedLinear` in a model.
+/// The weight of one `BitLinear` in a model.
 pub(crate) struct BitLayer {
     /// Path of the weight parameter, `block.0.up.weight`.
     pub path: String,
@@ -28,7 +28,7 @@ pub(crate) enum LayerWeight {
 /// Every 2-bit layer of `model`, in declaration order.
 ///
 /// # Errors
-/// [`PackError::Layer`] for a header that cannot be read.
+/// [`PackError::Tensor`] for a header that cannot be read.
 pub(crate) fn bit_layers<M: Module>(model: &M) -> Result<Vec<BitLayer>, PackError> {
     let mut visitor = LayerVisitor::default();
     model.visit(&mut visitor);
@@ -69,13 +69,9 @@ impl LayerVisitor {
     }
 
     fn at_field(&self, field: &str) -> bool {
-        self.stack.last().is_some_and(|(name, container)| {
-            name == field
-                && matches!(
-                    container.as_str(),
-                    "Struct:BitLinear" | "Struct:PackedLinear"
-                )
-        })
+        self.stack
+            .last()
+            .is_some_and(|(name, container)| name == field && container == "Struct:BitLinear")
     }
 }
 
@@ -147,7 +143,7 @@ fn read_header(path: &str, words: Tensor<1, Int>) -> Result<PackedLayout, PackEr
     let words = read_vec::<u32>(path, words.try_into_data())?;
     PackedHeader::from_words(&words)
         .map(|header| header.layout().clone())
-        .map_err(|error| PackError::Layer {
+        .map_err(|error| PackError::Tensor {
             tensor: path.to_string(),
             source: error.into(),
         })

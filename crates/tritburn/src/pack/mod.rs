@@ -2,81 +2,37 @@
 
 mod layers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor};
-use thiserror::Error;
 use tritburn_formats::PackedLayout;
 
 pub(crate) use layers::{BitLayer, LayerWeight, bit_layers, read_vec};
 
-use crate::error::Error;
+use crate::error::PackError;
 use crate::nn::{AttachPacked, PackedParts};
 use crate::ops;
-
-/// Why a model was not packed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum PackError {
-    /// A latent weight holds a NaN or an infinity.
-    #[error("`{tensor}` holds a NaN or infinite weight (scale {scale} of {scales} is {value})")]
-    NonFinite {
-        /// Path of the weight in the model.
-        tensor: String,
-        /// Index of the first bad scale.
-        scale: usize,
-        /// Number of scales.
-        scales: usize,
-        /// The scale found.
-        value: f32,
-    },
-    /// A layer's weight does not have the shape its header describes, or its device cannot quantise.
-    #[error("`{tensor}`: {source}")]
-    Layer {
-        /// Path of the layer's tensor in the model.
-        tensor: String,
-        /// What is wrong.
-        source: Error,
-    },
-    /// The weight carries another reparameterization, which packing would lose.
-    #[error("`{tensor}` carries the reparameterization `{name}`: materialize() the model first")]
-    Reparameterized {
-        /// Path of the weight in the model.
-        tensor: String,
-        /// Name of the other reparameterization.
-        name: String,
-    },
-    /// A scale that no quantiser makes.
-    #[error("`{tensor}`: scale {index} is {value}, not a positive number")]
-    Scale {
-        /// Path of the weight.
-        tensor: String,
-        /// Index of the scale.
-        index: usize,
-        /// The scale found.
-        value: f32,
-    },
-    /// A tensor could not be read back from its device.
-    #[error("`{tensor}` could not be read from its device: {reason}")]
-    Read {
-        /// Path of the tensor in the model.
-        tensor: String,
-        /// What the device said.
-        reason: String,
-    },
-}
 
 /// Packs every [`BitLinear`](crate::BitLinear) of a model. Implemented for every [`Module`].
 pub trait Pack: Module {
     /// The packed twin: the same Rust type and the same numbers, with 2-bit codes in place of each
     /// `BitLinear`'s latent weight. Layers that are packed already stay as they are.
     ///
-    /// [`Module::materialize`] goes back to latent weights with the same codes.
-    ///
     /// # Errors
     /// [`PackError`], naming the tensor.
     fn pack(&self) -> Result<Self, PackError>;
+
+    /// The latent twin, to train on: each packed weight becomes a latent one that quantises to the
+    /// same codes and scales (scales up to f32 rounding; int2 codes may move where a row is nearly
+    /// all ±1.5). Layers that are latent already stay as they are.
+    ///
+    /// Other reparameterizations are merged, as [`Module::materialize`] does. That method alone
+    /// gives the same weights, but leaves them frozen.
+    ///
+    /// # Errors
+    /// [`PackError`], naming the tensor.
+    fn unpack(&self) -> Result<Self, PackError>;
 }
 
 impl<M: Module> Pack for M {
@@ -104,6 +60,39 @@ impl<M: Module> Pack for M {
             take: |path: &str| packed.remove(path),
         }))
     }
+
+    fn unpack(&self) -> Result<Self, PackError> {
+        let packed = bit_layers(self)?
+            .into_iter()
+            .filter(|layer| matches!(layer.weight, LayerWeight::Packed { .. }))
+            .map(|layer| layer.path)
+            .collect();
+        let path = Vec::new();
+        Ok(self.clone().materialize().map(&mut Train { path, packed }))
+    }
+}
+
+/// Lets gradients reach the weights that were packed.
+struct Train {
+    path: Vec<String>,
+    packed: HashSet<String>,
+}
+
+impl ModuleMapper for Train {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.packed.contains(&self.path.join(".")) {
+            true => param.set_require_grad(true),
+            false => param,
+        }
+    }
 }
 
 /// Quantises the weight at `path`, refusing one that is not finite.
@@ -114,7 +103,7 @@ pub(crate) fn quantize_param(
 ) -> Result<(Tensor<1, Int>, Tensor<1>), PackError> {
     let tensor = path.to_string();
     let (codes, scales) =
-        ops::quantize_weight(latent.detach(), layout).map_err(|source| PackError::Layer {
+        ops::quantize_weight(latent.detach(), layout).map_err(|source| PackError::Tensor {
             tensor: tensor.clone(),
             source,
         })?;
@@ -127,18 +116,5 @@ pub(crate) fn quantize_param(
             value: host[scale],
         }),
         None => Ok((codes, scales)),
-    }
-}
-
-/// Refuses scales that are not positive and finite.
-pub(crate) fn check_scales(path: &str, scales: &[f32]) -> Result<(), PackError> {
-    let good = |scale: &f32| scale.is_finite() && *scale > 0.0;
-    match scales.iter().position(|scale| !good(scale)) {
-        Some(index) => Err(PackError::Scale {
-            tensor: path.to_string(),
-            index,
-            value: scales[index],
-        }),
-        None => Ok(()),
     }
 }

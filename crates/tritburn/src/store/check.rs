@@ -9,7 +9,8 @@ use tritburn_formats::{PackedHeader, PackedLayout, PackedMatrix};
 use super::error::StoreError;
 use super::file::Tensors;
 use super::load::codes_path;
-use crate::pack::{BitLayer, check_scales};
+use crate::error::check_scales;
+use crate::pack::BitLayer;
 
 /// The header of every 2-bit layer: readable, and the same as the model's.
 pub(super) fn headers(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, ExecutionError, Int, Tensor, TensorData};
 
 use super::file::Tensors;
-use crate::pack::PackError;
+use crate::error::PackError;
 
 /// Every tensor parameter of `model` by path, in the dtype it has. Bases and state of
 /// reparameterized parameters come separately, as in Burn's records.

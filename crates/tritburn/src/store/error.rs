@@ -6,7 +6,7 @@ use burn::tensor::DType;
 use thiserror::Error;
 use tritburn_formats::{HeaderError, PackError as MatrixError};
 
-use crate::pack::PackError;
+use crate::error::PackError;
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, Error)]

@@ -6,15 +6,17 @@
     allow(unused_imports, unused_variables)
 )]
 
+#[cfg(feature = "cube")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
 
 use super::heads::Heads;
-#[cfg(feature = "cube")]
-use super::meta;
 use super::operand::{Int8Rows, Residual};
 use super::tokens::Span;
+#[cfg(feature = "cube")]
+use crate::ops::quantized;
 
 /// Fused operations of a decoder.
 ///
@@ -31,7 +33,7 @@ use super::tokens::Span;
 )]
 pub trait TransformerOps: Backend {
     /// `(h, gamma · h / rms(h))` with `h = x + residual`, both `[T, K]` in the dtype of `x`.
-    #[fusion(meta = meta::rms_norm)]
+    #[fusion(meta = |x, _, _, _| (x.clone(), x.clone()))]
     fn rms_norm(
         x: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
@@ -40,7 +42,10 @@ pub trait TransformerOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// [`rms_norm`](Self::rms_norm) with the second result quantised: `(h, codes, scales)`.
-    #[fusion(meta = meta::rms_norm_quantize)]
+    #[fusion(meta = |x, _, _, _| {
+        let (codes, scales) = quantized(x.shape[0], x.shape[1]);
+        (x.clone(), codes, scales)
+    })]
     fn rms_norm_quantize(
         x: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
@@ -49,7 +54,7 @@ pub trait TransformerOps: Backend {
     ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>);
 
     /// `gamma · g / rms(g)` with `g = relu(gate)² · up`, from `[T, 2K]` (gate first) to `[T, K]`.
-    #[fusion(meta = meta::relu2_glu_norm)]
+    #[fusion(dtype = gate_up, shape = [gate_up[0], gate_up[1] / 2].into())]
     fn relu2_glu_norm(
         gate_up: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -57,7 +62,7 @@ pub trait TransformerOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// [`relu2_glu_norm`](Self::relu2_glu_norm), quantised: `(codes, scales)`.
-    #[fusion(meta = meta::relu2_glu_norm_quantize)]
+    #[fusion(meta = |gate_up, _, _| quantized(gate_up.shape[0], gate_up.shape[1] / 2))]
     fn relu2_glu_norm_quantize(
         gate_up: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -68,7 +73,10 @@ pub trait TransformerOps: Backend {
     /// values in place: `(queries [T, query · size], keys, values)`, the last two being the caches
     /// passed in. A position outside of the cache is not written.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = meta::rotary_append)]
+    #[fusion(meta = |qkv, _, _, _, keys, values, heads, _| {
+        let queries = TensorSpec::new([qkv.shape[0], heads.query_width()].into(), qkv.dtype);
+        (queries, keys.clone(), values.clone())
+    })]
     fn rotary_append(
         qkv: FloatTensor<Self>,
         table: FloatTensor<Self>,
@@ -83,7 +91,7 @@ pub trait TransformerOps: Backend {
     /// Causal grouped-query attention of `q` `[T, query · size]` over the caches: token `t` sees
     /// positions `0..=positions[t]` of row `rows[t]`. `span` says that the tokens are one run.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = meta::attention)]
+    #[fusion(dtype = q, shape = q)]
     fn attention(
         q: FloatTensor<Self>,
         keys: FloatTensor<Self>,
@@ -96,16 +104,16 @@ pub trait TransformerOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Rows `ids` `[T]` of `table` `[V, K]` as `dtype`; NaN for an id that is not below `V`.
-    #[fusion(meta = meta::embedding)]
+    #[fusion(dtype = *dtype, shape = [ids[0], table[1]].into())]
     fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>, dtype: DType)
     -> FloatTensor<Self>;
 
     /// `x · tableᵀ` as F32 `[T, V]`.
-    #[fusion(meta = meta::dense_head)]
+    #[fusion(dtype = DType::F32, shape = [x[0], table[0]].into())]
     fn dense_head(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// `x · Wᵀ` as F32 `[T, V]` with `x` quantised per token and `W` `[V, K]` of int8 rows.
-    #[fusion(meta = meta::int8_head)]
+    #[fusion(dtype = DType::F32, shape = [x[0], table.scales.shape[0]].into())]
     fn int8_head(
         x: FloatTensor<Self>,
         #[extension_type] table: Int8Rows<Self>,
@@ -113,11 +121,11 @@ pub trait TransformerOps: Backend {
 
     /// Column of the largest logit of each row of F32 `[T, V]`, the lowest if several: U32 `[T]`;
     /// `V` for a row that holds a NaN.
-    #[fusion(meta = meta::argmax)]
+    #[fusion(dtype = DType::U32, shape = [logits[0]].into())]
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self>;
 
     /// Writes `ids` over `tokens` and adds one to `positions`, in place; returns both.
-    #[fusion(meta = meta::advance)]
+    #[fusion(meta = |tokens, positions, _| (tokens.clone(), positions.clone()))]
     fn advance(
         tokens: IntTensor<Self>,
         positions: IntTensor<Self>,
@@ -125,6 +133,6 @@ pub trait TransformerOps: Backend {
     ) -> (IntTensor<Self>, IntTensor<Self>);
 
     /// Writes `source` over `target` in place and returns it. Both U32 of one length.
-    #[fusion(meta = meta::overwrite)]
+    #[fusion(dtype = target, shape = target)]
     fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self>;
 }

@@ -41,7 +41,7 @@ impl LayerCache {
             return Err(Error::EmptyCache { rows, capacity });
         }
         check_written("cache", dtype, device)?;
-        if runs_kernels(device) && !has_kernels(heads) {
+        if runs_kernels(device) && !heads.has_kernels() {
             return Err(Error::HeadSize {
                 device: format!("{device:?}"),
                 found: heads.size,
@@ -98,28 +98,5 @@ impl LayerCache {
         let (result, tensors) = write(self.tensors.take().expect(HELD));
         self.tensors = Some(tensors);
         result
-    }
-}
-
-/// Whether the kernels' cache (`tritburn_kernels::KvCache`) takes heads of this size.
-fn has_kernels(heads: Heads) -> bool {
-    matches!(heads.size, 32 | 64 | 128)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernels_exist_for_the_usual_head_sizes_only() {
-        let exist = |size| {
-            has_kernels(Heads {
-                query: 2,
-                key_value: 1,
-                size,
-            })
-        };
-        assert!([32, 64, 128].into_iter().all(exist));
-        assert!(![0, 16, 48, 80, 96, 256].into_iter().any(exist));
     }
 }

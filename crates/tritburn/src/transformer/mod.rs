@@ -19,8 +19,6 @@ mod heads;
 // Only kernels need scratch, but what keeps it is tested everywhere.
 #[cfg(any(test, feature = "cube"))]
 mod kept;
-#[cfg(feature = "cube")]
-mod meta;
 mod operand;
 mod rotary;
 #[cfg(feature = "cube")]

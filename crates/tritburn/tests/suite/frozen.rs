@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 use rstest::rstest;
 use tritburn::formats::quantize::pack_weights;
 use tritburn::ops::{self, FrozenWeight, prefers_prepacked};
-use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode};
+use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode};
 
 use crate::common::{devices, matrix, to_vec, values};
 
@@ -21,13 +21,13 @@ fn they_give_the_bits_of_packed_weights(
         ScaleGranularity::Group { size: 16 },
     )]
     scale: ScaleGranularity,
-    #[values(Activations::Int8, Activations::Float)] activations: Activations,
+    #[values(InputPrecision::Int8, InputPrecision::Float)] precision: InputPrecision,
     #[values(3, 40)] tokens: usize,
 ) {
     let layout = layout(scale);
     let packed = pack_weights(&values(1, 7000), &layout).unwrap();
     for device in devices() {
-        let weight = FrozenWeight::from_matrix(&packed, activations, &device).unwrap();
+        let weight = FrozenWeight::from_matrix(&packed, precision, &device).unwrap();
         let x = matrix(2, tokens, 100, &device);
         let latent = Tensor::from_data(
             burn::tensor::TensorData::new(packed.dequantize(), [70, 100]),
@@ -36,13 +36,13 @@ fn they_give_the_bits_of_packed_weights(
         let (codes, _) = ops::quantize_weight(latent, &layout).unwrap();
         let scales = Tensor::from_data(packed.scales(), &device);
         let expected =
-            ops::packed_linear(x.clone(), codes, scales, None, &layout, activations).unwrap();
+            ops::packed_linear(x.clone(), codes, scales, None, &layout, precision).unwrap();
         let found = weight.forward(x.clone()).unwrap();
         assert_eq!(to_vec(found), to_vec(expected.clone()), "{device:?}");
         let (codes, scales) = ops::quantize_activations(x).unwrap();
         let found = weight.forward_quantized(codes, scales, DType::F32);
-        match activations {
-            Activations::Int8 => assert_eq!(to_vec(found.unwrap()), to_vec(expected)),
+        match precision {
+            InputPrecision::Int8 => assert_eq!(to_vec(found.unwrap()), to_vec(expected)),
             _ => assert!(matches!(found, Err(Error::FloatActivations))),
         }
     }
@@ -54,8 +54,8 @@ fn they_take_two_bits_a_weight() {
         PackedLayout::new(128, 256, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     let packed = pack_weights(&values(3, 128 * 256), &layout).unwrap();
     for device in devices() {
-        let weight = FrozenWeight::from_matrix(&packed, Activations::Int8, &device).unwrap();
-        let scales = match prefers_prepacked(&device, &layout, Activations::Int8) {
+        let weight = FrozenWeight::from_matrix(&packed, InputPrecision::Int8, &device).unwrap();
+        let scales = match prefers_prepacked(&device, &layout, InputPrecision::Int8) {
             true => 128,
             false => 1,
         };
@@ -71,7 +71,7 @@ fn they_take_two_bits_a_weight() {
 fn operands_of_other_shapes_are_refused() {
     let packed = pack_weights(&values(4, 7000), &layout(ScaleGranularity::Tensor)).unwrap();
     for device in devices() {
-        let weight = FrozenWeight::from_matrix(&packed, Activations::Int8, &device).unwrap();
+        let weight = FrozenWeight::from_matrix(&packed, InputPrecision::Int8, &device).unwrap();
         let narrow = weight.forward(matrix(5, 2, 99, &device));
         assert!(matches!(
             narrow,

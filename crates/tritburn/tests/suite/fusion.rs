@@ -3,7 +3,7 @@
 use crate::common::{cube_devices, matrix};
 use burn::tensor::{DType, Device, Tensor};
 use rstest::rstest;
-use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 #[rstest]
 fn announced_and_returned_shapes_agree(
@@ -35,20 +35,18 @@ fn announced_and_returned_shapes_agree(
         agree!(x_codes);
         agree!(x_scales);
         agree!(ops::unpack_weight(codes.clone(), scales.clone(), &layout, dtype).unwrap());
-        for activations in [Activations::Int8, Activations::Float] {
-            let prepacked = ops::prepack(codes.clone(), scales.clone(), &layout, activations);
+        for precision in [InputPrecision::Int8, InputPrecision::Float] {
+            let prepacked = ops::prepack(codes.clone(), scales.clone(), &layout, precision);
             if let Ok(prepacked) = prepacked {
                 agree!(prepacked.words());
                 agree!(prepacked.row_scales());
                 agree!(ops::prepacked_linear(x.clone(), &prepacked, None).unwrap());
             }
             let (codes, scales) = (codes.clone(), scales.clone());
-            agree!(
-                ops::packed_linear(x.clone(), codes, scales, None, &layout, activations).unwrap()
-            );
+            agree!(ops::packed_linear(x.clone(), codes, scales, None, &layout, precision).unwrap());
             let ad = |t: Tensor<2>| t.autodiff().require_grad();
             let (x, w) = (ad(x.clone()), ad(w.clone()));
-            let y = ops::bit_linear(x.clone(), w.clone(), None, &layout, activations).unwrap();
+            let y = ops::bit_linear(x.clone(), w.clone(), None, &layout, precision).unwrap();
             let grads = y.sum().backward();
             agree!(x.grad(&grads).unwrap());
             agree!(w.grad(&grads).unwrap());
@@ -70,7 +68,7 @@ fn the_operations_run_in_order_with_fused_neighbours() {
         };
         let x = step(matrix(3, 4, 40, device) * 2.0 + 0.25);
         let w = step(matrix(4, 10, 40, device).exp() - 1.5);
-        let y = step(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap());
+        let y = step(ops::bit_linear(x, w, None, &layout, InputPrecision::Int8).unwrap());
         crate::common::to_vec(step(y * 4.0 - 1.0))
     };
     for device in cube_devices() {

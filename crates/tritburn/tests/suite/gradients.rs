@@ -4,7 +4,7 @@
 use crate::common::{device as reference, devices, matrix, relative_error, to_vec};
 use burn::tensor::{DType, Device, Tensor};
 use rstest::rstest;
-use tritburn::{Activations, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 /// `x + (q(x) - x).detach()` for both operands, then a float product.
 fn plain(
@@ -12,10 +12,10 @@ fn plain(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
-    activations: Activations,
+    precision: InputPrecision,
 ) -> Tensor<2> {
-    let x = match activations {
-        Activations::Int8 => {
+    let x = match precision {
+        InputPrecision::Int8 => {
             let absmax = x.clone().detach().abs().max_dim(1).clamp_min(1e-5);
             let a = absmax.recip() * 127.0;
             let q = (x.clone().detach() * a.clone())
@@ -45,7 +45,7 @@ fn plain(
 fn forward_and_gradients_equal_the_plain_composition(
     #[case] scale: ScaleGranularity,
     #[case] code: WeightCode,
-    #[values(Activations::Int8, Activations::Float)] activations: Activations,
+    #[values(InputPrecision::Int8, InputPrecision::Float)] precision: InputPrecision,
     #[values(false, true)] with_bias: bool,
 ) {
     let (m, n, k) = (19, 33, 100);
@@ -70,16 +70,17 @@ fn forward_and_gradients_equal_the_plain_composition(
             results
         };
         let found = run(device.clone(), &|x, w, b| {
-            ops::bit_linear(x, w, b, &layout, activations).unwrap()
+            ops::bit_linear(x, w, b, &layout, precision).unwrap()
         });
-        let expected = run(reference(), &|x, w, b| plain(x, w, b, &layout, activations));
+        let expected = run(reference(), &|x, w, b| plain(x, w, b, &layout, precision));
         for (name, (found, expected)) in ["y", "dx", "dw", "db"]
             .iter()
             .zip(found.iter().zip(&expected))
         {
             // With float activations dW is Burn's own product, in TF32 where CUDA prefers it.
-            let tf32 =
-                *name == "dw" && activations == Activations::Float && ops::captures_graphs(&device);
+            let tf32 = *name == "dw"
+                && precision == InputPrecision::Float
+                && ops::captures_graphs(&device);
             let bound = if tf32 { 1e-3 } else { 2e-6 };
             let error = relative_error(found, expected);
             assert!(error < bound, "{name} on {device:?}: {error}");
@@ -97,8 +98,15 @@ fn a_frozen_packed_layer_passes_gradients_to_its_input() {
         let (codes, scales) = packed(&device);
         let ad = device.clone().autodiff();
         let x = matrix(6, m, k, &ad).require_grad();
-        let y =
-            ops::packed_linear(x.clone(), codes, scales, None, &layout, Activations::Int8).unwrap();
+        let y = ops::packed_linear(
+            x.clone(),
+            codes,
+            scales,
+            None,
+            &layout,
+            InputPrecision::Int8,
+        )
+        .unwrap();
         let grads = (y * matrix(7, m, n, &ad)).sum().backward();
 
         let (codes, scales) = packed(&reference());
@@ -112,7 +120,7 @@ fn a_frozen_packed_layer_passes_gradients_to_its_input() {
 #[rstest]
 fn gradients_have_the_dtypes_of_their_tensors(
     #[values(DType::F16, DType::BF16)] dtype: DType,
-    #[values(Activations::Int8, Activations::Float)] activations: Activations,
+    #[values(InputPrecision::Int8, InputPrecision::Float)] precision: InputPrecision,
 ) {
     let (m, n, k) = (5, 12, 48);
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
@@ -128,7 +136,7 @@ fn gradients_have_the_dtypes_of_their_tensors(
             .flatten::<1>(0, 1)
             .cast(dtype)
             .require_grad();
-        let y = ops::bit_linear(x.clone(), w.clone(), Some(b.clone()), &layout, activations);
+        let y = ops::bit_linear(x.clone(), w.clone(), Some(b.clone()), &layout, precision);
         let y = y.unwrap();
         assert_eq!(y.dtype(), dtype);
         let grads = (y * matrix(4, m, n, &ad).cast(dtype)).sum().backward();
@@ -163,7 +171,7 @@ fn the_bias_gradient_equals_a_finite_difference() {
         let loss = |bias: Tensor<1>, device: &Device| {
             let x = matrix(8, 4, 20, device);
             let w = matrix(9, 5, 20, device);
-            let y = ops::bit_linear(x, w, Some(bias), &layout, Activations::Int8).unwrap();
+            let y = ops::bit_linear(x, w, Some(bias), &layout, InputPrecision::Int8).unwrap();
             y.powf_scalar(2.0).sum()
         };
         let ad = device.clone().autodiff();

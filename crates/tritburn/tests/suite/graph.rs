@@ -3,16 +3,16 @@
 use std::cell::RefCell;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, capture};
-use tritburn::{Activations, BitLinearConfig, PackedLinear, ops, transformer};
+use tritburn::{BitLinear, BitLinearConfig, InputPrecision, Pack, ops, transformer};
 
 use crate::common::{devices, matrix, to_vec};
 
 const ROWS: usize = 9;
 
-fn layer(activations: Activations, device: &Device) -> PackedLinear {
+fn layer(precision: InputPrecision, device: &Device) -> BitLinear {
     device.seed(7);
     BitLinearConfig::new(256, 70)
-        .with_activations(activations)
+        .with_input_precision(precision)
         .init(device)
         .pack()
         .unwrap()
@@ -27,9 +27,9 @@ fn ids(ids: &[u32], device: &Device) -> Tensor<1, Int> {
 #[test]
 fn a_captured_layer_follows_its_input() {
     for device in devices() {
-        for activations in [Activations::Int8, Activations::Float] {
+        for precision in [InputPrecision::Int8, InputPrecision::Float] {
             for tokens in [1, 3, 24] {
-                let layer = layer(activations, &device);
+                let layer = layer(precision, &device);
                 let table = matrix(5, ROWS, 256, &device);
                 let buffer = RefCell::new(ids(&vec![0; tokens], &device));
                 let eager = |wanted: &[u32]| {
@@ -53,7 +53,7 @@ fn a_captured_layer_follows_its_input() {
                     // SAFETY: layer, table and buffer live as long as the graph, and this thread
                     // alone uses them.
                     let found = unsafe { graph.replay() }.clone();
-                    let what = format!("{tokens} tokens, {activations:?} on {device:?}");
+                    let what = format!("{tokens} tokens, {precision:?} on {device:?}");
                     assert_eq!(to_vec(found), expected, "{what}, round {round}");
                 }
             }

@@ -6,8 +6,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 use tritburn::stats::{flip_share, layer_codes, zero_share};
 use tritburn::{
-    Activations, BitLinear, BitLinearConfig, Error, Pack, PackError, ScaleGranularity, WeightCode,
-    ternarize_linears, ternarize_linears_with,
+    BitLinear, BitLinearConfig, Error, InputPrecision, Pack, PackError, ScaleGranularity,
+    WeightCode, ternarize_linears, ternarize_linears_with,
 };
 
 #[derive(Module, Debug)]
@@ -30,7 +30,7 @@ impl Model {
                 BitLinearConfig::new(48, 48)
                     .with_code(WeightCode::Int2)
                     .with_scale(ScaleGranularity::Row)
-                    .with_activations(Activations::Float)
+                    .with_input_precision(InputPrecision::Float)
                     .init(device),
             ],
             head: LinearConfig::new(48, 10).init(device),
@@ -120,7 +120,7 @@ fn materialized_weights_quantise_to_the_same_codes() {
 }
 
 #[test]
-fn a_packed_linear_unpacks_to_a_layer_that_trains_on() {
+fn a_packed_layer_unpacks_to_one_that_trains_on() {
     for device in devices() {
         device.seed(3);
         let layer = BitLinearConfig::new(40, 24)
@@ -133,7 +133,8 @@ fn a_packed_linear_unpacks_to_a_layer_that_trains_on() {
         let (found, expected) = (packed.forward(x.clone()), layer.forward(x.clone()));
         assert!(relative_error(&to_vec(found), &to_vec(expected)) < 1e-6);
 
-        let again = packed.unpack();
+        let again = packed.unpack().unwrap();
+        assert!(!again.is_packed());
         let error = relative_error(
             &to_vec(again.forward(x.clone())),
             &to_vec(packed.forward(x.clone())),
@@ -142,6 +143,42 @@ fn a_packed_linear_unpacks_to_a_layer_that_trains_on() {
         let trained = again.train();
         let grads = trained.forward(x.autodiff()).sum().backward();
         assert!(trained.weight.val().grad(&grads).is_some());
+    }
+}
+
+#[test]
+fn a_model_that_was_packed_trains_every_layer_again() {
+    for device in devices() {
+        device.seed(8);
+        let packed = Model::new(&device).pack().unwrap();
+        // A packed weight is a constant, and `materialize` alone leaves it one.
+        let frozen = packed.clone().materialize().train();
+        let model = packed.unpack().unwrap().train();
+        let run = |model: &Model| {
+            let grads = model.forward(input(&device).autodiff()).sum().backward();
+            [&model.qkv, &model.out, &model.blocks[0], &model.blocks[1]]
+                .map(|layer| layer.weight.val().grad(&grads).is_some())
+        };
+        assert_eq!(run(&frozen), [false; 4]);
+        assert_eq!(run(&model), [true; 4]);
+    }
+}
+
+#[test]
+fn dense_weights_are_the_same_before_and_after_packing() {
+    for device in devices() {
+        device.seed(9);
+        let model = Model::new(&device);
+        let packed = model.pack().unwrap();
+        for (latent, packed) in [
+            (&model.qkv, &packed.qkv),
+            (&model.blocks[1], &packed.blocks[1]),
+        ] {
+            assert_eq!(
+                to_vec(latent.dense_weight().unwrap()),
+                to_vec(packed.dense_weight().unwrap())
+            );
+        }
     }
 }
 
@@ -188,7 +225,7 @@ fn a_linear_trains_ternary_and_hands_its_latent_weight_over() {
         // Burn's own product: TF32 on CUDA.
         assert!(relative_error(&to_vec(grad), &expected) < 1e-3);
 
-        let config = BitLinearConfig::new(0, 0).with_activations(Activations::Float);
+        let config = BitLinearConfig::new(0, 0).with_input_precision(InputPrecision::Float);
         let layer = BitLinear::from_linear(&ternary.valid(), &config).unwrap();
         assert_eq!(layer.layout().out_features(), 30);
         let packed = layer.pack().unwrap();
@@ -310,12 +347,11 @@ fn a_weight_with_another_reparameterization_is_refused_by_name() {
     let adapted = BitLinearConfig::new(32, 8)
         .init(&device)
         .apply_lora(Lora::new(2, 4.0));
-    let error = Pack::pack(&adapted).unwrap_err();
+    let error = adapted.pack().unwrap_err();
     assert!(
         matches!(&error, PackError::Reparameterized { tensor, .. } if tensor == "weight"),
         "{error}"
     );
-    assert!(adapted.pack().is_err());
     assert!(adapted.materialize().pack().is_ok());
 
     let linear = LinearConfig::new(32, 8).init(&device);
@@ -330,7 +366,7 @@ fn a_ternarized_linear_hands_its_granularity_over() {
         let linear = LinearConfig::new(64, 6).with_bias(false).init(&device);
         let scale = ScaleGranularity::Group { size: 32 };
         let ternary = ternarize_linears_with(linear, WeightCode::Int2, &scale).unwrap();
-        let config = BitLinearConfig::new(0, 0).with_activations(Activations::Float);
+        let config = BitLinearConfig::new(0, 0).with_input_precision(InputPrecision::Float);
         let layer = BitLinear::from_linear(&ternary, &config).unwrap();
         assert_eq!(layer.layout().code(), WeightCode::Int2);
         assert_eq!(layer.layout().scale(), &scale);
@@ -343,10 +379,10 @@ fn a_ternarized_linear_hands_its_granularity_over() {
 }
 
 #[test]
-fn a_materialized_packed_linear_says_so() {
+fn a_latent_layer_has_no_codes_and_says_so() {
     let device = device();
     let layer = BitLinearConfig::new(32, 8).init(&device).pack().unwrap();
-    let latent = layer.clone().materialize();
+    let latent = layer.unpack().unwrap();
     assert!(matches!(latent.codes(), Err(Error::NotPacked)));
     assert!(matches!(latent.scales(), Err(Error::NotPacked)));
     let x = matrix(16, 2, 32, &device);

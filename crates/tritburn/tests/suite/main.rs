@@ -11,4 +11,5 @@ mod operands;
 mod prepack;
 mod q2s;
 mod store;
+mod training;
 mod transformer;

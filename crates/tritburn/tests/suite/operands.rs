@@ -4,7 +4,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tritburn::formats::quantize::quantize_weights;
 use tritburn::formats::{QuantizedActivations, reference};
-use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 use crate::common::{device, devices, matrix, relative_error, to_vec};
 
@@ -17,7 +17,7 @@ fn expected(x: &[f32], w: &[f32], layout: &PackedLayout) -> Vec<f32> {
 
 fn check(x: Tensor<2>, w: Tensor<2>, layout: &PackedLayout) {
     let expected = expected(&to_vec(x.clone()), &to_vec(w.clone()), layout);
-    let y = ops::bit_linear(x.clone(), w.clone(), None, layout, Activations::Int8).unwrap();
+    let y = ops::bit_linear(x.clone(), w.clone(), None, layout, InputPrecision::Int8).unwrap();
     let error = relative_error(&to_vec(y), &expected);
     assert!(
         error < 1e-6,
@@ -96,7 +96,7 @@ fn one_token_gives_the_bits_that_it_has_among_many() {
         for device in devices() {
             let run = |x: Tensor<2>| {
                 let w = matrix(2, n, k, &device);
-                to_vec(ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap())
+                to_vec(ops::bit_linear(x, w, None, &layout, InputPrecision::Int8).unwrap())
             };
             let all = run(matrix(1, m, k, &device));
             for row in [0, 17, 31] {
@@ -124,7 +124,7 @@ fn operands_that_do_not_fit_are_refused() {
     let x = || matrix(1, 2, 16, &device);
     let w = || matrix(2, 4, 16, &device);
     let run = |x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>| {
-        ops::bit_linear(x, w, bias, &layout, Activations::Int8).unwrap_err()
+        ops::bit_linear(x, w, bias, &layout, InputPrecision::Int8).unwrap_err()
     };
     let error = run(matrix(1, 2, 15, &device), w(), None);
     assert!(
@@ -189,7 +189,7 @@ fn operands_that_do_not_fit_are_refused() {
 
     let (codes, scales) = ops::quantize_weight(w(), &layout).unwrap();
     let packed = |codes: Tensor<1, Int>, scales: Tensor<1>| {
-        ops::packed_linear(x(), codes, scales, None, &layout, Activations::Int8).unwrap_err()
+        ops::packed_linear(x(), codes, scales, None, &layout, InputPrecision::Int8).unwrap_err()
     };
     let short = Tensor::from_data(TensorData::new(vec![0u32; 3], [3]), (&device, DType::U32));
     let error = packed(short, scales.clone());
@@ -236,7 +236,7 @@ fn operands_on_two_devices_are_refused() {
     };
     let layout = PackedLayout::new(4, 16, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     let (x, w): (Tensor<2>, Tensor<2>) = (matrix(1, 2, 16, first), matrix(2, 4, 16, second));
-    let error = ops::bit_linear(x, w, None, &layout, Activations::Int8).unwrap_err();
+    let error = ops::bit_linear(x, w, None, &layout, InputPrecision::Int8).unwrap_err();
     assert!(
         matches!(
             error,

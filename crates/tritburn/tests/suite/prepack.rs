@@ -3,13 +3,13 @@
 use burn::module::{Module, ModuleMapper};
 use burn::tensor::{Device, Tensor};
 use tritburn::{
-    Activations, BitLinearConfig, Error, PackedLayout, PackedLinear, ScaleGranularity, WeightCode,
-    ops,
+    BitLinear, BitLinearConfig, Error, InputPrecision, Pack, PackedLayout, ScaleGranularity,
+    WeightCode, ops,
 };
 
 use crate::common::{devices, matrix, to_vec};
 
-fn layer(seed: u64, device: &Device) -> PackedLinear {
+fn layer(seed: u64, device: &Device) -> BitLinear {
     device.seed(seed);
     BitLinearConfig::new(100, 70)
         .with_scale(ScaleGranularity::Row)
@@ -18,7 +18,7 @@ fn layer(seed: u64, device: &Device) -> PackedLinear {
         .unwrap()
 }
 
-fn run(layer: &PackedLinear, device: &Device) -> Vec<f32> {
+fn run(layer: &BitLinear, device: &Device) -> Vec<f32> {
     to_vec(layer.forward(matrix(41, 3, 100, device)))
 }
 
@@ -76,7 +76,7 @@ fn a_layer_runs_on_the_device_it_was_moved_to() {
 fn records_hold_no_copy() {
     for device in devices() {
         let layer = layer(5, &device);
-        let parameters = |layer: &PackedLinear| {
+        let parameters = |layer: &BitLinear| {
             let mut names = Names::default();
             layer.visit(&mut names);
             names.0
@@ -118,10 +118,10 @@ fn what_cannot_be_prepacked_is_refused() {
     for device in devices() {
         let scale = ScaleGranularity::Group { size: 16 };
         let layout = PackedLayout::new(8, 32, WeightCode::Ternary, scale).unwrap();
-        for activations in [Activations::Int8, Activations::Float] {
-            assert!(!ops::prefers_prepacked(&device, &layout, activations));
+        for precision in [InputPrecision::Int8, InputPrecision::Float] {
+            assert!(!ops::prefers_prepacked(&device, &layout, precision));
             let (codes, scales) = ops::quantize_weight(matrix(1, 8, 32, &device), &layout).unwrap();
-            let error = ops::prepack(codes, scales, &layout, activations).unwrap_err();
+            let error = ops::prepack(codes, scales, &layout, precision).unwrap_err();
             assert!(matches!(error, Error::NotPrepackable { .. }), "{error}");
         }
     }
@@ -134,7 +134,7 @@ fn flex_has_no_kernel_order() {
     let scale = ScaleGranularity::Tensor;
     let layout = PackedLayout::new(8, 32, WeightCode::Ternary, scale).unwrap();
     let (codes, scales) = ops::quantize_weight(matrix(1, 8, 32, &device), &layout).unwrap();
-    let error = ops::prepack(codes, scales, &layout, Activations::Int8).unwrap_err();
+    let error = ops::prepack(codes, scales, &layout, InputPrecision::Int8).unwrap_err();
     assert!(matches!(error, Error::NotPrepackable { .. }), "{error}");
 }
 
@@ -150,20 +150,20 @@ mod cube {
     #[rstest]
     fn words_hold_every_code_where_the_fragment_order_says(
         #[values(WeightCode::Ternary, WeightCode::Int2)] code: WeightCode,
-        #[values(Activations::Int8, Activations::Float)] activations: Activations,
+        #[values(InputPrecision::Int8, InputPrecision::Float)] precision: InputPrecision,
         #[values((70, 100), (64, 128), (3, 5))] (n, k): (usize, usize),
     ) {
         let scale = ScaleGranularity::Row;
         let layout = PackedLayout::new(n, k, code, scale).unwrap();
-        let order = match activations {
-            Activations::Int8 => FragmentOrder::Int8,
+        let order = match precision {
+            InputPrecision::Int8 => FragmentOrder::Int8,
             _ => FragmentOrder::Half,
         };
         let fragments = PrepackedWeights::fragments(&layout, order).unwrap();
         for device in cube_devices() {
             let (codes, scales) = ops::quantize_weight(matrix(2, n, k, &device), &layout).unwrap();
             let prepacked =
-                ops::prepack(codes.clone(), scales.clone(), &layout, activations).unwrap();
+                ops::prepack(codes.clone(), scales.clone(), &layout, precision).unwrap();
             let words = prepacked.words().into_data().try_into_vec::<u32>().unwrap();
             assert_eq!(words.len(), fragments.word_count());
             let codes = codes.into_data().try_into_vec::<u32>().unwrap();
@@ -187,7 +187,7 @@ mod cube {
 
     #[rstest]
     fn products_and_gradients_do_not_depend_on_who_prepacked(
-        #[values(Activations::Int8, Activations::Float)] activations: Activations,
+        #[values(InputPrecision::Int8, InputPrecision::Float)] precision: InputPrecision,
         #[values(1, 5, 40, 130)] m: usize,
         #[values(false, true)] with_bias: bool,
     ) {
@@ -200,11 +200,10 @@ mod cube {
             let x = matrix(7, m, k, &ad).require_grad();
             let b = with_bias.then(|| matrix(8, 1, n, &ad).flatten::<1>(0, 1).require_grad());
             let y = if ahead {
-                let weight = ops::prepack(codes, scales, &layout, activations).unwrap();
+                let weight = ops::prepack(codes, scales, &layout, precision).unwrap();
                 ops::prepacked_linear(x.clone(), &weight, b.clone()).unwrap()
             } else {
-                ops::packed_linear(x.clone(), codes, scales, b.clone(), &layout, activations)
-                    .unwrap()
+                ops::packed_linear(x.clone(), codes, scales, b.clone(), &layout, precision).unwrap()
             };
             let grads = (y.clone() * matrix(9, m, n, &ad)).sum().backward();
             let mut results = vec![to_vec(y), to_vec(x.grad(&grads).unwrap())];
@@ -241,7 +240,7 @@ mod cube {
                         ops::quantize_weight(matrix(11, n, k, &device), &layout).unwrap();
                     let product = |x: Tensor<2>| {
                         let (codes, scales) = (codes.clone(), scales.clone());
-                        let float = Activations::Float;
+                        let float = InputPrecision::Float;
                         to_vec(ops::packed_linear(x, codes, scales, None, &layout, float).unwrap())
                     };
                     let expected = product(x.clone().cast(burn::tensor::DType::F32));
@@ -261,7 +260,7 @@ mod cube {
         let scale = ScaleGranularity::Tensor;
         let layout = PackedLayout::new(8, 32, WeightCode::Ternary, scale).unwrap();
         let (codes, scales) = ops::quantize_weight(matrix(1, 8, 32, &second), &layout).unwrap();
-        let weight = ops::prepack(codes, scales, &layout, Activations::Int8).unwrap();
+        let weight = ops::prepack(codes, scales, &layout, InputPrecision::Int8).unwrap();
         let error = ops::prepacked_linear(matrix(2, 3, 32, &first), &weight, None).unwrap_err();
         assert!(matches!(error, Error::Device { .. }), "{error}");
     }

@@ -5,10 +5,10 @@ use burn::tensor::quantization::{QuantScheme, QuantStore, QuantValue, ScaleDtype
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rstest::rstest;
 use tritburn::{
-    Activations, BitLinearConfig, PackedLinear, Q2sError, ScaleGranularity, WeightCode,
+    BitLinear, BitLinearConfig, Error, InputPrecision, Pack, Q2sError, ScaleGranularity, WeightCode,
 };
 
-fn layer(device: &Device, scale: ScaleGranularity) -> PackedLinear {
+fn layer(device: &Device, scale: ScaleGranularity) -> BitLinear {
     device.seed(5);
     BitLinearConfig::new(64, 24)
         .with_scale(scale)
@@ -24,7 +24,7 @@ fn a_layer_survives_the_way_through_burns_format(#[case] scale: ScaleGranularity
     for device in devices() {
         let layer = layer(&device, scale.clone());
         let data = layer.to_q2s().unwrap();
-        let back = PackedLinear::from_q2s(data, Activations::Int8, &device).unwrap();
+        let back = BitLinear::from_q2s(data, InputPrecision::Int8, &device).unwrap();
         assert_eq!(back.layout(), layer.layout());
         back.codes()
             .unwrap()
@@ -61,7 +61,7 @@ fn a_tensor_that_burn_quantised_becomes_a_layer() {
         .per_tensor(ScaleDtype::F32);
     let values: Vec<i8> = (0..3 * 20).map(|i| (i % 3) as i8 - 1).collect();
     let data = TensorData::quantized(values.clone(), [3, 20], scheme, &[0.25], None);
-    let layer = PackedLinear::from_q2s(data, Activations::Float, &device).unwrap();
+    let layer = BitLinear::from_q2s(data, InputPrecision::Float, &device).unwrap();
     let expected: Vec<f32> = values.iter().map(|&v| f32::from(v) * 0.25).collect();
     assert_eq!(to_vec(layer.dense_weight().unwrap()), expected);
 }
@@ -85,8 +85,14 @@ fn what_the_other_form_cannot_hold_is_refused() {
         }
     ));
 
+    let latent = BitLinearConfig::new(64, 4).init(&device);
+    assert!(matches!(
+        latent.to_q2s(),
+        Err(Q2sError::Layer(Error::NotPacked))
+    ));
+
     let float = TensorData::new(vec![0.0f32; 4], [2, 2]);
-    let error = PackedLinear::from_q2s(float, Activations::Int8, &device).unwrap_err();
+    let error = BitLinear::from_q2s(float, InputPrecision::Int8, &device).unwrap_err();
     assert!(matches!(
         error,
         Q2sError::Scheme {
@@ -99,7 +105,7 @@ fn what_the_other_form_cannot_hold_is_refused() {
         .with_value(QuantValue::Q2S)
         .with_store(QuantStore::Native);
     let data = TensorData::quantized(vec![0i8, 1, -2, 0], [1, 4], scheme, &[1.0], None);
-    let error = PackedLinear::from_q2s(data, Activations::Int8, &device).unwrap_err();
+    let error = BitLinear::from_q2s(data, InputPrecision::Int8, &device).unwrap_err();
     assert!(
         matches!(
             error,
@@ -114,7 +120,7 @@ fn what_the_other_form_cannot_hold_is_refused() {
 
     let scheme = scheme.with_store(QuantStore::PackedU32(0));
     let short = TensorData::from_bytes_vec(vec![0; 8], [2, 16], DType::QFloat(scheme));
-    let error = PackedLinear::from_q2s(short, Activations::Int8, &device).unwrap_err();
+    let error = BitLinear::from_q2s(short, InputPrecision::Int8, &device).unwrap_err();
     assert!(
         matches!(
             error,

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `decode` | one token at a time: keys and values are read once, in pieces that run in parallel |
 //! | `prefill` | many tokens in a row: blocks of queries against blocks of keys |
+//! | `tile` | the product that the second one is made of |
 
 mod decode;
 mod prefill;
+pub(crate) mod tile;
 
 use std::ops::Range;
 
