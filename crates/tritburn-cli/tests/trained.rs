@@ -99,3 +99,32 @@ fn a_float_twin_runs_as_floats_and_is_not_made_ternary() {
     let report = json(&["inspect", &half, "--json"]);
     assert_eq!(report["format"], "Hugging Face, float");
 }
+
+/// Writes beyond a limit fail as on a full disk. `save` is a conversion too.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_leaves_the_earlier_folder_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (model, out) = (path("model"), path("out"));
+    save(Quantization::Online, model.as_ref());
+    tritburn(&["convert", &model, &out, "--to", "f32"]).unwrap();
+    let weights = Path::new(&out).join("model.safetensors");
+    let before = std::fs::read(&weights).unwrap();
+
+    // Blocks of 512 bytes: room for the tokenizer, not for the weights.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let bin = env!("CARGO_BIN_EXE_tritburn");
+    let convert = ["convert", &model, &out, "--to", "f32", "--force"];
+    let mut command = Command::new("sh");
+    let output = command.args(["-c", limited, bin]).args(convert).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && !said.contains("panicked"),
+        "{said}"
+    );
+    assert!(said.contains("File too large"), "{said}");
+    assert_eq!(std::fs::read(&weights).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}

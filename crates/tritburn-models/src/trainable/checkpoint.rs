@@ -75,14 +75,16 @@ impl Checkpoint for TrainedCheckpoint<'_> {
     }
 
     fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
-        let module = match norm {
-            Norm::Input(layer) => &self.layer(layer)?.input_norm,
-            Norm::AttentionSub(layer) => &self.layer(layer)?.attention_sub_norm,
-            Norm::PostAttention(layer) => &self.layer(layer)?.post_attention_norm,
-            Norm::FfnSub(layer) => &self.layer(layer)?.ffn_sub_norm,
-            Norm::Final => &self.model.norm,
+        let gains = match norm {
+            Norm::Input(layer) => self.layer(layer)?.qkv.gains(),
+            Norm::AttentionSub(layer) => self.layer(layer)?.output.gains(),
+            Norm::PostAttention(layer) => self.layer(layer)?.gate_up.gains(),
+            Norm::FfnSub(layer) => self.layer(layer)?.down.gains(),
+            Norm::Final => Some(self.model.norm.gamma.val()),
         };
-        Ok(read(module.gamma.val(), || hf_names::norm(norm))?.to_f32())
+        let name = || hf_names::norm(norm);
+        let gains = gains.ok_or_else(|| self.missing(name()))?;
+        Ok(read(gains, name)?.to_f32())
     }
 
     fn table_type(&self, _: Table) -> FloatType {

@@ -1,14 +1,12 @@
 //! From a checkpoint of float weights to a model that trains on.
 
 use burn::module::Param;
-use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::error::TrainableError;
 use super::model::TrainableModel;
 use super::options::TrainableOptions;
-use crate::checkpoint::{self, Checkpoint, Projection, Weight};
-use crate::checkpoint::{FloatTensorData, hf_names};
+use crate::checkpoint::{Checkpoint, FloatTensorData, Norm, Projection, Weight, hf_names};
 use crate::convert::master_weights;
 
 impl TrainableModel {
@@ -40,26 +38,18 @@ impl TrainableModel {
             model.head = checkpoint.head()?.map(|head| loader.table(head));
         }
         for (index, layer) in model.layers.iter_mut().enumerate() {
+            use Norm::{AttentionSub, FfnSub, Input, PostAttention};
             use Projection::{Down, Gate, K, O, Q, Up, V};
-            use checkpoint::Norm;
-            for (norm, role) in [
-                (&mut layer.input_norm, Norm::Input(index)),
-                (&mut layer.attention_sub_norm, Norm::AttentionSub(index)),
-                (&mut layer.post_attention_norm, Norm::PostAttention(index)),
-                (&mut layer.ffn_sub_norm, Norm::FfnSub(index)),
+            for (projection, norm, parts) in [
+                (&mut layer.qkv, Input(index), &[Q, K, V][..]),
+                (&mut layer.output, AttentionSub(index), &[O]),
+                (&mut layer.gate_up, PostAttention(index), &[Gate, Up]),
+                (&mut layer.down, FfnSub(index), &[Down]),
             ] {
-                loader.norm(norm, role)?;
-            }
-            for (projection, parts) in [
-                (&mut layer.qkv, &[Q, K, V][..]),
-                (&mut layer.output, &[O]),
-                (&mut layer.gate_up, &[Gate, Up]),
-                (&mut layer.down, &[Down]),
-            ] {
-                projection.set_latent(loader.latent(index, parts)?);
+                projection.set(loader.latent(index, parts)?, loader.gains(norm)?);
             }
         }
-        loader.norm(&mut model.norm, checkpoint::Norm::Final)?;
+        model.norm.gamma = Param::from_tensor(loader.gains(Norm::Final)?);
         Ok(model)
     }
 }
@@ -76,11 +66,10 @@ impl Loader<'_> {
         Param::from_tensor(self.place(table.to_f32(), shape))
     }
 
-    fn norm(&self, norm: &mut RmsNorm, role: checkpoint::Norm) -> Result<(), TrainableError> {
-        let gamma = self.checkpoint.norm(role)?;
-        let size = gamma.len();
-        norm.gamma = Param::from_tensor(self.place(gamma, [size]));
-        Ok(())
+    fn gains(&self, norm: Norm) -> Result<Tensor<1>, TrainableError> {
+        let gains = self.checkpoint.norm(norm)?;
+        let size = gains.len();
+        Ok(self.place(gains, [size]))
     }
 
     /// The given projections of a layer as one matrix, rows stacked in order.

@@ -52,7 +52,6 @@ mod error;
 mod layer;
 mod load;
 mod model;
-mod ops;
 mod options;
 mod projection;
 mod save;

@@ -2,14 +2,14 @@
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::RmsNorm;
-use burn::tensor::module::embedding;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, IntDType, Tensor};
+use tritburn::training::{LossConfig, embedding, linear_cross_entropy, rms_norm};
 use tritburn::transformer::{Heads, rotary_table};
 
 use super::error::TrainableError;
-use super::layer::{TrainableLayer, norm};
-use super::ops;
+use super::layer::TrainableLayer;
 use super::options::TrainableOptions;
+use super::projection::{norm, operand};
 use crate::config::{BitNetConfig, Quantization};
 
 /// A decoder-only language model that trains.
@@ -101,23 +101,25 @@ impl TrainableModel {
     /// Normalised hidden states behind the last layer, what the output layer reads.
     ///
     /// # Shapes
-    /// `ids` `[batch, length]`, below `vocab_size` (not checked: they are on the device); returns
+    /// `ids` `[batch, length]`; one that is not below `vocab_size` gives NaN. Returns
     /// `[batch, length, hidden_size]` in the model's [`dtype`](Self::dtype).
     ///
     /// # Errors
     /// [`TrainableError::Length`] for sequences longer than `max_position_embeddings`,
-    /// [`TrainableError::Operation`] for ids on another device.
+    /// [`TrainableError::Operation`] for ids on another device, and on CubeCL devices for heads whose
+    /// width is not 32, 64 or 128.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
         let [_, found] = ids.dims();
         let available = self.config.max_position_embeddings;
         if found > available {
             return Err(TrainableError::Length { found, available });
         }
-        let mut x = embedding(self.embedding.val(), ids).cast(self.dtype);
+        let ids = ids.cast(IntDType::U32);
+        let mut x = embedding(self.embedding.val(), ids, self.dtype)?;
         for layer in &self.layers {
             x = layer.forward(x, &self.rotary, self.heads())?;
         }
-        Ok(ops::rms_norm(x, &self.norm))
+        Ok(rms_norm(x, operand(&self.norm))?)
     }
 
     /// Logits of the token after each token: F32 `[batch, length, vocab_size]`. Training needs
@@ -130,7 +132,8 @@ impl TrainableModel {
         Ok(hidden.matmul(self.output_table().transpose().unsqueeze()))
     }
 
-    /// Mean cross entropy, F32 `[1]` in nats a token, of predicting `targets` from `inputs`.
+    /// Mean cross entropy, F32 `[1]` in nats a token, of predicting `targets` from `inputs`. Logits of all
+    /// tokens, and scores of all pairs of them, never exist.
     ///
     /// # Shapes
     /// Both `[batch, length]`: a target for each input token, mostly the token after it.
@@ -153,12 +156,10 @@ impl TrainableModel {
             return Err(TrainableError::NoTokens { inputs: shape });
         }
         let hidden = self.hidden(inputs)?.flatten::<2>(0, 1);
-        let targets = targets.flatten(0, 1);
-        Ok(ops::linear_cross_entropy(
-            hidden,
-            self.output_table(),
-            targets,
-        ))
+        let targets = targets.flatten::<1>(0, 1).cast(IntDType::U32);
+        let config = LossConfig::default();
+        let table = self.output_table();
+        Ok(linear_cross_entropy(hidden, table, targets, &config)?)
     }
 
     fn output_table(&self) -> Tensor<2> {

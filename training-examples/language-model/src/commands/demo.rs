@@ -8,10 +8,11 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::Device;
 use tritburn::stats::layer_codes;
-use tritburn_models::BitNetForCausalLm;
 use tritburn_models::model::{LoadOptions, ModelError};
 use tritburn_models::sample::Sampling;
 use tritburn_models::text::TokenizerFiles;
+use tritburn_models::trainable::TrainableOptions;
+use tritburn_models::{BitNetForCausalLm, TrainableModel, checkpoint};
 
 use crate::cli::DemoArgs;
 use crate::data::Corpus;
@@ -67,9 +68,17 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
     println!("packing, saving, loading and comparing");
     let valid_loss = evaluation.loss(&model)?;
 
-    let packed = super::serve(&super::pack::pack(&run)?, &device)?;
+    let folder = super::pack::pack(&run)?;
+    let packed = super::serve(&folder, &LoadOptions::for_device(&device), &device)?;
 
-    let greedy = generate(&packed, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
+    // Both from their folders, and in f32, where they promise the same numbers.
+    let exact = TrainableModel::from_checkpoint(
+        checkpoint::open(run.model())?.as_ref(),
+        &TrainableOptions::default(),
+        &device,
+    )?;
+    let packed_exact = super::serve(&folder, &LoadOptions::default(), &device)?;
+    let greedy = generate(&packed_exact, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
     let codes = layer_codes(&model)?;
     let sampling = Sampling {
         temperature: 0.7,
@@ -92,11 +101,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
         float_bytes: weights_size(&run.model())?,
         packed_bytes: weights_size(&run.packed())?,
         max_abs_logit_diff_packed_vs_trained: evaluation.max_logit_difference(
-            &model,
-            &packed,
+            &exact,
+            &packed_exact,
             LOGIT_BATCHES,
         )?,
-        greedy_tokens_equal: likeliest(&model, PROMPT, &greedy)?,
+        greedy_tokens_equal: likeliest(&exact, PROMPT, &greedy)?,
         float_tokens_per_s: speed(&float_twin(&config.model, &device)?, &device)?,
         packed_tokens_per_s: speed(&packed, &device)?,
         sample: String::from_utf8_lossy(&sample).into_owned(),

@@ -1,5 +1,7 @@
 //! `eval`
 
+use tritburn_models::model::LoadOptions;
+
 use crate::cli::ModelArgs;
 use crate::data::Corpus;
 use crate::error::Error;
@@ -11,7 +13,8 @@ pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
     let config = run.config()?;
-    let trained = super::serve(&run.model(), &device)?;
+    let options = LoadOptions::for_device(&device);
+    let trained = super::serve(&run.model(), &options, &device)?;
     let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
     let evaluation = Evaluation::new(&corpus, config.model.context, &device);
     let show = |name: &str, nats: f64| {
@@ -24,7 +27,7 @@ pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     show("unigram", evaluation.unigram_nats);
     show("trained", evaluation.served_loss(&trained)?);
     if run.packed().exists() {
-        let packed = super::serve(&run.packed(), &device)?;
+        let packed = super::serve(&run.packed(), &options, &device)?;
         show("packed", evaluation.served_loss(&packed)?);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tritburn_models::model::LoadOptions;
 use tritburn_models::sample::Sampling;
 
 use crate::cli::GenerateArgs;
@@ -18,7 +19,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
     } else {
         run.model()
     };
-    let model = super::serve(&folder, &device)?;
+    let model = super::serve(&folder, &LoadOptions::for_device(&device), &device)?;
     let sampling = match args.greedy {
         true => Sampling::greedy(),
         false => Sampling {

@@ -31,10 +31,14 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     }
 }
 
-/// The model in a folder, ready to run: as `tritburn generate` loads it.
-fn serve(folder: &Path, device: &Device) -> Result<Arc<BitNetForCausalLm>, Error> {
+/// The model in a folder, ready to run. `tritburn generate` loads it so, with
+/// [`LoadOptions::for_device`].
+fn serve(
+    folder: &Path,
+    options: &LoadOptions,
+    device: &Device,
+) -> Result<Arc<BitNetForCausalLm>, Error> {
     let checkpoint = checkpoint::open(folder)?;
-    let options = LoadOptions::for_device(device);
-    let model = BitNetForCausalLm::load(checkpoint.as_ref(), &options, device)?;
+    let model = BitNetForCausalLm::load(checkpoint.as_ref(), options, device)?;
     Ok(Arc::new(model))
 }

@@ -14,9 +14,11 @@ use crate::common::devices;
 fn small(quantization: Quantization, tie_word_embeddings: bool) -> BitNetConfig {
     BitNetConfig {
         vocab_size: 61,
-        hidden_size: 32,
+        hidden_size: 64,
         intermediate_size: 48,
-        head_dim: 8,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 32,
         quantization,
         tie_word_embeddings,
         ..config()
