@@ -12,13 +12,14 @@ mod tuning {
     use cubecl::client::Client;
     use cubecl::server::Handle;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
-    use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-    use tritburn_kernels::gemm::cuda::wgmma::fused::FusedBlueprint;
-    use tritburn_kernels::gemv::cuda::{Operand, SkinnyBlueprint};
-    use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Plan, Strategy};
+    use tritburn_kernels::product::cuda::Operand;
+    use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
+    use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
+    use tritburn_kernels::product::cuda::wgmma_fused::FusedBlueprint;
+    use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Plan, Strategy};
     use tritburn_kernels::{
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
-        PrepackedWeights, QuantizedActivations, backward, quantize,
+        PrepackedWeights, QuantizedActivations, WeightOrder, backward, quantize,
     };
 
     const COLD_BYTES: usize = 300 << 20;
@@ -130,20 +131,20 @@ mod tuning {
         fn call(&self, i: usize, strategy: Strategy) {
             let weights = &self.weights[i % self.weights.len()];
             if self.case.float {
-                matmul::w2a16(&self.client, &self.x, weights, None, &self.y, strategy)
+                product::w2a16(&self.client, &self.x, weights, None, &self.y, strategy)
                     .expect("a launch");
                 return;
             }
             if self.case.fused && matches!(strategy, Strategy::Forced(plan) if plan.quantizes()) {
                 let (x, y) = (&self.x, &self.y);
-                matmul::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
+                product::w2a8_quantizing(&self.client, x, weights, None, y, strategy)
                     .expect("a launch");
                 return;
             }
             if self.case.quantize {
                 quantize::activation::launch(&self.client, &self.x, &self.codes).expect("a launch");
             }
-            matmul::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
+            product::w2a8(&self.client, &self.codes, weights, None, &self.y, strategy)
                 .expect("a launch");
         }
 
@@ -200,8 +201,9 @@ mod tuning {
             true => (ActivationType::Float(FloatType::BF16), FragmentOrder::Half),
             false => (ActivationType::Int8, FragmentOrder::Int8),
         };
-        let problem = MatmulProblem::new(case.m, &layout, activations, Some(order));
-        let chosen = Strategy::Auto.plan(&problem, facts);
+        let problem =
+            MatmulProblem::new(case.m, &layout, activations, WeightOrder::Fragments(order));
+        let chosen = Strategy::Auto.plan(&problem, facts).plan;
         let mut all = vec![chosen];
         match chosen {
             Plan::Skinny(plan) => {
@@ -281,7 +283,7 @@ mod tuning {
 
     /// Plans for one token whose warps quantise it, the selector's first.
     fn own(problem: &MatmulProblem, facts: &DeviceFacts) -> Vec<Plan> {
-        let mut all = vec![Strategy::Auto.plan(problem, facts)];
+        let mut all = vec![Strategy::Auto.plan(problem, facts).plan];
         let tiles = problem.k.div_ceil(128);
         for splits in [1, 2, 4, 5, 7, 8, 10, 13, 16, 20, 25, 32] {
             let ahead = tiles.div_ceil(splits);
@@ -302,8 +304,9 @@ mod tuning {
         let Case { m, n, k, .. } = case;
         let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor)
             .expect("a layout");
-        let order = Some(FragmentOrder::Int8);
-        let problem = MatmulProblem::new(m, &layout, FloatType::BF16.into(), order);
+        let activations = ActivationType::Quantized(FloatType::BF16);
+        let order = WeightOrder::Fragments(FragmentOrder::Int8);
+        let problem = MatmulProblem::new(m, &layout, activations, order);
         let cuda = facts.cuda.expect("a CUDA device");
         let mut plans: Vec<Plan> = match m {
             1 => own(&problem, facts),

@@ -26,13 +26,14 @@ mod tuning {
     use cubecl::client::Client;
     use cubecl::server::Handle;
     use tritburn_formats::quantize as codec;
-    use tritburn_kernels::argmax::{self, ArgmaxScratch};
-    use tritburn_kernels::attention::{self, AttentionScratch};
-    use tritburn_kernels::dense::{self, DenseWeights};
-    use tritburn_kernels::norm::{self, Residual, RowOutput};
-    use tritburn_kernels::rotary::{self, Placement};
+    use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
+    use tritburn_kernels::decoder::attention::{self, AttentionScratch};
+    use tritburn_kernels::decoder::dense::{self, DenseWeights};
+    use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
+    use tritburn_kernels::decoder::rotary::{self, Placement};
+    use tritburn_kernels::decoder::{embedding, glu, step};
     use tritburn_kernels::{
-        Buffer, FloatMatrix, FloatType, KvCache, QuantizedActivations, embedding, glu, quantize,
+        Buffer, FloatMatrix, FloatType, KvCache, QuantizedActivations, quantize,
     };
 
     use crate::harness::*;
@@ -507,7 +508,7 @@ mod tuning {
                 &format!("step advance {tokens}"),
                 40,
                 0,
-                |_| argmax::advance(&client, &ids, &next, &positions).expect("a launch"),
+                |_| step::advance(&client, &ids, &next, &positions).expect("a launch"),
                 || assert_eq!(read_u32(&client, &handle), vec![7; tokens]),
             );
             let copy: Buffer = zeros(tokens);
@@ -515,7 +516,7 @@ mod tuning {
                 &format!("step copy {tokens}"),
                 40,
                 0,
-                |_| argmax::copy_u32(&client, &ids, &copy).expect("a launch"),
+                |_| step::copy_u32(&client, &ids, &copy).expect("a launch"),
                 || {},
             );
         }

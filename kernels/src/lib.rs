@@ -4,52 +4,34 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`operand`] | packed weights, int8 activations, float matrices and vectors |
+//! | [`operand`] | packed weights, int8 activations, float matrices and vectors, the key-value cache |
 //! | [`quantize`] | weights to codes and scales, activations to int8 |
 //! | [`unpack`] | packed weights to a float matrix |
 //! | [`prepack`] | packed weights to the order that tensor-core kernels read |
-//! | [`matmul`] | `y = x · Ŵᵀ + bias`, int8 or float activations; picks from [`gemm`] and [`gemv`] |
+//! | [`product`] | `y = x · Ŵᵀ + bias`, int8 or float activations, from the kernel that suits shape and device |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
-//! | [`norm`], [`glu`] | residual sum, RMSNorm or gated unit, and int8 quantiser in one launch |
-//! | [`rotary`], [`attention`] | rotary embedding into a key-value cache, attention over it |
-//! | [`embedding`], [`dense`], [`argmax`] | the two ends of a language model |
+//! | [`decoder`] | a language model around its products: norms, gated unit, rotary embedding, attention, both ends |
 //!
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
 
-pub mod argmax;
-pub mod attention;
 pub mod backward;
-mod cache;
-mod decode;
-pub mod dense;
+pub mod decoder;
 pub mod device;
-mod dot;
-pub mod embedding;
-mod epilogue;
+mod device_code;
 pub mod error;
-mod extents;
-pub mod gemm;
-pub mod gemv;
-pub mod glu;
-pub mod matmul;
-pub mod norm;
 pub mod operand;
 pub mod prepack;
-mod ptx;
+pub mod product;
 pub mod quantize;
-pub mod rotary;
-mod team;
-mod tensor_map;
 pub mod unpack;
 
-pub use cache::KvCache;
-pub use decode::ScaleKind;
 pub use device::DeviceFacts;
-pub use dot::{IntegerDot, Tile};
+pub use device_code::MmaType;
+pub use device_code::decode::ScaleKind;
+pub use device_code::dot::{IntegerDot, Tile};
 pub use error::KernelError;
 pub use operand::{
-    Buffer, FloatMatrix, FloatType, FloatVector, PackedWeights, QuantizedActivations,
+    Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights, QuantizedActivations,
 };
-pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights};
-pub use ptx::MmaType;
+pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights, WeightOrder};

@@ -17,17 +17,39 @@ use crate::{
     tools,
 };
 
+/// Arguments for the tests that are ignored because they need a Hopper GPU.
+pub const HOPPER_TESTS: [&str; 2] = ["--ignored", "hopper"];
+
+/// Whether the first GPU that the driver lists is a Hopper one, compute capability 9.0.
+pub fn has_hopper() -> bool {
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=compute_cap", "--format=csv,noheader"])
+        .output();
+    output.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().next().map(str::trim) == Some("9.0")
+    })
+}
+
 /// Runs all executables beside it; its arguments go to each of them.
 const RUN_ALL: &str = r#"#!/bin/sh
 # Runs every test executable in this folder and says which failed. Arguments go to each of them.
 # Needs an NVIDIA driver, and CUDA's NVRTC and headers (CUDA_PATH, or /usr/local/cuda).
+# Without arguments, a Hopper GPU also runs the tests that are ignored because they need one.
 cd "$(dirname "$0")" || exit 1
 # A graph that is being captured tolerates no other thread that allocates on the GPU.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-1}"
 failed=""
+hopper=""
+if [ $# -eq 0 ] && nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | grep -q '^9\.0'; then
+    hopper=yes
+fi
 for executable in ./*.test; do
     echo "==> $executable"
     "$executable" "$@" || failed="$failed $executable"
+    if [ -n "$hopper" ]; then
+        "$executable" --ignored hopper || failed="$failed $executable"
+    fi
 done
 [ -z "$failed" ] && exit 0
 echo "failed:$failed"

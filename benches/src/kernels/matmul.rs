@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use tritburn_formats::{PackedMatrix, WeightCode, reference};
-use tritburn_kernels::matmul::{self, ActivationType, MatmulProblem, Strategy, Weights};
+use tritburn_kernels::product::{self, ActivationType, MatmulProblem, Strategy};
 use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedActivations};
 
 use super::Bench;
@@ -128,11 +128,11 @@ impl<'a> Product<'a> {
         let (client, y) = (&self.bench.client, &self.y.matrix);
         let (weights, strategy) = (self.copies.at(copy), Strategy::default());
         match input {
-            Input::Int8 => matmul::w2a8(client, &self.given, weights, None, y, strategy)?,
+            Input::Int8 => product::w2a8(client, &self.given, weights, None, y, strategy)?,
             Input::Quantised => {
-                matmul::w2a8_quantizing(client, &self.floats, weights, None, y, strategy)?;
+                product::w2a8_quantizing(client, &self.floats, weights, None, y, strategy)?;
             }
-            Input::Float => matmul::w2a16(client, &self.floats, weights, None, y, strategy)?,
+            Input::Float => product::w2a16(client, &self.floats, weights, None, y, strategy)?,
         }
         Ok(())
     }
@@ -162,19 +162,15 @@ impl<'a> Product<'a> {
 
     /// The plan that the default strategy resolves to.
     fn plan(&self, input: Input) -> String {
-        let fragments = match self.copies.at(0) {
-            Weights::Prepacked(weights) => Some(weights.fragment_layout().order),
-            Weights::Canonical(_) => None,
-        };
         let activations = match input {
-            Input::Quantised if fragments.is_none() => ActivationType::Int8,
-            Input::Float | Input::Quantised => ActivationType::Float(self.bench.float),
             Input::Int8 => ActivationType::Int8,
+            Input::Float => ActivationType::Float(self.bench.float),
+            Input::Quantised => ActivationType::Quantized(self.bench.float),
         };
-        let layout = self.matrix.layout();
-        let problem = MatmulProblem::new(self.tokens.rows(), layout, activations, fragments);
-        let plan = Strategy::default().plan(&problem, &self.bench.facts);
-        format!("{plan:?}")
+        let (layout, order) = (self.matrix.layout(), self.copies.at(0).order());
+        let problem = MatmulProblem::new(self.tokens.rows(), layout, activations, order);
+        let schedule = Strategy::default().plan(&problem, &self.bench.facts);
+        format!("{:?}", schedule.plan)
     }
 
     /// Compares some outputs of the last copy with the reference.
@@ -226,7 +222,7 @@ impl<'a> Product<'a> {
         let handle = self.bench.client.empty(len * size_of::<i32>());
         let y = Buffer::new(handle.clone(), len);
         let (client, weights) = (&self.bench.client, self.copies.at(copy));
-        matmul::w2a8_i32(client, &self.given, weights, &y, Strategy::default())?;
+        product::w2a8_i32(client, &self.given, weights, &y, Strategy::default())?;
         Ok(handle)
     }
 }

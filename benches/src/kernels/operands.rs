@@ -5,10 +5,10 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::bf16;
 use tritburn_formats::PackedMatrix;
-use tritburn_kernels::matmul::Weights;
+use tritburn_kernels::product::Weights;
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FragmentOrder, PackedWeights, PrepackedWeights,
-    QuantizedActivations, prepack,
+    QuantizedActivations, WeightOrder, prepack,
 };
 
 use super::Bench;
@@ -47,10 +47,8 @@ impl Bench {
     /// If the device refuses.
     pub fn copies(&self, matrix: &PackedMatrix, order: FragmentOrder) -> Result<Copies> {
         let layout = matrix.layout();
-        let fragments = self
-            .facts
-            .cuda
-            .and(PrepackedWeights::fragments(layout, order));
+        let prepacked = WeightOrder::on(&self.facts, layout, order) != WeightOrder::Canonical;
+        let fragments = PrepackedWeights::fragments(layout, order).filter(|_| prepacked);
         let Some(fragments) = fragments else {
             let count = self.count(4 * layout.word_count());
             let copies = (0..count)

@@ -40,6 +40,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
             #[cfg(feature = "cuda")]
             if *known == "cuda" {
                 crate::cuda::check()?;
+                keep_compiled_kernels();
             }
             // Drivers are loaded on first use, and a missing one is a panic there.
             let probe = catch_unwind(|| {
@@ -53,6 +54,26 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
             })
         }
     }
+}
+
+/// Whether `device` compiles kernels when they are first launched: every device but Flex.
+///
+/// A program that is to be fast from its first step on runs one for practice.
+pub fn compiles_kernels(device: &Device) -> bool {
+    crate::ops::runs_kernels(device)
+}
+
+/// Has CubeCL keep compiled kernels on disk, beside the results of its tuner.
+///
+/// A configuration that the program has set stays. CubeCL's files (`cubecl.toml`, `burn.toml`) and
+/// variables decide all the rest.
+#[cfg(feature = "cuda")]
+fn keep_compiled_kernels() {
+    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    CubeClRuntimeConfig::try_set(config);
 }
 
 fn create(name: &str) -> Device {

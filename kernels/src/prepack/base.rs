@@ -2,6 +2,7 @@
 
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
+use crate::device::DeviceFacts;
 use crate::error::KernelError;
 use crate::operand::Buffer;
 
@@ -47,6 +48,33 @@ impl FragmentOrder {
         match code {
             WeightCode::Ternary => 6,
             _ => 5,
+        }
+    }
+}
+
+/// The order in which the kernels of a device read the codes of a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightOrder {
+    /// As they are stored: the portable kernels.
+    Canonical,
+    /// In the order of fragments: the kernels for tensor cores.
+    Fragments(FragmentOrder),
+}
+
+impl WeightOrder {
+    /// The order in which `device` multiplies weights of `layout` fastest, with activations for which
+    /// tensor cores read `fragments`: that order on NVIDIA GPUs with such tensor cores (compute capability
+    /// 8.0 and up; 7.2 and 7.5 for int8 alone), unless scales are per group or rows too long for the
+    /// accumulators; elsewhere the canonical one.
+    pub fn on(device: &DeviceFacts, layout: &PackedLayout, fragments: FragmentOrder) -> Self {
+        let cores = device.cuda.is_some_and(|cuda| match fragments {
+            FragmentOrder::Int8 => true,
+            FragmentOrder::Half => cuda.is_ampere(),
+        });
+        if cores && PrepackedWeights::fragments(layout, fragments).is_some() {
+            Self::Fragments(fragments)
+        } else {
+            Self::Canonical
         }
     }
 }
@@ -186,6 +214,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::device::test_gpus::{AMPERE, AMPERE_AND_LATER, TURING, XAVIER};
 
     #[test]
     fn every_code_has_a_place_of_its_own() {
@@ -225,6 +254,41 @@ mod tests {
             layout.position(32 + row, col).1 as usize,
             8 * byte + 6 - 2 * r
         );
+    }
+
+    #[test]
+    fn a_device_reads_fragments_where_it_has_the_tensor_cores() {
+        use FragmentOrder::{Half, Int8};
+        use tritburn_formats::ScaleGranularity::{Group, Row};
+
+        let layout = |cols, scale| {
+            PackedLayout::new(64, cols, WeightCode::Ternary, scale).expect("a valid layout")
+        };
+        let rows = layout(256, Row);
+        for gpu in AMPERE_AND_LATER {
+            for order in [Int8, Half] {
+                assert_eq!(
+                    WeightOrder::on(&gpu, &rows, order),
+                    WeightOrder::Fragments(order)
+                );
+            }
+            let groups = layout(256, Group { size: 64 });
+            assert_eq!(WeightOrder::on(&gpu, &groups, Int8), WeightOrder::Canonical);
+            let long = layout(Int8.max_cols(WeightCode::Ternary) + 1, Row);
+            assert_eq!(WeightOrder::on(&gpu, &long, Int8), WeightOrder::Canonical);
+        }
+        for gpu in [XAVIER, TURING] {
+            assert_eq!(
+                WeightOrder::on(&gpu, &rows, Int8),
+                WeightOrder::Fragments(Int8)
+            );
+            assert_eq!(WeightOrder::on(&gpu, &rows, Half), WeightOrder::Canonical);
+        }
+        let other = DeviceFacts {
+            cuda: None,
+            ..AMPERE
+        };
+        assert_eq!(WeightOrder::on(&other, &rows, Int8), WeightOrder::Canonical);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::{FragmentOrder, TILE_WORDS};
-use crate::decode::{ScaleMap, scale_index};
+use crate::device_code::decode::{ScaleMap, scale_index};
 
 /// The four codes of byte `byte` of a canonical word, as two's complement pairs of bits.
 #[cube]

@@ -5,8 +5,8 @@ use tritburn_formats::{PackedLayout, ScaleGranularity};
 
 use super::base::{FragmentOrder, PrepackedWeights};
 use super::kernel;
-use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::decode::scale_map;
 use crate::error::KernelError;
 use crate::operand::{Buffer, PackedWeights};
 

@@ -12,5 +12,7 @@ mod base;
 mod kernel;
 mod launch;
 
-pub use base::{FragmentLayout, FragmentOrder, PrepackedWeights, TILE_COLS, TILE_ROWS, TILE_WORDS};
+pub use base::{
+    FragmentLayout, FragmentOrder, PrepackedWeights, TILE_COLS, TILE_ROWS, TILE_WORDS, WeightOrder,
+};
 pub use launch::launch;

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
 
-use crate::decode::{ScaleMap, scale_index, values};
+use crate::device_code::decode::{ScaleMap, scale_index, values};
 
 /// Writes the weights of each word of `words`.
 #[cube(launch_unchecked, address_type = "dynamic")]

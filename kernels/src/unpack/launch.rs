@@ -3,8 +3,8 @@
 use cubecl::prelude::*;
 
 use super::kernel::unpack;
-use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::decode::scale_map;
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, PackedWeights};
 

@@ -7,7 +7,7 @@ use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_formats::{ScaleGranularity, WeightCode, reference};
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, FragmentOrder, KernelError, PrepackedWeights};
 
 use crate::harness::*;
@@ -20,7 +20,7 @@ fn integers(
     strategy: Strategy,
 ) -> Vec<i32> {
     let (y, handle) = empty(client, x.rows() * weights.layout().out_features());
-    matmul::w2a8_i32(client, &activations(client, x), weights, &y, strategy).unwrap();
+    product::w2a8_i32(client, &activations(client, x), weights, &y, strategy).unwrap();
     read_i32(client, &handle)
 }
 
@@ -59,11 +59,14 @@ fn forced(plans: Vec<Plan>) -> Vec<Strategy> {
 
 /// 2,000 products and more: rows and tokens around tiles, columns around words and tiles.
 #[rstest]
-fn random_shapes_are_exact(
-    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
-) {
+#[case::skinny(Family::Skinny)]
+#[case::mma(Family::Mma)]
+#[case::wmma(Family::Wmma)]
+#[ignore = "needs a Hopper GPU"]
+#[case::hopper_wgmma(Family::Wgmma)]
+fn random_shapes_are_exact(#[case] family: Family) {
     let client = client();
-    let strategies = forced(plans(&client, family));
+    let strategies = forced(plans(family));
     let mut rng = rng(11);
     let around = |rng: &mut rand::rngs::StdRng, step: usize, most: usize| {
         let base = step * rng.random_range(0..=most / step);
@@ -96,9 +99,10 @@ fn random_shapes_are_exact(
 /// More output tiles than a device has multiprocessors: cubes go from tile to tile, their rings of copies
 /// ahead of them, wherever in the ring a tile ends.
 #[test]
-fn cubes_that_work_on_several_tiles_are_exact() {
+#[ignore = "needs a Hopper GPU"]
+fn cubes_of_hopper_that_work_on_several_tiles_are_exact() {
     let client = client();
-    let strategies = forced(plans(&client, Family::Wgmma));
+    let strategies = forced(plans(Family::Wgmma));
     let mut rng = rng(15);
     for (m, n, k) in [(4200, 1030, 100), (4200, 1030, 700), (300, 9000, 1100)] {
         let layout = layout(n, k, WeightCode::Ternary, ScaleGranularity::Tensor);
@@ -109,11 +113,14 @@ fn cubes_that_work_on_several_tiles_are_exact() {
 }
 
 #[rstest]
-fn extreme_values_do_not_overflow(
-    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
-) {
+#[case::skinny(Family::Skinny)]
+#[case::mma(Family::Mma)]
+#[case::wmma(Family::Wmma)]
+#[ignore = "needs a Hopper GPU"]
+#[case::hopper_wgmma(Family::Wgmma)]
+fn extreme_values_do_not_overflow(#[case] family: Family) {
     let client = client();
-    let strategies = forced(plans(&client, family));
+    let strategies = forced(plans(family));
     for (code, k) in [(WeightCode::Ternary, 20_000), (WeightCode::Int2, 20_000)] {
         let layout = layout(70, k, code, ScaleGranularity::Tensor);
         let w: Vec<f32> = (0..70 * k)
@@ -131,12 +138,15 @@ fn extreme_values_do_not_overflow(
 /// Rescaled outputs: one rounding of the reference's f32 value, or its neighbour where the
 /// compiler contracts the product and the bias.
 #[rstest]
-fn outputs_are_the_references(
-    #[values(Family::Skinny, Family::Mma, Family::Wmma, Family::Wgmma)] family: Family,
-) {
+#[case::skinny(Family::Skinny)]
+#[case::mma(Family::Mma)]
+#[case::wmma(Family::Wmma)]
+#[ignore = "needs a Hopper GPU"]
+#[case::hopper_wgmma(Family::Wgmma)]
+fn outputs_are_the_references(#[case] family: Family) {
     let client = client();
     let mut rng = rng(12);
-    for (case, strategy) in forced(plans(&client, family)).into_iter().enumerate() {
+    for (case, strategy) in forced(plans(family)).into_iter().enumerate() {
         for dtype in FLOATS {
             // Parts of tiles, and whole ones.
             let (m, n, k) = ([3, 33, 130, 256][case % 4], [67, 128, 512][case % 3], 2004);
@@ -158,7 +168,7 @@ fn outputs_are_the_references(
                 continue;
             }
             let (x_device, y) = (activations(&client, &x), &out.matrix);
-            matmul::w2a8(
+            product::w2a8(
                 &client,
                 &x_device,
                 &weights,
@@ -197,10 +207,14 @@ fn products(x: &[f32], w: &[f32], k: usize) -> (Vec<f64>, Vec<f64>) {
 
 /// Float activations, against f64 sums.
 #[rstest]
-fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family) {
+#[case::skinny(Family::Skinny)]
+#[case::mma(Family::Mma)]
+#[ignore = "needs a Hopper GPU"]
+#[case::hopper_wgmma(Family::Wgmma)]
+fn float_products_are_close(#[case] family: Family) {
     let client = client();
     let mut rng = rng(13);
-    for (case, strategy) in forced(half_plans(&client, family)).into_iter().enumerate() {
+    for (case, strategy) in forced(half_plans(family)).into_iter().enumerate() {
         for dtype in FLOATS {
             let wgmma = !matches!(strategy, Strategy::Forced(Plan::Skinny(_)) | Strategy::Auto);
             if wgmma && dtype == FloatType::F32 {
@@ -222,7 +236,7 @@ fn float_products_are_close(#[values(Family::Skinny, Family::Mma, Family::Wgmma)
                     _ => float_matrix(&client, &x, [m, k], stride, dtype),
                 };
                 let out = Out::new(&client, [m, n], n + 1, FloatType::F32);
-                matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+                product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
                 let (expected, bounds) = products(&x, &matrix.dequantize(), k);
                 let found = out.read(&client);
                 let what = format!("{strategy:?} {dtype} {code:?}");
@@ -242,9 +256,7 @@ fn float_products_of_single_warps_are_close(
 ) {
     let client = client();
     let mut rng = rng(16);
-    let per_warp = plans(&client, Family::Skinny)
-        .into_iter()
-        .filter(is_per_warp);
+    let per_warp = plans(Family::Skinny).into_iter().filter(is_per_warp);
     for (case, plan) in per_warp.enumerate() {
         let code = CODES[case % 2];
         let matrix = matrix(&mut rng, &layout(67, k, code, ScaleGranularity::Row));
@@ -253,7 +265,7 @@ fn float_products_of_single_warps_are_close(
         let x_device = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 8, dtype);
         let out = Out::new(&client, [m, 67], 67, FloatType::F32);
         let strategy = Strategy::Forced(plan);
-        matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+        product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
         let (expected, bounds) = products(&x, &matrix.dequantize(), k);
         assert_within(
             &out.read(&client),
@@ -262,7 +274,7 @@ fn float_products_of_single_warps_are_close(
             &format!("{plan:?} {code:?}"),
         );
         let unaligned = float_matrix(&client, &x, [m, k], k.next_multiple_of(8) + 1, dtype);
-        let refused = matmul::w2a16(&client, &unaligned, &weights, None, &out.matrix, strategy);
+        let refused = product::w2a16(&client, &unaligned, &weights, None, &out.matrix, strategy);
         assert!(
             m == 1 || matches!(refused, Err(KernelError::Plan { .. })),
             "{refused:?}"
@@ -271,9 +283,11 @@ fn float_products_of_single_warps_are_close(
 }
 
 #[rstest]
-fn a_thousand_runs_give_the_same_bits(
-    #[values(Family::Skinny, Family::Mma, Family::Wgmma)] family: Family,
-) {
+#[case::skinny(Family::Skinny)]
+#[case::mma(Family::Mma)]
+#[ignore = "needs a Hopper GPU"]
+#[case::hopper_wgmma(Family::Wgmma)]
+fn a_thousand_runs_give_the_same_bits(#[case] family: Family) {
     let client = client();
     let mut rng = rng(14);
     let (m, n, k) = (70, 200, 1000);
@@ -282,14 +296,14 @@ fn a_thousand_runs_give_the_same_bits(
         &layout(n, k, WeightCode::Ternary, ScaleGranularity::Row),
     );
     let x: Vec<f32> = floats(&mut rng, m * k, FloatType::BF16);
-    for plan in half_plans(&client, family) {
+    for plan in half_plans(family) {
         let strategy = Strategy::Forced(plan);
         let weights = prepacked(&client, &matrix, FragmentOrder::Half);
         let x_device = float_matrix(&client, &x, [m, k], k, FloatType::BF16);
         let mut first = None;
         for run in 0..1000 {
             let out = Out::new(&client, [m, n], n, FloatType::BF16);
-            matmul::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
+            product::w2a16(&client, &x_device, &weights, None, &out.matrix, strategy).unwrap();
             let found: Vec<u16> = out
                 .read(&client)
                 .iter()

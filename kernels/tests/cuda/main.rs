@@ -5,10 +5,14 @@
 #[allow(dead_code, reason = "shared with the portable tests")]
 mod harness;
 
+#[path = "../portable/attention_reference.rs"]
+#[allow(dead_code, reason = "shared with the portable tests")]
+mod attention_reference;
+
+mod attention;
 mod backward;
-mod fused;
 mod gemm;
-mod one_token;
+mod hopper;
 mod plans;
 mod prepack;
 mod support;

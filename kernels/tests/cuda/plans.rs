@@ -3,10 +3,10 @@
 
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 use tritburn_kernels::device::CudaFacts;
-use tritburn_kernels::gemm::cuda::mma::MmaBlueprint;
-use tritburn_kernels::gemm::cuda::wmma::{WmmaBlueprint, WmmaFragment};
-use tritburn_kernels::matmul::{ActivationType, MatmulProblem, Plan};
-use tritburn_kernels::{FragmentOrder, MmaType};
+use tritburn_kernels::product::cuda::mma::MmaBlueprint;
+use tritburn_kernels::product::cuda::wmma::{WmmaBlueprint, WmmaFragment};
+use tritburn_kernels::product::{ActivationType, MatmulProblem, Plan};
+use tritburn_kernels::{FragmentOrder, MmaType, WeightOrder};
 
 /// An A100 and an Orin: what `new` is asked for, whatever the plans run on.
 const DEVICES: [CudaFacts; 2] = [
@@ -23,7 +23,12 @@ const DEVICES: [CudaFacts; 2] = [
 fn problem(m: usize) -> MatmulProblem {
     let layout = PackedLayout::new(4096, 4096, WeightCode::Ternary, ScaleGranularity::Row);
     let layout = layout.expect("a valid layout");
-    MatmulProblem::new(m, &layout, ActivationType::Int8, Some(FragmentOrder::Int8))
+    MatmulProblem::new(
+        m,
+        &layout,
+        ActivationType::Int8,
+        WeightOrder::Fragments(FragmentOrder::Int8),
+    )
 }
 
 /// Keeps one of each.
@@ -70,7 +75,8 @@ pub fn mma_plans() -> Vec<Plan> {
 /// WMMA in its three fragment shapes, for int8 activations.
 pub fn wmma_plans() -> Vec<Plan> {
     let forced = |fragment: WmmaFragment| {
-        // One warp with as little as it can have, an odd number of warps, warps along both sides.
+        // One warp with as little as it can have, an odd number of warps that copy through registers, warps
+        // along both sides.
         let narrow = 16usize.div_ceil(fragment.n());
         [
             (1, 1, narrow, 1, 3),
@@ -86,11 +92,12 @@ pub fn wmma_plans() -> Vec<Plan> {
                 tiles_m,
                 stages,
                 group: 2,
+                async_copies: warps_n != 3,
             },
         )
     };
     let picked =
-        |fragment| [17, 8192].map(|m| WmmaBlueprint::new(&problem(m), fragment, &DEVICES[0]));
+        |fragment| [17, 8192].map(|m| WmmaBlueprint::with(&problem(m), fragment, &DEVICES[0]));
     let all = WmmaFragment::ALL
         .into_iter()
         .flat_map(|fragment| forced(fragment).into_iter().chain(picked(fragment)));

@@ -4,12 +4,10 @@ use cubecl::Device;
 use cubecl::client::Client;
 use cubecl::server::Handle;
 use tritburn_formats::matrix::PackedMatrix;
-use tritburn_kernels::gemm::cuda::wgmma::WgmmaBlueprint;
-use tritburn_kernels::gemv::cuda::SkinnyBlueprint;
-use tritburn_kernels::matmul::Plan;
-use tritburn_kernels::{
-    DeviceFacts, FloatMatrix, FloatType, FragmentOrder, PrepackedWeights, prepack,
-};
+use tritburn_kernels::product::Plan;
+use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
+use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
+use tritburn_kernels::{FloatMatrix, FloatType, FragmentOrder, PrepackedWeights, prepack};
 
 use crate::harness::*;
 use crate::plans::{mma_plans, wmma_plans};
@@ -46,22 +44,18 @@ pub enum Family {
     Wgmma,
 }
 
-/// Plans of a family, as far as the device can run them: every shape of tile.
-pub fn plans(client: &Client, family: Family) -> Vec<Plan> {
-    let hopper = DeviceFacts::of(client)
-        .cuda
-        .is_some_and(|cuda| cuda.capability == 90);
+/// Plans of a family: every shape of tile.
+pub fn plans(family: Family) -> Vec<Plan> {
     match family {
         Family::Skinny => skinny_plans(),
         Family::Mma => mma_plans(),
         Family::Wmma => wmma_plans(),
-        Family::Wgmma if hopper => wgmma_plans(),
-        Family::Wgmma => vec![],
+        Family::Wgmma => wgmma_plans(),
     }
 }
 
 /// Those that multiply half-precision activations: tiles of half the tokens, for shared memory.
-pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
+pub fn half_plans(family: Family) -> Vec<Plan> {
     let halve = |plan| match plan {
         Plan::Wgmma(plan) => {
             let tokens = plan.tokens.min(128);
@@ -78,7 +72,7 @@ pub fn half_plans(client: &Client, family: Family) -> Vec<Plan> {
         other => Some(other),
     };
     let mut halved = Vec::new();
-    for plan in plans(client, family).into_iter().filter_map(halve) {
+    for plan in plans(family).into_iter().filter_map(halve) {
         if !halved.contains(&plan) {
             halved.push(plan);
         }
@@ -103,7 +97,6 @@ fn skinny_plans() -> Vec<Plan> {
         (2, 3, 16, 1, 3),
         (1, 8, 4, 1, 8),
     ];
-    // One round of column tiles: of up to 20,480, 2,048 and 2,560 columns.
     let shared = shapes.map(|(strips, splits, tokens, ahead, chunk)| SkinnyBlueprint {
         strips,
         splits,
@@ -137,7 +130,6 @@ fn wgmma_plans() -> Vec<Plan> {
         (1, 2, 16, 8, 4, 1),
         (2, 2, 128, 4, 1, 2),
         (2, 1, 128, 5, 1, 2),
-        (2, 1, 32, 6, 1, 4),
         (2, 2, 32, 8, 1, 2),
         (2, 1, 256, 4, 1, 2),
         (2, 1, 16, 7, 1, 2),

@@ -1,8 +1,8 @@
 //! Rotary embedding, the cache and attention over it.
 
 use cubecl::server::Handle;
-use tritburn_kernels::attention::{self, AttentionScratch};
-use tritburn_kernels::rotary::{self, Placement};
+use tritburn_kernels::decoder::attention::{self, AttentionScratch};
+use tritburn_kernels::decoder::rotary::{self, Placement};
 use tritburn_kernels::{FloatType, KvCache};
 
 use crate::device::{client, runs};

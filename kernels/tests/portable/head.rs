@@ -1,9 +1,10 @@
 //! The two ends of a language model: embeddings, the head, the choice of a token.
 
 use tritburn_formats::quantize::QuantizedActivations;
-use tritburn_kernels::argmax::{self, ArgmaxScratch};
-use tritburn_kernels::dense::{self, DenseWeights};
-use tritburn_kernels::{FloatType, embedding};
+use tritburn_kernels::FloatType;
+use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
+use tritburn_kernels::decoder::dense::{self, DenseWeights};
+use tritburn_kernels::decoder::{embedding, step};
 
 use crate::device::{client, runs, supported};
 use crate::harness::*;
@@ -136,15 +137,15 @@ fn a_step_moves_tokens_and_positions_on() {
     let client = client();
     let buffer = |data: &[u32]| {
         let buffer = empty(&client, data.len());
-        argmax::copy_u32(&client, &words(&client, data), &buffer.0).unwrap();
+        step::copy_u32(&client, &words(&client, data), &buffer.0).unwrap();
         buffer
     };
     let (tokens, positions) = (buffer(&[0; 3]), buffer(&[5, 6, 7]));
     for round in 0..3 {
         let ids = words(&client, &[10 + round, 20 + round, 30 + round]);
-        argmax::advance(&client, &ids, &tokens.0, &positions.0).unwrap();
+        step::advance(&client, &ids, &tokens.0, &positions.0).unwrap();
     }
     assert_eq!(read_u32(&client, &tokens.1), [12, 22, 32]);
     assert_eq!(read_u32(&client, &positions.1), [8, 9, 10]);
-    assert!(argmax::copy_u32(&client, &tokens.0, &buffer(&[0]).0).is_err());
+    assert!(step::copy_u32(&client, &tokens.0, &buffer(&[0]).0).is_err());
 }

@@ -10,6 +10,7 @@
 ))]
 
 mod attention;
+mod attention_reference;
 mod backward;
 mod device;
 mod harness;
@@ -21,4 +22,5 @@ mod quantize_activations;
 mod quantize_weights;
 mod reference;
 mod refusals;
+mod training_attention;
 mod unpack;

@@ -3,9 +3,9 @@
 use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::{ScaleGranularity, WeightCode};
-use tritburn_kernels::gemm::portable::GemmBlueprint;
-use tritburn_kernels::gemv::portable::GemvBlueprint;
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::portable::gemm::GemmBlueprint;
+use tritburn_kernels::product::portable::gemv::GemvBlueprint;
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, IntegerDot, Tile};
 
 use crate::device::{client, supported};
@@ -50,7 +50,7 @@ impl Case<'_> {
         let out = Out::new(&client, [self.m, n], n + 1, self.dtype);
         let bias = self.bias.map(|b| float_vector(&client, b, FloatType::F32));
         let weights = weights(&client, self.matrix);
-        matmul::w2a16(
+        product::w2a16(
             &client,
             &x,
             &weights,

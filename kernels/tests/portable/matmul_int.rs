@@ -4,9 +4,9 @@ use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;
 use tritburn_formats::quantize::QuantizedActivations as Reference;
 use tritburn_formats::{ScaleGranularity, WeightCode, reference};
-use tritburn_kernels::gemm::portable::GemmBlueprint;
-use tritburn_kernels::gemv::portable::GemvBlueprint;
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::portable::gemm::GemmBlueprint;
+use tritburn_kernels::product::portable::gemv::GemvBlueprint;
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::{FloatType, IntegerDot, QuantizedActivations, Tile};
 
 use crate::device::{client, rounds_every_operation, supported};
@@ -48,7 +48,7 @@ fn integers(x: &Reference, matrix: &PackedMatrix, strategy: Strategy) -> Vec<i32
     let client = client();
     let (y, handle) = empty(&client, x.rows() * matrix.layout().out_features());
     let weights = weights(&client, matrix);
-    matmul::w2a8_i32(&client, &activations(&client, x), &weights, &y, strategy).unwrap();
+    product::w2a8_i32(&client, &activations(&client, x), &weights, &y, strategy).unwrap();
     match x.rows() {
         0 => vec![],
         _ => read_i32(&client, &handle),
@@ -71,7 +71,7 @@ impl Case<'_> {
         let bias = self
             .bias
             .map(|(bias, dtype)| float_vector(&client, bias, dtype));
-        matmul::w2a8(
+        product::w2a8(
             &client,
             &activations(&client, self.x),
             &weights(&client, self.matrix),
@@ -174,7 +174,7 @@ fn the_largest_sums_are_exact(#[case] q: i8, #[case] code: u32) {
             )
             .unwrap();
             let (y, handle) = empty(&client, n);
-            matmul::w2a8_i32(&client, &x, &weights(&client, &matrix), &y, strategy).unwrap();
+            product::w2a8_i32(&client, &x, &weights(&client, &matrix), &y, strategy).unwrap();
             let expected = q as i32 * table.value(code) * k as i32;
             assert_eq!(
                 read_i32(&client, &handle),

@@ -1,7 +1,8 @@
 //! Norm and gated unit, with and without the residual and the quantiser.
 
-use tritburn_kernels::norm::{self, Residual, RowOutput};
-use tritburn_kernels::{FloatType, QuantizedActivations, glu};
+use tritburn_kernels::decoder::glu;
+use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
+use tritburn_kernels::{FloatType, QuantizedActivations};
 
 use crate::device::{client, supported};
 use crate::harness::*;

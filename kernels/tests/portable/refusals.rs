@@ -3,8 +3,8 @@
 use cubecl::client::Client;
 use tritburn_formats::layout::MAX_IN_FEATURES;
 use tritburn_formats::{ScaleGranularity, WeightCode};
-use tritburn_kernels::gemv::portable::GemvBlueprint;
-use tritburn_kernels::matmul::{self, Plan, Strategy};
+use tritburn_kernels::product::portable::gemv::GemvBlueprint;
+use tritburn_kernels::product::{self, Plan, Strategy};
 use tritburn_kernels::quantize::activation::{self, ActivationBlueprint};
 use tritburn_kernels::quantize::weight::{self, SumBlueprint};
 use tritburn_kernels::{
@@ -154,13 +154,13 @@ fn products_of_operands_that_do_not_fit_are_refused() {
     let q = |k| activations(&client, &tokens(&mut rng(2), 2, k));
     let [y, y_short] = [[2, 3], [1, 3]].map(|shape| zeros(&client, shape));
     let auto = Strategy::Auto;
-    let w2a8 = |k, y| matmul::w2a8(&client, &q(k), &weights, None, y, auto);
+    let w2a8 = |k, y| product::w2a8(&client, &q(k), &weights, None, y, auto);
     assert_eq!(w2a8(20, &y), Ok(()));
     assert_eq!(w2a8(21, &y), shape("x", [2, 20], [2, 21]));
     assert_eq!(w2a8(20, &y_short), shape("y", [2, 3], [1, 3]));
 
     let x = |k| zeros(&client, [2, k]);
-    let w2a16 = |k, y| matmul::w2a16(&client, &x(k), &weights, None, y, auto);
+    let w2a16 = |k, y| product::w2a16(&client, &x(k), &weights, None, y, auto);
     assert_eq!(w2a16(19, &y), shape("x", [2, 20], [2, 19]));
     assert_eq!(w2a16(20, &y_short), shape("y", [2, 3], [1, 3]));
 
@@ -170,7 +170,7 @@ fn products_of_operands_that_do_not_fit_are_refused() {
         expected: 3,
         found: 2,
     };
-    let found = matmul::w2a8(&client, &q(20), &weights, Some(&bias), &y, auto);
+    let found = product::w2a8(&client, &q(20), &weights, Some(&bias), &y, auto);
     assert_eq!(found, Err(short_bias));
 
     let (sums, _) = empty(&client, 5);
@@ -179,7 +179,7 @@ fn products_of_operands_that_do_not_fit_are_refused() {
         expected: 6,
         found: 5,
     };
-    let found = matmul::w2a8_i32(&client, &q(20), &weights, &sums, auto);
+    let found = product::w2a8_i32(&client, &q(20), &weights, &sums, auto);
     assert_eq!(found, Err(short_sums));
 }
 
@@ -189,7 +189,7 @@ fn integer_sums_of_grouped_weights_are_refused() {
     let weights = packed(&client, 3, 40, ScaleGranularity::Group { size: 32 });
     let x = activations(&client, &tokens(&mut rng(3), 2, 40));
     let (y, _) = empty(&client, 6);
-    let found = matmul::w2a8_i32(&client, &x, &weights, &y, Strategy::Auto);
+    let found = product::w2a8_i32(&client, &x, &weights, &y, Strategy::Auto);
     assert_eq!(found, Err(KernelError::GroupedIntegers { size: 32 }));
 }
 
@@ -243,8 +243,8 @@ fn forced_plans_that_no_kernel_runs_are_refused() {
     });
     let refused = |found| assert!(matches!(found, Err(KernelError::Plan { .. })), "{found:?}");
     let forced = Strategy::Forced(plan);
-    refused(matmul::w2a8(&client, &x, &weights, None, &y, forced));
-    refused(matmul::w2a16(&client, &xs, &weights, None, &y, forced));
+    refused(product::w2a8(&client, &x, &weights, None, &y, forced));
+    refused(product::w2a16(&client, &xs, &weights, None, &y, forced));
     let lanes = ActivationBlueprint {
         lanes: 3,
         cube_units: 3,

@@ -12,7 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, cubecl::client::Client};
 use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::matmul::{self, Strategy};
+use tritburn_kernels::product::{self, Strategy};
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FloatVector, FragmentOrder, KernelError, PackedWeights,
     QuantizedActivations, backward, quantize, unpack,
@@ -103,7 +103,7 @@ impl TernaryOps for CubeBackend {
         let out = float_matrix(y.clone());
         fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a8(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a8(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }
@@ -121,7 +121,7 @@ impl TernaryOps for CubeBackend {
         let (x, out) = (float_matrix(x), float_matrix(y.clone()));
         fragments::multiply(&client, weight, layout, FragmentOrder::Int8, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a8_quantizing(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a8_quantizing(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }
@@ -143,7 +143,7 @@ impl TernaryOps for CubeBackend {
         let bias = bias.into_option().map(float_vector);
         fragments::multiply(&client, weight, layout, FragmentOrder::Half, |weights| {
             let strategy = Strategy::default();
-            matmul::w2a16(&client, &x, weights, bias.as_ref(), &out, strategy)
+            product::w2a16(&client, &x, weights, bias.as_ref(), &out, strategy)
         });
         y
     }

@@ -9,8 +9,10 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use cubecl::std::tensor::into_contiguous_pitched;
 use tritburn_formats::PackedLayout;
-use tritburn_kernels::matmul::Weights;
-use tritburn_kernels::{DeviceFacts, FragmentOrder, KernelError, PrepackedWeights, prepack};
+use tritburn_kernels::product::Weights;
+use tritburn_kernels::{
+    DeviceFacts, FragmentOrder, KernelError, PrepackedWeights, WeightOrder, prepack,
+};
 
 use super::cube::{buffer, checked, empty, packed_weights};
 use super::operand::WeightOperand;
@@ -43,7 +45,7 @@ pub(super) fn wanted(
 
 /// [`wanted`], asked of a client.
 pub(super) fn multiplies(client: &Client, layout: &PackedLayout, order: FragmentOrder) -> bool {
-    DeviceFacts::of(client).cuda.is_some() && PrepackedWeights::fragments(layout, order).is_some()
+    WeightOrder::on(&DeviceFacts::of(client), layout, order) != WeightOrder::Canonical
 }
 
 /// Lengths of words and scales that [`TernaryOps::prepack`](super::TernaryOps::prepack) returns.

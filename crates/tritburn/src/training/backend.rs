@@ -30,7 +30,7 @@ use crate::transformer::Heads;
 ///
 /// [`prologue`](Self::prologue), [`prologue_bit_linear`](Self::prologue_bit_linear),
 /// [`prologue_packed_linear`](Self::prologue_packed_linear),
-/// [`rotary_attention`](Self::rotary_attention), [`embedding`](Self::embedding) and
+/// [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
 /// [`linear_cross_entropy`](Self::linear_cross_entropy) have gradients; the others are what these
 /// are made of.
 ///
@@ -154,14 +154,17 @@ pub trait TrainingOps: TernaryOps {
     #[fusion(meta = |table, ids, dtype| {
         TensorSpec::new([ids.shape[0], table.shape[1]].into(), *dtype)
     })]
-    fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>, dtype: DType)
-    -> FloatTensor<Self>;
+    fn token_embedding(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
 
     /// The gradient of the table, F32 `[vocabulary, K]`, from `dy` `[T, K]`.
     #[fusion(meta = |dy, _ids, vocabulary| {
         TensorSpec::new([*vocabulary, dy.shape[1]].into(), DType::F32)
     })]
-    fn embedding_backward(
+    fn table_gradient(
         dy: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocabulary: usize,

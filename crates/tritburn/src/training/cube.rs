@@ -181,7 +181,7 @@ impl TrainingOps for CubeBackend {
         d_qkv
     }
 
-    fn embedding(
+    fn token_embedding(
         table: FloatTensor<Self>,
         ids: IntTensor<Self>,
         dtype: DType,
@@ -189,7 +189,7 @@ impl TrainingOps for CubeBackend {
         <Self as TransformerOps>::embedding(table, ids, dtype)
     }
 
-    fn embedding_backward(
+    fn table_gradient(
         dy: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocabulary: usize,

@@ -134,7 +134,7 @@ impl TrainingOps for Flex {
         rounded(rotate(d_qkv, table, sequences, true), dtype)
     }
 
-    fn embedding(
+    fn token_embedding(
         table: FloatTensor<Self>,
         ids: IntTensor<Self>,
         dtype: DType,
@@ -142,7 +142,7 @@ impl TrainingOps for Flex {
         <Self as TransformerOps>::embedding(table, ids, dtype)
     }
 
-    fn embedding_backward(
+    fn table_gradient(
         dy: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocabulary: usize,

@@ -11,12 +11,11 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::dense::DenseWeights;
-use tritburn_kernels::norm::{Residual as Addend, RowOutput};
-use tritburn_kernels::rotary::Placement;
-use tritburn_kernels::{
-    KvCache, QuantizedActivations, argmax, attention, dense, embedding, glu, norm, rotary,
-};
+use tritburn_kernels::decoder::dense::DenseWeights;
+use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
+use tritburn_kernels::decoder::rotary::Placement;
+use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
+use tritburn_kernels::{KvCache, QuantizedActivations};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
@@ -178,7 +177,7 @@ impl TransformerOps for CubeBackend {
         ids: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>) {
         let client = tokens.client.clone();
-        checked(argmax::advance(
+        checked(step::advance(
             &client,
             &buffer(&ids),
             &buffer(&tokens),
@@ -189,11 +188,7 @@ impl TransformerOps for CubeBackend {
 
     fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {
         let client = target.client.clone();
-        checked(argmax::copy_u32(
-            &client,
-            &buffer(&source),
-            &buffer(&target),
-        ));
+        checked(step::copy_u32(&client, &buffer(&source), &buffer(&target)));
         target
     }
 }

@@ -88,11 +88,12 @@ impl TransformerOps for Flex {
         let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
         let [tokens, width] = gate_up.shape().dims();
         let mut y = vec![0.0; tokens * width / 2];
-        let norm = kernels::RmsNorm {
-            gamma: slice!(gamma, f32),
-            eps: epsilon,
-        };
-        checked(kernels::relu2_glu_norm(slice!(gate_up, f32), norm, &mut y));
+        checked(kernels::gated(
+            slice!(gate_up, f32),
+            width / 2,
+            relu2(slice!(gamma, f32), epsilon),
+            &mut y,
+        ));
         float_tensor(y, [tokens, width / 2].into(), dtype)
     }
 
@@ -104,14 +105,10 @@ impl TransformerOps for Flex {
         let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
         let [tokens, width] = gate_up.shape().dims();
         let (mut codes, mut scales) = quantized([tokens, width / 2]);
-        let norm = kernels::RmsNorm {
-            gamma: slice!(gamma, f32),
-            eps: epsilon,
-        };
-        let gate_up = slice!(gate_up, f32);
-        checked(kernels::relu2_glu_norm_quantize(
-            gate_up,
-            norm,
+        checked(kernels::gated_quantize(
+            slice!(gate_up, f32),
+            width / 2,
+            relu2(slice!(gamma, f32), epsilon),
             &mut codes,
             &mut scales,
         ));
@@ -325,6 +322,13 @@ impl Rows {
         let mut sum = vec![0.0; self.len()];
         checked(norm(x, Some(slice!(residual, f32)), gamma, Some(&mut sum)));
         float_tensor(sum, self.x.shape(), self.dtype)
+    }
+}
+
+fn relu2(gamma: &[f32], eps: f32) -> kernels::Gate<'_> {
+    kernels::Gate {
+        activation: kernels::GatedActivation::SquaredRelu,
+        norm: Some(kernels::RmsNorm { gamma, eps }),
     }
 }
 

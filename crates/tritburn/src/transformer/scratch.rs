@@ -4,8 +4,8 @@
 use burn::tensor::StreamId;
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::client::Client;
-use tritburn_kernels::argmax::ArgmaxScratch;
-use tritburn_kernels::attention::AttentionScratch;
+use tritburn_kernels::decoder::argmax::ArgmaxScratch;
+use tritburn_kernels::decoder::attention::AttentionScratch;
 
 use super::kept::Kept;
 

@@ -10,6 +10,7 @@ mod layers;
 mod operands;
 mod prepack;
 mod q2s;
+mod stats;
 mod store;
 mod training;
 mod transformer;

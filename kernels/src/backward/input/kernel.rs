@@ -5,8 +5,8 @@ use tritburn_formats::WeightCode;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
 
 use super::base::InputBlueprint;
-use crate::decode::{ScaleKind, ScaleMap, scale_index, values};
-use crate::extents::Extents;
+use crate::device_code::decode::{ScaleKind, ScaleMap, scale_index, values};
+use crate::device_code::extents::Extents;
 
 /// `dx[m, k] = Σ_n dy[m, n] · value[n, k] · unit · γ`, n ascending. The x of `extents` is dY, its y
 /// is dX.

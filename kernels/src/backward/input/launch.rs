@@ -5,10 +5,10 @@ use cubecl::prelude::*;
 use super::base::{InputBlueprint, InputProblem};
 use super::kernel::input_gradient;
 use super::tensor_cores;
-use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::decode::scale_map;
+use crate::device_code::extents::ExtentsLaunch;
 use crate::error::KernelError;
-use crate::extents::ExtentsLaunch;
 use crate::operand::{FloatMatrix, PackedWeights};
 
 /// `dX = dY · Ŵ`: `dy` `[M, N]`, `dx` `[M, K]`. M = 0 launches nothing.

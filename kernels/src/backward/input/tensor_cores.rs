@@ -3,12 +3,12 @@
 use cubecl::prelude::*;
 use tritburn_formats::{PackedLayout, ScaleGranularity};
 
-use crate::decode::{ScaleMap, scale_index, scale_map};
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::decode::{ScaleMap, scale_index, scale_map};
 use crate::error::KernelError;
-use crate::matmul::{self, Strategy};
 use crate::operand::{Buffer, FloatMatrix, FloatType, PackedWeights};
 use crate::prepack::PrepackedWeights;
+use crate::product::{self, Strategy};
 
 /// Whether these operands run on `device`: tensor cores, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and no scales per group.
@@ -29,10 +29,12 @@ pub(super) fn launch(
 ) -> Result<(), KernelError> {
     let prepacked = transposed(client, weights)?;
     match weights.layout().scale() {
-        ScaleGranularity::Tensor => matmul::w2a16(client, dy, &prepacked, None, dx, Strategy::Auto),
+        ScaleGranularity::Tensor => {
+            product::w2a16(client, dy, &prepacked, None, dx, Strategy::Auto)
+        }
         _ => {
             let scaled = scale_columns(client, dy, weights, device)?;
-            matmul::w2a16(client, &scaled, &prepacked, None, dx, Strategy::Auto)
+            product::w2a16(client, &scaled, &prepacked, None, dx, Strategy::Auto)
         }
     }
 }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
 
 use super::base::WeightBlueprint;
-use crate::extents::Extents;
+use crate::device_code::extents::Extents;
 
 /// `dw[n, k] = Σ_m (dy[m, n] · s_m) · q[m, k]`, m ascending. In `extents`, x is the activations (in
 /// lines of four words) and y is dW.

@@ -6,8 +6,8 @@ use super::base::{WeightBlueprint, WeightProblem};
 use super::kernel::weight_gradient;
 use super::wgmma;
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::extents::ExtentsLaunch;
 use crate::error::KernelError;
-use crate::extents::ExtentsLaunch;
 use crate::operand::{FloatMatrix, QuantizedActivations};
 
 /// `dW = dYᵀ · X̂`: `dy` `[M, N]`, `x` `[M, K]`, `dw` `[N, K]`. M = 0 writes zeros.

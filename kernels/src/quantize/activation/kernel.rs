@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::base::ActivationBlueprint;
 use super::rounding::{rounding_of, scale_of};
-use crate::decode::magnitude_bits;
-use crate::ptx::round_bytes;
+use crate::device_code::decode::magnitude_bits;
+use crate::device_code::ptx::lines::round_bytes;
 
 /// Quantises `rows` rows. `words` is the number of output words (four int8 each) of a row.
 #[cube(launch_unchecked, address_type = "dynamic")]

@@ -6,8 +6,8 @@ use cubecl::prelude::*;
 
 use super::kernel::quantized_word;
 use super::rounding::{rounding_of, scale_of};
-use crate::decode::magnitude_bits;
 use crate::device::{DeviceFacts, LANES};
+use crate::device_code::decode::magnitude_bits;
 use crate::operand::FloatMatrix;
 
 /// The resolved plan.
@@ -51,7 +51,7 @@ impl LinePlan {
             units,
             lines,
             rows,
-            ptx: device.cuda.is_some(),
+            ptx: device.ampere().is_some(),
         };
         (plan.lines <= Self::MOST.1).then_some(plan)
     }

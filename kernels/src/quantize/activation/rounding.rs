@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use crate::decode::{INFINITY_BITS, nan_of};
+use crate::device_code::decode::{INFINITY_BITS, nan_of};
 
 /// What the values of a token are rounded with.
 #[derive(CubeType, Clone, Copy)]

@@ -8,7 +8,7 @@ use tritburn_formats::sum::{BLOCK, LANES};
 use super::base::SumBlueprint;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
 
-use crate::decode::{INFINITY_BITS, ScaleMap, magnitude_bits, nan_of, scale_index};
+use crate::device_code::decode::{INFINITY_BITS, ScaleMap, magnitude_bits, nan_of, scale_index};
 
 /// Where the elements of a segment lie.
 #[derive(CubeType, CubeLaunch)]

@@ -5,8 +5,8 @@ use tritburn_formats::{ScaleGranularity, WeightCode};
 
 use super::base::{SumBlueprint, SumProblem};
 use super::kernel::{MeanOfLaunch, SegmentsLaunch, block_sums, pack};
-use crate::decode::scale_map;
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::decode::scale_map;
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, PackedWeights};
 

@@ -113,6 +113,12 @@ impl TrainLoader {
         }
     }
 
+    /// The windows of `step`, counted from 1.
+    pub fn batch(&self, step: usize) -> ByteBatch {
+        let starts = self.plan.starts(step, self.text.len());
+        ByteBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
+    }
+
     fn with(&self, part: Range<usize>, device: Device) -> Self {
         let epoch = AtomicUsize::new(self.epoch.load(Ordering::Relaxed));
         Self {
@@ -131,10 +137,7 @@ impl DataLoader<ByteBatch> for TrainLoader {
         let steps = self.plan.steps_of(epoch);
         let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
         let total = steps.len();
-        let batches = steps.map(|step| {
-            let starts = self.plan.starts(step, self.text.len());
-            ByteBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
-        });
+        let batches = steps.map(|step| self.batch(step));
         Box::new(Counted {
             batches,
             done: 0,

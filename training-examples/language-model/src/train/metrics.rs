@@ -8,6 +8,8 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
+use tritburn::stats::{CodeCounts, CodeShares};
+
 use super::trainee::StepReport;
 
 /// A number read off every step and averaged over an epoch.
@@ -37,18 +39,23 @@ pub fn perplexity() -> StepMetric {
 
 /// Share of weights that are zero.
 pub fn zero_share() -> StepMetric {
-    let read = |report: &StepReport| Ok(report.shares.map(|shares| shares.zero));
+    let read = |report: &StepReport| Ok(read_shares(report)?.map(|shares| shares.zero));
     StepMetric::new("Zero weights", Some("%"), 2, read, |share| 100.0 * share)
 }
 
 /// Share of weights whose code a step changed.
 pub fn flip_share() -> StepMetric {
-    let read = |report: &StepReport| Ok(report.shares.map(|shares| shares.flipped));
+    let read = |report: &StepReport| Ok(read_shares(report)?.map(|shares| shares.flipped));
     StepMetric::new("Code flips", Some("%"), 3, read, |share| 100.0 * share)
 }
 
 fn read_loss(report: &StepReport) -> Result<Option<f64>, TensorReadError> {
     report.loss.clone().try_into_scalar::<f64>().map(Some)
+}
+
+fn read_shares(report: &StepReport) -> Result<Option<CodeShares>, TensorReadError> {
+    let counts = report.counts.clone();
+    Ok(counts.map(CodeCounts::read).transpose()?)
 }
 
 impl StepMetric {
@@ -144,12 +151,14 @@ impl Numeric for StepMetric {
 #[cfg(test)]
 mod tests {
     use burn::data::dataloader::Progress;
+    use burn::module::Param;
     use burn::tensor::{Device, Tensor};
+    use tritburn::BitLinearConfig;
+    use tritburn::stats::CodeWatch;
 
     use super::*;
-    use crate::train::trainee::CodeShares;
 
-    fn update(metric: &mut StepMetric, loss: f32, shares: Option<CodeShares>) -> SerializedEntry {
+    fn update(metric: &mut StepMetric, loss: f32, counts: Option<CodeCounts>) -> SerializedEntry {
         let loss = Tensor::from_floats([loss], &Device::default());
         let progress = Progress::new(1, 2, None);
         let metadata = MetricMetadata {
@@ -157,16 +166,12 @@ mod tests {
             iteration: None,
             lr: None,
         };
-        metric
-            .update(
-                &StepReport {
-                    step: 1,
-                    loss,
-                    shares,
-                },
-                &metadata,
-            )
-            .unwrap()
+        let report = StepReport {
+            step: 1,
+            loss,
+            counts,
+        };
+        metric.update(&report, &metadata).unwrap()
     }
 
     #[test]
@@ -184,13 +189,19 @@ mod tests {
 
     #[test]
     fn shares_are_shown_in_percent_and_steps_without_them_are_left_out() {
-        let mut metric = zero_share();
-        assert!(update(&mut metric, 1.0, None).is_not_available());
-        let shares = CodeShares {
-            zero: 0.25,
-            flipped: 0.0,
-        };
-        let entry = update(&mut metric, 1.0, Some(shares));
+        let device = Device::default();
+        let mut layer = BitLinearConfig::new(2, 2).init(&device);
+        layer.weight = Param::from_data([[1.0, 0.0], [-1.0, 1.0]], &device);
+        let watch = CodeWatch::new(&layer).unwrap();
+        let before = watch.codes(&layer).unwrap();
+        layer.weight = Param::from_data([[1.0, 0.0], [1.0, -1.0]], &device);
+        let counts = watch.compare(&before, &watch.codes(&layer).unwrap());
+
+        let mut zeros = zero_share();
+        assert!(update(&mut zeros, 1.0, None).is_not_available());
+        let entry = update(&mut zeros, 1.0, counts.clone());
         assert_eq!(entry.formatted, "epoch 25.00% - batch 25.00%");
+        let entry = update(&mut flip_share(), 1.0, counts);
+        assert_eq!(entry.formatted, "epoch 50.000% - batch 50.000%");
     }
 }

@@ -9,9 +9,11 @@ mod run_folder;
 mod schedule;
 mod step_log;
 mod trainee;
+mod warm_up;
 
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::grad_clipping::GradientClipping;
@@ -86,6 +88,12 @@ pub fn train(
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = TrainLoader::new(corpus.train.clone(), plan, first_epoch, device.clone());
+    let trainee = Trainee::new(model);
+    // Devices without kernels have nothing to compile, and a practice step would only take time.
+    if tritburn::device::compiles_kernels(&device) {
+        let batch = train.batch(1);
+        warm_up::warm_up(&trainee, &optimizer, batch)?;
+    }
     let valid = ValidLoader::new(
         corpus.valid.clone(),
         VALID_WINDOWS,
@@ -97,19 +105,15 @@ pub fn train(
     let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
 
-    let mut training = SupervisedTraining::new(
-        folder,
-        std::sync::Arc::new(train),
-        std::sync::Arc::new(valid),
-    )
-    .num_epochs(plan.epochs())
-    .with_interrupter(interrupter)
-    .with_application_logger(None)
-    .with_custom_checkpointers(model_part, optimizer_part, schedule_part)
-    .with_checkpointing_strategy(checkpoints.strategy())
-    .metric_train(log.clone())
-    .metrics((metrics::loss(), metrics::perplexity()))
-    .metric_train_numeric(burn::train::metric::LearningRateMetric::new());
+    let mut training = SupervisedTraining::new(folder, Arc::new(train), Arc::new(valid))
+        .num_epochs(plan.epochs())
+        .with_interrupter(interrupter)
+        .with_application_logger(None)
+        .with_custom_checkpointers(model_part, optimizer_part, schedule_part)
+        .with_checkpointing_strategy(checkpoints.strategy())
+        .metric_train(log.clone())
+        .metrics((metrics::loss(), metrics::perplexity()))
+        .metric_train_numeric(burn::train::metric::LearningRateMetric::new());
     if !config.model.dense {
         training = training
             .metric_train_numeric(metrics::zero_share())
@@ -124,7 +128,7 @@ pub fn train(
 
     let begun = Instant::now();
     let result = training.launch(Learner::new(
-        Trainee::new(model),
+        trainee,
         optimizer,
         ScheduledRate::new(schedule),
     ));

@@ -8,57 +8,57 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use tritburn::stats::{LayerCodes, flip_share, layer_codes, zero_share};
+use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn_models::TrainableModel;
 
 use crate::data::ByteBatch;
+
+/// Steps from one look at the codes to the next.
+const WATCH_STEPS: usize = 10;
 
 /// A [`TrainableModel`] and what is watched of its codes.
 #[derive(Module, Debug)]
 pub struct Trainee {
     /// The model.
     pub model: TrainableModel,
-    /// The codes after the latest step.
+    /// Counts codes; none in a float model.
     #[module(skip)]
-    codes: Option<Arc<Vec<LayerCodes>>>,
+    watch: Option<Arc<CodeWatch>>,
+    /// Steps done in this process.
     #[module(skip)]
-    shares: Option<CodeShares>,
-}
-
-/// What the latest step did to the codes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CodeShares {
-    /// Share of weights that are zero.
-    pub zero: f64,
-    /// Share of weights whose code the step changed.
-    pub flipped: f64,
+    steps: usize,
+    /// What the latest step did to the codes, if it was watched.
+    #[module(skip)]
+    counts: Option<CodeCounts>,
 }
 
 impl Trainee {
     /// A model about to be trained.
     pub fn new(model: TrainableModel) -> Self {
+        let watch = CodeWatch::new(&model).ok();
         Self {
+            watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
             model,
-            codes: None,
-            shares: None,
+            steps: 0,
+            counts: None,
         }
     }
 
-    /// Compares the codes with those before the step. Weights that are not finite have none.
-    fn watch(&mut self, before: Option<Arc<Vec<LayerCodes>>>) {
-        self.codes = codes_of(&self.model);
-        self.shares = match (before, &self.codes) {
-            (Some(before), Some(after)) if !after.is_empty() => Some(CodeShares {
-                zero: zero_share(after),
-                flipped: flip_share(&before, after),
-            }),
-            _ => None,
-        };
+    /// The codes before a step that is watched.
+    fn codes_before(&self) -> Option<CodeSnapshot> {
+        let watched = self.steps.is_multiple_of(WATCH_STEPS);
+        let watch = self.watch.as_ref().filter(|_| watched)?;
+        watch.codes(&self.model).ok()
     }
-}
 
-fn codes_of(model: &TrainableModel) -> Option<Arc<Vec<LayerCodes>>> {
-    layer_codes(model).ok().map(Arc::new)
+    /// Counts what a step changed, without waiting for the device.
+    fn count(&mut self, before: Option<CodeSnapshot>) {
+        self.steps += 1;
+        self.counts = self.watch.as_ref().and_then(|watch| {
+            let after = watch.codes(&self.model);
+            watch.compare(&before?, &after.ok()?)
+        });
+    }
 }
 
 fn loss_of(model: &TrainableModel, batch: &ByteBatch) -> Tensor<1> {
@@ -75,20 +75,20 @@ impl TrainStep for Trainee {
         let report = StepReport {
             step: batch.step,
             loss: loss.clone().detach(),
-            shares: self.shares,
+            counts: self.counts.clone(),
         };
         TrainOutput::new(self, loss.backward(), report)
     }
 
     fn optimize(
-        mut self,
+        self,
         optimizer: &mut ModuleOptimizer,
         rate: ModuleLearningRate,
         gradients: GradientsParams,
     ) -> Self {
-        let before = self.codes.take().or_else(|| codes_of(&self.model));
+        let before = self.codes_before();
         let mut trained = optimizer.step(rate, self, gradients);
-        trained.watch(before);
+        trained.count(before);
         trained
     }
 }
@@ -102,7 +102,7 @@ impl InferenceStep for Trainee {
         StepReport {
             step: batch.step,
             loss,
-            shares: None,
+            counts: None,
         }
     }
 }
@@ -114,13 +114,13 @@ pub struct StepReport {
     pub step: usize,
     /// Mean cross-entropy in nats a byte, `[1]`.
     pub loss: Tensor<1>,
-    /// What the step before did to the codes.
-    pub shares: Option<CodeShares>,
+    /// What the step before did to the codes, where it was watched.
+    pub counts: Option<CodeCounts>,
 }
 
 impl ItemLazy for StepReport {
+    /// Waits for nothing: metrics read what they show, on a thread of their own.
     fn sync(self) -> Result<Self, ExecutionError> {
-        self.loss.device().sync()?;
         Ok(self)
     }
 }

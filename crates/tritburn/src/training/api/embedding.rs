@@ -28,7 +28,7 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>, dtype: DType) -> Result<
         return Ok(Tensor::empty(shape, (&table.device(), dtype)));
     }
     let ids = ids.reshape([batch * length]);
-    let x = Tensor::<2>::from_dispatch(<Dispatch as TrainingOps>::embedding(
+    let x = Tensor::<2>::from_dispatch(<Dispatch as TrainingOps>::token_embedding(
         table.into_dispatch(),
         ids.into_dispatch(),
         dtype,

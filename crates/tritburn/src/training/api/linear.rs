@@ -81,7 +81,7 @@ pub(crate) enum LinearPrologue {
 }
 
 /// The weights of a product.
-pub(crate) enum LinearWeight<'a> {
+pub(crate) enum LinearWeight {
     /// Float weights, quantised here, with gradients.
     Latent(Tensor<2>),
     /// As [`quantize_weight`](crate::ops::quantize_weight) returns them.
@@ -90,14 +90,14 @@ pub(crate) enum LinearWeight<'a> {
         scales: Tensor<1>,
     },
     /// The same in the order of the device's kernels.
-    Prepacked(&'a PrepackedWeight),
+    Prepacked(PrepackedWeight),
 }
 
 /// Prologue, quantiser and product, whatever the weights are: the same bits.
 pub(crate) fn prologue_linear<const D: usize>(
     x: Tensor<D>,
     prologue: LinearPrologue,
-    weight: LinearWeight<'_>,
+    weight: LinearWeight,
     bias: Option<Tensor<1>>,
     layout: &PackedLayout,
 ) -> Result<Tensor<D>, Error> {

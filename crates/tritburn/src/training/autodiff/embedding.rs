@@ -26,7 +26,7 @@ impl<B: TrainingOps> Backward<B, 1> for EmbeddingBackward {
         let dy = grads.consume::<B>(&ops.node);
         let (ids, vocabulary, dtype) = ops.state;
         let [Some(table)] = ops.parents else { return };
-        let d_table = B::embedding_backward(dy, ids, vocabulary);
+        let d_table = B::table_gradient(dy, ids, vocabulary);
         grads.register::<B>(table.id, in_dtype::<B>(d_table, dtype));
     }
 }
@@ -42,10 +42,10 @@ pub(super) fn embedding<B: TrainingOps, C: CheckpointStrategy>(
         .compute_bound()
         .stateful()
     {
-        OpsKind::UnTracked(prep) => prep.finish(B::embedding(table, ids, dtype)),
+        OpsKind::UnTracked(prep) => prep.finish(B::token_embedding(table, ids, dtype)),
         OpsKind::Tracked(prep) => {
             let saved = (ids.clone(), table.shape()[0], table.dtype());
-            prep.finish(saved, B::embedding(table, ids, dtype))
+            prep.finish(saved, B::token_embedding(table, ids, dtype))
         }
     }
 }

@@ -115,7 +115,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         ))
     }
 
-    fn embedding(
+    fn token_embedding(
         table: FloatTensor<Self>,
         ids: IntTensor<Self>,
         dtype: DType,
@@ -123,12 +123,12 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         embedding::embedding::<B, C>(table, ids, dtype)
     }
 
-    fn embedding_backward(
+    fn table_gradient(
         dy: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocabulary: usize,
     ) -> FloatTensor<Self> {
-        constant::<B, C>(B::embedding_backward(dy.into_primitive(), ids, vocabulary))
+        constant::<B, C>(B::table_gradient(dy.into_primitive(), ids, vocabulary))
     }
 
     fn token_losses(

@@ -5,7 +5,7 @@ use rstest::rstest;
 use tritburn::training::{
     GatedActivation, Norm, gated, gated_bit_linear, norm_bit_linear, rms_norm,
 };
-use tritburn::{Activations, Error, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 use super::{Results, assert_close, half_types, leaf, tensor, weighed};
 use crate::common::{device as reference, devices, to_vec};
@@ -175,7 +175,7 @@ fn a_fused_product_equals_its_parts(
         let parts = case.run(&device, &|operands| {
             let x = front.apply(operands.x, operands.gamma);
             let (weight, bias) = (operands.weight, operands.bias);
-            ops::bit_linear(x, weight, bias, &layout, Activations::Int8).unwrap()
+            ops::bit_linear(x, weight, bias, &layout, InputPrecision::Int8).unwrap()
         });
         assert_eq!(found[0], parts[0], "{device:?}");
         assert_close(&found, &parts, 1e-6, &format!("{front:?} on {device:?}"));

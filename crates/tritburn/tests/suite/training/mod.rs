@@ -2,6 +2,7 @@
 
 mod attention;
 mod embedding;
+mod layers;
 mod linear;
 mod loss;
 mod optim;

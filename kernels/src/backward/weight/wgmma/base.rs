@@ -1,7 +1,7 @@
 //! Plan of the outer product of a layer's gradients and inputs.
 
-use crate::gemm::cuda::wgmma::WgmmaBlueprint;
-use crate::gemm::cuda::wgmma::ring::RingShape;
+use crate::product::cuda::wgmma::WgmmaBlueprint;
+use crate::product::cuda::wgmma::ring::RingShape;
 
 /// Tokens of a step: the contracted dimension.
 pub(super) const STEP_TOKENS: usize = 64;

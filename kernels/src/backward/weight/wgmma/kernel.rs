@@ -7,18 +7,19 @@ use super::base::{
     ACTIVATION_BYTES, BLOCK_BYTES, BLOCKS, FRAGMENT_WORDS, GRADIENT_BYTES, PLAN, RING,
     SHARED_BYTES, STEP_TOKENS,
 };
-use crate::epilogue::store_line;
-use crate::gemm::cuda::wgmma::ring::{
+use crate::device_code::MmaType;
+use crate::device_code::epilogue::store_line;
+use crate::device_code::fragments::decode_scaled;
+use crate::device_code::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
+use crate::device_code::ptx::cluster::leave_cluster;
+use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
+use crate::device_code::ptx::{global_address, load_floats, load_line, shared_address};
+use crate::product::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
-use crate::gemm::cuda::wgmma::{
+use crate::product::cuda::wgmma::{
     RightOperand, Tile, accumulator, declare_accumulators, descriptor, finish_products, first_row,
     place, start,
-};
-use crate::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
-use crate::ptx::{
-    MmaType, REGISTERS, decode_scaled, give_registers, global_address, leave_cluster, load_floats,
-    load_line, shared_address, take_registers,
 };
 
 /// Runtime sizes.

@@ -6,9 +6,9 @@ use super::base::{FRAGMENT_WORDS, PLAN, SHARED_BYTES, STEP_TOKENS};
 use super::fragments::transpose;
 use super::kernel::{OuterExtentsLaunch, outer};
 use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType, QuantizedActivations};
-use crate::ptx::MmaType;
 
 /// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and tokens enough.

@@ -1,0 +1,125 @@
+//! Device code: the largest of a row, in parts.
+
+use cubecl::prelude::*;
+
+use crate::device_code::team::{Team, team_max};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct ArgmaxExtents {
+    /// Rows.
+    pub tokens: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Elements between rows.
+    pub stride: usize,
+    /// Cubes that share a row.
+    pub parts: usize,
+    /// Columns of a part, a multiple of the width of a line.
+    pub part: usize,
+}
+
+/// Ids of the largest of each row. A cube has one part of a row; of several the last to arrive
+/// takes the best, in the order of the parts, and sets the counter back for the next launch.
+///
+/// `partials` has two words a part: the order of the largest, and its column.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn argmax<V: Size>(
+    x: &[Vector<f32, V>],
+    ids: &mut [u32],
+    partials: &mut [u32],
+    counters: &mut [Atomic<u32>],
+    extents: ArgmaxExtents,
+    #[comptime] split: bool,
+    #[comptime] team: Team,
+) {
+    let width = V::value();
+    let lanes = comptime!(team.lanes());
+    let (place, lane) = crate::device_code::team::team_place(team);
+    let (token, part) = (place / extents.parts, place % extents.parts);
+    if token < extents.tokens {
+        let mut shared = Shared::<[u32]>::new_slice(comptime!(team.shared_words(4)));
+        let row = token * extents.stride / width;
+        let end = min((part + 1) * extents.part, extents.cols) / width;
+        let mut best = 0u32;
+        let mut id = u32::MAX.runtime();
+        let mut line = part * extents.part / width + lane;
+        while line < end {
+            let values = x[row + line];
+            #[unroll]
+            for j in 0..width {
+                let order = order_of(values.extract(j));
+                // The first of equals: columns only grow.
+                if order > best {
+                    best = order;
+                    id = u32::cast_from(line * width + j);
+                }
+            }
+            line += lanes;
+        }
+        let top = team_max(best, &mut shared, 0usize, team);
+        // The lowest column is the largest complement.
+        let first = team_max(select(best == top, !id, 0u32), &mut shared, 1usize, team);
+        if comptime!(split) {
+            if lane == 0 {
+                partials[2 * place] = top;
+                partials[2 * place + 1] = first;
+            }
+            let mut arrived = Shared::<u32>::new();
+            sync_storage();
+            if lane == 0 {
+                *arrived = counters[token].fetch_add(1u32);
+            }
+            sync_storage();
+            if *arrived + 1 == u32::cast_from(extents.parts) {
+                let mut best = 0u32;
+                let mut complement = 0u32;
+                let mut i = lane;
+                while i < extents.parts {
+                    let at = 2 * (token * extents.parts + i);
+                    if partials[at] > best {
+                        best = partials[at];
+                        complement = partials[at + 1];
+                    }
+                    i += lanes;
+                }
+                let top = team_max(best, &mut shared, 2usize, team);
+                let mine = select(best == top, complement, 0u32);
+                let first = team_max(mine, &mut shared, 3usize, team);
+                if lane == 0 {
+                    ids[token] = chosen(top, first, extents.cols);
+                    counters[token].store(0u32);
+                }
+            }
+        } else if lane == 0 {
+            ids[token] = chosen(top, first, extents.cols);
+        }
+    }
+}
+
+/// A number in the order of `x`: NaN above all, 0 below all.
+#[cube]
+fn order_of(x: f32) -> u32 {
+    // Zeros of both signs are equal.
+    let bits = u32::reinterpret(select(x == 0.0f32, 0.0f32, x));
+    let ordered = select(bits >> 31 == 1u32, !bits, bits | 0x8000_0000u32);
+    select(
+        bits & 0x7FFF_FFFFu32 > 0x7F80_0000u32,
+        u32::MAX.runtime(),
+        ordered,
+    )
+}
+
+/// The column, or `cols` where the largest is NaN.
+#[cube]
+fn chosen(order: u32, complement: u32, cols: usize) -> u32 {
+    select(
+        order == u32::MAX.runtime(),
+        u32::cast_from(cols),
+        !complement,
+    )
+}

@@ -1,0 +1,104 @@
+//! Checked launch of the argmax.
+
+use cubecl::prelude::*;
+
+use super::kernel::{ArgmaxExtentsLaunch, argmax};
+use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::team::{Fold, Team};
+use crate::error::KernelError;
+use crate::operand::{Buffer, FloatMatrix, FloatType};
+
+/// What cubes that share a row tell each other; made once, used by every launch of up to as many
+/// tokens, one launch after another.
+#[derive(Clone, Debug)]
+pub struct ArgmaxScratch {
+    partials: Buffer,
+    counters: Buffer,
+    tokens: usize,
+}
+
+impl ArgmaxScratch {
+    /// Cubes of a row at most.
+    const PARTS: usize = 128;
+
+    /// Allocates scratch for `tokens` rows.
+    pub fn new(client: &Client, tokens: usize) -> Self {
+        let tokens = tokens.max(1);
+        let partials = 2 * Self::PARTS * tokens;
+        let counters = client.create_from_slice(u32::as_bytes(&vec![0u32; tokens]));
+        Self {
+            partials: Buffer::new(client.empty(partials * 4), partials),
+            counters: Buffer::new(counters, tokens),
+            tokens,
+        }
+    }
+
+    /// Rows that it serves.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+}
+
+/// `ids[t]` = column of the largest of row `t` of `x` f32 `[T, V]`, the lowest of equals; a row that
+/// holds NaN gives `V`, which is no column. Deterministic. T = 0 launches nothing.
+///
+/// # Errors
+/// [`KernelError`] if shapes differ, x is not f32, or `scratch` was made for fewer tokens.
+pub fn launch(
+    client: &Client,
+    x: &FloatMatrix,
+    ids: &Buffer,
+    scratch: &ArgmaxScratch,
+) -> Result<(), KernelError> {
+    let (tokens, cols) = (x.rows(), x.cols());
+    x.check(client, "logits", [tokens, cols])?;
+    FloatType::F32.expect("logits", x.dtype())?;
+    ids.check_exact("ids", tokens)?;
+    if tokens > scratch.tokens {
+        return Err(KernelError::Length {
+            operand: "argmax scratch",
+            expected: tokens,
+            found: scratch.tokens,
+        });
+    }
+    if cols >= u32::MAX as usize {
+        return Err(KernelError::Unsupported {
+            what: "columns of logits",
+            found: cols,
+            allowed: "less than 2^32 - 1",
+        });
+    }
+    if tokens == 0 {
+        return Ok(());
+    }
+    let device = DeviceFacts::of(client);
+    let team = Team::new(client, &device);
+    let width = x.line_width();
+    // A few lines a unit; more cubes than this only wait for each other.
+    let shared = client.features().device_memory_scope && team.fold != Fold::Alone;
+    let parts = match shared {
+        true => cols
+            .div_ceil(team.units * width * 2)
+            .clamp(1, ArgmaxScratch::PARTS),
+        false => 1,
+    };
+    let part = cols.div_ceil(parts).next_multiple_of(width);
+    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    unsafe {
+        argmax::launch_unchecked(
+            client,
+            cubes(client, tokens * parts, team.rows())?,
+            CubeDim::new_1d(team.units as u32),
+            address(client, &[x.extent()])?,
+            width,
+            x.lines(width),
+            ids.arg(),
+            scratch.partials.arg(),
+            scratch.counters.arg(),
+            ArgmaxExtentsLaunch::new(tokens, cols, x.row_stride(), parts, part),
+            parts > 1,
+            team,
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Greedy choice of the next token.
+
+mod kernel;
+mod launch;
+
+pub use launch::{ArgmaxScratch, launch};

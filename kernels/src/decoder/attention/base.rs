@@ -1,0 +1,115 @@
+//! Plan and scratch of the attention.
+
+use cubecl::prelude::*;
+
+use crate::device::{DeviceFacts, LANES};
+use crate::operand::Buffer;
+use crate::operand::KvCache;
+
+/// What cubes that share the positions of a head leave for the last of them; made once for a
+/// device, used by one launch after another.
+#[derive(Clone, Debug)]
+pub struct AttentionScratch {
+    pub(super) sums: Buffer,
+    pub(super) counters: Buffer,
+    /// Cubes that may leave something.
+    pub(super) slots: usize,
+}
+
+impl AttentionScratch {
+    /// Allocates scratch for `client`'s device.
+    pub fn new(client: &Client) -> Self {
+        let hardware = &client.properties().hardware;
+        // Two cubes fit a multiprocessor.
+        let slots = 2 * hardware.num_streaming_multiprocessors.unwrap_or(32) as usize;
+        let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, 128);
+        let counters = client.create_from_slice(u32::as_bytes(&vec![0u32; slots]));
+        Self {
+            sums: Buffer::new(client.empty(words * 4), words),
+            counters: Buffer::new(counters, slots),
+            slots,
+        }
+    }
+}
+
+/// The plan of the kernel for planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DecodePlan {
+    /// Dimension of a head.
+    pub dim: usize,
+    /// Query heads of a cube: they share its keys and values.
+    pub group: usize,
+    /// Units of a cube.
+    pub units: usize,
+    /// Elements of a line.
+    pub width: usize,
+    /// Positions that a unit has loads of under way.
+    pub ahead: usize,
+    /// Whether cubes share positions.
+    pub split: bool,
+}
+
+impl DecodePlan {
+    /// Most query heads of a cube.
+    pub const MAX_GROUP: usize = 8;
+    /// Most cubes that share positions.
+    pub const MAX_SPLITS: usize = 64;
+    /// Fewest positions for which a cube is worth its arrival.
+    pub const POSITIONS: usize = 64;
+
+    /// Floats that a cube leaves: sums, largest scores and sums of weights.
+    pub const fn slot_words(group: usize, dim: usize) -> usize {
+        group * (dim + 2)
+    }
+
+    /// A plan for `heads` query heads over `cache`, and the number of splits.
+    pub fn new(
+        tokens: usize,
+        heads: usize,
+        cache: &KvCache,
+        slots: Option<usize>,
+        device: &DeviceFacts,
+    ) -> (Self, usize) {
+        let slots = slots.unwrap_or(1);
+        // Few tokens leave multiprocessors idle: a cube a head has less to do one thing after another,
+        // and what it reads again comes from the cache.
+        let few = tokens * cache.heads() <= slots / 16;
+        let group = if few { 1 } else { heads / cache.heads() };
+        let group = group.min(Self::MAX_GROUP);
+        let tiles = (heads / cache.heads()).div_ceil(group);
+        let cubes = tokens * cache.heads() * tiles;
+        let most = cache.positions().div_ceil(Self::POSITIONS);
+        let splits = (slots / cubes).clamp(1, Self::MAX_SPLITS.min(most));
+        let plan = Self {
+            dim: cache.dim(),
+            group,
+            units: device.cube_units.clamp(LANES, 256) as usize,
+            width: cache.width(),
+            ahead: if group > 4 { 2 } else { 4 },
+            split: splits > 1,
+        };
+        (plan, splits)
+    }
+
+    /// Units of a position.
+    pub const fn lanes(self) -> usize {
+        self.dim / self.width
+    }
+
+    /// Planes of a cube.
+    pub const fn planes(self) -> usize {
+        self.units / LANES as usize
+    }
+
+    /// Positions of a cube at once, without those ahead.
+    pub const fn positions(self) -> usize {
+        self.units / self.lanes()
+    }
+
+    /// Floats of shared memory: sums, largest scores and weights of every plane; the last cube has
+    /// the latter two of every split.
+    pub fn shared_words(self) -> usize {
+        let stats = 2 * self.group * self.planes().max(Self::MAX_SPLITS * self.split as usize);
+        self.planes() * self.group * self.dim + stats
+    }
+}

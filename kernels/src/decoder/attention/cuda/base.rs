@@ -1,0 +1,64 @@
+//! Plan of the attention on tensor cores.
+
+use crate::device::DeviceFacts;
+use crate::device_code::MmaType;
+use crate::operand::FloatType;
+use crate::operand::KvCache;
+
+/// Positions of a tile of keys and values.
+pub const TILE: usize = 64;
+
+/// Tiles of keys and values in shared memory.
+pub const STAGES: usize = 2;
+
+/// The plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::decoder::attention) struct PrefillPlan {
+    /// Dimension of a head.
+    pub dim: usize,
+    /// Warps, 16 tokens each.
+    pub warps: usize,
+    /// What is multiplied.
+    pub types: MmaType,
+}
+
+impl PrefillPlan {
+    /// A plan for `tokens` tokens, where `device` has the instructions and the tokens are enough for
+    /// tiles of them.
+    pub fn new(tokens: usize, cache: &KvCache, device: &DeviceFacts) -> Option<Self> {
+        let cuda = device.cuda?;
+        let plan = Self {
+            dim: cache.dim(),
+            warps: 4,
+            types: MmaType::of(cache.dtype()),
+        };
+        let half = cache.dtype() != FloatType::F32;
+        let fits = plan.shared_words() * 4 <= device.shared_bytes;
+        (cuda.capability >= 80 && half && fits && tokens >= 16).then_some(plan)
+    }
+
+    /// Tokens of a cube.
+    pub const fn tokens(self) -> usize {
+        16 * self.warps
+    }
+
+    /// Units of a cube.
+    pub const fn units(self) -> usize {
+        32 * self.warps
+    }
+
+    /// Bytes of a row of a tile.
+    pub const fn row_bytes(self) -> usize {
+        2 * self.dim
+    }
+
+    /// Bytes of a tile of keys, or of values.
+    pub const fn tile_bytes(self) -> usize {
+        TILE * self.row_bytes()
+    }
+
+    /// u32 of shared memory.
+    pub const fn shared_words(self) -> usize {
+        2 * STAGES * self.tile_bytes() / 4
+    }
+}

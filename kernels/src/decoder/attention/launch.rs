@@ -1,0 +1,175 @@
+//! Checked launches of the attention.
+
+use cubecl::prelude::*;
+
+use super::base::{AttentionScratch, DecodePlan};
+use super::cuda::{PrefillExtentsLaunch, PrefillPlan, prefill_mma};
+use super::planes::{AttentionExtentsLaunch, attend_planes};
+use super::serial::attend_serial;
+use crate::decoder::rotary::Placement;
+use crate::device::{DeviceFacts, address, cubes};
+use crate::device_code::team::planes;
+use crate::error::KernelError;
+use crate::operand::FloatMatrix;
+use crate::operand::KvCache;
+
+/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` for `q` and `out` `[T, Hq·D]`, over positions up to that
+/// of each token; tokens may belong to any rows. A row or position that the cache lacks counts as
+/// its last one. T = 0 launches nothing.
+///
+/// # Errors
+/// [`KernelError`] if shapes or types differ, heads of q are not a multiple of those of the cache,
+/// or the device lacks the type.
+pub fn launch(
+    client: &Client,
+    q: &FloatMatrix,
+    cache: &KvCache,
+    place: Placement<'_>,
+    out: &FloatMatrix,
+    scale: f32,
+    scratch: &AttentionScratch,
+) -> Result<(), KernelError> {
+    let heads = check(client, q, cache, place, out)?;
+    let tokens = q.rows();
+    if tokens == 0 {
+        return Ok(());
+    }
+    let device = DeviceFacts::of(client);
+    let address = address(client, &[q.extent(), cache.elements(), out.extent()])?;
+    let extents = |width, splits| {
+        AttentionExtentsLaunch::new(
+            tokens,
+            heads,
+            cache.heads(),
+            cache.batch(),
+            cache.positions(),
+            q.row_stride() / width,
+            out.row_stride() / if splits == 0 { width } else { 1 },
+            splits,
+            scale,
+        )
+    };
+    let dtype = q.dtype().elem();
+    // SAFETY: the operands hold what their shapes say, and the kernels stay inside of them.
+    unsafe {
+        if device.lockstep && planes(client) && q.line_width() == cache.width() {
+            let shared = client.features().device_memory_scope;
+            let slots = shared.then_some(scratch.slots);
+            let (plan, splits) = DecodePlan::new(tokens, heads, cache, slots, &device);
+            let tiles = (heads / cache.heads()).div_ceil(plan.group);
+            attend_planes::launch_unchecked(
+                client,
+                cubes(client, tokens * cache.heads() * tiles * splits, 1)?,
+                CubeDim::new_1d(plan.units as u32),
+                address,
+                plan.width,
+                q.lines(plan.width),
+                cache.key_lines(plan.width),
+                cache.value_lines(plan.width),
+                place.rows.arg(),
+                place.positions.arg(),
+                out.lines(1),
+                scratch.sums.arg(),
+                scratch.counters.arg(),
+                extents(plan.width, splits),
+                plan,
+                dtype,
+            );
+        } else {
+            let width = q.line_width().min(out.line_width()).min(4);
+            attend_serial::launch_unchecked(
+                client,
+                cubes(client, tokens * heads, device.cube_units as usize)?,
+                device.cube_dim(),
+                address,
+                width,
+                q.lines(width),
+                cache.key_lines(width),
+                cache.value_lines(width),
+                place.rows.arg(),
+                place.positions.arg(),
+                out.lines(width),
+                extents(width, 0),
+                cache.dim() / width,
+                dtype,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// As [`launch`], for tokens of one row at consecutive positions, the first of which are those of
+/// token 0: a prompt.
+///
+/// # Errors
+/// As [`launch`].
+pub fn prefill(
+    client: &Client,
+    q: &FloatMatrix,
+    cache: &KvCache,
+    place: Placement<'_>,
+    out: &FloatMatrix,
+    scale: f32,
+    scratch: &AttentionScratch,
+) -> Result<(), KernelError> {
+    let heads = check(client, q, cache, place, out)?;
+    let device = DeviceFacts::of(client);
+    let plan = PrefillPlan::new(q.rows(), cache, &device);
+    let Some(plan) = plan.filter(|_| q.starts_pairs() && out.starts_pairs()) else {
+        return launch(client, q, cache, place, out, scale, scratch);
+    };
+    let cubes_of_heads = q.rows().div_ceil(plan.tokens()) * heads;
+    // SAFETY: the operands hold what their shapes say, in pairs of elements, and the kernel stays
+    // inside of them.
+    unsafe {
+        prefill_mma::launch_unchecked(
+            client,
+            cubes(client, cubes_of_heads, 1)?,
+            CubeDim::new_1d(plan.units() as u32),
+            address(client, &[q.extent(), cache.elements(), out.extent()])?,
+            q.lines(2),
+            cache.key_lines(2),
+            cache.value_lines(2),
+            place.rows.arg(),
+            place.positions.arg(),
+            out.lines(2),
+            PrefillExtentsLaunch::new(
+                q.rows(),
+                heads,
+                cache.heads(),
+                cache.batch(),
+                cache.positions(),
+                q.row_stride() / 2,
+                out.row_stride() / 2,
+                scale * core::f32::consts::LOG2_E,
+            ),
+            plan,
+        );
+    }
+    Ok(())
+}
+
+/// Checks the operands; the number of query heads.
+fn check(
+    client: &Client,
+    q: &FloatMatrix,
+    cache: &KvCache,
+    place: Placement<'_>,
+    out: &FloatMatrix,
+) -> Result<usize, KernelError> {
+    let heads = (q.cols() / cache.dim()).max(1);
+    if !heads.is_multiple_of(cache.heads()) {
+        return Err(KernelError::Unsupported {
+            what: "number of query heads",
+            found: heads,
+            allowed: "multiples of the key heads",
+        });
+    }
+    let shape = [q.rows(), heads * cache.dim()];
+    q.check(client, "q", shape)?;
+    out.check(client, "attention output", shape)?;
+    q.dtype().expect("attention output", out.dtype())?;
+    q.dtype().expect("key-value cache", cache.dtype())?;
+    place.check(q.rows())?;
+    Ok(heads)
+}

@@ -1,0 +1,82 @@
+//! Plan of the product on tensor cores.
+
+use crate::device::DeviceFacts;
+use crate::device_code::MmaType;
+use crate::operand::{FloatMatrix, FloatType};
+
+/// Columns of a step: what the four lanes that share a row load at once.
+pub const STEP: usize = 32;
+/// Strips of 16 rows of a warp: each activation that it reads meets both.
+pub const STRIPS: usize = 2;
+
+/// The plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::decoder::dense) struct TablePlan {
+    /// Tiles of 8 tokens of a cube.
+    pub tiles: usize,
+    /// Columns of the table.
+    pub cols: usize,
+    /// Warps of a cube.
+    pub warps: usize,
+    /// Steps whose rows of the table a warp has under way.
+    pub ahead: usize,
+    /// What is multiplied.
+    pub types: MmaType,
+}
+
+impl TablePlan {
+    /// Most tiles of tokens of a cube.
+    const MOST: usize = 4;
+
+    /// A plan for `x · wᵀ`, where `device` has the instructions, both are of one half-precision type,
+    /// rows are whole steps, and the activations fit shared memory.
+    pub fn new(x: &FloatMatrix, w: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
+        let cuda = device.cuda?;
+        let dtype = w.dtype();
+        let half = dtype != FloatType::F32 && x.dtype() == dtype;
+        let whole = x.cols().is_multiple_of(STEP) && x.starts_lines() && w.starts_lines();
+        let plan = |tiles| Self {
+            tiles,
+            cols: x.cols(),
+            warps: 16,
+            ahead: 4,
+            types: MmaType::of(dtype),
+        };
+        // One token is bound by memory without tensor cores, too.
+        let fits = cuda.capability >= 80 && half && whole && x.rows() > 1;
+        let most = x.rows().div_ceil(8).min(Self::MOST);
+        let tiles = (1..=most).rev().map(plan);
+        let mut tiles = tiles.filter(|plan| plan.shared_bytes() <= device.shared_bytes);
+        tiles.next().filter(|_| fits)
+    }
+
+    /// Tokens of a cube.
+    pub const fn tokens(self) -> usize {
+        8 * self.tiles
+    }
+
+    /// Rows of the table that a cube has at once.
+    pub const fn rows(self) -> usize {
+        16 * STRIPS * self.warps
+    }
+
+    /// Units of a cube.
+    pub const fn units(self) -> usize {
+        32 * self.warps
+    }
+
+    /// Bytes between tokens in shared memory: half of the banks further each, so that the lanes that
+    /// read together meet on none.
+    pub const fn pitch(self) -> usize {
+        let row = 2 * self.cols;
+        row + match row % 128 {
+            64 => 0,
+            _ => 64,
+        }
+    }
+
+    /// Bytes of shared memory: the activations.
+    pub const fn shared_bytes(self) -> usize {
+        self.tokens() * self.pitch()
+    }
+}

@@ -1,0 +1,182 @@
+//! Device code: rows of the table go from memory to the registers of `mma` as they lie. Which columns
+//! a register stands for does not matter as long as both operands agree: the four lanes of a row hold
+//! 8 columns each of 32, and take them 4 at a time as the 16 columns of a product.
+
+use cubecl::prelude::*;
+
+use super::base::{STEP, STRIPS, TablePlan};
+use crate::device_code::ptx::{
+    copy_async, copy_async_commit, copy_async_wait, global_address, load_line, mma, shared_address,
+};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct TableExtents {
+    /// Tokens.
+    pub tokens: usize,
+    /// Rows of the table.
+    pub rows: usize,
+    /// Cubes that share the rows.
+    pub workers: usize,
+    /// Bytes between tokens of x.
+    pub x_stride: usize,
+    /// Lines of 16 bytes between rows of the table.
+    pub w_stride: usize,
+    /// Elements between tokens of y.
+    pub y_stride: usize,
+}
+
+/// `y = x · Wᵀ`, sums in f32.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn table<F: Numeric>(
+    x: &[F],
+    w: &[Vector<u32, Const<4>>],
+    y: &mut [f32],
+    extents: TableExtents,
+    #[comptime] plan: TablePlan,
+    #[define(F)] _x_type: ElemType,
+) {
+    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes() / 4), 128usize);
+    let stage = shared_address::<u32>(&shared);
+    let unit = UNIT_POS as usize;
+    let (warp, lane) = (unit / 32, unit % 32);
+    let first = (CUBE_POS / extents.workers) * comptime!(plan.tokens());
+    copy_tokens::<F>(x, stage, first, &extents, plan);
+
+    let steps = comptime!(plan.cols / STEP).runtime();
+    let mut block = (CUBE_POS % extents.workers) * comptime!(plan.rows());
+    // The activations of this lane: token `lane / 4` of a tile, line `lane % 4` of a step.
+    let here = stage
+        + u32::cast_from((lane / 4) * comptime!(plan.pitch()))
+        + u32::cast_from((lane % 4) * 16);
+    let mut arrived = false.runtime();
+    while block < extents.rows {
+        let row = block + warp * comptime!(16 * STRIPS) + lane / 4;
+        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead * 2 * STRIPS));
+        #[unroll]
+        for i in 0..comptime!(plan.ahead) {
+            load(w, &mut held, row, i.runtime(), lane, i, &extents, plan);
+        }
+        if !arrived {
+            copy_async_wait(0usize);
+            sync_cube();
+            arrived = true.runtime();
+        }
+        let mut acc = Array::<Vector<f32, Const<4>>>::new(comptime!(STRIPS * plan.tiles));
+        #[unroll]
+        for i in 0..comptime!(STRIPS * plan.tiles) {
+            acc[i] = Vector::new(0.0f32);
+        }
+        let mut step = 0usize.runtime();
+        while step < steps {
+            #[unroll]
+            for i in 0..comptime!(plan.ahead) {
+                let at = step + i;
+                if at < steps {
+                    let line = here + u32::cast_from(at * comptime!(2 * STEP));
+                    multiply(&held, line, &mut acc, i, plan);
+                    let next = at + comptime!(plan.ahead);
+                    if next < steps {
+                        load(w, &mut held, row, next, lane, i, &extents, plan);
+                    }
+                }
+            }
+            step += comptime!(plan.ahead);
+        }
+        #[unroll]
+        for strip in 0..STRIPS {
+            #[unroll]
+            for tile in 0..comptime!(plan.tiles) {
+                let sums = acc[comptime!(strip * plan.tiles + tile)];
+                #[unroll]
+                for e in 0..4usize {
+                    let token = first + comptime!(8 * tile + e % 2) + 2 * (lane % 4);
+                    let of = row + comptime!(16 * strip + 8 * (e / 2));
+                    if token < extents.tokens && of < extents.rows {
+                        y[token * extents.y_stride + of] = sums.extract(e);
+                    }
+                }
+            }
+        }
+        block += extents.workers * comptime!(plan.rows());
+    }
+}
+
+/// Starts the copies of the cube's tokens, zeros past the last.
+#[cube]
+fn copy_tokens<F: Numeric>(
+    x: &[F],
+    stage: u32,
+    first: usize,
+    extents: &TableExtents,
+    #[comptime] plan: TablePlan,
+) {
+    let base = global_address::<F>(x);
+    let lines = comptime!(plan.cols / 8);
+    let mut i = UNIT_POS as usize;
+    while i < comptime!(plan.tokens() * lines) {
+        let (token, line) = (i / lines, i % lines);
+        let inside = first + token < extents.tokens;
+        let valid = select(inside, 16u32, 0u32);
+        let from = select(inside, first + token, 0usize) * extents.x_stride + line * 16;
+        let to = stage + u32::cast_from(token * comptime!(plan.pitch()) + line * 16);
+        copy_async(to, base + u64::cast_from(from), valid);
+        i += comptime!(plan.units());
+    }
+    copy_async_commit();
+}
+
+/// Step `step` of this lane's rows of the table, into place `slot`. Rows past the last repeat it.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the place of a load")]
+fn load(
+    w: &[Vector<u32, Const<4>>],
+    held: &mut Array<Vector<u32, Const<4>>>,
+    row: usize,
+    step: usize,
+    lane: usize,
+    #[comptime] slot: usize,
+    extents: &TableExtents,
+    #[comptime] plan: TablePlan,
+) {
+    let within = min(step, comptime!(plan.cols / STEP - 1)) * comptime!(STEP / 8) + lane % 4;
+    #[unroll]
+    for j in 0..comptime!(2 * STRIPS) {
+        let of = min(row + comptime!(8 * j), extents.rows - 1);
+        held[comptime!(slot * 2 * STRIPS + j)] = w[of * extents.w_stride + within];
+    }
+}
+
+/// Adds the products of one step.
+#[cube]
+fn multiply(
+    held: &Array<Vector<u32, Const<4>>>,
+    line: u32,
+    acc: &mut Array<Vector<f32, Const<4>>>,
+    #[comptime] slot: usize,
+    #[comptime] plan: TablePlan,
+) {
+    #[unroll]
+    for tile in 0..comptime!(plan.tiles) {
+        let b = load_line(line + comptime!((8 * tile * plan.pitch()) as u32));
+        #[unroll]
+        for strip in 0..STRIPS {
+            let low = held[comptime!(2 * (slot * STRIPS + strip))];
+            let high = held[comptime!(2 * (slot * STRIPS + strip) + 1)];
+            let at = comptime!(strip * plan.tiles + tile);
+            #[unroll]
+            for half in 0..2usize {
+                acc[at] = mma::<f32>(
+                    low.extract(comptime!(2 * half)),
+                    high.extract(comptime!(2 * half)),
+                    low.extract(comptime!(2 * half + 1)),
+                    high.extract(comptime!(2 * half + 1)),
+                    b.extract(comptime!(2 * half)),
+                    b.extract(comptime!(2 * half + 1)),
+                    acc[at],
+                    comptime!(plan.types),
+                );
+            }
+        }
+    }
+}

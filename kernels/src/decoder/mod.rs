@@ -1,0 +1,10 @@
+//! The operations of a language model around its products.
+
+pub mod argmax;
+pub mod attention;
+pub mod dense;
+pub mod embedding;
+pub mod glu;
+pub mod norm;
+pub mod rotary;
+pub mod step;

@@ -1,0 +1,72 @@
+//! The products of a column tile, and where their right operand comes from.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use crate::device_code::MmaType;
+use crate::device_code::fragments::{decode_half, decode_int8};
+use crate::device_code::ptx::{load_matrices, mma};
+use crate::product::cuda::Operand;
+
+/// Registers of activations that a lane holds of a column tile and 8 tokens.
+const fn right_registers(operand: Operand) -> usize {
+    8 * operand.types.size()
+}
+
+/// Activations of 8 tokens in shared memory as `mma` takes them. `line` is the address where this lane
+/// reads: row `lane mod 8`, 16 bytes of number `lane div 8`.
+#[cube]
+pub(super) fn load_staged(line: u32, #[comptime] operand: Operand) -> Array<u32> {
+    let registers = comptime!(right_registers(operand));
+    let mut right = Array::<u32>::new(registers);
+    #[unroll]
+    for load in 0..comptime!(registers / 4) {
+        let part = load_matrices(line + comptime!(64 * load as u32));
+        #[unroll]
+        for i in 0..4usize {
+            right[comptime!(4 * load + i)] = part.extract(i);
+        }
+    }
+    right
+}
+
+/// Adds the products of a column tile with 8 tokens.
+#[cube]
+pub(super) fn multiply<A: Numeric>(
+    words: Vector<u32, Const<4>>,
+    right: &Array<u32>,
+    sum: Vector<A, Const<4>>,
+    #[comptime] code: WeightCode,
+    #[comptime] operand: Operand,
+) -> Vector<A, Const<4>> {
+    let mut sum = sum;
+    #[unroll]
+    for step in 0..comptime!(right_registers(operand) / 2) {
+        // A word holds one int8 fragment, or two half ones.
+        let word = words.extract(comptime!(step / operand.types.size()));
+        let mut a = Array::<u32>::new(4usize);
+        #[unroll]
+        for register in 0..4usize {
+            a[register] = match comptime!(operand.types) {
+                MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
+                _ => decode_half(
+                    word,
+                    comptime!((4 * (step % 2) + register) as u32),
+                    code,
+                    comptime!(operand.types),
+                ),
+            };
+        }
+        sum = mma::<A>(
+            a[0],
+            a[1],
+            a[2],
+            a[3],
+            right[comptime!(2 * step)],
+            right[comptime!(2 * step + 1)],
+            sum,
+            comptime!(operand.types),
+        );
+    }
+    sum
+}

@@ -1,0 +1,361 @@
+//! Plan of the warpgroup GEMM.
+
+use crate::device::{CudaFacts, DeviceFacts};
+use crate::device_code::MmaType;
+use crate::error::KernelError;
+use crate::prepack::{TILE_COLS, TILE_ROWS};
+use crate::product::MatmulProblem;
+
+use super::ring::RingShape;
+
+/// The resolved plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WgmmaBlueprint {
+    /// Warpgroups of a cube, side by side along the weight rows.
+    pub warpgroups: usize,
+    /// 64-row tiles of a warpgroup.
+    pub tiles: usize,
+    /// Tokens of a cube: 16, 32, 64, 128 or 256.
+    pub tokens: usize,
+    /// Column tiles in the ring of shared memory.
+    pub stages: usize,
+    /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
+    pub splits: usize,
+    /// Cubes of a cluster that get the same activations, fetched once, for weight rows of their own: 1 or
+    /// 2. Two only with two warpgroups and without splits.
+    pub multicast: usize,
+    /// Token tiles that neighbouring cubes work on, for the L2 cache.
+    pub group: usize,
+}
+
+/// Multiply-adds of one cycle and multiprocessor: int8; half types have half of it.
+const INT8_RATE: usize = 4096;
+/// Bytes that a multiprocessor draws from L2 in a cycle when all do.
+const L2_RATE: usize = 18;
+/// Cycles that a step takes whatever its size, and more of them for each warpgroup: barriers and
+/// latencies that the ring leaves.
+const STEP: [usize; 2] = [460, 40];
+/// Bytes that a multiprocessor draws by tensor maps, whose tiles come once for a cluster.
+const MULTICAST_RATE: usize = 20;
+/// Cycles that a step of cubes that share activations takes beside its products, and at least for
+/// decoding each tile and byte of an operand.
+const SHARED_STEP: [usize; 2] = [80, 330];
+/// Cycles until the cubes that share activations know of each other's barriers.
+const OPENING: usize = 400;
+/// Cycles of a tile beside its steps: filling the ring, storing outputs.
+const TILE: usize = 3_000;
+/// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
+const EXCHANGE: [usize; 2] = [600, 20];
+/// Shared memory that one cube may have: 1 KiB less than a multiprocessor's.
+const SHARED: usize = 227 << 10;
+
+impl WgmmaBlueprint {
+    /// Largest ring.
+    const MAX_STAGES: usize = 8;
+
+    /// `(warpgroups, tiles, tokens)` worth trying.
+    const SHAPES: [(usize, usize, usize); 13] = [
+        (2, 2, 128),
+        (2, 1, 256),
+        (2, 1, 128),
+        (2, 2, 64),
+        (2, 1, 64),
+        (2, 2, 32),
+        (2, 1, 32),
+        (1, 1, 128),
+        (1, 1, 64),
+        (1, 1, 32),
+        (1, 1, 16),
+        (1, 2, 32),
+        (1, 2, 16),
+    ];
+
+    /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
+    pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
+        let best = Self::ranked(problem, types, cuda).into_iter().next();
+        best.expect("there are shapes without a split")
+    }
+
+    /// Plans that `problem` can run with, the fastest of the model first.
+    pub fn ranked(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
+        let mut all = Self::candidates(problem, types, cuda);
+        all.sort_by_key(|plan| plan.cycles(problem, types, cuda));
+        all
+    }
+
+    /// Plans that `problem` can run with.
+    pub fn candidates(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
+        let steps = problem.k.div_ceil(TILE_COLS);
+        let cores = cuda.multiprocessors as usize;
+        let shapes = Self::SHAPES.into_iter();
+        // (splits, multicast)
+        let clusters = [(1, 1), (2, 1), (4, 1), (8, 1), (1, 2)];
+        let clusters = shapes.flat_map(|shape| clusters.map(|cluster| (shape, cluster)));
+        clusters
+            .filter_map(move |((warpgroups, tiles, tokens), (splits, multicast))| {
+                let mut plan = Self {
+                    warpgroups,
+                    tiles,
+                    tokens,
+                    stages: 0,
+                    splits,
+                    multicast,
+                    group: 8,
+                };
+                let count = plan.tiles(problem);
+                // A cluster that hands over more than 64 registers a unit never paid.
+                let splittable = plan.divides(steps) && plan.accumulators() <= 64;
+                let room = (220usize << 10)
+                    .saturating_sub(plan.sum_bytes())
+                    .min(200 << 10);
+                plan.stages = (room / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
+                // Large cubes of large clusters leave multiprocessors over: a cluster lies within a
+                // group of 16 or 18 of them.
+                let alone = 2 * plan.shared_bytes(types) > SHARED;
+                let slots = match splits {
+                    4.. if alone => cores * 7 / 8,
+                    _ => cores,
+                };
+                let fits = match multicast {
+                    1 => splits == 1 || (splittable && count * splits <= slots),
+                    _ => warpgroups == 2 && problem.n > plan.rows(),
+                };
+                (fits && plan.shared_bytes(types) <= SHARED).then_some(plan)
+            })
+            .collect()
+    }
+
+    /// Whether every cube of a cluster gets some of `steps` column tiles.
+    pub const fn divides(&self, steps: usize) -> bool {
+        (self.splits - 1) * steps.div_ceil(self.splits) < steps
+    }
+
+    /// Cycles that the product takes, by and large.
+    pub(crate) fn cycles(
+        &self,
+        problem: &MatmulProblem,
+        types: MmaType,
+        cuda: &CudaFacts,
+    ) -> usize {
+        let cluster = self.splits * self.multicast;
+        let at_once = (cuda.multiprocessors as usize / cluster).max(1);
+        let waves = self.tiles(problem).div_ceil(at_once);
+        let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
+        let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
+        let step = match self.multicast {
+            1 => {
+                let copies = self.stage_bytes(types) / L2_RATE;
+                let [step, warpgroup] = STEP;
+                products.max(copies).max(step + warpgroup * self.warpgroups)
+            }
+            _ => {
+                let bytes = self.x_bytes(types) / self.multicast + self.w_bytes();
+                let [meeting, decoding] = SHARED_STEP;
+                let least = decoding * self.tiles * types.size();
+                products.max(bytes / MULTICAST_RATE).max(least) + meeting
+            }
+        };
+        let [meeting, register] = EXCHANGE;
+        let exchange = match self.splits {
+            1 => 0,
+            _ => meeting + register * self.accumulators(),
+        };
+        let opening = match self.multicast {
+            1 => 0,
+            _ => OPENING,
+        };
+        opening + waves * (steps * step + TILE + exchange)
+    }
+
+    /// Weight rows of a cube.
+    pub const fn rows(&self) -> usize {
+        self.warpgroups * self.tiles * TILE_ROWS
+    }
+
+    /// Output tiles, each of a cluster.
+    pub(super) fn tiles(&self, problem: &MatmulProblem) -> usize {
+        let rows = self.rows() * self.multicast;
+        problem.n.div_ceil(rows) * problem.m.div_ceil(self.tokens)
+    }
+
+    /// Units of a cube that multiply.
+    pub const fn units(&self) -> usize {
+        self.warpgroups * 128
+    }
+
+    /// Units of a cube: where activations are shared, a warpgroup only copies.
+    pub const fn cube_units(&self) -> usize {
+        match self.multicast {
+            1 => self.units(),
+            _ => self.units() + 128,
+        }
+    }
+
+    /// Accumulator registers of a unit.
+    pub const fn accumulators(&self) -> usize {
+        self.tiles * self.tokens / 2
+    }
+
+    /// Slices of 32 columns whose products are started at once: those of few tokens are over so soon that
+    /// waiting for each would leave the tensor cores idle, and leave registers for more weights.
+    pub(crate) const fn slices(&self) -> usize {
+        match self.accumulators() <= 32 {
+            true => 2,
+            false => 1,
+        }
+    }
+
+    /// Bytes of activations of a stage.
+    pub(super) const fn x_bytes(&self, types: MmaType) -> usize {
+        self.tokens * TILE_COLS * types.size()
+    }
+
+    /// Bytes of packed weights of a stage.
+    const fn w_bytes(&self) -> usize {
+        self.rows() * TILE_COLS / 4
+    }
+
+    /// Bytes of a stage: activations, then packed weights.
+    pub const fn stage_bytes(&self, types: MmaType) -> usize {
+        self.x_bytes(types) + self.w_bytes()
+    }
+
+    /// The ring of a cube that shares activations.
+    pub(super) const fn ring(&self, types: MmaType) -> RingShape {
+        RingShape {
+            stages: self.stages,
+            pitch: self.stage_bytes(types),
+            bytes: self.stage_bytes(types),
+            warps: self.warpgroups * 4,
+            cubes: self.multicast,
+        }
+    }
+
+    /// Elements of 128 bytes of a token: int8 ones are bound as words of four.
+    pub(super) const fn box_columns(&self, types: MmaType) -> usize {
+        match types {
+            MmaType::Int8 => 32,
+            MmaType::Bf16 | MmaType::F16 => 64,
+        }
+    }
+
+    /// Bytes of the ring of stages.
+    pub(super) const fn ring_bytes(&self, types: MmaType) -> usize {
+        self.stages * self.stage_bytes(types)
+    }
+
+    /// Shares of 8 tokens of a 64-row tile that a cube of a cluster sums up.
+    pub(super) const fn shares(&self) -> usize {
+        (self.tiles * self.tokens / 8).div_ceil(self.splits)
+    }
+
+    /// Bytes of the sums that a cube gets from its cluster.
+    const fn sum_bytes(&self) -> usize {
+        match self.splits {
+            1 => 0,
+            splits => 16 * self.units() * self.shares() * splits,
+        }
+    }
+
+    /// Bytes of shared memory: the ring and the sums, with room to align the first stage.
+    pub const fn shared_bytes(&self, types: MmaType) -> usize {
+        1024 + self.ring(types).shared_bytes() + self.sum_bytes()
+    }
+
+    /// Whether `device` is a Hopper GPU with multiprocessors for a cluster that shares activations.
+    pub(crate) fn runs_on(&self, device: &DeviceFacts) -> bool {
+        device.cuda.is_some_and(|cuda| {
+            cuda.capability == 90 && cuda.multiprocessors as usize >= self.multicast
+        })
+    }
+
+    /// Cubes that work on `tiles` output tiles without splits, one after the other: as many as
+    /// `device` has multiprocessors for, in whole clusters.
+    pub(crate) fn cubes(&self, tiles: usize, device: &DeviceFacts) -> usize {
+        let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
+        tiles.min(cores / self.multicast) * self.multicast
+    }
+
+    /// # Errors
+    /// [`KernelError::Plan`] for sizes that the instruction does not have, more registers or shared
+    /// memory than a cube gets, or a device that is no Hopper GPU.
+    pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
+        let hopper = self.runs_on(device);
+        // What a cube fetches for its cluster begins at whole swizzled blocks of 8 tokens.
+        let shared_tokens = self.tokens >= 8 * self.multicast;
+        let sizes = matches!(self.warpgroups, 1..=4)
+            && matches!(self.tiles, 1 | 2)
+            && matches!(self.tokens, 16 | 32 | 64 | 128 | 256)
+            && matches!(self.splits, 1 | 2 | 4 | 8)
+            && matches!(self.multicast, 1 | 2)
+            && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2 && shared_tokens)
+            && self.group >= 1
+            && self.stages >= 4;
+        // 64 Ki registers a multiprocessor, some 60 a unit beside the accumulators.
+        let registers = self.units() * (self.accumulators() + 60) <= 1 << 16;
+        let shared = self.shared_bytes(types) <= device.shared_bytes;
+        // Every unit copies whole lines.
+        let lines = self.multicast > 1 || (self.tokens * 8).is_multiple_of(self.units());
+        if hopper && sizes && registers && self.accumulators() <= 128 && shared && lines {
+            return Ok(());
+        }
+        Err(KernelError::Plan {
+            reason: format!(
+                "{self:?} wants a GPU of compute capability 9.0 (this is {:?}), 16 to 256 tokens, \
+                 at most 128 accumulators a unit, 4 stages or more and at most {} bytes of shared \
+                 memory; multicast wants two warpgroups, no splits and 8 tokens for each cube",
+                device.cuda.map(|cuda| cuda.capability),
+                device.shared_bytes
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::test_gpus::HOPPER;
+    use crate::product::problem::problem;
+
+    #[test]
+    fn every_candidate_fits_and_gives_each_cube_columns() {
+        let sizes = [1, 127, 2560, 3200, 6912, 28_672];
+        let cuda = HOPPER.cuda.unwrap();
+        // f32 activations never come here.
+        for types in [MmaType::Int8, MmaType::Bf16, MmaType::F16] {
+            for (n, k) in sizes.iter().flat_map(|&n| sizes.map(|k| (n, k))) {
+                for m in sizes {
+                    let problem = problem(m, n, k);
+                    let best = WgmmaBlueprint::new(&problem, types, &cuda);
+                    let candidates = WgmmaBlueprint::candidates(&problem, types, &cuda);
+                    assert!(candidates.contains(&best));
+                    for plan in candidates {
+                        let what = format!("{plan:?} {types:?} {m} x {n} x {k}");
+                        assert_eq!(plan.validate(types, &HOPPER), Ok(()), "{what}");
+                        assert!(plan.divides(k.div_ceil(TILE_COLS)), "{what}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cubes_share_activations_where_tokens_are_many() {
+        let cuda = HOPPER.cuda.unwrap();
+        for (m, n, k, multicast) in [
+            (16, 4096, 4096, 1),
+            (512, 4096, 4096, 2),
+            (2048, 11_008, 4096, 2),
+            (8192, 4096, 4096, 2),
+            (8192, 128, 4096, 1),
+        ] {
+            for types in [MmaType::Int8, MmaType::Bf16] {
+                let plan = WgmmaBlueprint::new(&problem(m, n, k), types, &cuda);
+                assert_eq!(
+                    plan.multicast, multicast,
+                    "{plan:?} {types:?} {m} x {n} x {k}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The instruction, and the registers that its sums lie in.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::WgmmaBlueprint;
+use crate::device_code::MmaType;
+use crate::device_code::fragments::{decode_half, decode_int8};
+
+/// Starts the products of `plan.slices()` slices of 32 columns from number `slice` on, and waits until no
+/// others are under way. `right` is the descriptor of the column tile.
+#[cube]
+pub(crate) fn products(
+    held: &Array<Vector<u32, Const<4>>>,
+    right: u32,
+    #[comptime] slice: usize,
+    first: bool,
+    #[comptime] code: WeightCode,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let (steps, slices) = comptime!((types.size(), plan.slices()));
+    let per_tile = comptime!(slices * steps * 4);
+    let mut registers = Array::<u32>::new(comptime!(plan.tiles * per_tile));
+    #[unroll]
+    for tile in 0..comptime!(plan.tiles) {
+        #[unroll]
+        for register in 0..per_tile {
+            let word = held[tile].extract(comptime!(slice + register / (steps * 4)));
+            let within = comptime!((register % (steps * 4)) as u32);
+            registers[comptime!(tile * per_tile + register)] = match comptime!(types) {
+                MmaType::Int8 => decode_int8(word, within, code),
+                _ => decode_half(word, within, code, types),
+            };
+        }
+    }
+    gpu_asm!("wgmma.fence.sync.aligned;");
+    #[unroll]
+    for step in 0..comptime!(slices * steps) {
+        // 32 columns are 32 bytes of int8; of half types 64, every second slice in the next part.
+        let offset = comptime!({
+            let byte = (slice * steps + step) * 32;
+            (byte / 128) * plan.tokens * 128 + byte % 128
+        });
+        let descriptor = right + comptime!((offset >> 4) as u32);
+        let more = u32::cast_from(!(first && comptime!(step == 0).runtime()));
+        #[unroll]
+        for tile in 0..comptime!(plan.tiles) {
+            let at = comptime!(tile * per_tile + step * 4);
+            start(
+                registers[at],
+                registers[comptime!(at + 1)],
+                registers[comptime!(at + 2)],
+                registers[comptime!(at + 3)],
+                descriptor,
+                more,
+                tile,
+                RightOperand::ColumnsInner,
+                types,
+                plan,
+            );
+        }
+    }
+    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
+}
+
+/// Waits until all products of this warp are over.
+#[cube]
+pub(crate) fn finish_products() {
+    gpu_asm!("wgmma.wait_group.sync.aligned 0;");
+}
+
+/// How the right operand lies in shared memory, in rows of 128 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RightOperand {
+    /// A row is a token, columns (the contracted dimension) lie side by side.
+    ColumnsInner,
+    /// A row is a column, 64 half-precision tokens lie side by side; 8192 bytes to the next 64.
+    TokensInner,
+}
+
+/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand that begins at
+/// `address`, of which only the low 18 bits count: above them stands the cube's number in its cluster. What
+/// begins `n` bytes later has one that is larger by `n / 16`.
+#[cube]
+pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
+    let leading = comptime!(match right {
+        RightOperand::ColumnsInner => 1u32,
+        RightOperand::TokensInner => 8192 >> 4,
+    });
+    ((address & 0x3FFFFu32) >> 4u32) | comptime!(leading << 16)
+}
+
+/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The high word of
+/// the descriptor says 128-byte swizzle and 1024 bytes from one 8 rows to the next.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
+pub(crate) fn start(
+    a0: u32,
+    a1: u32,
+    a2: u32,
+    a3: u32,
+    descriptor: u32,
+    more: u32,
+    #[comptime] tile: usize,
+    #[comptime] right: RightOperand,
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let sums = comptime!(accumulator_list(plan, tile));
+    let name = comptime!(instruction(plan, types));
+    let modifiers = comptime!(match (types, right) {
+        (MmaType::Int8, _) => "",
+        (_, RightOperand::ColumnsInner) => ", 1, 1, 0",
+        (_, RightOperand::TokensInner) => ", 1, 1, 1",
+    });
+    let high = comptime!(64u32 | (1 << 30)).runtime();
+    gpu_asm!(
+        "{{ .reg .b64 d; .reg .pred p; mov.b64 d, {{{descriptor}, {high}}}; setp.ne.u32 p, {more}, 0; ",
+        "{name} {sums}, {{{a0}, {a1}, {a2}, {a3}}}, d, p{modifiers}; }}",
+        descriptor = in(_) descriptor, high = in(_) high, more = in(_) more,
+        a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
+    );
+}
+
+/// One accumulator register.
+#[cube]
+pub(crate) fn accumulator<A: Numeric>(#[comptime] index: usize, #[comptime] types: MmaType) -> A {
+    let kind = comptime!(register_type(types));
+    let out: A;
+    gpu_asm!("mov.{kind} {out}, q{index};", out = out(_) out);
+    out
+}
+
+fn register_type(types: MmaType) -> &'static str {
+    match types {
+        MmaType::Int8 => "b32",
+        _ => "f32",
+    }
+}
+
+/// The accumulators live in PTX registers declared once: a product reads and writes them in place,
+/// which operands of an inline block cannot say.
+pub(crate) fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
+    format!(".reg .{} q<{}>;", register_type(types), plan.accumulators())
+}
+
+fn accumulator_list(plan: WgmmaBlueprint, tile: usize) -> String {
+    let per_tile = plan.tokens / 2;
+    let names: Vec<String> = (tile * per_tile..(tile + 1) * per_tile)
+        .map(|i| format!("q{i}"))
+        .collect();
+    format!("{{{}}}", names.join(", "))
+}
+
+fn instruction(plan: WgmmaBlueprint, types: MmaType) -> String {
+    let n = plan.tokens;
+    let (k, types) = match types {
+        MmaType::Int8 => (32, "s32.s8.s8"),
+        MmaType::Bf16 => (16, "f32.bf16.bf16"),
+        MmaType::F16 => (16, "f32.f16.f16"),
+    };
+    format!("wgmma.mma_async.sync.aligned.m64n{n}k{k}.{types}")
+}

@@ -1,0 +1,343 @@
+//! Device code of the product that quantises its activations.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::FusedBlueprint;
+use super::cluster::{await_bytes, wait_bytes};
+use super::quantize::{find_maxima, hold, spread, stage};
+use super::sums::{hand_over, token_scales, write_shared};
+use crate::device_code::MmaType;
+use crate::device_code::epilogue::{RowPair, prefetch_scales};
+use crate::device_code::ptx::cluster::{announce_cluster, wait_cluster};
+use crate::device_code::ptx::{
+    copy_async, copy_async_commit, copy_async_wait, global_address, load_line, shared_address,
+    show_tensor_cores,
+};
+use crate::operand::FloatType;
+use crate::product::cuda::stage::TileExtents;
+use crate::product::cuda::wgmma::output::{Scales, load_pairs, write};
+use crate::product::cuda::wgmma::product::{
+    RightOperand, declare_accumulators, descriptor, finish_products, products,
+};
+use crate::product::cuda::wgmma::tile::Tile;
+
+/// What a cube works on.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Place {
+    /// Its number among the cubes that share the columns.
+    pub split: usize,
+    /// Its number among the cubes that share the tokens.
+    pub share: usize,
+    /// First column tile.
+    pub first: usize,
+    /// Column tiles.
+    pub steps: usize,
+    /// First weight row, in tiles of 64; past the last in cubes that only quantise.
+    pub row_tile: usize,
+    /// First token of the output tile.
+    pub token: usize,
+}
+
+/// Addresses in the shared memory of a cube, the same in all.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Memory {
+    /// Activations in int8, column tiles of rows of 128 bytes; the first of all.
+    pub codes: u32,
+    /// Weights.
+    pub ring: u32,
+    /// Activations that wait to be quantised. Sums take their place.
+    pub staging: u32,
+    /// The largest magnitudes of tokens.
+    pub maxima: u32,
+    /// Scales of tokens.
+    pub scales: u32,
+    /// Barriers that count what the cluster sends: maxima, codes and scales, sums.
+    pub barriers: u32,
+}
+
+#[cube]
+fn memory_at(codes: u32, #[comptime] dtype: FloatType, #[comptime] plan: FusedBlueprint) -> Memory {
+    Memory {
+        codes,
+        ring: codes + comptime!(plan.ring_at() as u32),
+        staging: codes + comptime!(plan.staging_at() as u32),
+        maxima: codes + comptime!(plan.maxima_at(dtype) as u32),
+        scales: codes + comptime!(plan.scales_at(dtype) as u32),
+        barriers: codes + comptime!(plan.barriers_at(dtype) as u32),
+    }
+}
+
+/// `y = Q(x) · Ŵᵀ + bias`. Cubes along x are clusters of output tiles side by side along the weight
+/// rows, those along y token tiles. `exact` says that K is what the plan has room for.
+#[cube(
+    launch_unchecked,
+    address_type = "dynamic",
+    cluster_dim = CubeDim::new_1d(plan.cluster() as u32)
+)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
+    x: &[F],
+    words: &[u32],
+    row_scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: TileExtents,
+    #[comptime] code: WeightCode,
+    #[comptime] dtype: FloatType,
+    #[comptime] exact: bool,
+    #[comptime] plan: FusedBlueprint,
+    #[define(F)] _x_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let size = comptime!(plan.shared_bytes(dtype) / 4);
+    let shared = Shared::<[u32]>::new_aligned_slice(size, 1024usize);
+    let codes = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
+    let memory = memory_at(codes, dtype, plan);
+
+    let declare = comptime!(declare_accumulators(plan.product(), MmaType::Int8));
+    gpu_asm!("{declare}");
+    let (splits, shares) = comptime!((plan.splits, plan.shares));
+
+    let cube = CUBE_POS_X as usize;
+    let rank = cube % comptime!(plan.cluster());
+    let split = rank % splits;
+    let per_cube = if comptime!(exact) {
+        comptime!(plan.columns).runtime()
+    } else {
+        (extents.col_tiles + comptime!(splits - 1)) / splits
+    };
+    let row_group = cube / comptime!(plan.cluster()) * shares + rank / splits;
+    let place = Place {
+        split,
+        share: rank / splits,
+        first: split * per_cube,
+        steps: if comptime!(exact) {
+            per_cube
+        } else {
+            min(per_cube, extents.col_tiles - split * per_cube)
+        },
+        row_tile: row_group * comptime!(plan.rows() / 64),
+        token: CUBE_POS_Y as usize * comptime!(plan.tokens),
+    };
+
+    // Activations are waited for first; weights are under way meanwhile.
+    let x_base = global_address::<F>(x);
+    let in_registers = comptime!(plan.in_registers(dtype, exact));
+    let held = if comptime!(in_registers) {
+        hold(x_base, &place, &extents, dtype, plan)
+    } else {
+        stage(x_base, &memory, &place, &extents, dtype, exact, plan);
+        copy_async_commit();
+        Array::<Vector<u32, Const<4>>>::new(1usize)
+    };
+    if comptime!(plan.cluster() > 1) {
+        if UNIT_POS == 0 {
+            expect(&memory, &place, plan);
+        }
+        announce_cluster();
+    }
+    let weights = weights(
+        global_address::<u32>(words),
+        &memory,
+        &place,
+        &extents,
+        plan,
+    );
+    #[unroll]
+    for step in 0..comptime!(plan.stages) {
+        let to = weights.to + comptime!((step * plan.stage_bytes()) as u32);
+        copy_weights(&weights, to, comptime!(step).runtime(), &place, plan);
+    }
+    let product = comptime!(plan.product());
+    let pairs = if comptime!(splits == 1) {
+        load_pairs::<B>(row_scales, &bias, &extents, place.row_tile, product)
+    } else {
+        let rows = comptime!(plan.rows()).runtime();
+        prefetch_scales(place.row_tile * 64, rows, extents.n, row_scales);
+        Sequence::<RowPair>::new()
+    };
+    if comptime!(!in_registers) {
+        copy_async_wait(comptime!(plan.stages));
+        // The other lanes' copies too.
+        sync_plane();
+    }
+
+    if comptime!(plan.cluster() > 1) {
+        // Every cube of the cluster has started, and expects what it will be sent.
+        wait_cluster();
+    }
+    let tops = find_maxima(&held, &memory, &place, dtype, in_registers, plan);
+    if comptime!(splits > 1) {
+        wait_bytes(memory.barriers);
+    } else if comptime!(plan.parts() > 1) {
+        sync_cube();
+    } else {
+        sync_plane();
+    }
+    spread(&held, &tops, &memory, &place, dtype, in_registers, plan);
+    if comptime!(splits > 1) {
+        // Sums may take the place of this unit's activations: it has read them.
+        announce_cluster();
+    }
+    if comptime!(shares > 1) {
+        wait_bytes(memory.barriers + 8);
+        show_tensor_cores();
+    } else {
+        show_tensor_cores();
+        sync_cube();
+    }
+
+    multiply(&memory, &weights, &place, code, plan);
+    if comptime!(splits > 1) {
+        // Every unit of the cluster has said so.
+        wait_cluster();
+        hand_over(&memory, &place, plan);
+        write_shared::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
+    } else {
+        let tokens = token_scales(&memory, plan);
+        let scales = Scales { pairs, tokens };
+        let tile = Tile {
+            row_tile: place.row_tile,
+            token: place.token,
+        };
+        write::<i32, O, W>(
+            &scales,
+            y,
+            &extents,
+            &tile,
+            code,
+            false,
+            MmaType::Int8,
+            product,
+        );
+    }
+}
+
+/// Says how many bytes this cube will be sent.
+#[cube]
+fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
+    if comptime!(plan.splits > 1) {
+        let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
+        await_bytes(memory.barriers, maxima.runtime());
+        // A line of every unit of every cube that shares the columns, for each 8 tokens summed up here.
+        let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
+        let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
+        let lines = comptime!((plan.units() * plan.splits) as u32);
+        await_bytes(memory.barriers + 16, groups * lines * 16);
+    }
+    if comptime!(plan.shares > 1) {
+        let bytes = comptime!((plan.columns * plan.x_bytes() + 4 * plan.tokens) as u32);
+        await_bytes(memory.barriers + 8, bytes.runtime());
+    }
+}
+
+/// This unit's part of the weights, 16 bytes of every tile of 64 rows that its warpgroup multiplies: nothing
+/// but its own copies is ever waited for.
+#[derive(CubeType)]
+struct Weights {
+    /// Of each tile, global addresses in the first column tile.
+    from: Array<u64>,
+    /// Bytes to read there: none of what lies past N.
+    bytes: Array<u32>,
+    /// Shared address in the first stage.
+    to: u32,
+}
+
+#[cube]
+fn weights(
+    base: u64,
+    memory: &Memory,
+    place: &Place,
+    extents: &TileExtents,
+    #[comptime] plan: FusedBlueprint,
+) -> Weights {
+    let unit = UNIT_POS as usize;
+    let first = unit / 128 * comptime!(plan.tiles);
+    let line = (unit % 128) * 16;
+    let mut from = Array::<u64>::new(comptime!(plan.tiles));
+    let mut bytes = Array::<u32>::new(comptime!(plan.tiles));
+    #[unroll]
+    for i in 0..comptime!(plan.tiles) {
+        let row_tile = place.row_tile + first + i;
+        let inside = row_tile < extents.row_tiles;
+        let tile = select(inside, row_tile * extents.col_tiles + place.first, 0usize);
+        from[i] = base + u64::cast_from(tile) * 2048 + u64::cast_from(line);
+        bytes[i] = select(inside, 16u32, 0u32);
+    }
+    Weights {
+        from,
+        bytes,
+        to: memory.ring + u32::cast_from(first * 2048 + line),
+    }
+}
+
+/// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`, and
+/// closes the group whether there are any or not.
+#[cube]
+fn copy_weights(
+    weights: &Weights,
+    to: u32,
+    step: usize,
+    place: &Place,
+    #[comptime] plan: FusedBlueprint,
+) {
+    if step < place.steps {
+        #[unroll]
+        for i in 0..comptime!(plan.tiles) {
+            copy_async(
+                to + comptime!(2048 * i as u32),
+                weights.from[i] + u64::cast_from(step) * 2048,
+                weights.bytes[i],
+            );
+        }
+    }
+    copy_async_commit();
+}
+
+/// Multiplies the resident activations with the ring of weights.
+#[cube]
+fn multiply(
+    memory: &Memory,
+    weights: &Weights,
+    place: &Place,
+    #[comptime] code: WeightCode,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let tile = comptime!(plan.product());
+    let mut step = 0usize.runtime();
+    let mut stage = weights.to;
+    let mut right = descriptor(memory.codes, RightOperand::ColumnsInner);
+    while step < place.steps {
+        copy_async_wait(comptime!(plan.stages - 1));
+        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
+        #[unroll]
+        for i in 0..comptime!(plan.tiles) {
+            held[i] = load_line(stage + comptime!(2048 * i as u32));
+        }
+        products(&held, right, 0usize, step == 0, code, MmaType::Int8, tile);
+        if comptime!(plan.whole()) {
+            copy_async_commit();
+        } else {
+            let ahead = step + comptime!(plan.stages);
+            copy_weights(weights, stage, ahead, place, plan);
+        }
+        #[unroll]
+        for i in 1..comptime!(4 / tile.slices()) {
+            let slice = comptime!(i * tile.slices());
+            products(&held, right, slice, false, code, MmaType::Int8, tile);
+        }
+        right += comptime!((plan.x_bytes() >> 4) as u32);
+        stage += comptime!(plan.stage_bytes() as u32);
+        if comptime!(!plan.whole()) {
+            let end = weights.to + comptime!((plan.stages * plan.stage_bytes()) as u32);
+            stage = select(stage == end, weights.to, stage);
+        }
+        step += 1usize;
+    }
+    finish_products();
+}

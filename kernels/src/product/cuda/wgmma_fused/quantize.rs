@@ -1,0 +1,323 @@
+//! From the activations of a cluster's tokens to int8 in the shared memory of all its cubes.
+//!
+//! Between the search for the largest and the rounding, activations wait in registers where a warp has
+//! few, else in shared memory.
+
+use cubecl::prelude::*;
+
+use super::base::FusedBlueprint;
+use super::cluster::{peer_address, send_line, send_word};
+use super::kernel::{Memory, Place};
+use crate::device_code::ptx::lines::{
+    codes, larger, largest_of_line, largest_of_warp, magnitude_of,
+};
+use crate::device_code::ptx::{
+    copy_async, load_global, load_line, load_word, store_line, store_word,
+};
+use crate::operand::FloatType;
+use crate::product::cuda::stage::TileExtents;
+use crate::quantize::activation::{rounding_of, scale_of};
+
+/// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from
+/// `token`; of their chunks of 512 columns `plan.chunk_rounds()`, every `plan.parts()`-th from `part`.
+#[derive(CubeType, Clone, Copy)]
+struct Work {
+    token: u32,
+    part: u32,
+    lane: u32,
+}
+
+#[cube]
+fn work(#[comptime] plan: FusedBlueprint) -> Work {
+    let warp = UNIT_POS / 32;
+    Work {
+        token: warp / comptime!(plan.parts() as u32),
+        part: warp % comptime!(plan.parts() as u32),
+        lane: UNIT_POS % 32,
+    }
+}
+
+/// Whether there is a chunk of number `chunk` in round `round`.
+#[cube]
+fn has_chunk(chunk: u32, round: u32, #[comptime] plan: FusedBlueprint) -> bool {
+    let (chunks, parts) = comptime!((plan.chunks() as u32, plan.parts() as u32));
+    comptime!(chunks.is_multiple_of(parts)).runtime()
+        || round + 1 < comptime!(plan.chunk_rounds() as u32)
+        || chunk < chunks
+}
+
+/// Where line `line` of a chunk, 32 · `size` lines of 16 bytes, lies in it: 8 lanes that read each
+/// `size`-th line find them in different banks.
+#[cube]
+fn swizzled(line: u32, #[comptime] size: u32) -> u32 {
+    (line ^ ((line >> 3) & comptime!(size - 1))) * 16
+}
+
+/// Starts the copies of this cube's tokens and columns. What lies past M, K or the columns becomes
+/// zeros.
+#[cube]
+pub(super) fn stage(
+    x_base: u64,
+    memory: &Memory,
+    place: &Place,
+    extents: &TileExtents,
+    #[comptime] dtype: FloatType,
+    #[comptime] exact: bool,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let work = work(plan);
+    let size = comptime!(dtype.size() as u32);
+    let tile_bytes = comptime!(128 * dtype.size());
+    let start = place.first * tile_bytes;
+    let left = u32::cast_from(min(extents.x_bytes - start, place.steps * tile_bytes));
+    let first = place.token + place.share * comptime!(plan.own_tokens());
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
+        let token = first + usize::cast_from(row);
+        let inside = token < extents.m;
+        // Of a token past the last, nothing is read.
+        let left = select(inside, left, 0u32);
+        let from = u64::cast_from(select(inside, token, 0usize)) * u64::cast_from(extents.x_stride)
+            + u64::cast_from(start)
+            + x_base;
+        let to =
+            memory.staging + row * comptime!(plan.pitch(dtype) as u32) + swizzled(work.lane, size);
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let first = chunk * comptime!(512 * size);
+                #[unroll]
+                for part in 0..size {
+                    let block = first + comptime!(512 * part);
+                    let at = block + work.lane * 16;
+                    if comptime!(exact) {
+                        let valid = select(inside, 16u32, 0u32);
+                        copy_async(to + block, from + u64::cast_from(at), valid);
+                    } else {
+                        let at = min(at, left);
+                        let line = from + u64::cast_from(at & 0xFFFF_FFF0u32);
+                        copy_async(to + block, line, min(left - at, 16u32));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Loads the activations that a warp holds in registers: of each of its tokens and chunks, `dtype.size()`
+/// lines of 16 bytes.
+#[cube]
+pub(super) fn hold(
+    x_base: u64,
+    place: &Place,
+    extents: &TileExtents,
+    #[comptime] dtype: FloatType,
+    #[comptime] plan: FusedBlueprint,
+) -> Array<Vector<u32, Const<4>>> {
+    let work = work(plan);
+    let size = comptime!(dtype.size());
+    let count = comptime!(plan.rounds() * plan.chunk_rounds());
+    let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(count * size));
+    let start = place.first * comptime!(128 * size);
+    let first = place.token + place.share * comptime!(plan.own_tokens());
+    #[unroll]
+    for i in 0..count {
+        let (round, chunk_round) = comptime!((i / plan.chunk_rounds(), i % plan.chunk_rounds()));
+        let row = work.token + comptime!((round * plan.teams()) as u32);
+        let chunk = work.part + comptime!((chunk_round * plan.parts()) as u32);
+        let token = first + usize::cast_from(row);
+        let from = u64::cast_from(token) * u64::cast_from(extents.x_stride)
+            + u64::cast_from(start)
+            + x_base
+            + u64::cast_from((chunk * 32 + work.lane) * comptime!(16 * size as u32));
+        #[unroll]
+        for part in 0..size {
+            let index = comptime!(i * size + part);
+            held[index] = Vector::new(0u32);
+            if token < extents.m && has_chunk(chunk, comptime!(chunk_round as u32).runtime(), plan)
+            {
+                held[index] = load_global(from + comptime!(16 * part as u64));
+            }
+        }
+    }
+    held
+}
+
+/// The lines of a chunk of the token in row `row`: of number `index` among those held, if any are.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "where a line may be")]
+fn lines_of(
+    held: &Array<Vector<u32, Const<4>>>,
+    index: u32,
+    memory: &Memory,
+    row: u32,
+    chunk: u32,
+    lane: u32,
+    #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
+    #[comptime] plan: FusedBlueprint,
+) -> Array<Vector<u32, Const<4>>> {
+    let size = comptime!(dtype.size() as u32);
+    let mut lines = Array::<Vector<u32, Const<4>>>::new(comptime!(dtype.size()));
+    let row = row * comptime!(plan.pitch(dtype) as u32);
+    let from = memory.staging + row + chunk * comptime!(512 * size);
+    #[unroll]
+    for part in 0..size {
+        let at = comptime!(part as usize);
+        if comptime!(in_registers) {
+            lines[at] = held[usize::cast_from(index * size + part)];
+        } else {
+            lines[at] = load_line(from + swizzled(lane * size + part, size));
+        }
+    }
+    lines
+}
+
+/// The largest magnitude that this warp finds in each of its tokens: sent to the cubes that hold the
+/// tokens' other columns, or returned where it has all of them.
+#[cube]
+pub(super) fn find_maxima(
+    held: &Array<Vector<u32, Const<4>>>,
+    memory: &Memory,
+    place: &Place,
+    #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
+    #[comptime] plan: FusedBlueprint,
+) -> Array<u32> {
+    let work = work(plan);
+    let splits = comptime!(plan.splits as u32);
+    let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
+    // Of the lane-th cube that shares the columns: its memory, as far from here.
+    let rank = u32::cast_from(place.share) * splits + work.lane % splits;
+    let away = peer_address(memory.codes, rank) - memory.codes;
+    let mut tops = Array::<u32>::new(comptime!(plan.rounds()));
+    #[unroll(in_registers)]
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
+        let mut top = 0u32.runtime();
+        #[unroll(in_registers)]
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let index = round * comptime!(plan.chunk_rounds() as u32) + i;
+                let lines = lines_of(
+                    held,
+                    index,
+                    memory,
+                    row,
+                    chunk,
+                    work.lane,
+                    dtype,
+                    in_registers,
+                    plan,
+                );
+                #[unroll]
+                for part in 0..comptime!(dtype.size()) {
+                    top = larger(top, largest_of_line(lines[part], dtype), dtype);
+                }
+            }
+        }
+        let top = largest_of_warp(magnitude_of(top, dtype));
+        let to = memory.maxima + (row * comptime!(plan.slots() as u32) + slot) * 4;
+        if comptime!(plan.keeps_maxima(in_registers)) {
+            tops[usize::cast_from(round)] = top;
+        } else if comptime!(plan.splits == 1) {
+            store_word(to, top);
+        } else if work.lane < splits {
+            send_word(to + away, memory.barriers + away, top);
+        }
+    }
+    tops
+}
+
+/// Rounds this cube's tokens to int8, to the bits of the quantiser, and puts codes and scales into every
+/// cube that multiplies them.
+#[cube]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "where activations and their maxima may be"
+)]
+pub(super) fn spread(
+    held: &Array<Vector<u32, Const<4>>>,
+    tops: &Array<u32>,
+    memory: &Memory,
+    place: &Place,
+    #[comptime] dtype: FloatType,
+    #[comptime] in_registers: bool,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let work = work(plan);
+    let slots = comptime!(plan.slots() as u32);
+    let (splits, shares) = comptime!((plan.splits as u32, plan.shares as u32));
+    let own = u32::cast_from(place.share);
+    let split = u32::cast_from(place.split);
+    let barrier = memory.barriers + 8;
+    // How far away the memory of each cube is that shares the tokens. A cube begins with itself, so that
+    // they do not all write to one.
+    let mut away = Array::<u32>::new(comptime!(plan.shares));
+    #[unroll]
+    for i in 0..shares {
+        let rank = (own + i) % shares * splits + split;
+        away[comptime!(i as usize)] = peer_address(memory.codes, rank) - memory.codes;
+    }
+    #[unroll(in_registers)]
+    for round in 0..comptime!(plan.rounds() as u32) {
+        let row = work.token + round * comptime!(plan.teams() as u32);
+        let top = if comptime!(plan.keeps_maxima(in_registers)) {
+            tops[usize::cast_from(round)]
+        } else {
+            let slot = row * slots + work.lane % slots;
+            largest_of_warp(load_word(memory.maxima + slot * 4))
+        };
+        let rounding = rounding_of(top);
+        let (finite, a) = (rounding.finite, rounding.a);
+        let token = own * comptime!(plan.own_tokens() as u32) + row;
+        // As wgmma reads it: a column tile after the other, rows of 128 bytes, line l at
+        // l xor (row mod 8).
+        let to = memory.codes
+            + token * 128
+            + work.lane / 8 * comptime!(plan.x_bytes() as u32)
+            + ((work.lane % 8) ^ (token % 8)) * 16;
+        #[unroll(in_registers)]
+        for i in 0..comptime!(plan.chunk_rounds() as u32) {
+            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            if has_chunk(chunk, i, plan) {
+                let index = round * comptime!(plan.chunk_rounds() as u32) + i;
+                let lines = lines_of(
+                    held,
+                    index,
+                    memory,
+                    row,
+                    chunk,
+                    work.lane,
+                    dtype,
+                    in_registers,
+                    plan,
+                );
+                let a0 = select(finite, codes(&lines, 0usize, a, dtype), 0u32);
+                let a1 = select(finite, codes(&lines, 1usize, a, dtype), 0u32);
+                let a2 = select(finite, codes(&lines, 2usize, a, dtype), 0u32);
+                let a3 = select(finite, codes(&lines, 3usize, a, dtype), 0u32);
+                let to = to + chunk * comptime!(4 * plan.x_bytes() as u32);
+                if comptime!(plan.shares == 1) {
+                    store_line(to, a0, a1, a2, a3);
+                } else {
+                    #[unroll]
+                    for i in 0..comptime!(plan.shares) {
+                        send_line(to + away[i], barrier + away[i], a0, a1, a2, a3);
+                    }
+                }
+            }
+        }
+        if work.part == 0 && work.lane < shares {
+            let scale = u32::reinterpret(scale_of(&rounding));
+            let to = memory.scales + token * 4;
+            if comptime!(plan.shares == 1) {
+                store_word(to, scale);
+            } else {
+                let rank = work.lane * splits + split;
+                send_word(peer_address(to, rank), peer_address(barrier, rank), scale);
+            }
+        }
+    }
+}

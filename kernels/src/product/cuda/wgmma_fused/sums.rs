@@ -1,0 +1,123 @@
+//! From sums in registers to outputs, with the scales of tokens that lie in shared memory.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::FusedBlueprint;
+use super::cluster::{peer_address, send_line, wait_bytes};
+use super::kernel::{Memory, Place};
+use crate::device_code::MmaType;
+use crate::device_code::epilogue::{RowPair, row_pair, write_pair};
+use crate::device_code::ptx::{load_floats, load_line};
+use crate::product::cuda::stage::TileExtents;
+use crate::product::cuda::wgmma::product::accumulator;
+use crate::product::cuda::wgmma::tile::first_row;
+
+/// The first two of the 8 tokens of number `group` whose sums this unit has.
+#[cube]
+fn first_token(group: usize) -> usize {
+    group * 8 + 2 * (UNIT_POS as usize % 4)
+}
+
+/// The scales of this unit's tokens, two in each eight.
+#[cube]
+pub(super) fn token_scales(memory: &Memory, #[comptime] plan: FusedBlueprint) -> Array<f32> {
+    let mut scales = Array::<f32>::new(comptime!(plan.tokens / 4));
+    #[unroll]
+    for group in 0..comptime!(plan.tokens / 8) {
+        let both = load_floats(memory.scales + u32::cast_from(first_token(group)) * 4);
+        scales[comptime!(2 * group)] = both.extract(0usize);
+        scales[comptime!(2 * group + 1)] = both.extract(1usize);
+    }
+    scales
+}
+
+/// Sends each cube that shares the columns this cube's sums of its share, every `plan.splits`-th 8
+/// tokens, 16 bytes a unit.
+#[cube]
+pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
+    let line = u32::cast_from(place.split) * comptime!(plan.units() as u32) + UNIT_POS;
+    let base = u32::cast_from(place.share) * comptime!(plan.splits as u32);
+    let to = memory.staging + line * 16;
+    let mut away = Array::<u32>::new(comptime!(plan.splits));
+    #[unroll]
+    for i in 0..comptime!(plan.splits) {
+        let rank = base + comptime!(i as u32);
+        away[i] = peer_address(memory.codes, rank) - memory.codes;
+    }
+    #[unroll]
+    for i in 0..comptime!(plan.accumulators() / 4) {
+        let a = u32::reinterpret(accumulator::<i32>(comptime!(4 * i), MmaType::Int8));
+        let b = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 1), MmaType::Int8));
+        let c = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 2), MmaType::Int8));
+        let d = u32::reinterpret(accumulator::<i32>(comptime!(4 * i + 3), MmaType::Int8));
+        let away = away[comptime!(i % plan.splits)];
+        let offset = comptime!((i / plan.splits * plan.splits * plan.units() * 16) as u32);
+        send_line(to + away + offset, memory.barriers + 16 + away, a, b, c, d);
+    }
+}
+
+/// Adds up, lowest split first, rescales and stores this cube's share of the sums, once all are there.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
+pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
+    memory: &Memory,
+    row_scales: &[f32],
+    bias: &ComptimeOption<&[B]>,
+    y: &mut [Vector<O, W>],
+    extents: &TileExtents,
+    place: &Place,
+    #[comptime] code: WeightCode,
+    #[comptime] plan: FusedBlueprint,
+) {
+    let per_tile = comptime!(plan.tokens / 8);
+    let count = comptime!(plan.tiles * per_tile);
+    let first = first_row(place.row_tile, comptime!(plan.product()));
+    // Scales of rows come while the others' sums do.
+    let mut pairs = Sequence::<RowPair>::new();
+    #[unroll]
+    for i in 0..comptime!(plan.sum_shares()) {
+        let group = place.split + comptime!(i * plan.splits);
+        let row = min(first + group / per_tile * 64, extents.n - 1);
+        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+    }
+    wait_bytes(memory.barriers + 16);
+    #[unroll]
+    for i in 0..comptime!(plan.sum_shares()) {
+        let group = place.split + comptime!(i * plan.splits);
+        let row = first + group / per_tile * 64;
+        if group < count && row < extents.n {
+            let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.splits));
+            #[unroll]
+            for other in 0..comptime!(plan.splits) {
+                let line = comptime!(((i * plan.splits + other) * plan.units()) as u32);
+                parts[other] = load_line(memory.staging + (line + UNIT_POS) * 16);
+            }
+            let local = first_token(group % per_tile);
+            let scale = load_floats(memory.scales + u32::cast_from(local) * 4);
+            #[unroll]
+            for e in 0..2usize {
+                let token = place.token + local + e;
+                if token < extents.m {
+                    let mut sum0 = 0i32.runtime();
+                    let mut sum1 = 0i32.runtime();
+                    #[unroll]
+                    for other in 0..comptime!(plan.splits) {
+                        sum0 += i32::reinterpret(parts[other].extract(e));
+                        sum1 += i32::reinterpret(parts[other].extract(comptime!(e + 2)));
+                    }
+                    write_pair::<i32, O, W>(
+                        y,
+                        token * extents.y_stride,
+                        &pairs[i],
+                        scale.extract(e),
+                        sum0,
+                        sum1,
+                        code,
+                        false,
+                    );
+                }
+            }
+        }
+    }
+}

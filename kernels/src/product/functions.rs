@@ -1,0 +1,93 @@
+//! The products.
+
+use cubecl::prelude::*;
+use tritburn_formats::ScaleGranularity;
+
+use super::call::{Call, Input, Output, Weights};
+use super::launch::run;
+use super::problem::ActivationType;
+use super::select::Strategy;
+use crate::error::KernelError;
+use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
+
+/// `y = x̂ · Ŵᵀ + bias` with int8 activations, in exact i32 sums.
+///
+/// # Errors
+/// [`KernelError`] for operands that do not fit together, see the [module](super).
+pub fn w2a8<'a>(
+    client: &Client,
+    x: &QuantizedActivations,
+    weights: impl Into<Weights<'a>>,
+    bias: Option<&FloatVector>,
+    y: &FloatMatrix,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let (x, y) = (Input::Int8(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, ActivationType::Int8)?;
+    run(client, &call, strategy)
+}
+
+/// The i32 sums `Σ_k q[m, k] · value[n, k]`, row-major `[M, N]` into `y` (i32, M·N). Weight and
+/// token scales are not applied.
+///
+/// # Errors
+/// As [`w2a8`], and [`KernelError::GroupedIntegers`] for scales per group.
+pub fn w2a8_i32<'a>(
+    client: &Client,
+    x: &QuantizedActivations,
+    weights: impl Into<Weights<'a>>,
+    y: &Buffer,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let weights = weights.into();
+    if let ScaleGranularity::Group { size } = weights.layout().scale() {
+        return Err(KernelError::GroupedIntegers { size: *size });
+    }
+    let (x, y) = (Input::Int8(x), Output::Int32(y));
+    let call = Call::new(client, x, weights, None, y, ActivationType::Int8)?;
+    run(client, &call, strategy)
+}
+
+/// `y = x · Ŵᵀ + bias` with float activations, in f32 sums.
+///
+/// # Errors
+/// As [`w2a8`].
+pub fn w2a16<'a>(
+    client: &Client,
+    x: &FloatMatrix,
+    weights: impl Into<Weights<'a>>,
+    bias: Option<&FloatVector>,
+    y: &FloatMatrix,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let activations = ActivationType::Float(x.dtype());
+    let (x, y) = (Input::Float(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, activations)?;
+    run(client, &call, strategy)
+}
+
+/// `y = Q(x) · Ŵᵀ + bias`: quantises the float activations `x` `[M, K]` per token, as
+/// [`quantize::activation::launch`](crate::quantize::activation::launch) does, and multiplies as [`w2a8`]
+/// does. Every output has the bits that the two calls give, rows with NaN or infinity included (all NaN).
+///
+/// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and otherwise
+/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](super::Plan::quantizes) takes one,
+/// any other multiplies after the quantiser.
+///
+/// # Errors
+/// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper GPU, weights
+/// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, that do not end there
+/// (one token), or too long.
+pub fn w2a8_quantizing<'a>(
+    client: &Client,
+    x: &FloatMatrix,
+    weights: impl Into<Weights<'a>>,
+    bias: Option<&FloatVector>,
+    y: &FloatMatrix,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let activations = ActivationType::Quantized(x.dtype());
+    let (x, y) = (Input::Float(x), Output::Float(y));
+    let call = Call::new(client, x, weights.into(), bias, y, activations)?;
+    run(client, &call, strategy)
+}

@@ -1,0 +1,266 @@
+//! Device code of the portable GEMM.
+
+use cubecl::prelude::*;
+use tritburn_formats::WeightCode;
+
+use super::base::GemmBlueprint;
+use crate::device_code::decode::{ScaleKind, ScaleMap, rounded_product, scale_index};
+use crate::device_code::dot::{Tile, Words, dot_f32, dot_i32};
+use crate::device_code::extents::Extents;
+
+/// The outputs of this unit.
+#[derive(CubeType)]
+struct Place {
+    rows: Array<usize>,
+    tokens: Array<usize>,
+    w_base: Array<usize>,
+    x_base: Array<usize>,
+}
+
+/// Where this unit works. Rows and tokens past the end repeat the last one; `store` drops them.
+#[cube]
+fn place(extents: &Extents, #[comptime] plan: GemmBlueprint) -> Place {
+    let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let row =
+        (CUBE_POS % blocks) * comptime!(plan.rows()) + UNIT_POS as usize % comptime!(plan.units_n);
+    let token = (CUBE_POS / blocks) * comptime!(plan.tokens())
+        + UNIT_POS as usize / comptime!(plan.units_n);
+    let mut rows = Array::<usize>::new(comptime!(plan.tile.rows));
+    let mut w_base = Array::<usize>::new(comptime!(plan.tile.rows));
+    #[unroll]
+    for r in 0..comptime!(plan.tile.rows) {
+        // Strided, so that neighbouring units write neighbouring outputs.
+        let at = row + comptime!(r * plan.units_n);
+        rows[r] = at;
+        w_base[r] = min(at, extents.n - 1) * extents.words;
+    }
+    let mut tokens = Array::<usize>::new(comptime!(plan.tile.tokens));
+    let mut x_base = Array::<usize>::new(comptime!(plan.tile.tokens));
+    #[unroll]
+    for t in 0..comptime!(plan.tile.tokens) {
+        let at = token + comptime!(t * plan.units_m);
+        tokens[t] = at;
+        x_base[t] = min(at, extents.m - 1) * extents.x_stride;
+    }
+    Place {
+        rows,
+        tokens,
+        w_base,
+        x_base,
+    }
+}
+
+/// `y = x̂ · Ŵᵀ + bias`, or the i32 sums if `integers`.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn w2a8<O: Numeric, B: Float>(
+    x: &[Vector<u32, Const<4>>],
+    x_scales: &[f32],
+    words: &[u32],
+    scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [O],
+    map: ScaleMap,
+    extents: Extents,
+    #[comptime] code: WeightCode,
+    #[comptime] integers: bool,
+    #[comptime] plan: GemmBlueprint,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let tile = comptime!(plan.tile);
+    let place = place(&extents, plan);
+    if place.tokens[0] >= extents.m {
+        terminate!();
+    }
+    let mut acc = Array::<i32>::new(comptime!(tile.len()));
+    let mut sums = Array::<f32>::new(comptime!(tile.len()));
+    #[unroll]
+    for i in 0..comptime!(tile.len()) {
+        sums[i] = 0.0f32;
+    }
+    let grouped = comptime!(map.kind == ScaleKind::Group);
+    let mut start = 0usize.runtime();
+    let mut span = extents.words;
+    if comptime!(grouped) {
+        span = map.words_per_group;
+    }
+    // One turn unless grouped.
+    while start < extents.words {
+        let range = Words {
+            start,
+            end: min(start + span, extents.words),
+            step: 1usize.runtime(),
+        };
+        dot_i32(
+            x,
+            words,
+            &place.x_base,
+            &place.w_base,
+            range,
+            &mut acc,
+            tile,
+            code,
+            comptime!(plan.dot),
+        );
+        if comptime!(!integers) {
+            #[unroll]
+            for r in 0..comptime!(tile.rows) {
+                let row = min(place.rows[r], extents.n - 1);
+                let scale =
+                    scales[scale_index(&map, row, start)] * comptime!(code.unit()).runtime();
+                #[unroll]
+                for t in 0..comptime!(tile.tokens) {
+                    let i = comptime!(r * tile.tokens + t);
+                    let sum = f32::cast_from(acc[i]);
+                    let s = x_scales[min(place.tokens[t], extents.m - 1)];
+                    if comptime!(grouped) {
+                        sums[i] += rounded_product(sum, scale);
+                    } else {
+                        sums[i] = rounded_product(sum, scale * s);
+                    }
+                }
+            }
+        }
+        start += span;
+    }
+    if comptime!(integers) {
+        #[unroll]
+        for r in 0..comptime!(tile.rows) {
+            #[unroll]
+            for t in 0..comptime!(tile.tokens) {
+                if place.rows[r] < extents.n && place.tokens[t] < extents.m {
+                    y[place.tokens[t] * extents.y_stride + place.rows[r]] =
+                        O::cast_from(acc[comptime!(r * tile.tokens + t)]);
+                }
+            }
+        }
+    } else {
+        if comptime!(grouped) {
+            #[unroll]
+            for t in 0..comptime!(tile.tokens) {
+                let s = x_scales[min(place.tokens[t], extents.m - 1)];
+                #[unroll]
+                for r in 0..comptime!(tile.rows) {
+                    let i = comptime!(r * tile.tokens + t);
+                    sums[i] = rounded_product(sums[i], s);
+                }
+            }
+        }
+        store(y, &sums, bias, &place, &extents, tile);
+    }
+}
+
+/// `y = x · Ŵᵀ + bias` for float activations.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
+    x: &[Vector<F, V>],
+    words: &[u32],
+    scales: &[f32],
+    bias: ComptimeOption<&[B]>,
+    y: &mut [O],
+    map: ScaleMap,
+    extents: Extents,
+    #[comptime] code: WeightCode,
+    #[comptime] plan: GemmBlueprint,
+    #[define(F)] _x_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+    #[define(B)] _bias_type: ElemType,
+) {
+    let tile = comptime!(plan.tile);
+    let place = place(&extents, plan);
+    if place.tokens[0] >= extents.m {
+        terminate!();
+    }
+    let mut acc = Array::<f32>::new(comptime!(tile.len()));
+    let mut sums = Array::<f32>::new(comptime!(tile.len()));
+    #[unroll]
+    for i in 0..comptime!(tile.len()) {
+        sums[i] = 0.0f32;
+    }
+    let mut start = 0usize.runtime();
+    let mut span = extents.words;
+    if comptime!(map.kind == ScaleKind::Group) {
+        span = map.words_per_group;
+    }
+    while start < extents.words {
+        let range = Words {
+            start,
+            end: min(start + span, extents.words),
+            step: 1usize.runtime(),
+        };
+        dot_f32::<F, V, A>(
+            x,
+            words,
+            &place.x_base,
+            &place.w_base,
+            range,
+            extents.k,
+            &mut acc,
+            tile,
+            code,
+        );
+        #[unroll]
+        for r in 0..comptime!(tile.rows) {
+            let row = min(place.rows[r], extents.n - 1);
+            let scale = scales[scale_index(&map, row, start)] * comptime!(code.unit()).runtime();
+            #[unroll]
+            for t in 0..comptime!(tile.tokens) {
+                let i = comptime!(r * tile.tokens + t);
+                sums[i] += acc[i] * scale;
+            }
+        }
+        start += span;
+    }
+    store(y, &sums, bias, &place, &extents, tile);
+}
+
+/// Adds the bias, rounds once, and writes what lies inside of y.
+#[cube]
+fn store<O: Numeric, B: Float>(
+    y: &mut [O],
+    sums: &Array<f32>,
+    bias: ComptimeOption<&[B]>,
+    place: &Place,
+    extents: &Extents,
+    #[comptime] tile: Tile,
+) {
+    let mut out = Array::<f32>::new(comptime!(tile.len()));
+    #[unroll]
+    for i in 0..comptime!(tile.len()) {
+        out[i] = sums[i];
+    }
+    #[comptime]
+    match bias {
+        ComptimeOption::Some(bias) =>
+        {
+            #[unroll]
+            for r in 0..comptime!(tile.rows) {
+                let value = f32::cast_from(bias[min(place.rows[r], extents.n - 1)]);
+                #[unroll]
+                for t in 0..comptime!(tile.tokens) {
+                    let i = comptime!(r * tile.tokens + t);
+                    out[i] += value;
+                }
+            }
+        }
+        ComptimeOption::None => {}
+    }
+    #[unroll]
+    for r in 0..comptime!(tile.rows) {
+        #[unroll]
+        for t in 0..comptime!(tile.tokens) {
+            if place.rows[r] < extents.n && place.tokens[t] < extents.m {
+                y[place.tokens[t] * extents.y_stride + place.rows[r]] =
+                    O::cast_from(out[comptime!(r * tile.tokens + t)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Products on every device, from the canonical layout: [`gemm`] for many tokens, [`gemv`] for a few.
+
+pub mod gemm;
+pub mod gemv;
