@@ -47,7 +47,7 @@ impl ModuleMapper for RandomGains {
         param.map(|value| match D {
             1 => {
                 let gains = value.random_like(Distribution::Uniform(0.75, 1.25));
-                value * gains
+                (value * gains).detach().require_grad()
             }
             _ => value,
         })
