@@ -6,7 +6,7 @@ use tritburn::{BitLinear, InputPrecision, WeightCode};
 use tritburn_formats::reference;
 
 use crate::check::{close, floats};
-use crate::data::{Tokens, some_rows, spread, weights};
+use crate::data::{Activations, some_rows, spread, weights};
 use crate::row::{Case, PeerTimes, Row};
 use crate::shapes::Shape;
 use crate::suite::{Input, Suite};
@@ -54,7 +54,7 @@ pub fn run(
                 .map(|_| Ok(BitLinear::from_matrix(&matrix, precision, bench.device)?))
                 .collect::<Result<Vec<_>>>()?;
             for (&m, peers) in shape.tokens.iter().zip(&peers) {
-                let tokens = Tokens::random(2, m, k)?;
+                let tokens = Activations::random(2, m, k)?;
                 let data = TensorData::new(tokens.floats(), [m, k]);
                 let x = Tensor::<2>::from_data(data, (bench.device, DType::F32));
                 if bench.check {
@@ -87,7 +87,7 @@ pub fn run(
 
 /// Compares outputs of the last token with the reference.
 fn check(
-    tokens: &Tokens,
+    tokens: &Activations,
     part: &tritburn_formats::PackedMatrix,
     input: Input,
     found: &[f32],

@@ -13,14 +13,14 @@ use tritburn_formats::{
 pub const DISTINCT_ROWS: usize = 32;
 
 /// Activations `[rows, cols]`, rows repeating after [`DISTINCT_ROWS`].
-pub struct Tokens {
+pub struct Activations {
     rows: usize,
     cols: usize,
     distinct: Vec<f32>,
     quantized: QuantizedActivations,
 }
 
-impl Tokens {
+impl Activations {
     /// Roughly normal numbers, rounded to bf16 so that every float type holds them.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn rows_repeat() {
-        let tokens = Tokens::random(1, DISTINCT_ROWS + 3, 20).unwrap();
+        let tokens = Activations::random(1, DISTINCT_ROWS + 3, 20).unwrap();
         let floats = tokens.floats();
         assert_eq!(floats.len(), (DISTINCT_ROWS + 3) * 20);
         assert_eq!(floats[DISTINCT_ROWS * 20..][..20], floats[..20]);

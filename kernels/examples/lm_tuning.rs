@@ -29,6 +29,7 @@ mod tuning {
     use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
     use tritburn_kernels::decoder::attention::{self, AttentionScratch};
     use tritburn_kernels::decoder::dense::{self, DenseWeights};
+    use tritburn_kernels::decoder::glu::GatedActivation;
     use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
     use tritburn_kernels::decoder::rotary::{self, Placement};
     use tritburn_kernels::decoder::{embedding, glu, step};
@@ -244,8 +245,8 @@ mod tuning {
                     glu::launch(
                         &client,
                         &x_matrix,
-                        &gamma_vector,
-                        EPS,
+                        GatedActivation::SquaredRelu,
+                        Some((&gamma_vector, EPS)),
                         RowOutput::Int8(&codes),
                     )
                     .expect("a launch");

@@ -11,19 +11,25 @@
 //! | [`product`] | `y = x · Ŵᵀ + bias`, int8 or float activations, from the kernel that suits shape and device |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
 //! | [`decoder`] | a language model around its products: norms, gated unit, rotary embedding, attention, both ends |
+//! | [`cross_entropy`], [`optimizer`] | the loss with its gradient; AdamW and clipping |
+//! | [`statistics`] | counts over packed codes |
 //!
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
 
 pub mod backward;
+pub mod cross_entropy;
 pub mod decoder;
 pub mod device;
 mod device_code;
 pub mod error;
 pub mod operand;
+pub mod optimizer;
 pub mod prepack;
 pub mod product;
 pub mod quantize;
+mod rows;
+pub mod statistics;
 pub mod unpack;
 
 pub use device::DeviceFacts;

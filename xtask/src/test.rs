@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the test tiers, counted.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
@@ -18,6 +19,8 @@ use crate::{
 
 /// The CPU tier: Burn's pure Rust backend, and CubeCL's CPU runtime for the kernels.
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
+/// Examples of the library that the CPU tier runs, in this order: one saves what the next one loads.
+const EXAMPLES: [&str; 3] = ["train_and_pack", "load_and_run", "from_a_float_model"];
 /// The GPU tier. The CPU backends stay out: they would only add to the build.
 const GPU_TIER: [&str; 1] = ["cuda"];
 
@@ -62,6 +65,9 @@ pub fn run(args: &Args) -> Result<()> {
         command.arg("--").args(gpu_tests::HOPPER_TESTS);
         counts.ran_later(run_counted(&mut command)?);
     }
+    if !args.gpu && args.args.is_empty() {
+        run_examples()?;
+    }
     println!(
         "{} passed, {} failed, {} skipped",
         counts.passed, counts.failed, counts.ignored
@@ -81,6 +87,16 @@ fn cpu_command(members: &[Member]) -> Command {
         "--features",
         &features,
     ])
+}
+
+/// Runs what `cargo test` has built: `cargo run` would build Burn anew, with other features.
+fn run_examples() -> Result<()> {
+    let program = env::current_exe().context("finding the folder that cargo builds into")?;
+    let folder = program.with_file_name("examples");
+    for name in EXAMPLES {
+        step::run("running an example", &mut Command::new(folder.join(name)))?;
+    }
+    Ok(())
 }
 
 fn gpu_command(members: &[Member]) -> Command {

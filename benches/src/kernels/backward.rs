@@ -8,7 +8,7 @@ use super::Bench;
 use super::matmul::{format_name, rounding};
 use super::operands::Output;
 use crate::check::close;
-use crate::data::{DISTINCT_ROWS, Tokens, spread, weights};
+use crate::data::{Activations, DISTINCT_ROWS, spread, weights};
 use crate::row::{Case, PeerTimes, Row};
 use crate::suite::Suite;
 
@@ -47,8 +47,8 @@ struct Operands<'a> {
     shape: [usize; 3],
     matrix: PackedMatrix,
     copies: Vec<PackedWeights>,
-    gradients: Tokens,
-    tokens: Tokens,
+    gradients: Activations,
+    tokens: Activations,
     dy: FloatMatrix,
     x: QuantizedActivations,
     dx: Output,
@@ -59,7 +59,7 @@ impl<'a> Operands<'a> {
     fn new(bench: &'a Bench, [m, n, k]: [usize; 3]) -> Result<Self> {
         let matrix = weights(3, n, k, WeightCode::Ternary)?;
         let count = bench.cold_bytes.div_ceil(n * k / 4).clamp(1, 64);
-        let (gradients, tokens) = (Tokens::random(4, m, n)?, Tokens::random(5, m, k)?);
+        let (gradients, tokens) = (Activations::random(4, m, n)?, Activations::random(5, m, k)?);
         Ok(Self {
             copies: (0..count)
                 .map(|_| bench.packed(&matrix))
@@ -127,7 +127,9 @@ impl<'a> Operands<'a> {
             let dy = self.gradients.row(row);
             let terms = |col| (0..n).map(move |n| (n, col));
             let products = |col| {
-                terms(col).map(|(n, col)| dy[n] as f64 * self.matrix.value(n, col) as f64 * scale)
+                terms(col).filter_map(|(n, col)| {
+                    Some(dy[n] as f64 * self.matrix.value(n, col)? as f64 * scale)
+                })
             };
             self.compare(&self.dx, row, &cols, products)?;
         }

@@ -8,7 +8,7 @@ use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FragmentOrder, QuantizedA
 use super::Bench;
 use super::operands::{Copies, Output, read, words};
 use crate::check::close;
-use crate::data::{Tokens, some_rows, spread, weights};
+use crate::data::{Activations, some_rows, spread, weights};
 use crate::row::{Case, PeerTimes, Row};
 use crate::shapes::{INT2, Shape};
 use crate::suite::{Input, Suite};
@@ -86,7 +86,7 @@ struct Product<'a> {
     bench: &'a Bench,
     matrix: &'a PackedMatrix,
     copies: &'a Copies,
-    tokens: Tokens,
+    tokens: Activations,
     floats: FloatMatrix,
     given: QuantizedActivations,
     y: Output,
@@ -103,7 +103,7 @@ impl<'a> Product<'a> {
             matrix.layout().out_features(),
             matrix.layout().in_features(),
         );
-        let tokens = Tokens::random(2, m, k)?;
+        let tokens = Activations::random(2, m, k)?;
         Ok(Self {
             floats: bench.floats(&tokens, k)?,
             given: bench.quantized(&tokens, k)?,

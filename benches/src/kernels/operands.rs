@@ -12,7 +12,7 @@ use tritburn_kernels::{
 };
 
 use super::Bench;
-use crate::data::Tokens;
+use crate::data::Activations;
 
 /// Copies of one weight matrix that together do not fit a cache.
 pub enum Copies {
@@ -94,7 +94,7 @@ impl Bench {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn quantized(&self, tokens: &Tokens, cols: usize) -> Result<QuantizedActivations> {
+    pub fn quantized(&self, tokens: &Activations, cols: usize) -> Result<QuantizedActivations> {
         Ok(QuantizedActivations::new(
             tokens.rows(),
             cols,
@@ -107,7 +107,7 @@ impl Bench {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn floats(&self, tokens: &Tokens, cols: usize) -> Result<FloatMatrix> {
+    pub fn floats(&self, tokens: &Activations, cols: usize) -> Result<FloatMatrix> {
         let data = tokens.floats();
         let handle = match self.float {
             FloatType::F32 => self.client.create_from_slice(f32::as_bytes(&data)),

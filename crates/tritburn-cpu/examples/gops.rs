@@ -13,9 +13,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tritburn_cpu::{
-    Isa, QuantizedView, WeightView, matmul_w2a8_with, matmul_w2a16_with, quantize_activations,
-};
+use tritburn_cpu::internals::{matmul_w2a8_with, matmul_w2a16_with};
+use tritburn_cpu::{Isa, QuantizedView, WeightView, quantize_activations};
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
 

@@ -13,10 +13,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use half::f16;
+use tritburn_cpu::internals::{
+    attention_with, dense_head_with, embedding_with, gated_quantize_with, int8_head_with,
+    rms_norm_quantize_with, rotary_append_with, rotary_table,
+};
 use tritburn_cpu::{
     Gate, GatedActivation, Heads, Int8View, Isa, KvView, KvViewMut, QuantizedView, RmsNorm,
-    TokenView, attention_with, dense_head_with, embedding_with, gated_quantize_with,
-    int8_head_with, quantize_activations, rms_norm_quantize_with, rotary_append_with, rotary_table,
+    TokenView, quantize_activations,
 };
 use tritburn_formats::layout::activation_words_per_row;
 

@@ -16,9 +16,9 @@
 //! | [`embedding`] | rows of an f32, f16 or bf16 table |
 //! | [`rms_norm`], [`rms_norm_quantize`] | residual sum, norm, quantiser in one pass |
 //! | [`gated`], [`gated_quantize`] | squared-ReLU or SiLU gate, norm, quantiser |
-//! | [`rotary_append`], [`rotary_table`] | rotary embedding, filling the cache |
+//! | [`rotary_append`] | rotary embedding, filling the cache |
 //! | [`attention`] | causal, grouped queries, over a cache |
-//! | [`dense_head`], [`int8_head`], [`quantize_rows_int8`] | logits |
+//! | [`dense_head`], [`int8_head`] | logits |
 //!
 //! And what training needs beyond that, in f32:
 //!
@@ -30,8 +30,7 @@
 //! | [`adamw`], [`square_sum`] | a step of the optimiser, the norm of gradients |
 //!
 //! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
-//! pool it is called from. [`Isa`] says which instruction set runs; each product has a `_with`
-//! twin that takes one. The same input gives the same bits on every run, whatever the number of
+//! pool it is called from. [`Isa`] says which instruction set runs. The same input gives the same bits on every run, whatever the number of
 //! threads.
 //!
 //! ```
@@ -67,10 +66,8 @@ pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
     Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView,
-    attention, attention_with, dense_head, dense_head_with, embedding, embedding_with, gated,
-    gated_quantize, gated_quantize_with, gated_with, int8_head, int8_head_with, quantize_rows_int8,
-    rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with, rotary_append,
-    rotary_append_with, rotary_table,
+    attention, dense_head, embedding, gated, gated_quantize, int8_head, rms_norm,
+    rms_norm_quantize, rotary_append,
 };
 pub use training::{
     AdamWStep, CrossEntropy, Sequences, adamw, causal_attention, causal_attention_backward,
@@ -78,5 +75,18 @@ pub use training::{
     rotate, square_sum,
 };
 pub use view::{QuantizedView, WeightView};
-pub use w2a8::{matmul_w2a8, matmul_w2a8_i32, matmul_w2a8_i32_with, matmul_w2a8_with};
-pub use w2a16::{matmul_w2a16, matmul_w2a16_with};
+pub use w2a8::{matmul_w2a8, matmul_w2a8_i32};
+pub use w2a16::matmul_w2a16;
+
+/// Twins that take their instruction set, and operands of the decoder's operations: for tests and
+/// benchmarks, not part of the public interface, and changed without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::lm::{
+        attention_with, dense_head_with, embedding_with, gated_quantize_with, gated_with,
+        int8_head_with, quantize_rows_int8, rms_norm_quantize_with, rms_norm_with,
+        rotary_append_with, rotary_table,
+    };
+    pub use crate::w2a8::{matmul_w2a8_i32_with, matmul_w2a8_with};
+    pub use crate::w2a16::matmul_w2a16_with;
+}

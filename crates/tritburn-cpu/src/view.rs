@@ -92,7 +92,7 @@ impl<'a> QuantizedView<'a> {
         })
     }
 
-    /// A view of activations quantised by the codec crate.
+    /// A view of activations that `tritburn-formats` quantised.
     pub fn of(activations: &'a QuantizedActivations) -> Self {
         Self {
             codes: activations.words(),

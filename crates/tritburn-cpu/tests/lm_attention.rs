@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use half::{bf16, f16};
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 
 struct Case<E> {

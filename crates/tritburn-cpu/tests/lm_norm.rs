@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::layout::activation_words_per_row;
 

@@ -3,12 +3,13 @@
 mod common;
 
 use common::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::quantize::QuantizedActivations;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
 #[test]
-fn quantised_activations_equal_the_codec_crate_on_one_thread_and_on_many() {
+fn quantised_activations_equal_those_of_formats_on_one_thread_and_on_many() {
     let mut rng = Random(1);
     for (m, k) in [
         (0, 5),
@@ -47,7 +48,7 @@ fn halves_round_to_even() {
 }
 
 #[test]
-fn unpacked_weights_equal_the_codec_crate() {
+fn unpacked_weights_equal_those_of_formats() {
     let mut rng = Random(2);
     for (n, k) in [(1, 1), (3, 47), (5, 256), (300, 4000)] {
         for code in CODES {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 
 /// Batch, length, query heads, key heads, floats of a head.

@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
+use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode, reference};
 

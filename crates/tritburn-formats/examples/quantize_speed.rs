@@ -22,10 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let layout = PackedLayout::new(SIZE, SIZE, code, scale)?;
             let label = format!("{code:?}, {:?}", layout.scale());
             report(&format!("weight scales, {label}"), || {
-                black_box(weight_scales(&weights, &layout));
+                let _ = black_box(weight_scales(&weights, &layout));
             });
             report(&format!("scales, codes and packing, {label}"), || {
-                black_box(quantize_weights(&weights, &layout));
+                let _ = black_box(quantize_weights(&weights, &layout));
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Errors of the codec crate.
+//! Errors of layouts, headers and packed matrices.
 
 use thiserror::Error;
 
@@ -196,4 +196,20 @@ pub enum PackError {
     /// The result would be no valid layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+}
+
+/// Refuses a buffer of the wrong length.
+pub(crate) fn check_length(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), PackError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(PackError::Length {
+        what,
+        found,
+        expected,
+    })
 }

@@ -12,7 +12,6 @@
 //! | [`matrix`] | packed weights with their scales: [`PackedMatrix`] |
 //! | [`codec`] | storage formats of packed weights, to and from a [`PackedMatrix`] |
 //! | [`file`](mod@file) | model files: safetensors, GGUF, torch checkpoints |
-//! | [`reference`](mod@reference) | slow, plain matmuls that kernels are tested against |
 //!
 //! Bytes are viewed as little-endian words in place, so big-endian targets are refused at compile
 //! time.
@@ -26,6 +25,7 @@ pub mod header;
 pub mod layout;
 pub mod matrix;
 pub mod quantize;
+#[doc(hidden)]
 pub mod reference;
 pub mod scale;
 mod simd;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::code::WeightCode;
-use crate::error::PackError;
+use crate::error::{PackError, check_length};
 use crate::fields::threes;
 use crate::header::PackedHeader;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
@@ -12,7 +12,9 @@ mod concat;
 mod reorder;
 
 pub use concat::{concat_rows, split_rows};
-pub use reorder::{reorder_dense_rows, reorder_rows, rotary_half_split, rotary_interleaved};
+#[doc(hidden)]
+pub use reorder::reorder_dense_rows;
+pub use reorder::{reorder_rows, rotary_half_split, rotary_interleaved};
 
 /// A packed `[out, in]` weight matrix in the canonical layout: words, scales and what they mean.
 ///
@@ -34,18 +36,8 @@ impl PackedMatrix {
     /// [`PackError::Length`] for a wrong number of words or scales, [`PackError::InvalidCode`] for
     /// the first ternary code 3 in a real column.
     pub fn new(layout: PackedLayout, words: Vec<u32>, scales: Vec<f32>) -> Result<Self, PackError> {
-        for (what, found, expected) in [
-            ("packed words", words.len(), layout.word_count()),
-            ("scales", scales.len(), layout.scale_count()),
-        ] {
-            if found != expected {
-                return Err(PackError::Length {
-                    what,
-                    found,
-                    expected,
-                });
-            }
-        }
+        check_length("packed words", words.len(), layout.word_count())?;
+        check_length("scales", scales.len(), layout.scale_count())?;
         if layout.code() == WeightCode::Ternary {
             refuse_code_3(&layout, &words)?;
         }
@@ -90,26 +82,25 @@ impl PackedMatrix {
         (self.layout, self.words, self.scales)
     }
 
-    /// Stored code of weight `[row, col]`.
-    ///
-    /// # Panics
-    /// If `row` or `col` is outside of the matrix.
-    pub fn code(&self, row: usize, col: usize) -> u32 {
-        let (rows, cols) = (self.layout.out_features(), self.layout.in_features());
-        assert!(
-            row < rows && col < cols,
-            "weight [{row}, {col}] of a [{rows}, {cols}] matrix"
-        );
+    /// Stored code of weight `[row, col]`; `None` outside of the matrix.
+    pub fn code(&self, row: usize, col: usize) -> Option<u32> {
+        if row >= self.layout.out_features() || col >= self.layout.in_features() {
+            return None;
+        }
         let word = self.words[row * self.layout.words_per_row() + col / WEIGHTS_PER_WORD];
-        word >> (2 * (col % WEIGHTS_PER_WORD)) & 3
+        Some(word >> (2 * (col % WEIGHTS_PER_WORD)) & 3)
     }
 
-    /// Integer value of weight `[row, col]`, see [`WeightCode::value`].
-    ///
-    /// # Panics
-    /// As [`code`](Self::code).
-    pub fn value(&self, row: usize, col: usize) -> i32 {
-        self.layout.code().value(self.code(row, col))
+    /// Integer value of weight `[row, col]`, see [`WeightCode::value`]; `None` outside of the
+    /// matrix.
+    pub fn value(&self, row: usize, col: usize) -> Option<i32> {
+        self.code(row, col)
+            .map(|code| self.layout.code().value(code))
+    }
+
+    /// Stored codes, row-major `[out, in]`, padding dropped.
+    pub fn codes(&self) -> Vec<u8> {
+        codes_of(&self.words, &self.layout)
     }
 
     /// The real weights, row-major `[out, in]`: `value as f32 · (unit · scale)`.
@@ -137,10 +128,10 @@ impl PackedMatrix {
 /// Packs codes, row-major `[out, in]` with one byte each, into `[out, ceil(in / 16)]` words. Only
 /// the two low bits of a byte count; padding becomes [`WeightCode::PADDING`].
 ///
-/// # Panics
-/// If `codes` is not `out · in` long.
-pub fn pack_codes(codes: &[u8], layout: &PackedLayout) -> Vec<u32> {
-    assert_eq!(codes.len(), layout.weight_count(), "codes of {layout:?}");
+/// # Errors
+/// [`PackError::Length`] if `codes` is not `out · in` long.
+pub fn pack_codes(codes: &[u8], layout: &PackedLayout) -> Result<Vec<u32>, PackError> {
+    check_length("codes", codes.len(), layout.weight_count())?;
     let mut words = vec![0; layout.word_count()];
     words
         .par_chunks_mut(layout.words_per_row())
@@ -150,7 +141,7 @@ pub fn pack_codes(codes: &[u8], layout: &PackedLayout) -> Vec<u32> {
                 *word = pack_word(codes);
             }
         });
-    words
+    Ok(words)
 }
 
 fn pack_word(codes: &[u8]) -> u32 {
@@ -164,10 +155,14 @@ fn pack_word(codes: &[u8]) -> u32 {
 
 /// The codes inside `[out, ceil(in / 16)]` words, row-major `[out, in]`, padding dropped.
 ///
-/// # Panics
-/// If `words` is not [`word_count`](PackedLayout::word_count) long.
-pub fn unpack_codes(words: &[u32], layout: &PackedLayout) -> Vec<u8> {
-    assert_eq!(words.len(), layout.word_count(), "words of {layout:?}");
+/// # Errors
+/// [`PackError::Length`] if `words` is not [`word_count`](PackedLayout::word_count) long.
+pub fn unpack_codes(words: &[u32], layout: &PackedLayout) -> Result<Vec<u8>, PackError> {
+    check_length("packed words", words.len(), layout.word_count())?;
+    Ok(codes_of(words, layout))
+}
+
+fn codes_of(words: &[u32], layout: &PackedLayout) -> Vec<u8> {
     let mut codes = vec![0; layout.weight_count()];
     codes
         .par_chunks_mut(layout.in_features())

@@ -34,7 +34,7 @@ pub fn matmul_group_i32(x: &[i8], matrix: &PackedMatrix) -> Vec<i32> {
     let stride = 4 * activation_words_per_row(k);
     let mut acc = vec![0; x.len() / stride * n * groups];
     for row in 0..n {
-        let weights: Vec<i32> = (0..k).map(|col| matrix.value(row, col)).collect();
+        let weights: Vec<i32> = (0..k).filter_map(|col| matrix.value(row, col)).collect();
         for (m, x) in x.chunks_exact(stride).enumerate() {
             for (col, &w) in weights.iter().enumerate() {
                 acc[(m * n + row) * groups + col / layout.scale_span()] += w * x[col] as i32;
@@ -111,9 +111,9 @@ pub fn matmul_w2a16(x: &[f32], matrix: &PackedMatrix, bias: Option<&[f32]>) -> V
     let mut y = vec![0.0; x.len() / k * n];
     for row in 0..n {
         let weights: Vec<f64> = (0..k)
-            .map(|col| {
+            .filter_map(|col| {
                 let scale = matrix.scales()[layout.scale().index(row, col, k)] as f64;
-                matrix.value(row, col) as f64 * unit * scale
+                Some(matrix.value(row, col)? as f64 * unit * scale)
             })
             .collect();
         let bias = bias.map_or(0.0, |bias| at(bias, row) as f64);

@@ -33,6 +33,7 @@ pub const LANES: usize = 32;
 const BLOCKS_PER_TASK: usize = 64;
 
 /// `Σ|x|` in the order given in the [module](self) docs.
+#[doc(hidden)]
 pub fn abs_sum(x: &[f32]) -> f32 {
     if x.len() <= BLOCK {
         return block_sum(x);

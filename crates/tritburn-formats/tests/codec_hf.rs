@@ -220,7 +220,7 @@ fn what_the_format_cannot_hold_is_refused() {
     }
     let layout = common::layout(4, 16, WeightCode::Int2, Tensor);
     let code = WeightCode::Int2;
-    let int2 = quantize_weights(&common::noise(64, 1), &layout);
+    let int2 = quantize_weights(&common::noise(64, 1), &layout).unwrap();
     assert_eq!(
         hf_bitnet::encode(&int2),
         Err(CodecError::CodeTable { format, code })

@@ -9,7 +9,7 @@ use tritburn_formats::quantize::quantize_weights;
 use tritburn_formats::{LayoutError, PackError, PackedMatrix, ScaleGranularity, WeightCode};
 
 fn matrix(out: usize, k: usize, code: WeightCode, scale: ScaleGranularity) -> PackedMatrix {
-    quantize_weights(&noise(out * k, out as u64), &layout(out, k, code, scale))
+    quantize_weights(&noise(out * k, out as u64), &layout(out, k, code, scale)).unwrap()
 }
 
 fn stacked(parts: &[PackedMatrix]) -> Vec<f32> {

@@ -19,8 +19,13 @@ fn input_k_sits_at_bit_two_k_of_its_word() {
             let mut expected = vec![0x5555_5555u32; out * k.div_ceil(16)];
             let (row, col) = (at / k, at % k);
             expected[row * k.div_ceil(16) + col / 16] |= 3 << (2 * (col % 16));
-            assert_eq!(pack_codes(&codes, &layout), expected, "[{row}, {col}]");
-            assert_eq!(unpack_codes(&expected, &layout), codes, "[{row}, {col}]");
+            let what = format!("[{row}, {col}]");
+            assert_eq!(
+                pack_codes(&codes, &layout).as_ref(),
+                Ok(&expected),
+                "{what}"
+            );
+            assert_eq!(unpack_codes(&expected, &layout), Ok(codes), "{what}");
         }
     }
 }
@@ -33,12 +38,13 @@ proptest! {
         })
     ) {
         let layout = layout(out, k, WeightCode::Int2, ScaleGranularity::Row);
-        let words = pack_codes(&codes, &layout);
-        prop_assert_eq!(unpack_codes(&words, &layout), codes.clone());
+        let words = pack_codes(&codes, &layout).expect("as many as the layout has");
+        prop_assert_eq!(unpack_codes(&words, &layout).as_ref(), Ok(&codes));
         let matrix = PackedMatrix::new(layout, words, vec![1.0; out]).expect("any int2 codes");
+        prop_assert_eq!(matrix.codes(), codes.clone());
         for (i, &code) in codes.iter().enumerate() {
-            prop_assert_eq!(matrix.code(i / k, i % k), code as u32);
-            prop_assert_eq!(matrix.value(i / k, i % k), 2 * code as i32 - 3);
+            prop_assert_eq!(matrix.code(i / k, i % k), Some(code as u32));
+            prop_assert_eq!(matrix.value(i / k, i % k), Some(2 * code as i32 - 3));
         }
     }
 
@@ -50,7 +56,8 @@ proptest! {
         let out = 3;
         let layout = layout(out, k, WeightCode::Ternary, ScaleGranularity::Tensor);
         let words = words[..layout.word_count()].to_vec();
-        let first = unpack_codes(&words, &layout).iter().position(|&c| c == 3);
+        let codes = unpack_codes(&words, &layout).expect("as many as the layout has");
+        let first = codes.iter().position(|&c| c == 3);
         let result = PackedMatrix::new(layout, words.clone(), vec![1.0]);
         match first {
             None => prop_assert_eq!(result.map(|m| m.into_parts().1), Ok(words)),
@@ -67,7 +74,8 @@ proptest! {
 #[test]
 fn surplus_bits_of_a_code_byte_are_dropped() {
     let layout = layout(1, 3, WeightCode::Int2, ScaleGranularity::Tensor);
-    assert_eq!(pack_codes(&[0xfe, 0x04, 0xff], &layout), [0x5555_5572]);
+    let words = pack_codes(&[0xfe, 0x04, 0xff], &layout).expect("three codes");
+    assert_eq!(words, [0x5555_5572]);
 }
 
 #[test]
@@ -119,11 +127,12 @@ fn dequantised_weights_are_value_times_step() {
         for code in CODES {
             for scale in granularities(out) {
                 let layout = layout(out, k, code, scale);
-                let matrix = quantize_weights(&noise(out * k, 3), &layout);
+                let matrix = quantize_weights(&noise(out * k, 3), &layout).expect("fits");
                 for (i, w) in matrix.dequantize().into_iter().enumerate() {
                     let (row, col) = (i / k, i % k);
                     let scale = matrix.scales()[layout.scale().index(row, col, k)];
-                    let expected = matrix.value(row, col) as f32 * (code.unit() * scale);
+                    let value = matrix.value(row, col).expect("inside");
+                    let expected = value as f32 * (code.unit() * scale);
                     assert_eq!(w.to_bits(), expected.to_bits(), "{layout:?} [{row}, {col}]");
                 }
             }
@@ -134,7 +143,7 @@ fn dequantised_weights_are_value_times_step() {
 #[test]
 fn quantising_dequantised_int2_levels_gives_them_back() {
     let layout = layout(2, 4, WeightCode::Int2, ScaleGranularity::Tensor);
-    let words = pack_codes(&[0, 1, 2, 3, 3, 2, 1, 0], &layout);
+    let words = pack_codes(&[0, 1, 2, 3, 3, 2, 1, 0], &layout).expect("eight codes");
     let matrix = PackedMatrix::new(layout, words, vec![0.5]).expect("valid");
     let expected = [-0.75, -0.25, 0.25, 0.75, 0.75, 0.25, -0.25, -0.75];
     assert_eq!(matrix.dequantize(), expected);
@@ -153,22 +162,23 @@ fn parts_come_out_as_they_went_in() {
 }
 
 #[test]
-#[should_panic(expected = "weight [0, 20] of a [3, 20] matrix")]
 fn a_padding_column_is_outside_of_the_matrix() {
     let layout = layout(3, 20, WeightCode::Ternary, ScaleGranularity::Tensor);
-    quantize_weights(&noise(60, 4), &layout).code(0, 20);
+    let matrix = quantize_weights(&noise(60, 4), &layout).expect("fits");
+    assert!(matrix.code(2, 19).is_some());
+    assert_eq!(matrix.code(0, 20), None);
+    assert_eq!(matrix.value(3, 0), None);
 }
 
 #[test]
-#[should_panic(expected = "codes of PackedLayout")]
-fn packing_a_wrong_number_of_codes_is_a_bug_of_the_caller() {
+fn a_wrong_number_of_codes_or_words_is_refused() {
     let layout = layout(3, 20, WeightCode::Ternary, ScaleGranularity::Tensor);
-    pack_codes(&[1; 61], &layout);
-}
-
-#[test]
-#[should_panic(expected = "words of PackedLayout")]
-fn unpacking_a_wrong_number_of_words_is_a_bug_of_the_caller() {
-    let layout = layout(3, 20, WeightCode::Ternary, ScaleGranularity::Tensor);
-    unpack_codes(&[0; 5], &layout);
+    let length = |what, found, expected| PackError::Length {
+        what,
+        found,
+        expected,
+    };
+    assert_eq!(pack_codes(&[1; 61], &layout), Err(length("codes", 61, 60)));
+    let error = length("packed words", 5, 6);
+    assert_eq!(unpack_codes(&[0; 5], &layout), Err(error));
 }

@@ -18,7 +18,7 @@ fn by_hand(code: WeightCode, scale: ScaleGranularity, scales: Vec<f32>) -> (Pack
     let mut codes = [1; 36];
     (codes[0], codes[1], codes[17]) = (2, 0, 2);
     codes[18 + 16] = 0;
-    let matrix = PackedMatrix::new(layout.clone(), pack_codes(&codes, &layout), scales);
+    let matrix = PackedMatrix::new(layout.clone(), pack_codes(&codes, &layout).unwrap(), scales);
     let mut x = vec![0; 32];
     (x[0], x[1], x[16], x[17]) = (100, -28, 5, 127);
     x[18..].fill(77); // behind K: must not count
@@ -61,7 +61,7 @@ fn integer_and_float_oracles_agree_on_every_shape() {
 
 fn agree(layout: &PackedLayout, m: usize) {
     let (n, k) = (layout.out_features(), layout.in_features());
-    let matrix = quantize_weights(&noise(n * k, 1), layout);
+    let matrix = quantize_weights(&noise(n * k, 1), layout).unwrap();
     let x = QuantizedActivations::quantize(&noise(m * k, 2), k).expect("whole rows");
     let bias = noise(n, 3);
     let y = matmul_w2a8(x.bytes(), x.scales(), &matrix, Some(&bias));
@@ -93,7 +93,7 @@ fn the_largest_sums_of_both_codes_fit_an_i32() {
         let layout = layout(1, k, code, ScaleGranularity::Tensor);
         let matrix = PackedMatrix::new(
             layout.clone(),
-            pack_codes(&vec![field; k], &layout),
+            pack_codes(&vec![field; k], &layout).unwrap(),
             vec![1.0],
         )
         .expect("valid");
@@ -111,7 +111,8 @@ fn no_tokens_give_no_outputs() {
     let matrix = quantize_weights(
         &noise(60, 1),
         &layout(3, 20, WeightCode::Ternary, ScaleGranularity::Row),
-    );
+    )
+    .unwrap();
     assert_eq!(matmul_i32(&[], &matrix), [0i32; 0]);
     assert_eq!(matmul_w2a8(&[], &[], &matrix, None), [0.0f32; 0]);
     assert_eq!(matmul_w2a16(&[], &matrix, None), [0.0f32; 0]);
@@ -124,7 +125,8 @@ fn nan_scales_and_missing_scales_give_nan() {
     let matrix = quantize_weights(
         &w,
         &layout(3, 20, WeightCode::Ternary, ScaleGranularity::Row),
-    );
+    )
+    .unwrap();
     let mut xs = noise(60, 2);
     xs[45] = f32::NAN;
     let x = QuantizedActivations::quantize(&xs, 20).expect("whole rows");

@@ -78,6 +78,11 @@ fn look() -> Result<(), CudaSetupError> {
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return Err(CudaSetupError::Compiler);
     }
+    toolkit()
+}
+
+/// The headers of the toolkit that CubeCL compiles with.
+fn toolkit() -> Result<(), CudaSetupError> {
     headers(cubecl_cuda::install::cuda_path().as_deref())
 }
 
@@ -116,11 +121,11 @@ mod tests {
         assert_eq!(headers(Some(folder.path())), Ok(()));
     }
 
-    /// [`look`] in a process of its own, whose environment the test below sets.
+    /// [`toolkit`] in a process of its own, whose environment the test below sets.
     #[test]
     #[ignore = "run by the test below"]
     fn child() {
-        println!("found: {:?}", look());
+        println!("found: {:?}", toolkit());
     }
 
     #[test]
@@ -133,16 +138,8 @@ mod tests {
             .unwrap();
         let output = String::from_utf8(child.stdout).unwrap();
         let header = folder.path().join("include").join(HEADERS[0]);
-        // Without a driver or NVRTC the look-up ends before the headers.
-        let expected = [
-            format!("found: Err({:?})", CudaSetupError::Header { path: header }),
-            format!("found: Err({:?})", CudaSetupError::Driver),
-            format!("found: Err({:?})", CudaSetupError::Compiler),
-        ];
-        assert!(
-            expected.iter().any(|line| output.contains(line)),
-            "{output}"
-        );
+        let expected = format!("found: Err({:?})", CudaSetupError::Header { path: header });
+        assert!(output.contains(&expected), "{output}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod stats;
 pub mod store;
 mod ternarize;
 pub mod training;
+#[doc(hidden)]
 pub mod transformer;
 
 pub use error::{Error, PackError};

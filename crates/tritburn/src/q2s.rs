@@ -79,6 +79,24 @@ impl BitLinear {
     /// # Errors
     /// [`Q2sError::Layer`] if the layer is not packed; other [`Q2sError`]s if Burn's scheme cannot
     /// hold the codes or the scale granularity.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use tritburn::{BitLinear, BitLinearConfig, InputPrecision, Pack};
+    ///
+    /// let device = Device::default();
+    /// let layer = BitLinearConfig::new(64, 32).init(&device).pack()?;
+    /// let data = layer.to_q2s()?;
+    /// // A quantised tensor of Burn's own, with the same values.
+    /// let weight = Tensor::<2>::from_data(data.clone(), &device).dequantize();
+    /// assert_eq!(weight.into_data(), layer.dense_weight()?.into_data());
+    ///
+    /// let back = BitLinear::from_q2s(data, InputPrecision::Int8, &device)?;
+    /// assert_eq!(back.codes()?.into_data(), layer.codes()?.into_data());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_q2s(&self) -> Result<TensorData, Q2sError> {
         let layout = self.layout();
         let in_features = layout.in_features();
@@ -120,8 +138,12 @@ impl BitLinear {
         ))
     }
 
-    /// A packed layer from Burn's quantised data `[d_output, d_input]`: Q2S with f32 scales per tensor or
-    /// per block of a row, stored natively or in words.
+    /// A packed layer from Burn's quantised data.
+    ///
+    /// # Arguments
+    /// - `data`: `[d_output, d_input]`, Q2S with f32 scales per tensor or per block of a row, stored
+    ///   natively or in words
+    /// - `precision`: precision of the layer's input
     ///
     /// # Errors
     /// [`Q2sError`] for any other data.
@@ -170,7 +192,7 @@ impl BitLinear {
             });
         }
         let codes: Vec<u8> = values.iter().map(|value| (value + 1) as u8).collect();
-        let words = pack_codes(&codes, &layout);
+        let words = pack_codes(&codes, &layout)?;
         let matrix = PackedMatrix::new(layout, words, scales.block)?;
         Ok(Self::from_matrix(&matrix, precision, device)?)
     }

@@ -51,14 +51,40 @@ impl Reparameterization for TernaryWeight {
 /// # Errors
 /// [`Error::Layout`] for a `Linear` with no inputs, no outputs or too many inputs,
 /// [`Error::Reparameterized`] if one carries another reparameterization.
+///
+/// # Examples
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use tritburn::{BitLinear, BitLinearConfig, InputPrecision, Pack, ternarize_linears};
+///
+/// let device = Device::default();
+/// // Any module; its `Linear`s are found by themselves.
+/// let model = ternarize_linears(LinearConfig::new(64, 32).init(&device))?;
+/// let y = model.forward(Tensor::<2>::ones([3, 64], &device));
+/// assert_eq!(y.dims(), [3, 32]);
+///
+/// // Trained, it becomes a layer that packs.
+/// let config = BitLinearConfig::new(64, 32).with_input_precision(InputPrecision::Float);
+/// let packed = BitLinear::from_linear(&model, &config)?.pack()?;
+/// assert!(packed.is_packed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn ternarize_linears<M: Module>(model: M) -> Result<M, Error> {
     ternarize_linears_with(model, WeightCode::Ternary, &ScaleGranularity::Tensor)
 }
 
 /// As [`ternarize_linears`], with a chosen code table and granularity.
 ///
+/// # Arguments
+/// - `model`: any module
+/// - `code`: the code table of every weight
+/// - `scale`: which weights share a scale, seen as `[d_output, d_input]`
+///
 /// # Errors
-/// [`Error::Layout`] where a layer does not fit the granularity.
+/// [`Error::Layout`] where a layer does not fit the granularity, [`Error::Reparameterized`] if one
+/// carries another reparameterization.
 pub fn ternarize_linears_with<M: Module>(
     model: M,
     code: WeightCode,

@@ -61,6 +61,12 @@ impl Buffer {
         check_alignment(&self.handle, operand, LINE_BYTES)
     }
 
+    /// Whether the buffer starts at a multiple of 16 bytes.
+    pub(crate) fn starts_lines(&self) -> bool {
+        let offset = self.handle.offset_start.unwrap_or(0);
+        offset.is_multiple_of(LINE_BYTES)
+    }
+
     /// Whether the buffer starts at a multiple of two elements.
     pub(crate) fn starts_pairs(&self) -> bool {
         self.handle.offset_start.unwrap_or(0).is_multiple_of(8)

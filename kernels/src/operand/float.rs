@@ -145,6 +145,40 @@ impl FloatMatrix {
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.extent() / width) }
     }
 
+    /// Whether nothing lies between rows.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        self.row_stride == self.cols
+    }
+
+    /// All elements as one row, for a matrix with nothing between its own.
+    pub(crate) fn flatten(&self) -> Self {
+        debug_assert!(self.is_contiguous());
+        let cols = self.rows * self.cols;
+        Self {
+            rows: 1,
+            cols,
+            row_stride: cols,
+            ..self.clone()
+        }
+    }
+
+    /// Whether both are the same elements of one buffer: what works in place.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let start = |matrix: &Self| matrix.handle.offset_start.unwrap_or(0);
+        self.handle.memory.descriptor() == other.handle.memory.descriptor()
+            && start(self) == start(other)
+            && self.row_stride == other.row_stride
+    }
+
+    /// The output `self` of a kernel whose buffer argument `position` is `input`: that buffer
+    /// itself where both are the same, so that no two arguments overlap.
+    pub(crate) fn output_lines(&self, input: &Self, position: usize, width: usize) -> BufferArg {
+        match self.is_same(input) {
+            true => BufferArg::alias(position, self.extent() / width),
+            false => self.lines(width),
+        }
+    }
+
     /// The matrix for copies of tiles, whose rows must start at multiples of 16 bytes.
     pub(crate) fn tensor_map(&self, tile: [usize; 2]) -> TensorMapArg<Tiled> {
         let shape = [self.rows, self.cols];

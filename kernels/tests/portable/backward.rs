@@ -120,7 +120,7 @@ fn a_nan_token_makes_the_weight_gradient_nan_and_a_nan_scale_the_input_gradient(
         let mut w = floats(&mut rng(5), 3 * 20, FloatType::F32);
         w[0] = f32::NAN;
         let layout = layout(3, 20, WeightCode::Ternary, scale);
-        let matrix = quantize::quantize_weights(&w, &layout);
+        let matrix = quantize::quantize_weights(&w, &layout).unwrap();
         let dx = Out::new(&client, [2, 20], 20, FloatType::F32);
         backward::input(&client, &dy, &weights(&client, &matrix), &dx.matrix).unwrap();
         let spoilt = layout.scale_span().min(20);

@@ -82,7 +82,7 @@ pub fn round_to(x: f32, dtype: FloatType) -> f32 {
 /// Random weights, packed by the codec crate.
 pub fn matrix(rng: &mut StdRng, layout: &PackedLayout) -> PackedMatrix {
     let w = floats(rng, layout.weight_count(), FloatType::F32);
-    quantize::quantize_weights(&w, layout)
+    quantize::quantize_weights(&w, layout).unwrap()
 }
 
 /// `rows × cols` floats on the device, rows `stride` apart.

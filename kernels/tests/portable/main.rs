@@ -22,5 +22,6 @@ mod quantize_activations;
 mod quantize_weights;
 mod reference;
 mod refusals;
+mod training;
 mod training_attention;
 mod unpack;

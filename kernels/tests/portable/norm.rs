@@ -1,6 +1,6 @@
 //! Norm and gated unit, with and without the residual and the quantiser.
 
-use tritburn_kernels::decoder::glu;
+use tritburn_kernels::decoder::glu::{self, GatedActivation::SquaredRelu};
 use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
 use tritburn_kernels::{FloatType, QuantizedActivations};
 
@@ -130,13 +130,16 @@ fn gated_unit_equals_the_reference_where_f16_would_overflow() {
             let x = float_matrix(&client, &gate_up, [m, 2 * inner], stride, dtype);
             let gamma = float_vector(&client, &gamma, dtype);
             let codes = Codes::new(m, inner);
-            glu::launch(&client, &x, &gamma, EPS, RowOutput::Int8(&codes.out)).unwrap();
+            let norm = Some((&gamma, EPS));
+            let to = RowOutput::Int8(&codes.out);
+            glu::launch(&client, &x, SquaredRelu, norm, to).unwrap();
             let (words, scales) = codes.read();
             let what = format!("{m}x{inner} {dtype}");
             reference::assert_quantised(&words, &scales, &y, inner, &what);
 
             let out = Out::new(&client, [m, inner], inner + spare, dtype);
-            glu::launch(&client, &x, &gamma, EPS, RowOutput::Float(&out.matrix)).unwrap();
+            let to = RowOutput::Float(&out.matrix);
+            glu::launch(&client, &x, SquaredRelu, norm, to).unwrap();
             assert_close(&out.read(&client), &y, dtype, &what);
         }
     }
@@ -172,6 +175,7 @@ fn operands_that_do_not_fit_are_refused() {
     let half = float_matrix(&client, &[0.0; 8], [2, 4], 4, FloatType::F16);
     let odd = float_matrix(&client, &[0.0; 6], [2, 3], 3, FloatType::F32);
     let out = RowOutput::Float(&x);
+    let norm = Some((&gamma, EPS));
     let error = |result: Result<(), tritburn_kernels::KernelError>| result.unwrap_err().to_string();
     assert_eq!(
         error(norm::launch(&client, &x, Residual::None, &short, EPS, out)),
@@ -189,7 +193,7 @@ fn operands_that_do_not_fit_are_refused() {
         "residual sum is f16, expected f32"
     );
     assert_eq!(
-        error(glu::launch(&client, &odd, &gamma, EPS, out)),
+        error(glu::launch(&client, &odd, SquaredRelu, norm, out)),
         "columns of gate and up is 3, kernels take even numbers"
     );
 }

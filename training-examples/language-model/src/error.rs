@@ -54,7 +54,7 @@ pub enum Error {
     #[error(transparent)]
     Pack(#[from] tritburn::PackError),
     /// A result could not be read from the device.
-    #[error("the device failed: {0}")]
+    #[error("a result could not be read from the device")]
     Read(#[from] TensorReadError),
     /// Burn stopped the training.
     #[error("training stopped: {0}")]
@@ -79,4 +79,26 @@ pub enum Error {
         /// One sentence each.
         failures: Vec<String>,
     },
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let messages: Vec<String> = causes.map(ToString::to_string).collect();
+    messages.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_followed_by_its_cause_once() {
+        let path = PathBuf::from("text.txt");
+        let reason = io::Error::other("the disk is gone");
+        let error = Error::from(DataError::Unreadable { path, reason });
+        assert_eq!(chain(&error), "cannot read text.txt: the disk is gone");
+    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use language_model::cli::Cli;
 use language_model::commands;
+use language_model::error::chain;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     match commands::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }

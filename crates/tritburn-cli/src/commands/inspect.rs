@@ -10,7 +10,6 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use tritburn_formats::file::{self, TensorSource};
-use tritburn_formats::matrix::unpack_codes;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Weight};
 use tritburn_models::config::Quantization;
 
@@ -129,7 +128,7 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
             }
         };
         let mut found = [0u64; 3];
-        for code in unpack_codes(matrix.words(), matrix.layout()) {
+        for code in matrix.codes() {
             found[usize::from(code.min(2))] += 1;
         }
         if found[0] + found[2] == 0 {

@@ -35,8 +35,9 @@ pub fn rotary_table(theta: f32, dim: usize, max_positions: usize) -> Result<Vec<
 
 /// Rotates queries and keys of `qkv` `[T, (Hq + 2·Hkv)·D]` and stores keys and values.
 ///
-/// Token t turns by row `positions[t]` of `table` (see [`rotary_table`]), whose halves pair float i
-/// of a head with float `i + D/2`: `(a·cos - b·sin, b·cos + a·sin)`. Queries go to `q` `[T, Hq·D]`;
+/// Token t turns by row `positions[t]` of `table` `[.., D]`, `D/2` cosines and then as many sines,
+/// which pair float i of a head with float `i + D/2`: `(a·cos - b·sin, b·cos + a·sin)`. Queries go to
+/// `q` `[T, Hq·D]`;
 /// keys and values to `cache` at `[rows[t], head, positions[t]]`, rounded to its type. Where two
 /// tokens stand at one place, the later one is stored.
 ///

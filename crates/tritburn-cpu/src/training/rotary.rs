@@ -13,7 +13,7 @@ use crate::parallel::{self, OutPtr};
 ///
 /// # Errors
 /// [`CpuError::EmptyRow`] if `length` is zero, [`CpuError::Length`] if `qkv` has no whole number of
-/// sequences or `table`, of [`rotary_table`](crate::rotary_table), has fewer than `length`
+/// sequences or `table`, cosines and sines as `rotary_append` takes them, has fewer than `length`
 /// positions.
 pub fn rotate(
     qkv: &mut [f32],

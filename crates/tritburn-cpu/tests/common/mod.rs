@@ -42,7 +42,7 @@ pub fn random_matrix(rng: &mut Random, layout: PackedLayout) -> PackedMatrix {
 
 /// A matrix of these codes with random scales, its padding fields scribbled on.
 pub fn matrix_of(rng: &mut Random, layout: PackedLayout, codes: &[u8]) -> PackedMatrix {
-    let mut words = pack_codes(codes, &layout);
+    let mut words = pack_codes(codes, &layout).unwrap();
     let used = 2 * (layout.in_features() % 16) as u32;
     if used > 0 {
         for word in words.chunks_mut(layout.words_per_row()) {

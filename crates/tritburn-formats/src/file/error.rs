@@ -14,7 +14,7 @@ use super::DType;
 #[non_exhaustive]
 pub enum FileError {
     /// The operating system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read or written", path.display())]
     Io {
         /// File or folder.
         path: PathBuf,
@@ -214,7 +214,7 @@ pub enum FileError {
         shard: String,
     },
     /// A torch checkpoint that its reader refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{} is not a torch checkpoint that can be read", path.display())]
     Torch {
         /// File.
         path: PathBuf,

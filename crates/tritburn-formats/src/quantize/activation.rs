@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::SCALE_FLOOR;
-use crate::error::PackError;
+use crate::error::{PackError, check_length};
 use crate::layout::activation_words_per_row;
 use crate::simd::multiversion;
 
@@ -30,6 +30,7 @@ pub fn quantize_row(x: &[f32], out: &mut [i8]) -> f32 {
 ///
 /// # Errors
 /// [`PackError::Length`] if the lengths do not belong to one M.
+#[doc(hidden)]
 pub fn quantize_rows(
     x: &[f32],
     in_features: usize,
@@ -64,17 +65,6 @@ pub fn quantize_rows(
 
 /// Rows of one task are cut so that it handles about this many values.
 const VALUES_PER_TASK: usize = 1 << 15;
-
-fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), PackError> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(PackError::Length {
-        what,
-        found,
-        expected,
-    })
-}
 
 /// The int8 values inside activation words, padding included.
 pub fn activation_bytes(words: &[u32]) -> &[i8] {

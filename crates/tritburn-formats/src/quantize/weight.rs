@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::SCALE_FLOOR;
 use crate::code::WeightCode;
-use crate::error::PackError;
+use crate::error::{PackError, check_length};
 use crate::fields::gather_fields;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
@@ -43,10 +43,14 @@ pub fn weight_scale_from_mean(mean: f32, code: WeightCode) -> f32 {
 /// The scales of a row-major `[out, in]` f32 matrix, as many as
 /// [`PackedLayout::scale_count`] says.
 ///
-/// # Panics
-/// If `w` is not `out · in` long.
-pub fn weight_scales(w: &[f32], layout: &PackedLayout) -> Vec<f32> {
-    check_length(w, layout);
+/// # Errors
+/// [`PackError::Length`] if `w` is not `out · in` long.
+pub fn weight_scales(w: &[f32], layout: &PackedLayout) -> Result<Vec<f32>, PackError> {
+    check_length("weights", w.len(), layout.weight_count())?;
+    Ok(scales_of(w, layout))
+}
+
+fn scales_of(w: &[f32], layout: &PackedLayout) -> Vec<f32> {
     let scale = |segment: &[f32]| weight_scale_from_mean(abs_mean(segment), layout.code());
     match layout.scale() {
         ScaleGranularity::Tensor => vec![scale(w)],
@@ -96,15 +100,15 @@ pub fn int2_code(w: f32, s: f32) -> u32 {
     u32::from(q > 0.5 || q.is_nan()) + u32::from(q >= 1.5) + u32::from(q > 2.5)
 }
 
-/// Quantises and packs a row-major `[out, in]` f32 matrix. Never refuses: NaN or infinite weights
-/// make their scale NaN. This is the training forward; to store weights use [`pack_weights`].
+/// Quantises and packs a row-major `[out, in]` f32 matrix. No weight is refused: NaN or infinite
+/// ones make their scale NaN. This is the training forward; to store weights use [`pack_weights`].
 ///
-/// # Panics
-/// If `w` is not `out · in` long.
-pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> PackedMatrix {
-    let scales = weight_scales(w, layout);
+/// # Errors
+/// [`PackError::Length`] if `w` is not `out · in` long.
+pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, PackError> {
+    let scales = weight_scales(w, layout)?;
     let words = quantize_words(w, &scales, layout);
-    PackedMatrix::from_quantizer(layout.clone(), words, scales)
+    Ok(PackedMatrix::from_quantizer(layout.clone(), words, scales))
 }
 
 /// [`quantize_weights`] for weights that come from outside.
@@ -113,14 +117,7 @@ pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> PackedMatrix {
 /// [`PackError::Length`] if `w` is not `out · in` long, [`PackError::NonFinite`] with the first
 /// NaN or infinite weight, [`PackError::ScaleOverflow`] if finite weights have no finite mean.
 pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, PackError> {
-    if w.len() != layout.weight_count() {
-        return Err(PackError::Length {
-            what: "weights",
-            found: w.len(),
-            expected: layout.weight_count(),
-        });
-    }
-    let matrix = quantize_weights(w, layout);
+    let matrix = quantize_weights(w, layout)?;
     // Every weight is in some mean, so a bad one has made a scale NaN: no need for a pass of its own.
     let Some(index) = matrix.scales().iter().position(|s| !s.is_finite()) else {
         return Ok(matrix);
@@ -133,10 +130,6 @@ pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, Pa
         },
         None => PackError::ScaleOverflow { index },
     })
-}
-
-fn check_length(w: &[f32], layout: &PackedLayout) {
-    assert_eq!(w.len(), layout.weight_count(), "weights of {layout:?}");
 }
 
 /// Rows of one task are cut so that it handles about this many weights.

@@ -83,6 +83,6 @@ pub fn matrix(
 ) -> PackedMatrix {
     let layout = PackedLayout::new(out, k, WeightCode::Ternary, scale).expect("a valid layout");
     let codes: Vec<u8> = ternary.iter().map(|w| (w + 1) as u8).collect();
-    let words = pack_codes(&codes, &layout);
+    let words = pack_codes(&codes, &layout).expect("as many as the layout has");
     PackedMatrix::new(layout, words, scales.to_vec()).expect("a valid matrix")
 }

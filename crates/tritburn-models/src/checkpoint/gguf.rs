@@ -187,6 +187,6 @@ fn ternary_product(data: &FloatTensorData, [out, input]: [usize; 2]) -> Option<P
     let layout = PackedLayout::new(out, input, code, scale).ok()?;
     let code = |w: &f32| 1 + u8::from(*w > 0.0) - u8::from(*w < 0.0);
     let codes: Vec<u8> = weights.par_iter().map(code).collect();
-    let words = pack_codes(&codes, &layout);
+    let words = pack_codes(&codes, &layout).ok()?;
     PackedMatrix::new(layout, words, vec![gamma]).ok()
 }

@@ -189,7 +189,6 @@ impl Checkpoint for Synthetic {
 
 #[cfg(test)]
 mod tests {
-    use tritburn_formats::matrix::unpack_codes;
 
     use super::*;
 
@@ -250,7 +249,7 @@ mod tests {
             ..tiny().config
         };
         let down = packed(&Synthetic::new(config, 9).unwrap(), 1, Projection::Down);
-        let codes = unpack_codes(down.words(), down.layout());
+        let codes = down.codes();
         let share = |code| codes.iter().filter(|&&c| c == code).count() as f64 / 144_000.0;
         // Five standard deviations of a share are 0.007 at most.
         for (code, expected) in [(0, 0.25), (1, 0.5), (2, 0.25)] {

@@ -22,9 +22,9 @@ use crate::config::BitNetConfig;
 use crate::text::TokenizerFiles;
 
 /// Key in the metadata of the safetensors file.
-pub const VERSION_KEY: &str = "tritburn_model";
+pub(crate) const VERSION_KEY: &str = "tritburn_model";
 /// Version of the format that is written and read.
-pub const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "1";
 
 pub(super) struct TritburnFolder {
     tensors: Tensors<Safetensors>,

@@ -92,7 +92,7 @@ pub enum ConvertError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A folder or file cannot be made, replaced or removed.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be made, replaced or removed", path.display())]
     Io {
         /// File or folder.
         path: PathBuf,

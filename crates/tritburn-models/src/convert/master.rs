@@ -3,8 +3,8 @@
 use half::bf16;
 use rayon::prelude::*;
 use tritburn_formats::PackedMatrix;
-use tritburn_formats::matrix::unpack_codes;
-use tritburn_formats::quantize::weight_scales;
+use tritburn_formats::quantize::weight::weight_scale_from_mean;
+use tritburn_formats::sum::abs_mean;
 
 use crate::checkpoint::{FloatTensorData, FloatType};
 
@@ -20,7 +20,8 @@ use crate::checkpoint::{FloatTensorData, FloatType};
 pub(crate) fn master_weights(matrix: &PackedMatrix) -> (FloatTensorData, f32) {
     let layout = matrix.layout();
     let gamma = matrix.scales()[0];
-    let codes = unpack_codes(matrix.words(), layout);
+    let scale = |weights: &[f32]| weight_scale_from_mean(abs_mean(weights), layout.code());
+    let codes = matrix.codes();
     let used = codes.par_iter().filter(|&&code| code != 1).count();
     let mut weights = vec![0.0f32; codes.len()];
     let target = gamma as f64 * codes.len() as f64;
@@ -37,11 +38,9 @@ pub(crate) fn master_weights(matrix: &PackedMatrix) -> (FloatTensorData, f32) {
             }
         }
         let rest = target - low as f64 * used as f64 - step * larger as f64;
-        tune(&mut weights, &codes, rest, gamma, |w| {
-            weight_scales(w, layout)[0]
-        });
+        tune(&mut weights, &codes, rest, gamma, scale);
     }
-    let found = weight_scales(&weights, layout)[0];
+    let found = scale(&weights);
     let shape = vec![layout.out_features(), layout.in_features()];
     let data = FloatTensorData::from_f32(FloatType::BF16, shape, &weights);
     (data, found)
@@ -88,7 +87,7 @@ mod tests {
         let scale = ScaleGranularity::Tensor;
         let input = codes.len() / out;
         let layout = PackedLayout::new(out, input, WeightCode::Ternary, scale).unwrap();
-        let words = pack_codes(codes, &layout);
+        let words = pack_codes(codes, &layout).unwrap();
         PackedMatrix::new(layout, words, vec![gamma]).unwrap()
     }
 

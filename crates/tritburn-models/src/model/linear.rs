@@ -1,9 +1,9 @@
 //! A projection of the decoder, in one of the forms a model can run in.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use tritburn::InputPrecision;
 use tritburn::formats::PackedMatrix;
 use tritburn::ops::FrozenWeight;
+use tritburn::{Error, InputPrecision};
 
 use super::error::ModelError;
 
@@ -53,9 +53,7 @@ impl Linear {
             }
             (Self::Ternary(weight), Normed::Float(x)) => weight.forward(x)?,
             (Self::Dense(weight), Normed::Float(x)) => x.matmul(weight.clone().transpose()),
-            (Self::Dense(_), Normed::Int8(..)) => {
-                unreachable!("dense projections follow float norms")
-            }
+            (Self::Dense(_), Normed::Int8(..)) => return Err(Error::FloatActivations.into()),
         })
     }
 

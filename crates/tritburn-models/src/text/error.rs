@@ -16,7 +16,7 @@ pub enum TextError {
         what: &'static str,
     },
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read or written", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum TextError {
         source: serde_json::Error,
     },
     /// The tokenizer library refuses the file or the text.
-    #[error("tokenizer: {0}")]
+    #[error("the tokenizer refuses its file or the text")]
     Tokenizer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A GGUF entry that is missing or of another type.
     #[error("GGUF metadata {key}: expected {expected}")]
@@ -71,7 +71,7 @@ pub enum TextError {
         vocabulary: usize,
     },
     /// The chat template is wrong, or refuses the messages.
-    #[error("chat template: {0:#}")]
+    #[error("the chat template fails")]
     Template(#[from] minijinja::Error),
 }
 

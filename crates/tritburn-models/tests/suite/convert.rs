@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use tritburn_formats::matrix::unpack_codes;
 use tritburn_models::BitNetConfig;
 use tritburn_models::checkpoint::{
     self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Synthetic,
@@ -49,10 +48,7 @@ fn go(
 
 fn assert_same(a: &dyn Checkpoint, b: &dyn Checkpoint) {
     for (a, b) in projections(a).iter().zip(&projections(b)) {
-        assert_eq!(
-            unpack_codes(a.words(), a.layout()),
-            unpack_codes(b.words(), b.layout())
-        );
+        assert_eq!(a.codes(), b.codes());
         assert_eq!(a.scales(), b.scales());
     }
     for norm in a.config().norms() {

@@ -204,15 +204,20 @@ fn templates_have_what_transformers_gives_them() {
     }
     let error = template("{{ raise_exception('no system') }}").render(&messages, false);
     let error = error.unwrap_err();
-    assert!(matches!(error, TextError::Template(_)));
-    assert!(error.to_string().contains("no system"), "{error}");
+    assert!(
+        matches!(&error, TextError::Template(cause) if cause.to_string().contains("no system")),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn a_template_that_does_not_end_is_stopped() {
     let nested = "{% for a in range(50000) %}{% for b in range(50000) %}{% endfor %}{% endfor %}";
     let error = template(nested).render(&[], false).unwrap_err();
-    assert!(error.to_string().contains("fuel"), "{error}");
+    assert!(
+        matches!(&error, TextError::Template(cause) if cause.to_string().contains("fuel")),
+        "{error:?}"
+    );
     let long = vec![Message::new("user", "x"); 10_000];
     let each = template("{% for m in messages %}{{ m.role + m['content'].strip() }}{% endfor %}");
     assert_eq!(each.render(&long, false).unwrap().len(), 50_000);

@@ -1,4 +1,4 @@
-//! A linear layer with 2-bit weights, for training.
+//! A linear layer with 2-bit weights.
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Linear, RmsNorm};
@@ -14,13 +14,45 @@ use crate::precision::InputPrecision;
 use crate::ternarize::TernaryWeight;
 use crate::training::GatedActivation;
 
-/// `y = Q(norm(x)) · Q(W)ᵀ + b`: a linear layer whose weights, and by default activations, are
-/// quantised in every forward pass, with straight-through gradients to a float latent weight.
+/// A linear layer whose weights, and by default inputs, are quantised in every forward pass, with
+/// straight-through gradients to a float latent weight (BitNet b1.58, arXiv 2402.17764 section 2).
 ///
-/// Created with [`BitLinearConfig`]. BitNet b1.58, arXiv 2402.17764 section 2.
+/// `y = x̂ · Ŵᵀ + b`, with `x̂ = s · round(norm(x) / s)` and
+/// `Ŵ = γ · clamp(round(W / γ), -1, 1)`
 ///
-/// In a model packed with [`Pack::pack`](crate::Pack::pack) the same type holds 2-bit codes instead
-/// of the latent weight and runs on them.
+/// Where:
+/// - `x` is the input `[.., d_input]` and `y` the output `[.., d_output]`
+/// - `norm` is the RMSNorm of the input, if the layer has one
+/// - `s = max(max|norm(x)|, 1e-5) / 127` is the scale of a token;
+///   [`InputPrecision::Float`] takes `x̂ = norm(x)` instead
+/// - `W` is the latent weight `[d_output, d_input]`
+/// - `γ = max(mean|W|, 1e-5)` is the scale of the weights that share one
+///   ([`ScaleGranularity`](crate::ScaleGranularity)); with
+///   [`WeightCode::Int2`](crate::WeightCode::Int2) there are four levels instead of three
+/// - `b` is the bias `[d_output]`, if the layer has one
+/// - `round` rounds to nearest, ties to even.
+///
+/// Created with [`BitLinearConfig`]. [`Pack::pack`](crate::Pack::pack) puts 2-bit codes in place of
+/// the latent weight: the same type, which then runs on the codes and gives the same numbers.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use tritburn::{BitLinearConfig, Pack};
+///
+/// let device = Device::default();
+/// let layer = BitLinearConfig::new(64, 32).with_bias(true).init(&device);
+/// let x = Tensor::<3>::random([2, 5, 64], Distribution::Default, &device);
+/// let y = layer.forward(x.clone());
+/// assert_eq!(y.dims(), [2, 5, 32]);
+///
+/// let packed = layer.pack()?;
+/// assert_eq!(packed.forward(x).into_data(), y.into_data());
+/// // 16 codes a word of 4 bytes.
+/// assert_eq!(packed.codes()?.dims(), [64 * 32 / 16]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct BitLinear {
@@ -59,7 +91,11 @@ impl BitLinear {
         }
     }
 
-    /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., d_input]`, f32, f16 or bf16
+    /// - output: `[.., d_output]`, in the dtype of `x`
     ///
     /// # Panics
     /// Where [`try_forward`](Self::try_forward) returns an error, with its message.
@@ -68,10 +104,11 @@ impl BitLinear {
             .unwrap_or_else(|error| panic!("BitLinear: {error}"))
     }
 
-    /// Applies the layer: `x` `[.., d_input]` to `[.., d_output]`, in the dtype of `x`.
+    /// Applies the layer, as [`forward`](Self::forward) does.
     ///
     /// # Errors
-    /// [`Error::InputFeatures`], [`Error::DType`] or [`Error::Device`].
+    /// [`Error::InputFeatures`] if the last axis of `x` is not `d_input`, [`Error::DType`] if it is
+    /// no float or not the dtype of the norm, [`Error::Device`] if it lives elsewhere than the layer.
     pub fn try_forward<const D: usize>(&self, x: Tensor<D>) -> Result<Tensor<D>, Error> {
         project(self, x, None)
     }
@@ -121,11 +158,28 @@ impl BitLinear {
         project(self, gate_up, Some(activation))
     }
 
-    /// Applies a [fused](BitLinearConfig::fused) layer and cuts the result into its projections,
-    /// each `[.., rows]`. The input is normalised and quantised once.
+    /// Applies a [fused](BitLinearConfig::fused) layer and cuts the result into its projections. The
+    /// input is normalised and quantised once.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., d_input]`
+    /// - output: one `[.., rows]` for each projection; a single `[.., d_output]` if the layer is not
+    ///   fused
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use tritburn::BitLinearConfig;
+    ///
+    /// let device = Device::default();
+    /// let qkv = BitLinearConfig::fused(64, &[64, 16, 16]).init(&device);
+    /// let parts = qkv.forward_segments(Tensor::<2>::ones([3, 64], &device));
+    /// assert_eq!(parts[1].dims(), [3, 16]);
+    /// ```
     pub fn forward_segments<const D: usize>(&self, x: Tensor<D>) -> Vec<Tensor<D>> {
         split_segments(self.forward(x), &self.layout)
     }
@@ -134,10 +188,25 @@ impl BitLinear {
     /// [`ternarize_linears`](crate::ternarize_linears) hands over its latent weight, code table and
     /// granularity; choose [`InputPrecision::Float`] for the numbers it was trained with.
     ///
-    /// `config` decides all but the sizes and the bias, which are the `linear`'s.
+    /// # Arguments
+    /// - `linear`: decides the sizes and whether there is a bias
+    /// - `config`: decides the rest
     ///
     /// # Errors
     /// [`Error::Layout`] if the granularity does not fit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::Device;
+    /// use tritburn::{BitLinear, BitLinearConfig};
+    ///
+    /// let linear = LinearConfig::new(64, 32).init(&Device::default());
+    /// let layer = BitLinear::from_linear(&linear, &BitLinearConfig::new(64, 32))?;
+    /// assert_eq!(layer.layout().out_features(), 32);
+    /// # Ok::<(), tritburn::Error>(())
+    /// ```
     pub fn from_linear(linear: &Linear, config: &BitLinearConfig) -> Result<Self, Error> {
         // Burn stores `[d_input, d_output]`.
         let ternary = linear.weight.reparameterization::<TernaryWeight>();

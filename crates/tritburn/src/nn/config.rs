@@ -11,14 +11,24 @@ use crate::error::Error;
 use crate::ops;
 use crate::precision::InputPrecision;
 
-/// Creates a [`BitLinear`].
+/// Configuration of a [`BitLinear`].
+///
+/// # Examples
 ///
 /// ```
-/// # use tritburn::{BitLinearConfig, ScaleGranularity};
-/// # let device = burn::tensor::Device::default();
+/// use burn::tensor::Device;
+/// use tritburn::{BitLinearConfig, InputPrecision, ScaleGranularity};
+///
+/// let device = Device::default();
 /// let up = BitLinearConfig::new(256, 1024).with_norm(true).init(&device);
 /// // q | k | v as one matrix: the input is quantised once, each part keeps its own scale.
 /// let qkv = BitLinearConfig::fused(256, &[256, 64, 64]).init(&device);
+/// // Weight-only quantisation, one scale for every 64 inputs of a row.
+/// let down = BitLinearConfig::new(1024, 256)
+///     .with_scale(ScaleGranularity::Group { size: 64 })
+///     .with_input_precision(InputPrecision::Float)
+///     .init(&device);
+/// # let _ = (up, qkv, down);
 /// ```
 #[derive(Config, Debug)]
 pub struct BitLinearConfig {
@@ -52,6 +62,10 @@ pub struct BitLinearConfig {
 impl BitLinearConfig {
     /// Projections of the same input as one layer with a scale for each:
     /// see [`BitLinear::forward_segments`].
+    ///
+    /// # Arguments
+    /// - `d_input`: size of the input
+    /// - `d_outputs`: size of each projection, at most 64 of them
     pub fn fused(d_input: usize, d_outputs: &[usize]) -> Self {
         Self::new(d_input, d_outputs.iter().sum()).with_scale(ScaleGranularity::Segments {
             rows: d_outputs.to_vec(),

@@ -17,9 +17,9 @@ use crate::precision::InputPrecision;
 /// codes may move where a row is nearly all ±1.5): [`Pack::unpack`](crate::Pack::unpack) makes a
 /// model of them that trains on.
 ///
-/// On a device that [prefers](crate::ops::prefers_prepacked) it the first forward pass makes a copy
-/// of the codes in the order of the device's kernels, another 2 bits a weight, and keeps it until
-/// the parameter is mapped, loaded, moved or forked. Clones share it, records do not hold it. It is
+/// On an NVIDIA GPU the first forward pass makes a copy of the codes in the order of its
+/// tensor-core kernels, another 2 bits a weight, and keeps it until the parameter is mapped, loaded,
+/// moved or forked. Clones share it, records do not hold it. It is
 /// an allocation of its own: run a forward pass before a device graph is captured (the warm-up runs
 /// of `burn::tensor::capture` do).
 #[derive(Module, Debug)]

@@ -87,8 +87,9 @@ pub fn unpack_weight(
 
 /// `x · Ŵᵀ + bias` with packed weights.
 ///
-/// On a device that [prefers](super::prefers_prepacked) prepacked weights they are prepacked in
-/// every call; for many calls with few tokens use [`prepacked_linear`].
+/// On an NVIDIA GPU the weights are put in the order of its tensor-core kernels in every call; for
+/// many calls with few tokens use a packed [`BitLinear`](crate::BitLinear) or a
+/// [`FrozenWeight`](super::FrozenWeight), which keep them so.
 ///
 /// # Shapes
 /// `x` `[.., in]` of f32, f16 or bf16; codes and scales as [`quantize_weight`] returns them; `bias`
@@ -115,7 +116,7 @@ pub fn packed_linear<const D: usize>(
     linear(x, weight, bias, layout, precision)
 }
 
-/// [`packed_linear`] with weights that [`prepack`](super::prepack) has put in kernel order: the
+/// [`packed_linear`] with weights that `prepack` has put in kernel order: the
 /// same numbers, without prepacking in every call.
 ///
 /// # Shapes
@@ -147,7 +148,7 @@ pub(super) fn linear<const D: usize>(
     layout: &PackedLayout,
     precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
@@ -178,7 +179,7 @@ pub fn bit_linear<const D: usize>(
 ) -> Result<Tensor<D>, Error> {
     check_float("weight", weight.dtype())?;
     check_weight_shape(&weight, layout)?;
-    let tokens = Tokens::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, layout)?;
     check_device("weight", &weight.device(), &x.device())?;
     check_bias(bias.as_ref(), &x, layout)?;
     tokens.map(x, |x| {
@@ -197,13 +198,13 @@ fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
 }
 
 /// The leading axes of an input, flattened to one token axis and restored afterwards.
-struct Tokens<const D: usize> {
+struct TokenAxis<const D: usize> {
     dims: [usize; D],
     in_features: usize,
     out_features: usize,
 }
 
-impl<const D: usize> Tokens<D> {
+impl<const D: usize> TokenAxis<D> {
     fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
         check_written("input", x.dtype(), &x.device())?;
         check_ready(&x.device())?;

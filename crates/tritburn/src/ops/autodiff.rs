@@ -16,9 +16,9 @@ use super::bias::Bias;
 use super::operand::WeightOperand;
 use crate::precision::InputPrecision;
 
-/// Which operand a parent node of the linear step is.
+/// What a parent node is to the linear step.
 #[derive(Clone, Copy, Debug)]
-enum Operand {
+enum Role {
     Input,
     Weight,
     Bias,
@@ -37,7 +37,7 @@ enum SavedInput<B: Backend> {
 /// Everything the backward pass reads.
 #[derive(Clone, Debug)]
 struct Saved<B: Backend, const N: usize> {
-    operands: [Operand; N],
+    roles: [Role; N],
     codes: IntTensor<B>,
     scales: FloatTensor<B>,
     layout: PackedLayout,
@@ -60,20 +60,20 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
     ) {
         let dy = grads.consume::<B>(&ops.node);
         let Saved {
-            operands,
+            roles,
             codes,
             scales,
             layout,
             mut input,
         } = ops.state;
 
-        for (parent, operand) in ops.parents.into_iter().zip(operands) {
+        for (parent, role) in ops.parents.into_iter().zip(roles) {
             let Some(parent) = parent else { continue };
-            let grad = match operand {
-                Operand::Input => {
+            let grad = match role {
+                Role::Input => {
                     B::grad_input(dy.clone(), codes.clone(), scales.clone(), layout.clone())
                 }
-                Operand::Weight => match input.take() {
+                Role::Weight => match input.take() {
                     Some((SavedInput::Int8 { codes, scales }, dtype)) => {
                         B::grad_weight(dy.clone(), codes, scales, layout.clone(), dtype)
                     }
@@ -86,7 +86,7 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
                     }
                     None => continue,
                 },
-                Operand::Bias => B::float_reshape(
+                Role::Bias => B::float_reshape(
                     B::float_sum_dim(dy.clone(), 0),
                     [layout.out_features()].into(),
                 ),
@@ -100,7 +100,7 @@ impl<B: Backend + TernaryOps, const N: usize> Backward<B, N> for LinearBackward 
 #[allow(clippy::too_many_arguments)]
 fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
     parents: [NodeGuard; N],
-    operands: [Operand; N],
+    roles: [Role; N],
     x: FloatTensor<B>,
     weight: WeightOperand<B>,
     bias: Bias<B>,
@@ -115,7 +115,7 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
         }
         OpsKind::Tracked(prep) => {
             let weight = (weight, layout);
-            let (saved, y) = forward::<B, N>(operands, x, weight, bias, precision, trained_weight);
+            let (saved, y) = forward::<B, N>(roles, x, weight, bias, precision, trained_weight);
             prep.finish(saved, y)
         }
     }
@@ -123,7 +123,7 @@ fn linear<B: Backend + TernaryOps, C: CheckpointStrategy, const N: usize>(
 
 /// The product and all that stays alive for its gradients.
 fn forward<B: Backend + TernaryOps, const N: usize>(
-    operands: [Operand; N],
+    roles: [Role; N],
     x: FloatTensor<B>,
     (weight, layout): (WeightOperand<B>, PackedLayout),
     bias: Bias<B>,
@@ -154,7 +154,7 @@ fn forward<B: Backend + TernaryOps, const N: usize>(
         }
     };
     let saved = Saved {
-        operands,
+        roles,
         codes,
         scales,
         layout,
@@ -279,7 +279,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         match bias {
             Bias::Absent => linear::<B, C, 1>(
                 [x_node],
-                [Operand::Input],
+                [Role::Input],
                 x,
                 weight,
                 Bias::Absent,
@@ -291,7 +291,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                 let (bias, bias_node) = bias.into_parts();
                 linear::<B, C, 2>(
                     [x_node, bias_node],
-                    [Operand::Input, Operand::Bias],
+                    [Role::Input, Role::Bias],
                     x,
                     weight,
                     Bias::Present(bias),
@@ -318,7 +318,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
         match bias {
             Bias::Absent => linear::<B, C, 2>(
                 [x_node, weight_node],
-                [Operand::Input, Operand::Weight],
+                [Role::Input, Role::Weight],
                 x,
                 weight,
                 Bias::Absent,
@@ -330,7 +330,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
                 let (bias, bias_node) = bias.into_parts();
                 linear::<B, C, 3>(
                     [x_node, weight_node, bias_node],
-                    [Operand::Input, Operand::Weight, Operand::Bias],
+                    [Role::Input, Role::Weight, Role::Bias],
                     x,
                     weight,
                     Bias::Present(bias),
@@ -393,7 +393,7 @@ mod tests {
     fn bytes<const N: usize>(saved: &Saved<Flex, N>) -> usize {
         // No `..`: a field that is added must be counted.
         let Saved {
-            operands: _,
+            roles: _,
             codes,
             scales,
             layout: _,
@@ -423,10 +423,10 @@ mod tests {
         let saved = |precision: InputPrecision, trained: bool| {
             let (codes, scales) = (codes.clone(), scales.clone());
             let weight = (WeightOperand::Canonical { codes, scales }, layout.clone());
-            let operands = [Operand::Input, Operand::Weight];
+            let roles = [Role::Input, Role::Weight];
             let trained = trained.then_some(DType::F32);
             let (saved, _) = forward::<Flex, 2>(
-                operands,
+                roles,
                 tensor(tokens),
                 weight,
                 Bias::Absent,

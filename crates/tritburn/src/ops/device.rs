@@ -48,7 +48,7 @@ pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `device` multiplies faster with [prepacked](super::prepack) weights of `layout`: NVIDIA
+/// Whether `device` multiplies faster with prepacked weights of `layout`: NVIDIA
 /// GPUs of compute capability 8.0 and up, unless scales are per group or rows too long for the
 /// accumulators of the tensor cores. False on every other device.
 #[cfg_attr(not(feature = "cube"), allow(unused_variables))]

@@ -3,12 +3,14 @@
 //! Buffers are checked by [`super::api`] before they get here, so a refusal by the CPU crate is a
 //! bug and panics with its message.
 
+use std::fmt::Display;
+
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Shape, TensorData};
 use burn_flex::FlexTensor;
-use tritburn_cpu::{CpuError, QuantizedView, WeightView};
+use tritburn_cpu::{QuantizedView, WeightView};
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::quantize::activation::dequantize_rows;
 use tritburn_formats::{PackedLayout, quantize};
@@ -49,7 +51,7 @@ pub(crate) fn word_tensor(words: Vec<u32>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(words, [len]))
 }
 
-pub(crate) fn checked<T>(result: Result<T, CpuError>) -> T {
+pub(crate) fn checked<T, E: Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("operands were checked before dispatch: {error}"))
 }
 
@@ -59,7 +61,7 @@ impl TernaryOps for Flex {
         layout: PackedLayout,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
         let weight = contiguous_f32(weight);
-        let matrix = quantize::weight::quantize_weights(slice!(weight, f32), &layout);
+        let matrix = checked(quantize::quantize_weights(slice!(weight, f32), &layout));
         let (_, words, scales) = matrix.into_parts();
         let count = scales.len();
         (

@@ -48,7 +48,7 @@ pub(super) fn multiplies(client: &Client, layout: &PackedLayout, order: Fragment
     WeightOrder::on(&DeviceFacts::of(client), layout, order) != WeightOrder::Canonical
 }
 
-/// Lengths of words and scales that [`TernaryOps::prepack`](super::TernaryOps::prepack) returns.
+/// Lengths of words and scales that [`TernaryOps::prepack`](super::backend::TernaryOps::prepack) returns.
 pub(super) fn lengths(layout: &PackedLayout, precision: InputPrecision) -> (usize, usize) {
     match PrepackedWeights::fragments(layout, order(precision)) {
         Some(fragments) => (fragments.word_count(), layout.out_features()),

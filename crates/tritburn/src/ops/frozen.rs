@@ -16,9 +16,9 @@ use crate::precision::InputPrecision;
 
 /// A packed weight matrix on a device, 2 bits a weight and nothing else.
 ///
-/// Where the device [prefers](super::prefers_prepacked) prepacked weights only those are kept, not
-/// the canonical codes beside them as a [`PrepackedWeight`](super::PrepackedWeight) does: half the
-/// memory, no gradients, no way back to a record.
+/// On an NVIDIA GPU the codes are kept in the order of its tensor-core kernels and in no other,
+/// where a packed [`BitLinear`](crate::BitLinear) holds both: half the memory, no gradients, no way
+/// back to a record.
 #[derive(Clone, Debug)]
 pub struct FrozenWeight {
     words: Tensor<1, Int>,

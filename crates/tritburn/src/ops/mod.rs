@@ -1,8 +1,8 @@
-//! Tensor operations on packed weights, and the trait that backends implement for them.
+//! Tensor operations on packed weights.
 //!
-//! The functions here check their operands; layers call them. Behind them stands [`TernaryOps`], the
-//! extension trait that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written
-//! gradients) implement.
+//! The functions here check their operands; layers call them. Behind them stands an extension trait
+//! that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written gradients)
+//! implement.
 //!
 //! With feature `cuda`, functions also return `Error::Cuda` where a CUDA device cannot compile
 //! kernels: see `tritburn::cuda::check`.
@@ -23,20 +23,28 @@ mod frozen;
 mod operand;
 mod prepack;
 
-pub use api::{
-    bit_linear, packed_linear, prepacked_linear, quantize_activations, quantize_weight,
-    unpack_weight,
-};
+pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
 pub(crate) use api::{check_bias, check_packed, check_weight_shape};
-pub(crate) use api::{check_device, check_float, check_shape, check_word_dtype, check_written};
+pub(crate) use api::{
+    check_device, check_float, check_shape, check_word_dtype, check_written, prepacked_linear,
+};
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use autodiff::{inner_bias, inner_weight};
-pub use backend::TernaryOps;
+pub(crate) use backend::TernaryOps;
 #[cfg(feature = "cube")]
 pub(crate) use backend::quantized;
-pub use bias::Bias;
-pub use device::{captures_graphs, prefers_prepacked, rounds_to_bf16};
-pub(crate) use device::{check_ready, runs_kernels};
+pub(crate) use bias::Bias;
+pub use device::captures_graphs;
+pub(crate) use device::{check_ready, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;
-pub use operand::WeightOperand;
-pub use prepack::{PrepackedWeight, prepack};
+pub(crate) use operand::WeightOperand;
+pub(crate) use prepack::{PrepackedWeight, prepack};
+
+/// What this crate's own tests reach for: not part of the public interface, and changed without
+/// notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::api::prepacked_linear;
+    pub use super::device::{prefers_prepacked, rounds_to_bf16};
+    pub use super::prepack::{PrepackedWeight, prepack};
+}

@@ -16,7 +16,7 @@ pub enum WeightOperand<B: Backend> {
         /// Scales of the layout's granularity.
         scales: FloatTensor<B>,
     },
-    /// The same with the result of [`prepack`](super::TernaryOps::prepack).
+    /// The same with the result of [`prepack`](super::backend::TernaryOps::prepack).
     Prepacked {
         /// Packed codes in the canonical layout.
         codes: IntTensor<B>,
@@ -27,7 +27,7 @@ pub enum WeightOperand<B: Backend> {
         /// One scale per output row, F32 `[out]`.
         row_scales: FloatTensor<B>,
     },
-    /// Nothing but the result of [`prepack`](super::TernaryOps::prepack), for inference on devices
+    /// Nothing but the result of [`prepack`](super::backend::TernaryOps::prepack), for inference on devices
     /// whose kernels read it: no gradient can be computed.
     Fragments {
         /// Codes in the order of the device's kernels.

@@ -58,7 +58,7 @@ impl PrepackedWeight {
 }
 
 /// Puts packed weights in the order that the device's tensor-core kernels read, for products with
-/// `precision`. Worth it where [`prefers_prepacked`](super::prefers_prepacked) says so; other
+/// `precision`. Worth it where `prefers_prepacked` says so; other
 /// CubeCL devices do the work and go on reading the canonical codes.
 ///
 /// # Shapes

@@ -15,12 +15,44 @@ use crate::nn::{AttachPacked, PackedParts};
 use crate::ops;
 
 /// Packs every [`BitLinear`](crate::BitLinear) of a model. Implemented for every [`Module`].
+///
+/// # Examples
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::tensor::{Device, Tensor};
+/// use tritburn::{BitLinear, BitLinearConfig, Pack};
+///
+/// #[derive(Module, Debug)]
+/// struct Mlp {
+///     up: BitLinear,
+///     down: BitLinear,
+/// }
+///
+/// let device = Device::default();
+/// let model = Mlp {
+///     up: BitLinearConfig::new(32, 64).init(&device),
+///     down: BitLinearConfig::new(64, 32).init(&device),
+/// };
+/// let packed = model.pack()?; // 2 bits a weight, to run and to save
+/// assert!(packed.up.is_packed());
+/// let x = Tensor::<2>::ones([1, 32], &device);
+/// assert_eq!(
+///     packed.up.forward(x.clone()).into_data(),
+///     model.up.forward(x).into_data()
+/// );
+///
+/// let latent = packed.unpack()?; // to train on
+/// assert!(!latent.up.is_packed());
+/// # Ok::<(), tritburn::PackError>(())
+/// ```
 pub trait Pack: Module {
     /// The packed twin: the same Rust type and the same numbers, with 2-bit codes in place of each
     /// `BitLinear`'s latent weight. Layers that are packed already stay as they are.
     ///
     /// # Errors
-    /// [`PackError`], naming the tensor.
+    /// [`PackError`], naming the tensor: a weight that holds a NaN or an infinity, or that carries
+    /// another reparameterization.
     fn pack(&self) -> Result<Self, PackError>;
 
     /// The latent twin, to train on: each packed weight becomes a latent one that quantises to the
@@ -31,7 +63,7 @@ pub trait Pack: Module {
     /// gives the same weights, but leaves them frozen.
     ///
     /// # Errors
-    /// [`PackError`], naming the tensor.
+    /// [`PackError`], naming the tensor, if a header cannot be read.
     fn unpack(&self) -> Result<Self, PackError>;
 }
 

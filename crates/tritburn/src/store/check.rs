@@ -1,6 +1,6 @@
 //! Checks of a file against a model, all made before anything is loaded.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, DType, Int, Shape, Tensor};
@@ -67,50 +67,59 @@ pub(super) fn packed(layers: &[BitLayer], file: &Tensors) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Names, shapes and kinds: the file holds exactly the tensors of the model. Float parameters take
-/// the float type of the file.
-pub(super) fn tensors<M: Module>(model: &M, file: &Tensors) -> Result<(), StoreError> {
+/// Names, shapes and kinds: the file holds exactly the tensors of the model. Returns the element
+/// types of the model's parameters by path.
+pub(super) fn tensors<M: Module>(
+    model: &M,
+    file: &Tensors,
+) -> Result<BTreeMap<String, DType>, StoreError> {
     let mut visitor = Compare {
         path: Vec::new(),
         file,
-        seen: BTreeSet::new(),
+        types: BTreeMap::new(),
         failed: None,
     };
     model.visit(&mut visitor);
-    let Compare { seen, failed, .. } = visitor;
+    let Compare { types, failed, .. } = visitor;
     if let Some(error) = failed {
         return Err(error);
     }
-    match file.keys().find(|name| !seen.contains(*name)) {
+    match file.keys().find(|name| !types.contains_key(*name)) {
         Some(tensor) => Err(StoreError::Unexpected {
             tensor: tensor.clone(),
         }),
-        None => Ok(()),
+        None => Ok(types),
     }
 }
 
 struct Compare<'a> {
     path: Vec<String>,
     file: &'a Tensors,
-    seen: BTreeSet<String>,
+    types: BTreeMap<String, DType>,
     failed: Option<StoreError>,
 }
 
 impl Compare<'_> {
-    fn check(&mut self, expected: Shape, kind: DType, same_kind: impl Fn(DType) -> bool) {
+    /// Compares a parameter with the file. `dtype` is its element type, asked for last: it
+    /// initialises the parameter.
+    fn check(
+        &mut self,
+        expected: Shape,
+        dtype: impl FnOnce() -> DType,
+        converts: impl Fn(DType, DType) -> bool,
+    ) {
         if self.failed.is_none() {
-            self.failed = self.compare(expected, kind, same_kind).err();
+            self.failed = self.compare(expected, dtype, converts).err();
         }
     }
 
     fn compare(
         &mut self,
         expected: Shape,
-        kind: DType,
-        same_kind: impl Fn(DType) -> bool,
+        dtype: impl FnOnce() -> DType,
+        converts: impl Fn(DType, DType) -> bool,
     ) -> Result<(), StoreError> {
         let tensor = self.path.join(".");
-        self.seen.insert(tensor.clone());
         let Some(data) = self.file.get(&tensor) else {
             return Err(StoreError::Missing { tensor });
         };
@@ -122,13 +131,15 @@ impl Compare<'_> {
                 expected,
             });
         }
-        if !same_kind(data.dtype()) {
+        let (found, expected) = (data.dtype(), dtype());
+        if found != expected && !converts(found, expected) {
             return Err(StoreError::DType {
                 tensor,
-                found: data.dtype(),
-                expected: kind,
+                found,
+                expected,
             });
         }
+        self.types.insert(tensor, expected);
         Ok(())
     }
 }
@@ -143,24 +154,24 @@ impl ModuleVisitor for Compare<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.check(param.lazy_shape(), DType::F32, |dtype| {
-            matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+        let dtype = || param.base().dtype();
+        self.check(param.lazy_shape(), dtype, |found, expected| {
+            matches!(found, DType::F32 | DType::F16 | DType::BF16)
+                && matches!(expected, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
         });
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        // Codes and headers are U32 words; any other integer type would change them.
-        let expected = param.base().dtype();
-        let exact = expected == DType::U32;
-        self.check(param.lazy_shape(), expected, |dtype| {
-            dtype == expected || !exact && (dtype.is_int() || dtype.is_uint())
+        let dtype = || param.base().dtype();
+        self.check(param.lazy_shape(), dtype, |found, expected| {
+            // Codes and headers are U32 words, and nothing else may become one.
+            expected != DType::U32 && (found.is_int() || found.is_uint())
         });
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.check(param.lazy_shape(), param.base().dtype(), |dtype| {
-            dtype.is_bool()
-        });
+        let dtype = || param.base().dtype();
+        self.check(param.lazy_shape(), dtype, |found, _| found.is_bool());
     }
 }
 

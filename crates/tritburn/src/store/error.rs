@@ -27,7 +27,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The file cannot be opened.
-    #[error("{path}: cannot open: {source}")]
+    #[error("{path} cannot be opened")]
     Open {
         /// The path given.
         path: PathBuf,
@@ -106,8 +106,18 @@ pub enum StoreError {
         /// Type in the model.
         expected: DType,
     },
+    /// A value that the model's element type cannot hold.
+    #[error("`{tensor}` holds {value}, which the model's {dtype:?} cannot")]
+    Value {
+        /// Path of the tensor.
+        tensor: String,
+        /// The first such value.
+        value: String,
+        /// Type in the model.
+        dtype: DType,
+    },
     /// A layer's header cannot be read.
-    #[error("`{tensor}`: {source}")]
+    #[error("header `{tensor}` cannot be read")]
     Header {
         /// Path of the header.
         tensor: String,
@@ -125,7 +135,7 @@ pub enum StoreError {
         expected: String,
     },
     /// Packed codes or scales that no packer writes.
-    #[error("`{tensor}`: {source}")]
+    #[error("`{tensor}` holds no packed weights")]
     Packed {
         /// Path of the weight.
         tensor: String,

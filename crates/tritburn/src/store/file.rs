@@ -9,11 +9,11 @@ use super::error::StoreError;
 
 /// Metadata key of the format's name and version, `"tritburn-model 1"`. One entry: safetensors
 /// writes several in no fixed order, and the same model shall give the same bytes.
-pub const FORMAT_KEY: &str = "tritburn.format";
+pub(super) const FORMAT_KEY: &str = "tritburn.format";
 /// Name of the format.
-pub const FORMAT_NAME: &str = "tritburn-model";
+const FORMAT_NAME: &str = "tritburn-model";
 /// Version this build writes and reads.
-pub const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 
 /// Value of [`FORMAT_KEY`] in files that this build writes.
 pub(super) fn format_value() -> String {

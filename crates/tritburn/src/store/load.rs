@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-use super::check;
 use super::error::StoreError;
 use super::file::Tensors;
+use super::{check, convert};
 use crate::nn::{AttachPacked, PackedParts, PackedWeight};
 use crate::pack::{BitLayer, LayerWeight, bit_layers};
 
@@ -16,8 +16,9 @@ pub(super) fn into_model<M: Module>(model: &M, file: Tensors) -> Result<M, Store
     let layers = bit_layers(model)?;
     check::headers(&layers, &file)?;
     let skeleton = pack_like(model.clone(), layers, &file)?;
-    check::tensors(&skeleton, &file)?;
+    let types = check::tensors(&skeleton, &file)?;
     check::packed(&bit_layers(&skeleton)?, &file)?;
+    let file = convert::to_types(file, &types)?;
     Ok(skeleton.map(&mut Load {
         path: Vec::new(),
         file,
@@ -55,7 +56,7 @@ pub(super) fn codes_path(path: &str) -> String {
     format!("{path}.{}.codes", PackedWeight::NAME)
 }
 
-/// Takes every parameter from a file that has passed the checks.
+/// Takes every parameter from a file that has passed the checks, in the model's types.
 struct Load {
     path: Vec<String>,
     file: Tensors,
@@ -90,7 +91,7 @@ impl ModuleMapper for Load {
             return param;
         };
         let (id, device) = (param.id, param.lazy_device());
-        let dtype: DType = param.base().dtype();
+        let dtype = data.dtype();
         param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
     }
 

@@ -5,10 +5,32 @@
 //! layout) and `<layer>.header` (U32, [`PackedHeader`](tritburn_formats::PackedHeader)).
 //!
 //! Everything is checked before anything is loaded, so an error leaves no half-loaded model.
+//!
+//! # Examples
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use tritburn::{BitLinearConfig, Pack, store};
+//!
+//! let device = Device::default();
+//! let config = BitLinearConfig::new(64, 32);
+//! let packed = config.init(&device).pack()?;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("layer.safetensors");
+//! store::save(&packed, &path)?;
+//!
+//! // A packed file makes a new model a packed one.
+//! let loaded = store::load(&config.init(&device), &path)?;
+//! assert!(loaded.is_packed());
+//! let x = Tensor::<2>::ones([1, 64], &device);
+//! assert_eq!(loaded.forward(x.clone()).into_data(), packed.forward(x).into_data());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod burnpack;
 mod check;
 mod collect;
+mod convert;
 mod error;
 mod file;
 mod load;
@@ -19,8 +41,6 @@ use std::path::Path;
 use burn::module::Module;
 
 pub use error::StoreError;
-pub use file::{FORMAT_KEY, FORMAT_NAME, VERSION};
-
 use file::Container;
 
 /// Writes every parameter of `model` to `path`; the extension chooses the container. The file
@@ -42,6 +62,9 @@ pub fn save<M: Module>(model: &M, path: impl AsRef<Path>) -> Result<(), StoreErr
 ///
 /// A packed file loads into an unpacked model of the same configuration, which comes back packed;
 /// latent weights of that model are never initialised.
+///
+/// Every parameter keeps its element type, whatever the file's: floats of the file are widened, or
+/// rounded to nearest, ties to even.
 ///
 /// # Errors
 /// [`StoreError`], naming the tensor, if the file cannot be read, is damaged, has another format

@@ -14,12 +14,13 @@ use burn_cubecl::kernel::{into_contiguous, untile};
 use burn_cubecl::ops::{numeric::zeros_client, reshape};
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::attention::training as attention;
-use tritburn_kernels::glu::{self, NormGradient};
-use tritburn_kernels::norm::{self, Residual, RowOutput};
+use tritburn_kernels::FloatMatrix;
+use tritburn_kernels::decoder::attention::training as attention;
+use tritburn_kernels::decoder::embedding;
+use tritburn_kernels::decoder::glu::{self, NormGradient};
+use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
+use tritburn_kernels::decoder::rotary::{self, Rotation};
 use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
-use tritburn_kernels::rotary::{self, Rotation};
-use tritburn_kernels::{FloatMatrix, embedding};
 
 use super::backend::TrainingOps;
 use super::operand::{

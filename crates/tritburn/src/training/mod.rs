@@ -15,10 +15,9 @@
 //! f32: what Burn calls mixed precision is a choice of dtypes here. Arithmetic inside of an
 //! operation is f32.
 //!
-//! The functions check their operands and return typed errors. Behind them stands [`TrainingOps`],
-//! the extension trait that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with
-//! hand-written gradients) implement. What cannot be given a gradient by recomputing rows, a cache
-//! and single tokens, stays in [`crate::transformer`].
+//! The functions check their operands and return typed errors. Behind them stands an extension trait
+//! that Flex, every CubeCL device, Fusion (lazily) and Autodiff (with hand-written gradients)
+//! implement.
 
 mod api;
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -38,3 +37,5 @@ pub use api::{
 pub(crate) use backend::TrainingOps;
 pub use operand::GatedActivation;
 pub(crate) use operand::{AdamWStep, Moments};
+
+pub use crate::transformer::{Heads, rotary_table};

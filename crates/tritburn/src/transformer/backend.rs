@@ -20,8 +20,7 @@ use crate::ops::quantized;
 
 /// Fused operations of a decoder.
 ///
-/// Shapes: `T` tokens, `K` features. Quantised activations are those of
-/// [`TernaryOps`](crate::ops::TernaryOps): U32 `[T · 4 · ceil(K / 16)]` with F32 `[T]` scales. All
+/// Shapes: `T` tokens, `K` features. Quantised activations are those of `TernaryOps`: U32 `[T · 4 · ceil(K / 16)]` with F32 `[T]` scales. All
 /// arithmetic is f32, whatever the dtype of the tensors.
 ///
 /// Callers check shapes, dtypes and devices first: use the functions of

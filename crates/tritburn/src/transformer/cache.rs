@@ -100,3 +100,26 @@ impl LayerCache {
         result
     }
 }
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn_cubecl::CubeDevice;
+    use tritburn_kernels::{FloatType, KvCache};
+
+    use super::*;
+
+    #[test]
+    fn head_sizes_with_kernels_are_those_that_the_kernels_take() {
+        let client = CubeDevice::Cpu(Default::default()).client();
+        for size in (0..=256).step_by(16) {
+            let buffer = || client.empty(4 * size);
+            let cache = KvCache::new(buffer(), buffer(), [1, 1, 1, size], FloatType::F32);
+            let heads = Heads {
+                query: 2,
+                key_value: 1,
+                size,
+            };
+            assert_eq!(heads.has_kernels(), cache.is_ok(), "{size}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_kernels::decoder::dense::DenseWeights;
+use tritburn_kernels::decoder::glu::GatedActivation;
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
 use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
@@ -232,7 +233,14 @@ fn normed(
 fn gated(gate_up: CubeTensor, gamma: CubeTensor, epsilon: f32, out: RowOutput<'_>) {
     let client = gate_up.client.clone();
     let (gate_up, gamma) = (float_matrix(gate_up), float_vector(gamma));
-    checked(glu::launch(&client, &gate_up, &gamma, epsilon, out));
+    let norm = Some((&gamma, epsilon));
+    checked(glu::launch(
+        &client,
+        &gate_up,
+        GatedActivation::SquaredRelu,
+        norm,
+        out,
+    ));
 }
 
 /// Codes and scales for `[tokens, features]` activations on the device of `like`, and both as the

@@ -70,13 +70,6 @@ mod tests {
     }
 
     #[test]
-    fn kernels_exist_for_the_usual_head_sizes_only() {
-        let exist = |size| heads(2, 1, size).has_kernels();
-        assert!([32, 64, 128].into_iter().all(exist));
-        assert!(![0, 16, 48, 80, 96, 256].into_iter().any(exist));
-    }
-
-    #[test]
     fn heads_that_do_not_fit_each_other_are_refused() {
         assert!(heads(4, 2, 6).check().is_ok());
         for wrong in [

@@ -7,6 +7,8 @@
 //! Tokens of a batch are concatenated, whatever sequence they belong to: `[tokens, features]`
 //! with a cache row and a position for each, see [`Tokens`]. All shapes are checked here; positions
 //! and rows live on the device, so a captured graph can be replayed with other values.
+//!
+//! Made for `tritburn-models`: not part of the public interface, and changed without notice.
 
 mod api;
 mod backend;
@@ -29,9 +31,9 @@ pub use api::{
     advance, argmax, attention, dense_head, embedding, int8_head, overwrite, relu2_glu_norm,
     relu2_glu_norm_quantize, rms_norm, rms_norm_quantize, rotary_append,
 };
-pub use backend::TransformerOps;
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use backend::TransformerOps;
 pub use cache::LayerCache;
 pub use heads::Heads;
-pub use operand::{Int8Rows, Residual};
 pub use rotary::rotary_table;
 pub use tokens::{Span, Tokens};

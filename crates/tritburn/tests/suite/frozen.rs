@@ -3,7 +3,8 @@
 use burn::tensor::{DType, Tensor};
 use rstest::rstest;
 use tritburn::formats::quantize::pack_weights;
-use tritburn::ops::{self, FrozenWeight, prefers_prepacked};
+use tritburn::ops::internals::prefers_prepacked;
+use tritburn::ops::{self, FrozenWeight};
 use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode};
 
 use crate::common::{devices, matrix, to_vec, values};

@@ -3,7 +3,8 @@
 use crate::common::{cube_devices, matrix};
 use burn::tensor::{DType, Device, Tensor};
 use rstest::rstest;
-use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::ops::{self, internals};
+use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode};
 
 #[rstest]
 fn announced_and_returned_shapes_agree(
@@ -15,7 +16,7 @@ fn announced_and_returned_shapes_agree(
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, scale).unwrap();
     for device in cube_devices() {
         let bf16 = dtype == DType::BF16;
-        if !device.supports_dtype(dtype) || bf16 && !ops::rounds_to_bf16(&device) {
+        if !device.supports_dtype(dtype) || bf16 && !internals::rounds_to_bf16(&device) {
             continue;
         }
         let x = matrix(1, m, k, &device).cast(dtype);
@@ -36,11 +37,11 @@ fn announced_and_returned_shapes_agree(
         agree!(x_scales);
         agree!(ops::unpack_weight(codes.clone(), scales.clone(), &layout, dtype).unwrap());
         for precision in [InputPrecision::Int8, InputPrecision::Float] {
-            let prepacked = ops::prepack(codes.clone(), scales.clone(), &layout, precision);
+            let prepacked = internals::prepack(codes.clone(), scales.clone(), &layout, precision);
             if let Ok(prepacked) = prepacked {
                 agree!(prepacked.words());
                 agree!(prepacked.row_scales());
-                agree!(ops::prepacked_linear(x.clone(), &prepacked, None).unwrap());
+                agree!(internals::prepacked_linear(x.clone(), &prepacked, None).unwrap());
             }
             let (codes, scales) = (codes.clone(), scales.clone());
             agree!(ops::packed_linear(x.clone(), codes, scales, None, &layout, precision).unwrap());

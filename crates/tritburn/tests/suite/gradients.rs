@@ -4,7 +4,8 @@
 use crate::common::{device as reference, devices, matrix, relative_error, to_vec};
 use burn::tensor::{DType, Device, Tensor};
 use rstest::rstest;
-use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
+use tritburn::ops::{self, internals};
+use tritburn::{InputPrecision, PackedLayout, ScaleGranularity, WeightCode};
 
 /// `x + (q(x) - x).detach()` for both operands, then a float product.
 fn plain(
@@ -126,7 +127,7 @@ fn gradients_have_the_dtypes_of_their_tensors(
     let layout = PackedLayout::new(n, k, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
     for device in devices() {
         let bf16 = dtype == DType::BF16;
-        if !device.supports_dtype(dtype) || bf16 && !ops::rounds_to_bf16(&device) {
+        if !device.supports_dtype(dtype) || bf16 && !internals::rounds_to_bf16(&device) {
             continue;
         }
         let ad = device.clone().autodiff();

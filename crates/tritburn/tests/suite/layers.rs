@@ -3,7 +3,7 @@
 use crate::common::{device, devices, matrix, relative_error, to_vec};
 use burn::module::{Lora, Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use tritburn::stats::{flip_share, layer_codes, zero_share};
 use tritburn::{
     BitLinear, BitLinearConfig, Error, InputPrecision, Pack, PackError, ScaleGranularity,

@@ -1,4 +1,6 @@
-//! Rows of a table.
+//! Rows of a table, and the gradient of the table.
+
+mod backward;
 
 use cubecl::prelude::*;
 
@@ -6,6 +8,8 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::device_code::decode::nan_of;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
+
+pub use backward::backward;
 
 /// `out[t] = table[ids[t]]` for `table` `[V, K]`, `ids` u32 `[T]` and `out` `[T, K]`, converted to
 /// the type of `out`. An id that the table lacks makes a row of NaN. T = 0 launches nothing.

@@ -1,5 +1,9 @@
-//! The gated unit of BitNet b1.58 with its norm and quantiser, in one launch:
-//! `y = gamma · rms_norm(relu(gate)² · up)`, f32 throughout, so that no product overflows f16.
+//! The gated unit: `h = gate(g) · u`, with the norm and quantiser that may follow in the same launch.
+//! `g` are the first columns of `gate_up`, `u` the others; f32 throughout, so that no product
+//! overflows f16.
+
+mod backward;
+mod elementwise;
 
 use cubecl::prelude::*;
 
@@ -7,36 +11,62 @@ use crate::decoder::norm::{RowOutput, Rows, Source, launch_rows};
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatVector};
 
-/// `out = gamma · rms_norm(relu(gate)² · up)` for `gate_up` `[T, 2I]`, the columns of gate first,
-/// and `gamma` `[I]` of any float type; float outputs have the type of `gate_up`. T = 0 launches
-/// nothing.
+pub use backward::{NormGradient, backward};
+
+/// What `up` is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GatedActivation {
+    /// `max(g, 0)²`, as BitNet b1.58 has it (So et al. 2021, <https://arxiv.org/abs/2109.08668>).
+    SquaredRelu,
+    /// `g · sigmoid(g)` (Shazeer 2020, <https://arxiv.org/abs/2002.05202>).
+    Silu,
+}
+
+/// `out = gate(g) · u` for `gate_up` `[T, 2I]`, or `gamma · rms_norm(gate(g) · u)` where `norm` has
+/// `gamma` `[I]` of any float type and the eps under the root. Float outputs have the type of
+/// `gate_up`; int8 outputs need the norm. T = 0 launches nothing.
 ///
 /// # Errors
-/// [`KernelError`] if shapes or types differ, `gate_up` has an odd number of columns, or the device
-/// lacks a type.
+/// [`KernelError`] if shapes or types differ, `gate_up` has an odd number of columns, int8 output is
+/// asked without a norm, or the device lacks a type.
 pub fn launch(
     client: &Client,
     gate_up: &FloatMatrix,
-    gamma: &FloatVector,
-    eps: f32,
+    activation: GatedActivation,
+    norm: Option<(&FloatVector, f32)>,
     out: RowOutput<'_>,
 ) -> Result<(), KernelError> {
-    if !gate_up.cols().is_multiple_of(2) {
-        return Err(KernelError::Unsupported {
+    let cols = half_of(gate_up)?;
+    let source = Source::Gated(activation);
+    match (norm, out) {
+        (Some((gamma, eps)), out) => {
+            let rows = Rows {
+                x: gate_up,
+                cols,
+                source,
+                add: None,
+                sum: None,
+                gamma,
+                eps,
+                out,
+            };
+            launch_rows(client, &rows)
+        }
+        (None, RowOutput::Float(y)) => elementwise::forward(client, gate_up, source, y),
+        (None, RowOutput::Int8(_)) => Err(KernelError::Plan {
+            reason: "a gated unit without a norm writes floats, not int8".into(),
+        }),
+    }
+}
+
+/// Columns of gate.
+fn half_of(gate_up: &FloatMatrix) -> Result<usize, KernelError> {
+    match gate_up.cols().is_multiple_of(2) {
+        true => Ok(gate_up.cols() / 2),
+        false => Err(KernelError::Unsupported {
             what: "columns of gate and up",
             found: gate_up.cols(),
             allowed: "even numbers",
-        });
+        }),
     }
-    let rows = Rows {
-        x: gate_up,
-        cols: gate_up.cols() / 2,
-        source: Source::Relu2,
-        add: None,
-        sum: None,
-        gamma,
-        eps,
-        out,
-    };
-    launch_rows(client, &rows)
 }

@@ -1,5 +1,6 @@
 //! Operands and plans of the row kernels: the norm and the gated unit.
 
+use crate::decoder::glu::GatedActivation;
 use crate::device::{DeviceFacts, LANES};
 use crate::device_code::team::{Fold, Team};
 use crate::operand::{FloatMatrix, QuantizedActivations};
@@ -38,8 +39,15 @@ pub(crate) enum Source {
     Add,
     /// `x + sum`, stored where the sum was read.
     InPlace,
-    /// `relu(x[..K])² · x[K..]`.
-    Relu2,
+    /// `gate(x[..K]) · x[K..]`.
+    Gated(GatedActivation),
+}
+
+impl Source {
+    /// Whether a row of x has gate and up.
+    pub const fn is_gated(self) -> bool {
+        matches!(self, Self::Gated(_))
+    }
 }
 
 /// The plan of the kernel that holds a row in registers.

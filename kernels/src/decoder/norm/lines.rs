@@ -2,6 +2,7 @@
 
 use cubecl::prelude::*;
 
+use super::activation::gate;
 use super::base::{LinePlan, Source};
 use crate::device_code::decode::magnitude_bits;
 use crate::device_code::team::{team_max, team_sum};
@@ -89,7 +90,7 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
                         store(&mut sum, to, value);
                     }
                 }
-                Source::Relu2 => {
+                Source::Gated(_) => {
                     value = x[row * extents.x_stride + extents.cols + at];
                 }
                 Source::Plain => {}
@@ -97,8 +98,8 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
             #[unroll]
             for j in 0..width {
                 let mut v = f32::cast_from(value.extract(j));
-                if comptime!(source == Source::Relu2) {
-                    v *= relu2(f32::cast_from(first.extract(j)));
+                if comptime!(source.is_gated()) {
+                    v *= gate(f32::cast_from(first.extract(j)), source);
                 }
                 v = select(live, v, 0.0f32);
                 held[comptime!(i * width + j)] = v;
@@ -200,11 +201,4 @@ fn add_lines<F: Float, V: Size>(a: Vector<F, V>, b: Vector<F, V>) -> Vector<F, V
         sum.insert(j, F::cast_from(value));
     }
     sum
-}
-
-/// `max(x, 0)²`; NaN stays NaN.
-#[cube]
-pub(super) fn relu2(x: f32) -> f32 {
-    let positive = select(x < 0.0f32, 0.0f32, x);
-    positive * positive
 }

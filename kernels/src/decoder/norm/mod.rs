@@ -4,11 +4,16 @@
 //! `y = gamma · (h / sqrt(mean(h²) + eps))` (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>),
 //! and codes and scales of `y` as [`quantize::activation`](crate::quantize::activation) makes them.
 
+mod activation;
+mod backward;
 mod base;
 mod launch;
 mod lines;
 mod strided;
 
+pub(crate) use activation::{gate, gate_and_slope};
+pub use backward::backward;
+pub(crate) use backward::{RowGradients, launch_gradients};
 pub(crate) use base::Source;
 pub use base::{Residual, RowOutput};
 pub use launch::launch;

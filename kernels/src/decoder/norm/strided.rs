@@ -2,8 +2,9 @@
 
 use cubecl::prelude::*;
 
+use super::activation::gate;
 use super::base::Source;
-use super::lines::{RowExtents, load, relu2, store};
+use super::lines::{RowExtents, load, store};
 use crate::device_code::decode::magnitude_bits;
 use crate::device_code::team::{Team, team_max, team_place, team_sum};
 use crate::quantize::activation::kernel::quantized_byte;
@@ -65,8 +66,8 @@ pub(super) fn norm_strided<F: Float, G: Float>(
                             value = f32::cast_from(rounded);
                             store(&mut sum, at, rounded);
                         }
-                        Source::Relu2 => {
-                            value = relu2(value) * f32::cast_from(x[x_row + cols + col]);
+                        Source::Gated(_) => {
+                            value = gate(value, source) * f32::cast_from(x[x_row + cols + col]);
                         }
                         Source::Plain => {}
                     }
@@ -88,8 +89,8 @@ pub(super) fn norm_strided<F: Float, G: Float>(
                     let first = x[x_row + col];
                     let mut value =
                         f32::cast_from(load(&sum, row * extents.sum_stride + col, first));
-                    if comptime!(source == Source::Relu2) {
-                        value = relu2(value) * f32::cast_from(x[x_row + cols + col]);
+                    if comptime!(source.is_gated()) {
+                        value = gate(value, source) * f32::cast_from(x[x_row + cols + col]);
                     }
                     value = f32::cast_from(gamma[col]) * (value * r);
                     top = max(top, magnitude_bits(value));
@@ -113,8 +114,8 @@ pub(super) fn norm_strided<F: Float, G: Float>(
                         let first = x[x_row + col];
                         let mut value =
                             f32::cast_from(load(&sum, row * extents.sum_stride + col, first));
-                        if comptime!(source == Source::Relu2) {
-                            value = relu2(value) * f32::cast_from(x[x_row + cols + col]);
+                        if comptime!(source.is_gated()) {
+                            value = gate(value, source) * f32::cast_from(x[x_row + cols + col]);
                         }
                         value = f32::cast_from(gamma[col]) * (value * r);
                         let byte = quantized_byte(value, a, finite);

@@ -7,5 +7,7 @@
 
 mod kernel;
 mod launch;
+mod rotate;
 
 pub use launch::{Placement, launch, table};
+pub use rotate::{Rotation, rotate};

@@ -85,7 +85,7 @@ impl Corpus {
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,

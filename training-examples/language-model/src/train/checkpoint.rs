@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::run_folder::{RunError, write_atomic};
+use crate::error::chain;
 use crate::hash::Fnv;
 
 /// Files of a checkpoint, in the order in which Burn takes their writers.
@@ -85,7 +86,7 @@ impl Checkpoints {
             match self.check(epoch) {
                 Ok(()) => return Ok(Some(epoch)),
                 Err(error) => {
-                    tracing::warn!("passed over a checkpoint: {error}");
+                    tracing::warn!("passed over a checkpoint: {}", chain(&error));
                     damage.get_or_insert(error);
                 }
             }
@@ -192,8 +193,8 @@ fn ignore_missing(result: io::Result<()>) -> Result<(), CheckpointerError> {
     }
 }
 
-fn unknown(error: impl ToString) -> CheckpointerError {
-    CheckpointerError::Unknown(error.to_string())
+fn unknown(error: impl std::error::Error) -> CheckpointerError {
+    CheckpointerError::Unknown(chain(&error))
 }
 
 fn folder(root: &Path, epoch: usize) -> PathBuf {
@@ -247,7 +248,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A file or folder cannot be read.
-    #[error("cannot read the checkpoint file {}: {reason}", path.display())]
+    #[error("cannot read the checkpoint file {}", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,

@@ -153,7 +153,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 #[non_exhaustive]
 pub enum RunError {
     /// A file or folder cannot be written.
-    #[error("cannot write {}: {reason}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -162,7 +162,7 @@ pub enum RunError {
         reason: io::Error,
     },
     /// A file cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,

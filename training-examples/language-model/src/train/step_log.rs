@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run_folder::{RunError, write_atomic};
 use super::trainee::StepReport;
+use crate::error::chain;
 
 /// One line of `losses.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +102,7 @@ impl StepLog {
                 loss: record.loss,
             }
         };
-        self.interrupter.stop(Some(&error.to_string()));
+        self.interrupter.stop(Some(&chain(&error)));
         state.error.get_or_insert(error);
     }
 }

@@ -21,7 +21,7 @@ const TASK_ROWS: usize = 128;
 /// How far ahead of the weights in use the next ones are asked for.
 const PREFETCH_BYTES: usize = 8192;
 
-/// int8 weights `[V, K]` with a scale per row, as [`quantize_rows_int8`] makes them.
+/// int8 weights `[V, K]` with a scale per row: `W[v, k] ≈ codes[v, k] · scales[v]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8View<'a> {
     codes: &'a [i8],

@@ -57,7 +57,7 @@ fn check(multiply: Multiply) {
             let stored: Vec<u8> = (0..n * k)
                 .map(|i| (i * i / 7 % code.levels() as usize) as u8)
                 .collect();
-            let words = pack_codes(&stored, &layout);
+            let words = pack_codes(&stored, &layout).unwrap();
             let matrix = PackedMatrix::new(layout, words, vec![1.0]).unwrap();
             let bytes: Vec<i8> = (0..m * k.next_multiple_of(16))
                 .map(|i| (i * 97 + i / 251) as u8 as i8)

@@ -19,7 +19,7 @@ use crate::transformer::Heads;
 ///
 /// # Shapes
 /// `qkv` `[batch, length, heads.fused_width()]` of f32, bf16 or f16: queries, keys, values. `table`
-/// as [`rotary_table`](crate::transformer::rotary_table) makes it, of at least `length` positions;
+/// as [`rotary_table`](crate::training::rotary_table) makes it, of at least `length` positions;
 /// without one nothing is rotated. Returns `[batch, length, heads.query_width()]` in the dtype of
 /// `qkv`, and is differentiable in it.
 ///

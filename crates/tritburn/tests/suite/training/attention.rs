@@ -3,8 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use rstest::rstest;
 use tritburn::Error;
-use tritburn::training::rotary_attention;
-use tritburn::transformer::{Heads, rotary_table};
+use tritburn::training::{Heads, rotary_attention, rotary_table};
 
 use super::{
     Results, TRAINED, assert_close, assert_is_slope, half_types, leaf, scalar, tensor, weighed,

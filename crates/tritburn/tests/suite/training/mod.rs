@@ -5,11 +5,12 @@ mod embedding;
 mod layers;
 mod linear;
 mod loss;
+mod model;
 mod optim;
 mod rows;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use tritburn::ops;
+use tritburn::ops::internals;
 
 use crate::common::{relative_error, to_vec, values};
 
@@ -41,7 +42,8 @@ pub fn half_types(device: &Device) -> Vec<DType> {
     [DType::BF16, DType::F16]
         .into_iter()
         .filter(|&dtype| {
-            device.supports_dtype(dtype) && (dtype != DType::BF16 || ops::rounds_to_bf16(device))
+            device.supports_dtype(dtype)
+                && (dtype != DType::BF16 || internals::rounds_to_bf16(device))
         })
         .collect()
 }
