@@ -3,8 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use tritburn::Error;
-use tritburn::training::rotary_attention;
-use tritburn::transformer::Heads;
+use tritburn::training::{Heads, rotary_attention};
 
 use super::projection::Projection;
 use crate::config::BitNetConfig;

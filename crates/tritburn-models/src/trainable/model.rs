@@ -3,8 +3,9 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Int, IntDType, Tensor};
-use tritburn::training::{LossConfig, embedding, linear_cross_entropy, rms_norm};
-use tritburn::transformer::{Heads, rotary_table};
+use tritburn::training::{
+    Heads, LossConfig, embedding, linear_cross_entropy, rms_norm, rotary_table,
+};
 
 use super::error::TrainableError;
 use super::layer::TrainableLayer;
