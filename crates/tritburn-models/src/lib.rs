@@ -1,4 +1,4 @@
-//! BitNet b1.58 language models on tritburn: published checkpoints in, text out.
+//! BitNet b1.58 language models on tritburn: published checkpoints in, text out; and trained ones.
 //!
 //! | module | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`checkpoint`] | weights of any format, read on demand |
 //! | [`convert`](mod@convert) | from one format to another, verified |
 //! | [`model`] | the decoder on a device, packed |
+//! | [`trainable`] | the decoder with gradients: train, save |
 //! | [`generate`](mod@generate) | sequences, their cache, captured decode steps |
 //! | [`sample`] | from logits to the next token |
 //! | [`text`] | tokenizers and chat templates |
@@ -25,9 +26,11 @@ pub mod generate;
 pub mod model;
 pub mod sample;
 pub mod text;
+pub mod trainable;
 
 pub use config::BitNetConfig;
 pub use model::BitNetForCausalLm;
+pub use trainable::TrainableModel;
 
 /// The README's example, compiled and run as a documentation test.
 #[cfg(all(doctest, feature = "flex"))]

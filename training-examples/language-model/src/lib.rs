@@ -1,7 +1,8 @@
 //! Trains a small 1.58-bit language model on text, packs it to 2 bits a weight and writes with it.
 //!
-//! A program to copy from. The model is in [`model`], its training in [`train`]; of tritburn it uses
-//! `BitLinear` (in [`model::Projection`]), `pack`, and the model files of `tritburn::store`.
+//! A program to copy from. The model is the trainable decoder of `tritburn-models`, sized in [`model`];
+//! its training is in [`train`]. What is left of a training is a folder that `tritburn generate`,
+//! `convert` and `inspect` take.
 
 pub mod cli;
 pub mod commands;

@@ -3,5 +3,6 @@
 mod common;
 mod lm;
 mod operands;
+mod training;
 mod w2a16;
 mod w2a8;

@@ -125,6 +125,24 @@ pub enum CheckpointError {
         /// What is wrong with them.
         source: MatrixError,
     },
+    /// A weight of a trained model that is no number.
+    #[error("tensor {tensor}: value {index} is {value}")]
+    NonFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A tensor of a trained model could not be read from its device.
+    #[error("tensor {tensor} could not be read from its device: {reason}")]
+    Device {
+        /// Name of the tensor.
+        tensor: String,
+        /// What the device said.
+        reason: String,
+    },
     /// A layer that the model does not have.
     #[error("layer {layer} of a model of {layers}")]
     Layer {

@@ -70,7 +70,7 @@ pub fn convert(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ConvertError> {
     let to = to.as_ref();
-    if source.quantization() == Quantization::Dense {
+    if !source.quantization().is_ternary() && target.float_weights().is_none() {
         return Err(ConvertError::Dense);
     }
     replace::check(to, target, options.force)?;
@@ -203,7 +203,9 @@ impl Job<'_> {
             SafetensorsWriter::create(result.join("model.safetensors"), &about, specs)
         };
         Ok(match self.encoder.target {
-            Target::Hf | Target::Bf16 => Writer::Safetensors(safetensors("format", "pt")?),
+            Target::Hf | Target::Bf16 | Target::F32 => {
+                Writer::Safetensors(safetensors("format", "pt")?)
+            }
             Target::Tritburn => {
                 Writer::Safetensors(safetensors(tritburn::VERSION_KEY, tritburn::VERSION)?)
             }
@@ -247,9 +249,11 @@ impl Job<'_> {
     }
 
     fn write_config(&self, folder: &Path) -> Result<(), ConvertError> {
-        let quantization = match self.encoder.target {
-            Target::Bf16 => Quantization::Online,
-            _ => Quantization::Packed {
+        let ternary = self.config().quantization.is_ternary();
+        let quantization = match self.encoder.target.float_weights() {
+            Some(_) if ternary => Quantization::Online,
+            Some(_) => Quantization::Dense,
+            None => Quantization::Packed {
                 linear_class: LinearClass::AutoBitLinear,
             },
         };

@@ -1,8 +1,6 @@
 //! Gradients of norms and gates, loss, embedding and optimiser against f64, and central differences.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use tritburn_cpu::*;
 
 const EPS: f32 = 1e-5;

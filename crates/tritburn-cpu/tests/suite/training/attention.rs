@@ -1,8 +1,6 @@
 //! Causal attention of whole sequences and its gradient against the plain formula in f64.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use tritburn_cpu::internals::*;
 use tritburn_cpu::*;
 
