@@ -1,7 +1,7 @@
 //! Any bytes as packed weights, of every codec.
 #![no_main]
 
-#[path = "../../crates/tritburn-formats/tests/common/readers.rs"]
+#[path = "../../crates/tritburn-formats/tests/suite/common/readers.rs"]
 mod readers;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| readers::codecs(data));

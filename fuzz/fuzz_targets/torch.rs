@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex};
 
 use tempfile::{Builder, NamedTempFile};
 
-#[path = "../../crates/tritburn-formats/tests/common/readers.rs"]
+#[path = "../../crates/tritburn-formats/tests/suite/common/readers.rs"]
 mod readers;
 
 /// In memory, where the system has such files.

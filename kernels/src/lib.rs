@@ -17,6 +17,8 @@
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod backward;
 pub mod cross_entropy;
 pub mod decoder;

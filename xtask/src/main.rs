@@ -5,10 +5,8 @@
 mod bench;
 mod cargo;
 mod check;
-mod debian;
+mod collect;
 mod demo;
-mod gpu_tests;
-mod llvm;
 mod members;
 mod setup;
 mod step;
@@ -34,7 +32,7 @@ enum Command {
     Setup(setup::Args),
     /// Train, pack, reload and run a small language model on this machine's CPU
     Demo(demo::Args),
-    /// Run the test suite: the whole CPU tier, or with --gpu the CUDA tier
+    /// Run a tier of the test suite: the CPU's, or with --gpu, --vulkan, --neon another
     Test(test::Args),
     /// Check format, lints, spelling, dependencies, documentation and features
     Check(check::Args),

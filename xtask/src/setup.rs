@@ -1,56 +1,24 @@
-//! `cargo xtask setup`: what the features `cpu` and `cuda` need to build.
+//! `cargo xtask setup`: what the features `cpu` and `cuda` need to build. `xtask/setup.sh` does it.
 
-use std::{
-    net::{TcpStream, ToSocketAddrs},
-    process::Command,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::process::Command;
 
-use anyhow::{Result, bail};
-use clap::ValueEnum;
+use anyhow::Result;
 
 use crate::{
-    debian::{self, OsRelease},
-    llvm::{self, State},
+    cargo::workspace_root,
     step::{self, say},
     tools,
 };
-
-/// How long the network may take to answer before it counts as out of reach.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Where LLVM comes from, if it is not there yet
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    llvm: Source,
-}
-
-/// Where a missing LLVM comes from.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Source {
-    /// GitHub if it can be reached, otherwise Debian's packages
-    Auto,
-    /// The build downloads it from GitHub
-    Github,
-    /// Debian's package llvm-22-dev
-    Debian,
-}
-
-/// How this machine gets its LLVM.
-#[derive(Debug, PartialEq, Eq)]
-enum Plan {
-    /// It is there.
-    Nothing,
-    /// The next build downloads it.
-    Download,
-    /// A prefix around Debian's package.
-    Debian,
+    /// Where a missing LLVM comes from: the build's own download, Debian's package llvm-22-dev, or the
+    /// first of them that can be reached
+    #[arg(long, default_value = "auto", value_parser = ["auto", "github", "debian"])]
+    llvm: String,
 }
 
 /// Sets up with the defaults, for other chores.
@@ -61,7 +29,7 @@ enum Plan {
 pub fn ensure() -> Result<()> {
     run(&Args {
         dry_run: false,
-        llvm: Source::Auto,
+        llvm: "auto".to_owned(),
     })
 }
 
@@ -72,183 +40,131 @@ pub fn ensure() -> Result<()> {
 /// If a compiler is missing and cannot be installed, or LLVM can be had in no way; says what to do.
 pub fn run(args: &Args) -> Result<()> {
     tools::require_linker()?;
-    let release = OsRelease::here();
-    let apt = release.is_debian_like() && tools::find("apt-get").is_some();
-    let prefix = llvm::prefix()?;
-    let state = llvm::state(&prefix);
-    if let State::Broken { reason, .. } = &state {
-        say(format!(
-            "setup: {} cannot serve: {reason}",
-            prefix.display()
-        ));
+    if cfg!(windows) {
+        say("setup: the build with `cpu` or `cuda` downloads LLVM from GitHub");
+        return Ok(());
     }
-    let plan = plan(&state, args.llvm, can_download, apt)?;
-
-    let packages = packages(&plan, tools::has_cxx(), apt)?;
-    if !packages.is_empty() && args.dry_run {
-        say(format!("setup: would run {}", debian::describe(&packages)));
-    } else if !packages.is_empty() {
-        debian::install(&packages, &release)?;
-    }
-
-    let place = prefix.display();
-    match (plan, args.dry_run) {
-        (Plan::Nothing, _) => say(format!("setup: LLVM is in place: {place}")),
-        (Plan::Download, dry_run) => {
-            if state != State::Absent && dry_run {
-                say(format!("setup: would remove {place}"));
-            } else if state != State::Absent {
-                llvm::clear(&prefix)?;
-                say(format!("setup: removed {place}"));
-            }
-            say("setup: the next build with `cpu` or `cuda` downloads LLVM from GitHub");
-        }
-        (Plan::Debian, true) => say(format!("setup: would make {place} around llvm-config-22")),
-        (Plan::Debian, false) => {
-            let real = debian::llvm_config()?;
-            llvm::install(&prefix, &real)?;
-            say(format!("setup: made {place} around {}", real.display()));
-        }
-    }
-    Ok(())
+    step::run("setup", &mut script(args))
 }
 
-fn plan(
-    state: &State,
-    source: Source,
-    can_download: impl FnOnce() -> bool,
-    apt: bool,
-) -> Result<Plan> {
-    match state {
-        State::Installed => return Ok(Plan::Nothing),
-        State::Broken {
-            ours: false,
-            reason,
-        } => bail!(
-            "setup: the installed LLVM does not work ({reason}). It was not made by this program: \
-             remove {} yourself, then run again",
-            llvm::prefix()?.display()
-        ),
-        State::Absent | State::Broken { ours: true, .. } => {}
-    }
-    let from_github = match source {
-        Source::Auto => can_download(),
-        Source::Github => true,
-        Source::Debian => false,
-    };
-    match (from_github, apt) {
-        (true, _) => Ok(Plan::Download),
-        (false, true) => Ok(Plan::Debian),
-        (false, false) => bail!(
-            "setup: no way to get LLVM. The features `cpu` and `cuda` need it; the build downloads \
-             it where github.com can be reached, and on Debian and Ubuntu apt can install it. \
-             Tried {} and looked for apt-get",
-            llvm::download_url()
-        ),
-    }
+fn script(args: &Args) -> Command {
+    let mut script = Command::new("sh");
+    script.arg(workspace_root().join("xtask").join("setup.sh"));
+    script.args(["--llvm", &args.llvm]);
+    script.args(args.dry_run.then_some("--dry-run"));
+    script
 }
 
-/// What apt has to install for `plan`; LLVM's C++ parts need a C++ compiler in any case.
-fn packages(plan: &Plan, has_cxx: bool, apt: bool) -> Result<Vec<&'static str>> {
-    let mut packages = match plan {
-        Plan::Debian => debian::missing(&debian::LLVM_PACKAGES)?,
-        Plan::Nothing | Plan::Download => Vec::new(),
-    };
-    if !has_cxx && !apt {
-        bail!("setup: no C++ compiler: `c++` is not in PATH, and LLVM's parts need one");
-    }
-    if !has_cxx {
-        packages.push("g++");
-    }
-    Ok(packages)
-}
-
-/// Whether the build script's download would get through.
-fn can_download() -> bool {
-    let url = llvm::download_url();
-    if tools::find("curl").is_some() {
-        // Asks for the very file, through the user's proxy settings.
-        let mut curl = Command::new("curl");
-        let patience = PATIENCE.as_secs().to_string();
-        curl.args([
-            "--silent",
-            "--head",
-            "--location",
-            "--fail",
-            "--connect-timeout",
-            &patience,
-        ]);
-        return step::output("asking GitHub", curl.args(["--max-time", "10", &url])).is_ok();
-    }
-    let (sender, receiver) = mpsc::channel();
-    // Name lookups know no timeout: leave the thread behind if it hangs.
-    thread::spawn(move || {
-        let address = "github.com:443"
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut found| found.next());
-        let open = address.is_some_and(|it| TcpStream::connect_timeout(&it, PATIENCE).is_ok());
-        // The receiver may have given up; nobody needs the answer then.
-        let _ = sender.send(open);
-    });
-    receiver.recv_timeout(2 * PATIENCE).unwrap_or(false)
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
-    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
-    fn broken(ours: bool) -> State {
-        State::Broken {
-            reason: "it is gone".to_owned(),
-            ours,
+    use super::*;
+    use crate::testing::alone;
+
+    /// A machine of fake programs, and a data folder.
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        /// With Debian's packages installed, or another system without apt.
+        fn new(debian: bool, github: bool) -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            let folder = machine.0.path().display();
+            let id = if debian { "debian" } else { "fedora" };
+            fs::write(machine.0.path().join("os-release"), format!("ID={id}\n")).unwrap();
+            for program in ["c++", "apt-get"] {
+                machine.add(program, "");
+            }
+            machine.add("curl", if github { "" } else { "exit 7" });
+            machine.add("dpkg-query", "echo 'ii '");
+            let llvm = format!("case \"$*\" in *--libdir) echo '{folder}';; *) echo \"$@\";; esac");
+            machine.add("llvm-config-22", &llvm);
+            machine
+        }
+
+        fn add(&self, name: &str, text: &str) {
+            let file = self.0.path().join(name);
+            fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        fn llvm_config(&self) -> PathBuf {
+            let mut bundles = fs::read_dir(self.0.path().join("tracel")).unwrap();
+            let prefix = bundles.next().unwrap().unwrap().path();
+            assert!(bundles.next().is_none(), "something lies beside the prefix");
+            prefix.join("bin").join("llvm-config")
+        }
+
+        /// What the script says; its error if it fails.
+        fn setup(&self, dry_run: bool, llvm: &str) -> Result<String> {
+            let llvm = llvm.to_owned();
+            let path = format!("{}:/usr/bin:/bin", self.0.path().display());
+            let mut script = script(&Args { dry_run, llvm });
+            script
+                .env("PATH", path)
+                .env("XDG_DATA_HOME", self.0.path())
+                .env("OS_RELEASE", self.0.path().join("os-release"));
+            step::output("setup", &mut script)
         }
     }
 
     #[test]
-    fn a_working_llvm_is_left_alone_without_asking_the_network() {
-        let ask = || panic!("asked the network");
-        assert_eq!(
-            plan(&State::Installed, Source::Auto, ask, true).unwrap(),
-            Plan::Nothing
-        );
+    fn a_prefix_around_the_systems_llvm_answers_as_the_build_asks() {
+        let _alone = alone();
+        let machine = Machine::new(true, false);
+        let said = machine.setup(false, "auto").unwrap();
+        assert!(said.contains("==> setup: made "), "{said}");
+        let ask = |question: &str| {
+            let mut config = Command::new(machine.llvm_config());
+            step::output("asking", config.args(["--link-static", question])).unwrap()
+        };
+        assert_eq!(ask("--version").split('.').count(), 3);
+        assert_eq!(ask("--system-libs"), "-lrt -ldl -lm -lz -lzstd");
+        assert!(ask("--libs").starts_with("--link-static --libs core support "));
+        assert_eq!(ask("--includedir"), "--link-static --includedir");
+
+        // A second run needs neither network nor packages.
+        machine.add("curl", "echo asked >&2; exit 1");
+        let said = machine.setup(false, "auto").unwrap();
+        assert!(said.contains("LLVM is in place"), "{said}");
     }
 
     #[test]
     fn github_comes_before_debian_and_debian_before_giving_up() {
-        let auto = |reachable: bool, apt| plan(&State::Absent, Source::Auto, || reachable, apt);
-        assert_eq!(auto(true, true).unwrap(), Plan::Download);
-        assert_eq!(auto(true, false).unwrap(), Plan::Download);
-        assert_eq!(auto(false, true).unwrap(), Plan::Debian);
-        let error = auto(false, false).unwrap_err().to_string();
-        assert!(error.contains("no way to get LLVM"), "{error}");
-    }
+        let _alone = alone();
+        let reachable = Machine::new(true, true);
+        let said = reachable.setup(false, "auto").unwrap();
+        assert!(said.contains("downloads LLVM from GitHub"), "{said}");
+        let said = reachable.setup(true, "debian").unwrap();
+        assert!(said.contains("would make "), "{said}");
+        assert!(!reachable.0.path().join("tracel").exists());
 
-    #[test]
-    fn a_named_source_is_taken_without_asking_the_network() {
-        let ask = |source| plan(&State::Absent, source, || panic!("asked the network"), true);
-        assert_eq!(ask(Source::Github).unwrap(), Plan::Download);
-        assert_eq!(ask(Source::Debian).unwrap(), Plan::Debian);
+        let error = Machine::new(false, false).setup(false, "auto").unwrap_err();
+        assert!(
+            format!("{error:#}").contains("no way to get LLVM"),
+            "{error:#}"
+        );
     }
 
     #[test]
     fn a_broken_prefix_is_replaced_only_if_it_is_ours() {
-        let auto = |state| plan(&state, Source::Auto, || false, true);
-        assert_eq!(auto(broken(true)).unwrap(), Plan::Debian);
-        let error = auto(broken(false)).unwrap_err().to_string();
-        assert!(
-            error.contains("it is gone") && error.contains("remove"),
-            "{error}"
-        );
-    }
+        let _alone = alone();
+        let machine = Machine::new(true, false);
+        machine.setup(false, "debian").unwrap();
+        let config = machine.llvm_config();
+        let ours = fs::read_to_string(&config).unwrap();
+        fs::write(&config, ours.replace("echo 2", "echo 1")).unwrap();
+        let said = machine.setup(false, "debian").unwrap();
+        assert!(said.contains("cannot serve: it says version 1"), "{said}");
+        assert_eq!(fs::read_to_string(&config).unwrap(), ours);
 
-    #[test]
-    fn a_missing_cxx_compiler_is_installed_or_reported() {
-        assert_eq!(
-            packages(&Plan::Nothing, true, false).unwrap(),
-            Vec::<&str>::new()
-        );
-        assert_eq!(packages(&Plan::Download, false, true).unwrap(), ["g++"]);
-        assert!(packages(&Plan::Nothing, false, false).is_err());
+        fs::write(&config, "#!/bin/sh\nexit 1\n").unwrap();
+        let error = format!("{:#}", machine.setup(false, "debian").unwrap_err());
+        assert!(error.contains("It was not made by this program"), "{error}");
+        // Nobody finished this one.
+        let bin = config.parent().unwrap();
+        fs::remove_file(bin.with_file_name(".tracel-llvm-installed")).unwrap();
+        machine.setup(false, "debian").unwrap();
+        assert_eq!(fs::read_to_string(&config).unwrap(), ours);
     }
 }

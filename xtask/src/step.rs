@@ -2,14 +2,14 @@
 
 use std::{process::Command, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 /// Prints what is about to happen, apart from the child processes' own output.
 pub fn say(message: impl AsRef<str>) {
     println!("==> {}", message.as_ref());
 }
 
-/// Runs `command` with its output passed through.
+/// Runs `command` with its output passed through, and says how long it took.
 ///
 /// # Errors
 ///
@@ -21,12 +21,12 @@ pub fn run(step: &str, command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("{step}: cannot start `{line}`"))?;
-    if !status.success() {
-        bail!(
-            "{step} failed after {:.0?}: `{line}` ({status})",
-            started.elapsed()
-        );
-    }
+    let took = started.elapsed();
+    ensure!(
+        status.success(),
+        "{step} failed after {took:.0?}: `{line}` ({status})"
+    );
+    say(format!("{step}: done in {took:.0?}"));
     Ok(())
 }
 
@@ -40,14 +40,12 @@ pub fn output(step: &str, command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("{step}: cannot start `{line}`"))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{step} failed: `{line}` ({}): {}",
-            output.status,
-            stderr.trim()
-        );
-    }
+    ensure!(
+        output.status.success(),
+        "{step} failed: `{line}` ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     let stdout = String::from_utf8(output.stdout)
         .with_context(|| format!("{step}: `{line}` printed text that is not UTF-8"))?;
     Ok(stdout.trim().to_owned())
@@ -86,33 +84,20 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn captured_output_is_trimmed_and_failures_carry_stderr() {
         let _alone = alone();
+        let shell = |text| output("echo", Command::new("sh").args(["-c", text]));
+        assert_eq!(shell("echo '  two words '").unwrap(), "two words");
+        let error = shell("echo why >&2; exit 1").unwrap_err();
+        assert!(format!("{error:#}").ends_with(": why"));
         let error = output("probing", &mut Command::new("no-such-program-here")).unwrap_err();
         assert!(format!("{error:#}").starts_with("probing: cannot start `no-such-program-here`"));
     }
 
     #[test]
-    fn captured_output_is_trimmed_and_failures_carry_stderr() {
-        let _alone = alone();
-        let text = output(
-            "echo",
-            Command::new("sh").args(["-c", "echo '  two words '"]),
-        )
-        .unwrap();
-        assert_eq!(text, "two words");
-        let error = output(
-            "echo",
-            Command::new("sh").args(["-c", "echo why >&2; exit 1"]),
-        );
-        assert!(format!("{:#}", error.unwrap_err()).ends_with(": why"));
-    }
-
-    #[test]
     fn words_are_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(quote("--features=a/b,c"), "--features=a/b,c");
-        assert_eq!(quote("two words"), "'two words'");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(""), "''");
+        let words = ["--features=a/b,c", "two words", "it's", ""];
+        let quoted = ["--features=a/b,c", "'two words'", r"'it'\''s'", "''"];
+        assert_eq!(words.map(quote), quoted);
     }
 }

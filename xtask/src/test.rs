@@ -1,17 +1,17 @@
 //! `cargo xtask test`: the test tiers, counted.
 
 use std::{
-    env,
+    env, fmt,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    cargo::cargo,
-    gpu_tests,
+    cargo::{cargo, workspace_root},
+    collect,
     members::{Member, feature_list, members},
     setup,
     step::{self, say},
@@ -21,20 +21,26 @@ use crate::{
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
 /// Examples of the library that the CPU tier runs, in this order: one saves what the next one loads.
 const EXAMPLES: [&str; 3] = ["train_and_pack", "load_and_run", "from_a_float_model"];
-/// The GPU tier. The CPU backends stay out: they would only add to the build.
-const GPU_TIER: [&str; 1] = ["cuda"];
+/// Arguments for the tests that are ignored because they need a Hopper GPU.
+const HOPPER_TESTS: [&str; 2] = ["--ignored", "hopper"];
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The CUDA tier instead of the CPU tier
-    #[arg(long)]
+    #[arg(long, group = "device")]
     gpu: bool,
-    /// Collect the tier's test executables, to run them on a machine without Rust
-    #[arg(long, requires = "gpu")]
+    /// The Vulkan tier: on a GPU, or on Mesa's software Vulkan
+    #[arg(long, group = "device")]
+    vulkan: bool,
+    /// The CPU kernels and formats, built for 64-bit Arm and run by qemu-user
+    #[arg(long, conflicts_with = "device")]
+    neon: bool,
+    /// Collect the test executables of --gpu or --vulkan, to run them on a machine without Rust
+    #[arg(long, requires = "device")]
     build_only: bool,
-    /// Where --build-only collects them
-    #[arg(long, requires = "build_only", default_value = "dist/gpu")]
-    out: PathBuf,
+    /// Where --build-only collects them: `dist/gpu` or `dist/vulkan` if left out
+    #[arg(long, requires = "build_only")]
+    out: Option<PathBuf>,
     /// Arguments for the tests, after `--`: a name to filter by, `--nocapture` and so on
     #[arg(last = true, conflicts_with = "build_only")]
     args: Vec<String>,
@@ -46,47 +52,82 @@ pub struct Args {
 ///
 /// If setup or the build fails, if a test fails, or if no test ran.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
     let members = members()?;
-    if args.build_only {
-        return gpu_tests::collect(&members, &args.out);
-    }
-    let mut command = if args.gpu {
-        gpu_command(&members)
-    } else {
-        cpu_command(&members)
+    let tier = match args {
+        Args { gpu: true, .. } => Tier::Cuda,
+        Args { vulkan: true, .. } => Tier::Vulkan,
+        Args { neon: true, .. } => Tier::Neon,
+        _ => Tier::Cpu,
     };
+    if matches!(tier, Tier::Cpu | Tier::Cuda) {
+        setup::ensure()?;
+    }
+    let mut command = tier.command(&members);
+    if args.build_only {
+        let usual = match tier {
+            Tier::Vulkan => "dist/vulkan",
+            _ => "dist/gpu",
+        };
+        let out = args.out.as_deref().unwrap_or(Path::new(usual));
+        return collect::collect(&mut command, &workspace_root().join(out));
+    }
     if !args.args.is_empty() {
         command.arg("--").args(&args.args);
     }
     let mut counts = run_counted(&mut command)?;
-    if args.gpu && args.args.is_empty() && gpu_tests::has_hopper() {
-        let mut command = gpu_command(&members);
-        command.arg("--").args(gpu_tests::HOPPER_TESTS);
+    let all = args.args.is_empty();
+    if all && tier == Tier::Cuda && has_hopper() {
+        let mut command = tier.command(&members);
+        command.arg("--").args(HOPPER_TESTS);
         counts.ran_later(run_counted(&mut command)?);
     }
-    if !args.gpu && args.args.is_empty() {
+    if all && tier == Tier::Cpu {
         run_examples()?;
     }
-    println!(
-        "{} passed, {} failed, {} skipped",
-        counts.passed, counts.failed, counts.ignored
-    );
+    println!("{counts}");
     Ok(())
+}
+
+/// Tests that one command builds and runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    /// Everything, on the CPU.
+    Cpu,
+    /// The libraries on an NVIDIA GPU.
+    Cuda,
+    /// The libraries on anything with a Vulkan driver.
+    Vulkan,
+    /// Formats and CPU kernels on 64-bit Arm.
+    Neon,
+}
+
+impl Tier {
+    fn command(self, members: &[Member]) -> Command {
+        match self {
+            Self::Cpu => cpu_command(members),
+            Self::Cuda => {
+                let mut command = device_command(members, "cuda");
+                // A graph that is being captured tolerates no other thread that allocates on the GPU.
+                command.env("RUST_TEST_THREADS", "1");
+                command
+            }
+            Self::Vulkan => device_command(members, "vulkan"),
+            Self::Neon => {
+                let mut command = Command::new("sh");
+                command.arg(workspace_root().join("xtask").join("neon.sh"));
+                command
+            }
+        }
+    }
 }
 
 /// Everything in one call, so that Burn is built once. Documentation examples are part of it.
 ///
 /// `cargo test` and not nextest: CubeCL compiles its kernels anew in every process.
 fn cpu_command(members: &[Member]) -> Command {
-    let features = feature_list(members, &CPU_TIER);
-    cargo(&[
-        "test",
-        "--workspace",
-        "--no-fail-fast",
-        "--features",
-        &features,
-    ])
+    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--features", &feature_list(members, &CPU_TIER)]);
+    command
 }
 
 /// Runs what `cargo test` has built: `cargo run` would build Burn anew, with other features.
@@ -99,38 +140,30 @@ fn run_examples() -> Result<()> {
     Ok(())
 }
 
-fn gpu_command(members: &[Member]) -> Command {
-    let mut command = cargo(&["test", "--no-fail-fast"]);
-    // A graph that is being captured tolerates no other thread that allocates on the GPU.
-    command.env("RUST_TEST_THREADS", "1");
-    select(&mut command, &gpu_members(members));
+/// The tests of the libraries that know the device of `feature`. The CPU backends stay out: they would
+/// only add to the build; and so do documentation examples, which run on other devices.
+///
+/// Programs stay out, too: their tests start the program by its path on the machine that built it,
+/// or read what cargo unpacked there.
+fn device_command(members: &[Member], feature: &str) -> Command {
+    let mut command = cargo(&["test", "--no-fail-fast", "--tests"]);
+    let knows = |member: &&Member| member.features.iter().any(|own| own == feature);
+    let libraries = members.iter().filter(|member| member.is_library);
+    let chosen: Vec<&Member> = libraries.filter(knows).collect();
+    // Cargo refuses features of packages that are not selected.
+    for member in &chosen {
+        command.args(["--package", &member.name]);
+    }
+    command.args(["--features", &feature_list(chosen, &[feature])]);
     command
 }
 
-/// Has cargo build the GPU tier of `chosen`. It refuses features of packages that are not selected.
-pub fn select(command: &mut Command, chosen: &[&Member]) {
-    for member in chosen {
-        command.args(["--package", &member.name]);
-    }
-    let features = feature_list(chosen.iter().copied(), &GPU_TIER);
-    command.args(["--features", &features]);
-}
-
-/// The members whose tests belong to the GPU tier.
-pub fn gpu_members(members: &[Member]) -> Vec<&Member> {
-    let chosen = members.iter().filter(|member| has_gpu_tests(member));
-    chosen.collect()
-}
-
-/// Whether a member's tests belong to the GPU tier.
-///
-/// Programs stay out: their tests start the program by its path on the machine that built it, or read what
-/// cargo unpacked there.
-fn has_gpu_tests(member: &Member) -> bool {
-    member.is_library
-        && GPU_TIER
-            .iter()
-            .all(|tier| member.features.iter().any(|own| own == tier))
+/// Whether the first GPU that the driver lists is a Hopper one, compute capability 9.0.
+fn has_hopper() -> bool {
+    let mut query = Command::new("nvidia-smi");
+    query.args(["--query-gpu=compute_cap", "--format=csv,noheader"]);
+    let capabilities = step::output("asking for the GPU", &mut query);
+    capabilities.is_ok_and(|text| text.lines().next() == Some("9.0"))
 }
 
 /// The sums of libtest's closing lines.
@@ -155,21 +188,21 @@ impl Counts {
         let Some((_, result)) = line.split_once("test result: ") else {
             return;
         };
-        for part in result.split(';') {
-            let mut words = part.split_whitespace().rev();
-            let (Some(what), Some(number)) = (words.next(), words.next()) else {
-                continue;
-            };
-            let Ok(number) = number.parse::<u64>() else {
-                continue;
-            };
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
-            }
-        }
+        let number = |what| {
+            let mut parts = result.split([';', '.']);
+            let number = parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok());
+            number.unwrap_or(0u64)
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+        self.ignored += number("ignored");
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (passed, failed, skipped) = (self.passed, self.failed, self.ignored);
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 
@@ -192,15 +225,10 @@ fn run_counted(command: &mut Command) -> Result<Counts> {
         .wait()
         .with_context(|| format!("testing: waiting for `{line}`"))?;
     if !status.success() {
-        println!(
-            "{} passed, {} failed, {} skipped",
-            counts.passed, counts.failed, counts.ignored
-        );
+        println!("{counts}");
         bail!("testing failed: `{line}` ({status})");
     }
-    if counts.passed == 0 {
-        bail!("testing: `{line}` ran no test");
-    }
+    ensure!(counts != Counts::default(), "testing: `{line}` ran no test");
     Ok(counts)
 }
 
@@ -210,13 +238,9 @@ mod tests {
     use crate::testing::alone;
 
     fn member(name: &str, features: &[&str], is_library: bool) -> Member {
-        let features = features
-            .iter()
-            .map(|feature| (*feature).to_owned())
-            .collect();
         Member {
             name: name.to_owned(),
-            features,
+            features: features.iter().map(ToString::to_string).collect(),
             is_library,
         }
     }
@@ -240,7 +264,7 @@ mod tests {
 
     fn some_members() -> Vec<Member> {
         vec![
-            member("layers", &["flex", "cpu", "cuda"], true),
+            member("layers", &["flex", "cpu", "cuda", "vulkan"], true),
             member("codecs", &[], true),
             member("example", &["cpu", "cuda"], false),
         ]
@@ -256,35 +280,31 @@ mod tests {
              finished in 0.00s",
         );
         counts.add("test result: \u{1b}[31mFAILED\u{1b}[m. 40 passed; 2 failed; 0 ignored; 0 ");
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 43,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        let expected = Counts {
+            passed: 43,
+            failed: 2,
+            ignored: 1,
+        };
+        assert_eq!(counts, expected);
     }
 
     #[test]
     fn the_cpu_tier_is_one_call_for_the_whole_workspace() {
-        let line = step::command_line(&cpu_command(&some_members()));
+        let line = step::command_line(&Tier::Cpu.command(&some_members()));
         let expected = "test --workspace --no-fail-fast \
                         --features layers/flex,layers/cpu,example/cpu";
         assert!(line.ends_with(expected), "{line}");
     }
 
     #[test]
-    fn the_gpu_tier_is_made_of_the_libraries_that_know_cuda() {
-        let members = some_members();
-        let names: Vec<&str> = gpu_members(&members)
-            .iter()
-            .map(|member| member.name.as_str())
-            .collect();
-        assert_eq!(names, ["layers"]);
-        let line = step::command_line(&gpu_command(&members));
-        let expected = "test --no-fail-fast --package layers --features layers/cuda";
-        assert!(line.ends_with(expected), "{line}");
+    fn a_device_tier_is_made_of_the_libraries_that_know_the_device() {
+        let line = |tier: Tier| step::command_line(&tier.command(&some_members()));
+        let cuda = line(Tier::Cuda);
+        let expected = "test --no-fail-fast --tests --package layers --features layers/cuda";
+        assert!(cuda.ends_with(expected), "{cuda}");
+        let vulkan = line(Tier::Vulkan);
+        let expected = "--package layers --features layers/vulkan";
+        assert!(vulkan.ends_with(expected), "{vulkan}");
     }
 
     #[test]
@@ -294,11 +314,8 @@ mod tests {
         assert!(shell("echo nothing").is_err());
         let passes = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
         assert_eq!(
-            shell(passes).unwrap(),
-            Counts {
-                passed: 2,
-                ..Counts::default()
-            }
+            shell(passes).unwrap().to_string(),
+            "2 passed, 0 failed, 0 skipped"
         );
         assert!(shell(&format!("{passes}; exit 101")).is_err());
     }

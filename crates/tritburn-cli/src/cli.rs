@@ -8,7 +8,7 @@ mod logits;
 mod model;
 
 pub use bench::BenchArgs;
-pub use convert::{ConvertArgs, EmbeddingType, Target};
+pub use convert::ConvertArgs;
 pub use generate::{GenerateArgs, SamplingArgs};
 pub use inspect::InspectArgs;
 pub use logits::LogitsArgs;

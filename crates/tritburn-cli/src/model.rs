@@ -48,7 +48,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
 fn synthetic(shape: Shape) -> Result<Box<dyn Checkpoint>> {
     let config = match shape {
         Shape::B2T4 => BitNetConfig::b1_58_2b_4t(),
-        Shape::Tiny => tiny(),
+        Shape::Tiny => BitNetConfig::tiny(),
     };
     Ok(Box::new(Synthetic::new(config, SEED)?))
 }
@@ -102,22 +102,4 @@ fn options(args: &ModelArgs, device: &Device) -> LoadOptions {
     options.cache_dtype = args.cache_dtype.map(Into::into);
     options.head = args.head.into();
     options
-}
-
-/// A model that loads at once, in shapes near those of the smallest test model; rows are whole blocks
-/// of 128, as I2_S needs them.
-fn tiny() -> BitNetConfig {
-    BitNetConfig {
-        vocab_size: 512,
-        hidden_size: 128,
-        intermediate_size: 384,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 32,
-        max_position_embeddings: 512,
-        bos_token_id: Some(1),
-        eos_token_ids: vec![2],
-        ..BitNetConfig::b1_58_2b_4t()
-    }
 }

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use half::f16;
 use tritburn_cpu::internals::{
-    attention_with, dense_head_with, embedding_with, int8_head_with, relu2_glu_norm_quantize_with,
+    attention_with, dense_head_with, embedding_with, gated_quantize_with, int8_head_with,
     rms_norm_quantize_with, rotary_append_with, rotary_table,
 };
 use tritburn_cpu::{
-    Heads, Int8View, Isa, KvView, KvViewMut, QuantizedView, RmsNorm, TokenView,
-    quantize_activations,
+    Gate, GatedActivation, Heads, Int8View, Isa, KvView, KvViewMut, QuantizedView, RmsNorm,
+    TokenView, quantize_activations,
 };
 use tritburn_formats::layout::activation_words_per_row;
 
@@ -144,12 +144,16 @@ fn norms(isa: Isa, tokens: usize) {
     );
 
     let gate_up = floats(tokens * 2 * UNITS);
+    let gate = Gate {
+        activation: GatedActivation::SquaredRelu,
+        norm: Some(norm(UNITS)),
+    };
     let time = best(|_| {
-        relu2_glu_norm_quantize_with(isa, &gate_up, norm(UNITS), &mut codes, &mut scales)
+        gated_quantize_with(isa, &gate_up, UNITS, gate, &mut codes, &mut scales)
             .expect("operands fit");
     });
     let bytes = (tokens * UNITS * 9) as f64;
-    let what = format!("relu2_glu_norm_quantize T={tokens}");
+    let what = format!("gated_quantize T={tokens}");
     report(&what, time, bytes, "GB/s");
 }
 

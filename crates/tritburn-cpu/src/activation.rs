@@ -18,6 +18,20 @@ use crate::parallel;
 /// # Errors
 /// [`CpuError::EmptyRow`] if `k` is zero, [`CpuError::Length`] if a slice does not fit `M`, the
 /// length of `scales`.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::quantize_activations;
+///
+/// // Two tokens of three inputs: a row of codes is 16 bytes, in four words.
+/// let (mut codes, mut scales) = ([0; 2 * 4], [0.0; 2]);
+/// quantize_activations(&[1.0, -0.5, 0.0, 2.0, 2.0, f32::NAN], 3, &mut codes, &mut scales)?;
+/// assert_eq!(codes[0].to_le_bytes(), [127, -64_i8 as u8, 0, 0]);
+/// assert!((scales[0] - 1.0 / 127.0).abs() < 1e-9);
+/// assert!(codes[4..] == [0; 4] && scales[1].is_nan());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn quantize_activations(
     x: &[f32],
     k: usize,

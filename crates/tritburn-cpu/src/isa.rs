@@ -8,6 +8,17 @@ use crate::error::CpuError;
 
 /// An instruction set with its own kernels. Every variant exists on every machine;
 /// [`available`](Self::available) tells which can run.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::Isa;
+///
+/// assert!(Isa::Portable.is_available());
+/// assert!(Isa::available().contains(&Isa::detect()));
+/// assert_eq!("avx512-vnni".parse::<Isa>()?, Isa::Avx512Vnni);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {

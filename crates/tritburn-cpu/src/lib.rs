@@ -15,10 +15,20 @@
 //! |---|---|
 //! | [`embedding`] | rows of an f32, f16 or bf16 table |
 //! | [`rms_norm`], [`rms_norm_quantize`] | residual sum, norm, quantiser in one pass |
-//! | [`relu2_glu_norm`], [`relu2_glu_norm_quantize`] | squared-ReLU gate, norm, quantiser |
+//! | [`gated`], [`gated_quantize`] | squared-ReLU or SiLU gate, norm, quantiser |
 //! | [`rotary_append`] | rotary embedding, filling the cache |
 //! | [`attention`] | causal, grouped queries, over a cache |
 //! | [`dense_head`], [`int8_head`] | logits |
+//! | [`argmax`] | the most likely token |
+//!
+//! And what training needs beyond that, in f32:
+//!
+//! | function | what |
+//! |---|---|
+//! | [`rms_norm_backward`], [`gated_backward`], [`embedding_backward`] | gradients |
+//! | [`rotate`], [`causal_attention`], [`causal_attention_backward`] | attention of whole sequences |
+//! | [`cross_entropy`], [`cross_entropy_gradient`] | the loss of rows of logits |
+//! | [`adamw`], [`square_sum`] | a step of the optimiser, the norm of gradients |
 //!
 //! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
 //! pool it is called from. [`Isa`] says which instruction set runs. The same input gives the same bits on every run, whatever the number of
@@ -39,6 +49,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activation;
 mod dequantize;
 mod error;
@@ -46,6 +58,7 @@ mod isa;
 mod lm;
 mod parallel;
 mod planes;
+mod training;
 mod view;
 mod w2a16;
 mod w2a8;
@@ -55,9 +68,14 @@ pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
-    Element, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, attention, dense_head,
-    embedding, int8_head, relu2_glu_norm, relu2_glu_norm_quantize, rms_norm, rms_norm_quantize,
-    rotary_append,
+    Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, argmax,
+    attention, dense_head, embedding, gated, gated_quantize, int8_head, rms_norm,
+    rms_norm_quantize, rotary_append,
+};
+pub use training::{
+    AdamWStep, CrossEntropy, Sequences, adamw, causal_attention, causal_attention_backward,
+    cross_entropy, cross_entropy_gradient, embedding_backward, gated_backward, rms_norm_backward,
+    rotate, square_sum,
 };
 pub use view::{QuantizedView, WeightView};
 pub use w2a8::{matmul_w2a8, matmul_w2a8_i32};
@@ -68,10 +86,15 @@ pub use w2a16::matmul_w2a16;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::lm::{
-        attention_with, dense_head_with, embedding_with, int8_head_with, quantize_rows_int8,
-        relu2_glu_norm_quantize_with, relu2_glu_norm_with, rms_norm_quantize_with, rms_norm_with,
+        attention_with, dense_head_with, embedding_with, gated_quantize_with, gated_with,
+        int8_head_with, quantize_rows_int8, rms_norm_quantize_with, rms_norm_with,
         rotary_append_with, rotary_table,
     };
     pub use crate::w2a8::{matmul_w2a8_i32_with, matmul_w2a8_with};
     pub use crate::w2a16::matmul_w2a16_with;
 }
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -108,7 +108,7 @@ pub enum HeaderError {
 /// Weights, words or scales that do not make a packed matrix.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
-pub enum PackError {
+pub enum MatrixError {
     /// A buffer of the wrong length.
     #[error("{what}: got {found} values, expected {expected}")]
     Length {
@@ -203,11 +203,11 @@ pub(crate) fn check_length(
     what: &'static str,
     found: usize,
     expected: usize,
-) -> Result<(), PackError> {
+) -> Result<(), MatrixError> {
     if found == expected {
         return Ok(());
     }
-    Err(PackError::Length {
+    Err(MatrixError::Length {
         what,
         found,
         expected,

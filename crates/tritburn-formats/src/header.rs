@@ -19,6 +19,17 @@ const FIXED_WORDS: usize = 6;
 pub const FORMAT_NAME: &str = "tritburn-packed";
 
 /// A [`PackedLayout`] with the name and version of its storage format.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::{PackedHeader, PackedLayout, ScaleGranularity, WeightCode};
+///
+/// let layout = PackedLayout::new(64, 128, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+/// let words = PackedHeader::new(layout.clone()).to_words(); // stored beside the codes
+/// assert_eq!(PackedHeader::from_words(&words)?.layout(), &layout);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawHeader")]
 pub struct PackedHeader {

@@ -16,6 +16,8 @@
 //! Bytes are viewed as little-endian words in place, so big-endian targets are refused at compile
 //! time.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod code;
 pub mod codec;
 pub mod error;
@@ -33,7 +35,7 @@ pub mod sum;
 
 pub use code::WeightCode;
 pub use codec::CodecError;
-pub use error::{HeaderError, LayoutError, PackError};
+pub use error::{HeaderError, LayoutError, MatrixError};
 pub use header::PackedHeader;
 pub use layout::PackedLayout;
 pub use matrix::PackedMatrix;
@@ -44,3 +46,8 @@ const _: () = assert!(
     cfg!(target_endian = "little"),
     "tritburn-formats needs a little-endian target"
 );
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::code::WeightCode;
-use crate::error::{PackError, check_length};
+use crate::error::{MatrixError, check_length};
 use crate::fields::threes;
 use crate::header::PackedHeader;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
@@ -21,6 +21,19 @@ pub use reorder::{reorder_rows, rotary_half_split, rotary_interleaved};
 /// Codes of the real columns are valid for the code table. Padding fields behind the last column
 /// of a row are ignored (they meet zero activations), whatever they hold. Scales may be any f32:
 /// NaN marks weights that were not finite.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
+///
+/// // Two rows of three weights in a word each: codes 2, 1, 0 are +1, 0, -1; unused fields are 1.
+/// let layout = PackedLayout::new(2, 3, WeightCode::Ternary, ScaleGranularity::Row)?;
+/// let (first, second) = (0x5555_5540 | 0b00_01_10, 0x5555_5540 | 0b10_10_10);
+/// let matrix = PackedMatrix::new(layout, vec![first, second], vec![0.5, 2.0])?;
+/// assert_eq!(matrix.dequantize(), [0.5, 0.0, -0.5, 2.0, 2.0, 2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedMatrix {
     layout: PackedLayout,
@@ -33,9 +46,13 @@ impl PackedMatrix {
     /// [`scale_count`](PackedLayout::scale_count) scales.
     ///
     /// # Errors
-    /// [`PackError::Length`] for a wrong number of words or scales, [`PackError::InvalidCode`] for
+    /// [`MatrixError::Length`] for a wrong number of words or scales, [`MatrixError::InvalidCode`] for
     /// the first ternary code 3 in a real column.
-    pub fn new(layout: PackedLayout, words: Vec<u32>, scales: Vec<f32>) -> Result<Self, PackError> {
+    pub fn new(
+        layout: PackedLayout,
+        words: Vec<u32>,
+        scales: Vec<f32>,
+    ) -> Result<Self, MatrixError> {
         check_length("packed words", words.len(), layout.word_count())?;
         check_length("scales", scales.len(), layout.scale_count())?;
         if layout.code() == WeightCode::Ternary {
@@ -129,8 +146,8 @@ impl PackedMatrix {
 /// the two low bits of a byte count; padding becomes [`WeightCode::PADDING`].
 ///
 /// # Errors
-/// [`PackError::Length`] if `codes` is not `out · in` long.
-pub fn pack_codes(codes: &[u8], layout: &PackedLayout) -> Result<Vec<u32>, PackError> {
+/// [`MatrixError::Length`] if `codes` is not `out · in` long.
+pub fn pack_codes(codes: &[u8], layout: &PackedLayout) -> Result<Vec<u32>, MatrixError> {
     check_length("codes", codes.len(), layout.weight_count())?;
     let mut words = vec![0; layout.word_count()];
     words
@@ -156,8 +173,8 @@ fn pack_word(codes: &[u8]) -> u32 {
 /// The codes inside `[out, ceil(in / 16)]` words, row-major `[out, in]`, padding dropped.
 ///
 /// # Errors
-/// [`PackError::Length`] if `words` is not [`word_count`](PackedLayout::word_count) long.
-pub fn unpack_codes(words: &[u32], layout: &PackedLayout) -> Result<Vec<u8>, PackError> {
+/// [`MatrixError::Length`] if `words` is not [`word_count`](PackedLayout::word_count) long.
+pub fn unpack_codes(words: &[u32], layout: &PackedLayout) -> Result<Vec<u8>, MatrixError> {
     check_length("packed words", words.len(), layout.word_count())?;
     Ok(codes_of(words, layout))
 }
@@ -180,7 +197,7 @@ fn for_each_code<T>(words: &[u32], out: &mut [T], f: impl Fn(u32) -> T) {
     }
 }
 
-fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), PackError> {
+fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), MatrixError> {
     let words_per_row = layout.words_per_row();
     let in_last = layout.in_features() - (words_per_row - 1) * WEIGHTS_PER_WORD;
     let last_mask = u32::MAX >> (32 - 2 * in_last);
@@ -204,7 +221,7 @@ fn refuse_code_3(layout: &PackedLayout, words: &[u32]) -> Result<(), PackError> 
         });
     match bad {
         None => Ok(()),
-        Some((row, col)) => Err(PackError::InvalidCode {
+        Some((row, col)) => Err(MatrixError::InvalidCode {
             row,
             col,
             code: 3,

@@ -107,6 +107,34 @@ impl BitNetConfig {
         }
     }
 
+    /// Two layers of 128 and a vocabulary of 512, for trying things out: a model of these sizes loads
+    /// at once. Rows are whole blocks of 128, so that every format can hold it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tritburn_models::BitNetConfig;
+    ///
+    /// let config = BitNetConfig::tiny();
+    /// assert!(config.validate().is_ok());
+    /// assert!(config.parameter_count() < 500_000);
+    /// ```
+    pub fn tiny() -> Self {
+        Self {
+            vocab_size: 512,
+            hidden_size: 128,
+            intermediate_size: 384,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 32,
+            max_position_embeddings: 512,
+            bos_token_id: Some(1),
+            eos_token_ids: vec![2],
+            ..Self::b1_58_2b_4t()
+        }
+    }
+
     /// Width of all query heads together: rows of `q_proj`, columns of `o_proj`.
     pub fn query_size(&self) -> usize {
         self.num_attention_heads * self.head_dim

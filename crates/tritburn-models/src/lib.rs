@@ -1,4 +1,4 @@
-//! BitNet b1.58 language models on tritburn: published checkpoints in, text out.
+//! BitNet b1.58 language models on tritburn: published checkpoints in, text out; and trained ones.
 //!
 //! | module | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`checkpoint`] | weights of any format, read on demand |
 //! | [`convert`](mod@convert) | from one format to another, verified |
 //! | [`model`] | the decoder on a device, packed |
+//! | [`trainable`] | the decoder with gradients: train, save |
 //! | [`generate`](mod@generate) | sequences, their cache, captured decode steps |
 //! | [`sample`] | from logits to the next token |
 //! | [`text`] | tokenizers and chat templates |
@@ -13,9 +14,10 @@
 //! # Feature flags
 //!
 //! Backends, named as Burn names them: `flex` (default), `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`,
-//! `rocm`.
+//! `rocm`. They choose where a model can run and change nothing in this documentation. `cpu`, `cuda`
+//! and `rocm` need LLVM at build time.
 
-#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod checkpoint;
 pub mod config;
@@ -24,6 +26,13 @@ pub mod generate;
 pub mod model;
 pub mod sample;
 pub mod text;
+pub mod trainable;
 
 pub use config::BitNetConfig;
 pub use model::BitNetForCausalLm;
+pub use trainable::TrainableModel;
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -82,6 +82,28 @@ pub enum Error {
         /// Positions of each.
         capacity: usize,
     },
+    /// Query heads that key-value heads cannot share, or heads that rotary pairs do not fit.
+    #[error(
+        "{query} query heads of size {size} cannot share {key_value} key-value heads: a multiple of \
+         them and an even size are needed"
+    )]
+    Heads {
+        /// Query heads.
+        query: usize,
+        /// Key-value heads.
+        key_value: usize,
+        /// Elements of a head.
+        size: usize,
+    },
+    /// A gate and what it is applied to need as many columns each.
+    #[error("gate|up has {found} columns, an even number is needed")]
+    OddFeatures {
+        /// Columns found.
+        found: usize,
+    },
+    /// A loss in chunks of no tokens.
+    #[error("the loss cannot be computed in chunks of 0 tokens")]
+    EmptyChunk,
     /// Attention heads of a size that the device has no kernels for.
     #[error("{device} has no kernels for attention heads of size {found}, only for 32, 64 and 128")]
     HeadSize {

@@ -6,10 +6,15 @@
 //! Backends, named as Burn names them. Enable the same ones on `burn`.
 //!
 //! - `flex` (default): Burn's pure-Rust CPU backend, with native integer kernels.
-//! - `cpu`, `cuda`, `wgpu`, `vulkan`, `metal`, `rocm`: CubeCL devices. `cpu` and `cuda` need LLVM at
-//!   build time (`cargo xtask setup`), `cuda` needs the CUDA toolkit (NVRTC) at run time: `cuda::check` says what is missing.
+//! - `wgpu`, `vulkan`, `metal`: GPUs through CubeCL.
+//! - `cuda`: NVIDIA GPUs, with tensor-core kernels. Needs LLVM at build time (`cargo xtask setup`) and
+//!   the CUDA toolkit (NVRTC) at run time: `cuda::check` says what is missing.
+//! - `cpu`: CubeCL's CPU runtime. Needs LLVM at build time.
+//! - `rocm`: AMD GPUs. Needs LLVM with LLD at build time.
+//!
+//! docs.rs builds with `flex` and `wgpu`: of what features add, only the module `cuda` is missing there.
 
-#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -17,12 +22,14 @@ pub mod device;
 mod error;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 mod pack;
 mod precision;
 mod q2s;
 pub mod stats;
 pub mod store;
 mod ternarize;
+pub mod training;
 #[doc(hidden)]
 pub mod transformer;
 
@@ -37,5 +44,5 @@ pub use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
 /// The README's example, compiled and run as a documentation test.
 #[cfg(all(doctest, feature = "flex"))]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

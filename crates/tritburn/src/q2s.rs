@@ -1,15 +1,17 @@
 //! Conversion to and from Burn's own 2-bit quantisation, `QuantScheme` with `Q2S` values.
 //!
 //! Burn stores the same words with another code table: two's complement (`-1` is 3) where the
-//! canonical layout has `w + 1`.
+//! canonical layout has `w + 1`. Writing is [`burn_q2s`], the codec of these bytes; reading leaves the
+//! unpacking to Burn, which knows the other ways that a tensor may be stored in.
 
 use burn::tensor::quantization::{
     QuantScheme, QuantStore, QuantValue, QuantizedBytes, ScaleDtype, params_shape,
 };
 use burn::tensor::{DType, Device, TensorData};
 use thiserror::Error;
+use tritburn_formats::codec::{CodecError, burn_q2s};
 use tritburn_formats::matrix::pack_codes;
-use tritburn_formats::{PackError as MatrixError, PackedLayout, PackedMatrix};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix};
 use tritburn_formats::{ScaleGranularity, WeightCode};
 
 use crate::error::PackError;
@@ -64,6 +66,9 @@ pub enum Q2sError {
     /// The described matrix is not a valid packed matrix.
     #[error(transparent)]
     Matrix(#[from] MatrixError),
+    /// A scale that is not finite.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// The layer is not packed.
     #[error(transparent)]
     Layer(#[from] crate::error::Error),
@@ -125,11 +130,7 @@ impl BitLinear {
         };
         let words = read_vec::<u32>("codes", self.codes()?.try_into_data())?;
         let scales = read_vec::<f32>("scales", self.scales()?.try_into_data())?;
-        let bytes = words
-            .iter()
-            .flat_map(|&word| to_twos_complement(word).to_ne_bytes())
-            .chain(scales.iter().flat_map(|scale| scale.to_ne_bytes()))
-            .collect();
+        let bytes = burn_q2s::encode(&PackedMatrix::new(layout.clone(), words, scales)?)?;
         let shape = [layout.out_features(), in_features];
         Ok(TensorData::from_bytes_vec(
             bytes,
@@ -213,28 +214,5 @@ fn granularity(scheme: &QuantScheme, in_features: usize) -> Option<ScaleGranular
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// Every 2-bit field minus 1, modulo 4.
-fn to_twos_complement(word: u32) -> u32 {
-    const LOW: u32 = 0x5555_5555;
-    let low = word & LOW;
-    (word ^ ((low ^ LOW) << 1)) ^ LOW
-}
-
-#[cfg(test)]
-mod tests {
-    use super::to_twos_complement;
-
-    #[test]
-    fn every_field_maps_to_its_twos_complement() {
-        for (code, expected) in [(0u32, 3u32), (1, 0), (2, 1), (3, 2)] {
-            for slot in 0..16 {
-                let others = 0x5555_5555u32 & !(3 << (2 * slot));
-                let word = others | (code << (2 * slot));
-                assert_eq!(to_twos_complement(word), expected << (2 * slot));
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use cubecl::ir::features::Features;
+use cubecl::ir::features::{Features, TypeUsage};
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
@@ -60,7 +60,9 @@ impl FloatType {
         device: &str,
         operand: &'static str,
     ) -> Result<(), KernelError> {
-        match features.supports_type(self.elem()) {
+        // Kernels compute in f32: they load and store the type, and convert.
+        let needed = TypeUsage::Buffer | TypeUsage::Conversion;
+        match features.type_usage(self.elem()).is_superset(needed) {
             true => Ok(()),
             false => Err(KernelError::UnsupportedOnDevice {
                 operand,
@@ -96,8 +98,6 @@ impl TryFrom<ElemType> for FloatType {
 
 #[cfg(test)]
 mod tests {
-    use cubecl::ir::features::TypeUsage;
-
     use super::*;
 
     #[test]
@@ -106,11 +106,18 @@ mod tests {
         let f32 = FloatType::F32;
         features.types.elem.insert(f32.elem(), TypeUsage::all());
         assert_eq!(f32.check_features(&features, "plain", "y"), Ok(()));
-        let error = FloatType::BF16.check_features(&features, "plain", "y");
+        let bf16 = FloatType::BF16;
+        // Converting in registers is not enough.
+        let usage = TypeUsage::Conversion.into();
+        features.types.elem.insert(bf16.elem(), usage);
+        let error = bf16.check_features(&features, "plain", "y");
         assert_eq!(
             error.unwrap_err().to_string(),
             "y is bf16, which device `plain` does not support"
         );
+        let usage = TypeUsage::Conversion | TypeUsage::Buffer;
+        features.types.elem.insert(bf16.elem(), usage);
+        assert_eq!(bf16.check_features(&features, "plain", "y"), Ok(()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use cubecl::Device;
 use cubecl::client::Client;
+use cubecl::ir::features::TypeUsage;
 use tritburn_kernels::FloatType;
 use tritburn_kernels::device::cpu_rounds_to_bf16;
 
@@ -47,10 +48,15 @@ pub fn rounds_every_operation(client: &Client) -> bool {
     client.properties().hardware.num_cpu_cores.is_some()
 }
 
-/// Whether the device runs kernels of `dtype`: CubeCL's CPU runtime cannot round to bf16 everywhere.
+/// Whether the device runs kernels of `dtype`: WebGPU and some Vulkan drivers have no bf16, and CubeCL's
+/// CPU runtime cannot round to it everywhere.
 pub fn runs(dtype: FloatType) -> bool {
-    let cpu = client().properties().hardware.num_cpu_cores.is_some();
-    !cpu || dtype != FloatType::BF16 || cpu_rounds_to_bf16()
+    let client = client();
+    let properties = client.properties();
+    let needed = TypeUsage::Buffer | TypeUsage::Conversion;
+    let cpu = properties.hardware.num_cpu_cores.is_some();
+    properties.type_usage(dtype.elem()).is_superset(needed)
+        && (!cpu || dtype != FloatType::BF16 || cpu_rounds_to_bf16())
 }
 
 /// Those of `types` that the device runs kernels of.

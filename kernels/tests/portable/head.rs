@@ -78,6 +78,7 @@ fn int8_heads_equal_the_reference() {
 fn embeddings_are_rows_and_unknown_ids_are_nan() {
     let client = client();
     for (k, table_type, out_type) in [
+        (48, FloatType::F32, FloatType::F32),
         (5, FloatType::F32, FloatType::BF16),
         (64, FloatType::BF16, FloatType::F32),
         (640, FloatType::F16, FloatType::F16),

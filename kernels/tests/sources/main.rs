@@ -2,6 +2,7 @@
 //! they compile to, to be compared with that of another version, or read by NVRTC.
 
 mod device;
+mod training;
 
 use cubecl::client::Client;
 use device::{Device, Gpu, Source};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::ModelConfig;
+use crate::model::{ActivationType, ModelConfig};
 use crate::train::TrainConfig;
 use tritburn::device;
 
@@ -79,9 +79,12 @@ pub struct ConfigArgs {
     /// Bytes the model sees at once.
     #[arg(long)]
     pub context: Option<usize>,
-    /// Train the float twin: the same data and steps with ordinary Linear layers.
+    /// Train the float twin: the same data and steps with float projections.
     #[arg(long)]
     pub dense: bool,
+    /// Type of the activations [default: bf16 on GPUs that have it, else f32]
+    #[arg(long, value_enum)]
+    pub dtype: Option<ActivationType>,
 }
 
 impl ConfigArgs {
@@ -96,6 +99,7 @@ impl ConfigArgs {
                 heads: self.heads.unwrap_or(model.heads),
                 context: self.context.unwrap_or(model.context),
                 dense: self.dense || model.dense,
+                dtype: self.dtype.or(model.dtype),
                 ..model
             },
             data: self.data.clone().or(base.data),

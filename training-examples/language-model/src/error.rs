@@ -11,6 +11,10 @@ use crate::data::DataError;
 use crate::model::ConfigError;
 use crate::train::{CheckpointError, RunError};
 use tritburn::device::DeviceError;
+use tritburn_models::convert::ConvertError;
+use tritburn_models::model::ModelError;
+use tritburn_models::text::TextError;
+use tritburn_models::trainable::TrainableError;
 
 /// Any error of this program.
 #[derive(Debug, Error)]
@@ -31,10 +35,22 @@ pub enum Error {
     /// No checkpoint can be resumed from.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A model file cannot be written or read.
+    /// The folder of a model cannot be read.
     #[error(transparent)]
-    Store(#[from] tritburn::store::StoreError),
-    /// A model cannot be packed.
+    Open(#[from] tritburn_models::checkpoint::CheckpointError),
+    /// A model cannot be trained, or its folder cannot be written.
+    #[error(transparent)]
+    Trainable(#[from] TrainableError),
+    /// The tokenizer cannot be made.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A model cannot be loaded or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model cannot be packed into a folder.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The codes of a model cannot be read.
     #[error(transparent)]
     Pack(#[from] tritburn::PackError),
     /// A result could not be read from the device.

@@ -1,10 +1,16 @@
-//! How well a model predicts the held-out text.
+//! How well a model predicts the held-out text, and whether what serves is what was trained.
+
+use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
-use burn::tensor::{Device, TensorReadError};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use tritburn_models::generate::Session;
+use tritburn_models::{BitNetForCausalLm, TrainableModel};
 
 use crate::data::{Corpus, ValidLoader};
-use crate::model::LanguageModel;
+use crate::error::Error;
+use crate::generate::stretches;
 
 /// Bytes that an evaluation predicts, where the held-out text has as many.
 const BYTES: usize = 64 << 10;
@@ -40,34 +46,51 @@ impl Evaluation {
         }
     }
 
-    /// Mean cross-entropy of `model`, in nats a byte.
+    /// Mean cross-entropy of a model that trains, in nats a byte.
     ///
     /// # Errors
-    /// [`TensorReadError`] if the device fails.
-    pub fn loss(&self, model: &LanguageModel) -> Result<f64, TensorReadError> {
+    /// [`Error`] if the device fails.
+    pub fn loss(&self, model: &TrainableModel) -> Result<f64, Error> {
         let (mut sum, mut count) = (0.0, 0);
         for batch in self.loader.iter().flatten() {
-            sum += model
-                .loss(batch.inputs, batch.targets)
-                .try_into_scalar::<f64>()?;
+            let loss = model.loss(batch.inputs, batch.targets)?;
+            sum += loss.try_into_scalar::<f64>()?;
             count += 1;
         }
         Ok(sum / f64::from(count))
     }
 
-    /// The largest difference between the logits of two models, over `batches` batches.
+    /// Mean cross-entropy of a model that serves, in nats a byte.
     ///
     /// # Errors
-    /// [`TensorReadError`] if the device fails.
+    /// [`Error`] if the device fails.
+    pub fn served_loss(&self, model: &Arc<BitNetForCausalLm>) -> Result<f64, Error> {
+        let mut reader = Reader::new(model)?;
+        let (mut sum, mut count) = (0.0, 0);
+        for batch in self.loader.iter().flatten() {
+            let logits = reader.logits(batch.inputs)?;
+            let chosen = log_softmax(logits, 2).gather(2, batch.targets.unsqueeze_dim(2));
+            sum -= chosen.mean().try_into_scalar::<f64>()?;
+            count += 1;
+        }
+        Ok(sum / f64::from(count))
+    }
+
+    /// The largest difference between the logits of a trained model and of one that serves, over
+    /// `batches` batches.
+    ///
+    /// # Errors
+    /// [`Error`] if the device fails.
     pub fn max_logit_difference(
         &self,
-        one: &LanguageModel,
-        other: &LanguageModel,
+        trained: &TrainableModel,
+        served: &Arc<BitNetForCausalLm>,
         batches: usize,
-    ) -> Result<f64, TensorReadError> {
+    ) -> Result<f64, Error> {
+        let mut reader = Reader::new(served)?;
         let mut largest = 0.0;
         for batch in self.loader.iter().flatten().take(batches) {
-            let difference = one.forward(batch.inputs.clone()) - other.forward(batch.inputs);
+            let difference = trained.logits(batch.inputs.clone())? - reader.logits(batch.inputs)?;
             let difference = difference.abs().max().try_into_scalar::<f64>()?;
             // A NaN is the largest difference of all, and stays it.
             if difference.is_nan() || difference > largest {
@@ -76,4 +99,52 @@ impl Evaluation {
         }
         Ok(largest)
     }
+}
+
+/// Reads windows with a model that serves.
+struct Reader {
+    session: Session,
+}
+
+impl Reader {
+    fn new(model: &Arc<BitNetForCausalLm>) -> Result<Self, Error> {
+        let context = model.config().max_position_embeddings;
+        let session = Session::new(model.clone(), 1, context)?;
+        Ok(Self { session })
+    }
+
+    /// Logits behind each byte of `windows` `[batch, length]`: `[batch, length, 256]`.
+    fn logits(&mut self, windows: Tensor<2, Int>) -> Result<Tensor<3>, Error> {
+        let [_, length] = windows.dims();
+        let bytes = windows.try_into_vec_as::<u32>()?;
+        let logits = bytes.chunks(length).map(|window| {
+            self.session.clear();
+            self.session.prefill_all(window)
+        });
+        Ok(Tensor::stack(logits.collect::<Result<_, _>>()?, 0))
+    }
+}
+
+/// Whether `model`, continuing `prompt` as [`generate`](crate::generate::generate) does, finds each byte
+/// of `text` the likeliest: then it would have written the same.
+///
+/// # Errors
+/// [`Error`] if the device fails.
+pub fn likeliest(model: &TrainableModel, prompt: &[u8], text: &[u8]) -> Result<bool, Error> {
+    let whole: Vec<i32> = [prompt, text].concat().into_iter().map(i32::from).collect();
+    let context = model.config().max_position_embeddings;
+    for stretch in stretches(prompt.len(), text.len(), context) {
+        let end = stretch.first + stretch.read + stretch.new;
+        let seen = &whole[stretch.first..end - 1];
+        let ids = TensorData::new(seen.to_vec(), [1, seen.len()]);
+        let logits = model.logits(Tensor::from_data(ids, &model.device()))?;
+        let best = logits
+            .narrow(1, stretch.read - 1, stretch.new)
+            .argmax(2)
+            .try_into_vec_as::<i32>()?;
+        if best != whole[end - stretch.new..end] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

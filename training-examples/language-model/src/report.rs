@@ -21,9 +21,9 @@ pub struct Report {
     pub parameters: usize,
     /// Parameters that packing takes to 2 bits.
     pub ternary_parameters: usize,
-    /// Size of the file with float weights.
+    /// Size of the float weights on disk.
     pub float_bytes: u64,
-    /// Size of the file with packed weights.
+    /// Size of the packed weights on disk.
     pub packed_bytes: u64,
     /// Largest difference of a logit between the trained model and the packed one read from disk.
     pub max_abs_logit_diff_packed_vs_trained: f64,

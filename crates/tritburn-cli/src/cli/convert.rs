@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use tritburn_models::checkpoint::FloatType;
+use tritburn_models::convert::{TableType, Target};
 
 /// Convert a model to another format.
 ///
@@ -18,12 +21,12 @@ pub struct ConvertArgs {
     pub output: PathBuf,
 
     /// Format to write.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = target())]
     pub to: Target,
 
     /// Type to write embedding and output head in.
     #[arg(long, value_enum, value_name = "TYPE", default_value = "exact")]
-    pub embedding: EmbeddingType,
+    pub embedding: EmbeddingArg,
 
     /// Go on where the target cannot hold a value exactly.
     #[arg(long)]
@@ -39,34 +42,29 @@ pub struct ConvertArgs {
     pub json: bool,
 }
 
-/// Formats that `convert` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// Hugging Face folder, uint8 codes: transformers, and most else.
-    Hf,
-    /// GGUF with TQ1_0 layers, 1.69 bits a weight: llama.cpp.
-    #[value(name = "gguf-tq1_0")]
-    GgufTq1_0,
-    /// GGUF with TQ2_0 layers, 2.06 bits a weight: llama.cpp.
-    #[value(name = "gguf-tq2_0")]
-    GgufTq2_0,
-    /// GGUF with I2_S layers: bitnet.cpp.
-    #[value(name = "gguf-i2_s")]
-    GgufI2S,
-    /// tritburn's own folder: the canonical layout, loaded as it is.
-    Tritburn,
-    /// Checkpoint of the BitNet GPU kernels.
-    BitnetGpu,
-    /// Hugging Face folder with bf16 master weights, to train on.
-    Bf16,
+/// The formats that `convert` writes, by name.
+fn target() -> impl TypedValueParser<Value = Target> {
+    let value = |target: Target| PossibleValue::new(target.name()).help(target.description());
+    PossibleValuesParser::new(Target::ALL.map(value)).try_map(|name| name.parse::<Target>())
 }
 
-/// Types of embeddings that `convert` writes.
+/// [`TableType`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EmbeddingType {
+pub enum EmbeddingArg {
     /// One that holds every value: the model's own; in GGUF f16 if that does.
     Exact,
     F16,
     Bf16,
     F32,
+}
+
+impl From<EmbeddingArg> for TableType {
+    fn from(arg: EmbeddingArg) -> Self {
+        match arg {
+            EmbeddingArg::Exact => Self::Exact,
+            EmbeddingArg::F16 => Self::Of(FloatType::F16),
+            EmbeddingArg::Bf16 => Self::Of(FloatType::BF16),
+            EmbeddingArg::F32 => Self::Of(FloatType::F32),
+        }
+    }
 }

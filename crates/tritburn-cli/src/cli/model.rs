@@ -35,11 +35,11 @@ pub struct ModelArgs {
 
     /// Type of hidden states. Default: bf16 on GPUs that have it, else f32.
     #[arg(long, value_enum, help_heading = "Device and precision")]
-    pub dtype: Option<FloatType>,
+    pub dtype: Option<DTypeArg>,
 
     /// Type of cached keys and values, CPU (flex) only. Default: that of the hidden states.
     #[arg(long, value_enum, help_heading = "Device and precision")]
-    pub cache_dtype: Option<FloatType>,
+    pub cache_dtype: Option<DTypeArg>,
 
     /// Precision of the output head. int8 halves what is read per token, for logits that are off by
     /// about half a percent of their scale.
@@ -108,20 +108,20 @@ impl From<HeadArg> for HeadPrecision {
     }
 }
 
-/// Float types of hidden states, keys and values.
+/// [`DType`] of hidden states, keys and values on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FloatType {
+pub enum DTypeArg {
     F32,
     F16,
     Bf16,
 }
 
-impl From<FloatType> for DType {
-    fn from(dtype: FloatType) -> Self {
-        match dtype {
-            FloatType::F32 => Self::F32,
-            FloatType::F16 => Self::F16,
-            FloatType::Bf16 => Self::BF16,
+impl From<DTypeArg> for DType {
+    fn from(arg: DTypeArg) -> Self {
+        match arg {
+            DTypeArg::F32 => Self::F32,
+            DTypeArg::F16 => Self::F16,
+            DTypeArg::Bf16 => Self::BF16,
         }
     }
 }

@@ -5,10 +5,9 @@ use std::io::{Write, stdout};
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tritburn_models::checkpoint::FloatType;
-use tritburn_models::convert::{self, ConvertError, Loss, Options, Progress, Report, TableType};
+use tritburn_models::convert::{self, ConvertError, Loss, Options, Progress, Report};
 
-use crate::cli::{ConvertArgs, EmbeddingType, Target};
+use crate::cli::ConvertArgs;
 use crate::model::open;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
@@ -16,7 +15,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     let options = Options {
         allow_lossy: args.allow_lossy,
         force: args.force,
-        table_type: table_type(args.embedding),
+        table_type: args.embedding.into(),
     };
     // On stderr, and only where that is a terminal.
     let bar = ProgressBar::new(0);
@@ -31,7 +30,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     let result = convert::convert(
         source.as_ref(),
         &args.output,
-        target(args.to),
+        args.to,
         &options,
         &mut progress,
     );
@@ -54,27 +53,6 @@ fn hint(error: &ConvertError) -> &'static str {
         ConvertError::Lossy { .. } => "; --allow-lossy goes on",
         ConvertError::Exists { .. } => "; --force replaces a file, or a folder that convert wrote",
         _ => "",
-    }
-}
-
-fn target(target: Target) -> convert::Target {
-    match target {
-        Target::Hf => convert::Target::Hf,
-        Target::GgufTq1_0 => convert::Target::GgufTq1_0,
-        Target::GgufTq2_0 => convert::Target::GgufTq2_0,
-        Target::GgufI2S => convert::Target::GgufI2S,
-        Target::Tritburn => convert::Target::Tritburn,
-        Target::BitnetGpu => convert::Target::BitNetGpu,
-        Target::Bf16 => convert::Target::Bf16,
-    }
-}
-
-fn table_type(embedding: EmbeddingType) -> TableType {
-    match embedding {
-        EmbeddingType::Exact => TableType::Exact,
-        EmbeddingType::F16 => TableType::Of(FloatType::F16),
-        EmbeddingType::Bf16 => TableType::Of(FloatType::BF16),
-        EmbeddingType::F32 => TableType::Of(FloatType::F32),
     }
 }
 

@@ -29,10 +29,10 @@ pub(crate) mod sealed {
     pub trait Kernels: Sized {
         const KIND: Kind;
 
-        fn attention(isa: Isa, job: attention::Job<'_, Self>);
+        fn attention(isa: Isa, job: attention::AttentionJob<'_, Self>);
         fn dense(isa: Isa, job: head::DenseJob<'_, Self>);
-        fn embedding(isa: Isa, job: embedding::Job<'_, Self>);
-        fn rotary(isa: Isa, job: rotary::Job<'_, Self>);
+        fn embedding(isa: Isa, job: embedding::EmbeddingJob<'_, Self>);
+        fn rotary(isa: Isa, job: rotary::RotaryJob<'_, Self>);
         fn quantize(job: head::QuantizeJob<'_, Self>);
     }
 }
@@ -42,7 +42,7 @@ macro_rules! element {
         impl sealed::Kernels for $type {
             const KIND: Kind = Kind::$kind;
 
-            fn attention(isa: Isa, job: attention::Job<'_, Self>) {
+            fn attention(isa: Isa, job: attention::AttentionJob<'_, Self>) {
                 job.run(isa)
             }
 
@@ -50,11 +50,11 @@ macro_rules! element {
                 job.run(isa)
             }
 
-            fn embedding(isa: Isa, job: embedding::Job<'_, Self>) {
+            fn embedding(isa: Isa, job: embedding::EmbeddingJob<'_, Self>) {
                 job.run(isa)
             }
 
-            fn rotary(isa: Isa, job: rotary::Job<'_, Self>) {
+            fn rotary(isa: Isa, job: rotary::RotaryJob<'_, Self>) {
                 job.run(isa)
             }
 

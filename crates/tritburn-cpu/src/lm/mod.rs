@@ -5,24 +5,25 @@
     reason = "tiles are indexed by row and token"
 )]
 
-mod attention;
+mod argmax;
+pub(crate) mod attention;
 mod element;
 mod embedding;
+mod gate;
 mod head;
-mod norm;
+pub(crate) mod norm;
 mod operands;
 mod rotary;
-mod vector;
+pub(crate) mod vector;
 
+pub use argmax::argmax;
 pub use attention::{attention, attention_with};
 pub use element::Element;
 pub use embedding::{embedding, embedding_with};
+pub use gate::{Gate, GatedActivation, gated, gated_quantize, gated_quantize_with, gated_with};
 pub use head::{
     Int8View, dense_head, dense_head_with, int8_head, int8_head_with, quantize_rows_int8,
 };
-pub use norm::{
-    relu2_glu_norm, relu2_glu_norm_quantize, relu2_glu_norm_quantize_with, relu2_glu_norm_with,
-    rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with,
-};
+pub use norm::{rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with};
 pub use operands::{Heads, KvView, KvViewMut, RmsNorm, TokenView};
 pub use rotary::{rotary_append, rotary_append_with, rotary_table};

@@ -1,5 +1,5 @@
 //! Normalisation of rows, and what stands before and after it in a transformer: the residual sum,
-//! the squared-ReLU gate, the quantiser. One pass over memory: a row stays in the level-1 cache.
+//! the gate, the quantiser. One pass over memory: a row stays in the level-1 cache.
 //!
 //! Sums have one order, whatever the instruction set and the number of threads: 64 lanes, lane `l`
 //! adding the squares of elements `l`, `l + 64`, ..., folded by halves.
@@ -7,6 +7,7 @@
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::quantize::activation::{activation_bytes_mut, quantize_row};
 
+use super::gate::GatedActivation;
 use super::operands::RmsNorm;
 use super::vector::{self, Lanes, Work};
 use crate::error::{CpuError, area, expect_len};
@@ -20,6 +21,19 @@ use crate::parallel::{self, OutPtr};
 /// # Errors
 /// [`CpuError::EmptyRow`] if K, the length of `gamma`, is zero, [`CpuError::Length`] if a slice
 /// does not fit.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::{RmsNorm, rms_norm};
+///
+/// let norm = RmsNorm { gamma: &[1.0, 1.0], eps: 0.0 };
+/// let (mut sum, mut y) = ([0.0; 2], [0.0; 2]);
+/// rms_norm(&[2.0, 5.0], Some(&[1.0, -2.0]), norm, Some(&mut sum), &mut y)?;
+/// assert_eq!(sum, [3.0, 3.0]);
+/// assert!(y.iter().all(|y| (y - 1.0).abs() < 1e-6)); // rms(3, 3) = 3
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn rms_norm(
     x: &[f32],
     residual: Option<&[f32]>,
@@ -46,7 +60,8 @@ pub fn rms_norm_with(
     let tokens = row_count("x", x.len(), norm.gamma.len())?;
     let source = Source::sum(x, residual, sum)?;
     expect_len("y", y.len(), x.len())?;
-    run(isa, tokens, norm, source, Sink::Float(OutPtr::new(y)));
+    let sink = Sink::Float(OutPtr::new(y));
+    run(isa, tokens, norm.gamma.len(), Some(norm), source, sink);
     Ok(())
 }
 
@@ -83,72 +98,16 @@ pub fn rms_norm_quantize_with(
     let tokens = row_count("x", x.len(), norm.gamma.len())?;
     let source = Source::sum(x, residual, sum)?;
     let sink = Sink::codes(tokens, norm.gamma.len(), codes, scales)?;
-    run(isa, tokens, norm, source, sink);
-    Ok(())
-}
-
-/// `y = norm(relu(gate)² · up)` for `gate_up` `[T, 2·I]`, gate columns first, y `[T, I]`; I is the
-/// length of `gamma`.
-///
-/// # Errors
-/// As [`rms_norm`].
-pub fn relu2_glu_norm(gate_up: &[f32], norm: RmsNorm<'_>, y: &mut [f32]) -> Result<(), CpuError> {
-    relu2_glu_norm_with(Isa::detect(), gate_up, norm, y)
-}
-
-/// [`relu2_glu_norm`] on a given instruction set; all give the same bits.
-///
-/// # Errors
-/// Those of [`rms_norm`], and [`CpuError::Unavailable`].
-pub fn relu2_glu_norm_with(
-    isa: Isa,
-    gate_up: &[f32],
-    norm: RmsNorm<'_>,
-    y: &mut [f32],
-) -> Result<(), CpuError> {
-    isa.require()?;
-    let tokens = row_count("gate_up", gate_up.len(), area(2, norm.gamma.len())?)?;
-    expect_len("y", y.len(), gate_up.len() / 2)?;
-    let source = Source::Glu { gate_up };
-    run(isa, tokens, norm, source, Sink::Float(OutPtr::new(y)));
-    Ok(())
-}
-
-/// [`relu2_glu_norm`], its result quantised as
-/// [`quantize_activations`](crate::quantize_activations) would: the same codes
-/// `[T, 4·ceil(I / 16)]` and scales `[T]`, bit for bit.
-///
-/// # Errors
-/// As [`rms_norm`].
-pub fn relu2_glu_norm_quantize(
-    gate_up: &[f32],
-    norm: RmsNorm<'_>,
-    codes: &mut [u32],
-    scales: &mut [f32],
-) -> Result<(), CpuError> {
-    relu2_glu_norm_quantize_with(Isa::detect(), gate_up, norm, codes, scales)
-}
-
-/// [`relu2_glu_norm_quantize`] on a given instruction set; all give the same bits.
-///
-/// # Errors
-/// Those of [`rms_norm`], and [`CpuError::Unavailable`].
-pub fn relu2_glu_norm_quantize_with(
-    isa: Isa,
-    gate_up: &[f32],
-    norm: RmsNorm<'_>,
-    codes: &mut [u32],
-    scales: &mut [f32],
-) -> Result<(), CpuError> {
-    isa.require()?;
-    let tokens = row_count("gate_up", gate_up.len(), area(2, norm.gamma.len())?)?;
-    let sink = Sink::codes(tokens, norm.gamma.len(), codes, scales)?;
-    run(isa, tokens, norm, Source::Glu { gate_up }, sink);
+    run(isa, tokens, norm.gamma.len(), Some(norm), source, sink);
     Ok(())
 }
 
 /// Rows of `width` elements in `len`.
-fn row_count(operand: &'static str, len: usize, width: usize) -> Result<usize, CpuError> {
+pub(crate) fn row_count(
+    operand: &'static str,
+    len: usize,
+    width: usize,
+) -> Result<usize, CpuError> {
     let rows = len.checked_div(width).ok_or(CpuError::EmptyRow)?;
     expect_len(operand, len, rows * width)?;
     Ok(rows)
@@ -156,15 +115,18 @@ fn row_count(operand: &'static str, len: usize, width: usize) -> Result<usize, C
 
 /// Where the rows to be normalised come from.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+pub(super) enum Source<'a> {
     /// `x + residual`, also written to `sum`.
     Sum {
         x: &'a [f32],
         residual: Option<&'a [f32]>,
         sum: Option<OutPtr<f32>>,
     },
-    /// `relu(gate)² · up`.
-    Glu { gate_up: &'a [f32] },
+    /// `f(gate) · up`.
+    Gate {
+        gate_up: &'a [f32],
+        activation: GatedActivation,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -210,13 +172,12 @@ impl<'a> Source<'a> {
                     unsafe { sum.slice(token * k, k) }.copy_from_slice(row);
                 }
             }
-            Source::Glu { gate_up } => {
+            Source::Gate {
+                gate_up,
+                activation,
+            } => {
                 let (gate, up) = gate_up[token * 2 * k..][..2 * k].split_at(k);
-                for (row, (gate, up)) in row.iter_mut().zip(gate.iter().zip(up)) {
-                    // A NaN is not below zero, so it stays.
-                    let gate = if *gate < 0.0 { 0.0 } else { *gate };
-                    *row = gate * gate * up;
-                }
+                activation.apply(gate, up, row);
             }
         }
     }
@@ -224,7 +185,7 @@ impl<'a> Source<'a> {
 
 /// Where normalised rows go.
 #[derive(Clone, Copy)]
-enum Sink {
+pub(super) enum Sink {
     Float(OutPtr<f32>),
     Codes {
         codes: OutPtr<u32>,
@@ -233,7 +194,7 @@ enum Sink {
 }
 
 impl Sink {
-    fn codes(
+    pub(super) fn codes(
         tokens: usize,
         k: usize,
         codes: &mut [u32],
@@ -249,8 +210,15 @@ impl Sink {
     }
 }
 
-fn run(isa: Isa, tokens: usize, norm: RmsNorm<'_>, source: Source<'_>, sink: Sink) {
-    let k = norm.gamma.len();
+/// Fills rows of `k` floats from `source`, normalises them if asked to, and writes them to `sink`.
+pub(super) fn run(
+    isa: Isa,
+    tokens: usize,
+    k: usize,
+    norm: Option<RmsNorm<'_>>,
+    source: Source<'_>,
+    sink: Sink,
+) {
     // An element takes about as long as sixteen multiply-adds of a product.
     let parallel = tokens > 1 && parallel::worth_it(tokens.saturating_mul(k).saturating_mul(16));
     parallel::for_ranges(parallel, tokens, 1, usize::MAX, |tokens| {
@@ -284,10 +252,10 @@ fn run(isa: Isa, tokens: usize, norm: RmsNorm<'_>, source: Source<'_>, sink: Sin
     });
 }
 
-/// Fills and normalises one row.
+/// Fills one row, and normalises it if there is a norm.
 struct NormRow<'a> {
     source: Source<'a>,
-    norm: RmsNorm<'a>,
+    norm: Option<RmsNorm<'a>>,
     token: usize,
     row: &'a mut [f32],
 }
@@ -297,28 +265,40 @@ impl Work for NormRow<'_> {
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller's promise.
         unsafe { self.source.fill(self.token, self.row) };
-        let mean = sum_of_squares(self.row) / self.row.len() as f32;
-        let scale = 1.0 / (mean + self.norm.eps).sqrt();
-        for (h, gamma) in self.row.iter_mut().zip(self.norm.gamma) {
-            *h = gamma * (*h * scale);
+        if let Some(norm) = self.norm {
+            let scale = norm.scale(self.row);
+            for (h, gamma) in self.row.iter_mut().zip(norm.gamma) {
+                *h = gamma * (*h * scale);
+            }
         }
     }
 }
 
-/// Lanes of the sum of squares.
+impl RmsNorm<'_> {
+    /// `1 / √(mean(h²) + ε)`.
+    #[inline(always)]
+    pub(crate) fn scale(&self, row: &[f32]) -> f32 {
+        let mean = dot(row, row) / row.len() as f32;
+        1.0 / (mean + self.eps).sqrt()
+    }
+}
+
+/// Lanes of a sum.
 const SUM_LANES: usize = 64;
 
+/// `Σ a·b`, in the one order of sums.
 #[inline(always)]
-fn sum_of_squares(row: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; SUM_LANES];
-    let (whole, rest) = row.as_chunks::<SUM_LANES>();
-    for chunk in whole {
-        for (lane, h) in lanes.iter_mut().zip(chunk) {
-            *lane += h * h;
+    let (whole_a, rest_a) = a.as_chunks::<SUM_LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<SUM_LANES>();
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
         }
     }
-    for (lane, h) in lanes.iter_mut().zip(rest) {
-        *lane += h * h;
+    for (lane, (a, b)) in lanes.iter_mut().zip(rest_a.iter().zip(rest_b)) {
+        *lane += a * b;
     }
     let mut step = SUM_LANES / 2;
     while step > 0 {

@@ -64,6 +64,11 @@ impl Heads {
         self.query * self.dim
     }
 
+    /// Floats of all keys, or all values, of a token.
+    pub(crate) fn kv_width(&self) -> usize {
+        self.kv * self.dim
+    }
+
     /// Floats of the queries, keys and values of a token.
     pub(crate) fn qkv_width(&self) -> usize {
         (self.query + 2 * self.kv) * self.dim

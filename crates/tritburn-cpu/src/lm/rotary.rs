@@ -74,7 +74,7 @@ pub fn rotary_append_with<E: Element>(
     expect_len("table", table.len(), positions * heads.dim())?;
     tokens.check(cache.batch, cache.capacity.min(positions))?;
 
-    let job = Job {
+    let job = RotaryJob {
         qkv,
         tokens,
         table,
@@ -89,7 +89,7 @@ pub fn rotary_append_with<E: Element>(
 }
 
 /// Checked operands.
-pub struct Job<'a, E> {
+pub struct RotaryJob<'a, E> {
     qkv: &'a [f32],
     tokens: TokenView<'a>,
     table: &'a [f32],
@@ -100,7 +100,7 @@ pub struct Job<'a, E> {
     values: OutPtr<E>,
 }
 
-impl<E: Element> Job<'_, E> {
+impl<E: Element> RotaryJob<'_, E> {
     pub(super) fn run(self, isa: Isa) {
         let job = &self;
         // An element takes about as long as eight multiply-adds of a product.
@@ -141,7 +141,7 @@ impl<E: Element> Job<'_, E> {
 
 /// Turns the queries of some tokens. No two tasks may share a token.
 struct Queries<'a, E> {
-    job: &'a Job<'a, E>,
+    job: &'a RotaryJob<'a, E>,
     tokens: Range<usize>,
 }
 
@@ -163,7 +163,7 @@ impl<E: Element> Work for Queries<'_, E> {
 
 /// Stores some heads, keys first, then values. No two tasks may share a head.
 struct Append<'a, E> {
-    job: &'a Job<'a, E>,
+    job: &'a RotaryJob<'a, E>,
     heads: Range<usize>,
 }
 

@@ -3,14 +3,14 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Job, Lanes};
+use super::tile::{self, Lanes, W2A16Job};
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
 /// # Safety
 /// As [`tile::run`].
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Avx2>(job, rows, tokens) }
 }

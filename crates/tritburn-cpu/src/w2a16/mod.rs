@@ -18,7 +18,7 @@ use crate::error::{CpuError, area, expect_len};
 use crate::isa::Isa;
 use crate::parallel::{self, OutPtr};
 use crate::view::WeightView;
-use tile::Job;
+use tile::W2A16Job;
 
 /// `y[m, n] = (Σ_k x[m, k] · value(code[n, k])) · (γ·unit) + bias[n]` in f32.
 ///
@@ -28,6 +28,21 @@ use tile::Job;
 ///
 /// # Errors
 /// [`CpuError::Length`] if `x` is no whole number of rows, or `bias` or `y` does not fit.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::{WeightView, matmul_w2a16};
+/// use tritburn_formats::quantize::pack_weights;
+/// use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+///
+/// let layout = PackedLayout::new(2, 2, WeightCode::Ternary, ScaleGranularity::Row)?;
+/// let w = pack_weights(&[1.0, 1.0, 0.5, -0.5], &layout)?;
+/// let mut y = [0.0; 4]; // two tokens
+/// matmul_w2a16(&[3.0, 1.0, 0.0, 2.0], WeightView::of(&w), None, &mut y)?;
+/// assert_eq!(y, [4.0, 1.0, 2.0, -1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn matmul_w2a16(
     x: &[f32],
     w: WeightView<'_>,
@@ -58,7 +73,7 @@ pub fn matmul_w2a16_with(
     if let Some(bias) = bias {
         expect_len("bias", bias.len(), n)?;
     }
-    let job = Job::new(x, &w, bias, OutPtr::new(y));
+    let job = W2A16Job::new(x, &w, bias, OutPtr::new(y));
     let parallel = parallel::worth_it(m.saturating_mul(n).saturating_mul(k));
     parallel::for_ranges(parallel, n, tile::MAX_ROWS, TASK_ROWS, |rows| {
         // SAFETY: the set is available, the operands were checked against each other, and tasks

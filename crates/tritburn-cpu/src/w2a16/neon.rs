@@ -4,13 +4,13 @@
 use std::arch::aarch64::*;
 use std::ops::Range;
 
-use super::tile::{self, Job, Lanes};
+use super::tile::{self, Lanes, W2A16Job};
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
 /// # Safety
 /// As [`tile::run`].
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise; NEON is part of AArch64.
     unsafe { tile::run::<Neon>(job, rows, tokens) }
 }

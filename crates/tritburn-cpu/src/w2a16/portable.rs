@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::tile::{self, Job, Lanes};
+use super::tile::{self, Lanes, W2A16Job};
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
 /// # Safety
 /// As [`tile::run`].
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Portable>(job, rows, tokens) }
 }

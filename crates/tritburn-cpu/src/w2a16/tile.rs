@@ -15,7 +15,7 @@ const STEP: usize = 16;
 const PREFETCH_BYTES: usize = 4096;
 
 /// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
-pub(super) struct Job<'a> {
+pub(super) struct W2A16Job<'a> {
     x: &'a [f32],
     w: &'a WeightView<'a>,
     bias: Option<&'a [f32]>,
@@ -25,7 +25,7 @@ pub(super) struct Job<'a> {
     values: [f32; 4],
 }
 
-impl<'a> Job<'a> {
+impl<'a> W2A16Job<'a> {
     pub(super) fn new(
         x: &'a [f32],
         w: &'a WeightView<'a>,
@@ -83,7 +83,7 @@ pub(super) trait Lanes {
 /// The instruction set is available, the ranges are inside the job, and no other task writes
 /// these outputs.
 #[inline(always)]
-pub(super) unsafe fn run<L: Lanes>(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run<L: Lanes>(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     let mut token = tokens.start;
     while token < tokens.end {
         let left = tokens.end - token;
@@ -104,7 +104,7 @@ pub(super) unsafe fn run<L: Lanes>(job: &Job<'_>, rows: Range<usize>, tokens: Ra
 
 /// All `rows` for `T` tokens.
 #[inline(always)]
-unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, token: usize) {
+unsafe fn column<L: Lanes, const T: usize>(job: &W2A16Job<'_>, rows: Range<usize>, token: usize) {
     let mut row = rows.start;
     while row < rows.end {
         let left = rows.end - row;
@@ -126,7 +126,11 @@ unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, to
 
 /// `R` rows and `T` tokens.
 #[inline(always)]
-unsafe fn tile<L: Lanes, const R: usize, const T: usize>(job: &Job<'_>, row: usize, token: usize) {
+unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
+    job: &W2A16Job<'_>,
+    row: usize,
+    token: usize,
+) {
     let layout = job.w.layout();
     let words_per_row = layout.words_per_row();
     let words = job.w.words()[row * words_per_row..].as_ptr();

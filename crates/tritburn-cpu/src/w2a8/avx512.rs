@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::job::Job;
+use super::job::W2A8Job;
 use super::tile::{self, Lanes};
 use crate::planes::PLANE;
 
@@ -12,7 +12,7 @@ use crate::planes::PLANE;
 /// # Safety
 /// As [`tile::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Avx512>(job, rows, tokens) }
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::avx2;
-use super::job::Job;
+use super::job::W2A8Job;
 use super::tile::{self, Lanes};
 use crate::planes::PLANE;
 
@@ -13,7 +13,7 @@ use crate::planes::PLANE;
 /// # Safety
 /// As [`tile::run`].
 #[target_feature(enable = "avx2,avxvnni")]
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<AvxVnni>(job, rows, tokens) }
 }

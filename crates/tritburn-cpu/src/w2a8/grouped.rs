@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::job::Job;
+use super::job::W2A8Job;
 use super::tile::{Lanes, PREFETCH_BYTES, ROWS, load_rows, plane_offset};
 
 /// All `rows` for `T` tokens.
@@ -15,7 +15,7 @@ use super::tile::{Lanes, PREFETCH_BYTES, ROWS, load_rows, plane_offset};
 /// As [`run`](super::tile::run).
 #[inline(always)]
 pub(super) unsafe fn column<L: Lanes, const T: usize>(
-    job: &Job<'_>,
+    job: &W2A8Job<'_>,
     rows: Range<usize>,
     token: usize,
     group_words: usize,
@@ -41,7 +41,7 @@ pub(super) unsafe fn column<L: Lanes, const T: usize>(
 /// Four rows whose groups are whole quads of words. `sums` is `[T][quad][row]`.
 #[inline(always)]
 unsafe fn four_rows<L: Lanes, const T: usize>(
-    job: &Job<'_>,
+    job: &W2A8Job<'_>,
     row: usize,
     token: usize,
     group_quads: usize,
@@ -79,7 +79,7 @@ unsafe fn four_rows<L: Lanes, const T: usize>(
 /// One row, groups of any size. `sums` is `[T][word]`.
 #[inline(always)]
 unsafe fn one_row<L: Lanes, const T: usize>(
-    job: &Job<'_>,
+    job: &W2A8Job<'_>,
     row: usize,
     token: usize,
     group_words: usize,

@@ -7,7 +7,7 @@ use crate::planes::Planes;
 use crate::view::WeightView;
 
 /// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
-pub(crate) struct Job<'a> {
+pub(crate) struct W2A8Job<'a> {
     pub(crate) words: &'a [u32],
     pub(crate) words_per_row: usize,
     pub(crate) planes: &'a Planes,
@@ -68,7 +68,7 @@ impl<'a> RowScales<'a> {
     }
 }
 
-impl<'a> Job<'a> {
+impl<'a> W2A8Job<'a> {
     pub(crate) fn new(w: &WeightView<'a>, planes: &'a Planes, output: Output<'a>) -> Self {
         let layout = w.layout();
         Self {

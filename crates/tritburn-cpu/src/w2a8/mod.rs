@@ -35,7 +35,7 @@ use crate::isa::Isa;
 use crate::parallel::{self, OutPtr};
 use crate::planes::Planes;
 use crate::view::{QuantizedView, WeightView};
-use job::{Job, Output, RowScales};
+use job::{Output, RowScales, W2A8Job};
 
 /// `y[m, n] = acc · (γ·unit·s_m) + bias[n]`, with `acc` the exact i32 product of the codes.
 ///
@@ -45,6 +45,23 @@ use job::{Job, Output, RowScales};
 /// # Errors
 /// [`CpuError::InFeatures`] if the operands disagree on K, [`CpuError::Length`] if `bias` or `y`
 /// does not fit.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::{QuantizedView, WeightView, matmul_w2a8};
+/// use tritburn_formats::quantize::pack_weights;
+/// use tritburn_formats::{PackedLayout, QuantizedActivations, ScaleGranularity, WeightCode};
+///
+/// // W [2, 2], x [1, 2], a bias for each output.
+/// let layout = PackedLayout::new(2, 2, WeightCode::Ternary, ScaleGranularity::Row)?;
+/// let w = pack_weights(&[1.0, 1.0, 0.5, -0.5], &layout)?;
+/// let x = QuantizedActivations::quantize(&[3.0, 1.0], 2)?;
+/// let mut y = [0.0; 2];
+/// matmul_w2a8(QuantizedView::of(&x), WeightView::of(&w), Some(&[10.0, 20.0]), &mut y)?;
+/// assert!((y[0] - 14.0).abs() < 0.02 && (y[1] - 21.0).abs() < 0.02); // x is rounded to int8
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn matmul_w2a8(
     x: QuantizedView<'_>,
     w: WeightView<'_>,
@@ -139,7 +156,7 @@ fn run(isa: Isa, x: &QuantizedView<'_>, w: &WeightView<'_>, output: Output<'_>) 
         return;
     }
     let planes = Planes::new(x, w.group());
-    let job = Job::new(w, &planes, output);
+    let job = W2A8Job::new(w, &planes, output);
     let (m, n, k) = (x.rows(), w.layout().out_features(), x.in_features());
     let parallel = parallel::worth_it(m.saturating_mul(n).saturating_mul(k));
 
@@ -161,7 +178,7 @@ fn run(isa: Isa, x: &QuantizedView<'_>, w: &WeightView<'_>, output: Output<'_>) 
 }
 
 /// Computes the outputs of some rows and tokens.
-type Kernel = unsafe fn(&Job<'_>, Range<usize>, Range<usize>);
+type Kernel = unsafe fn(&W2A8Job<'_>, Range<usize>, Range<usize>);
 
 fn kernel(isa: Isa) -> Kernel {
     match isa {

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::ops::Range;
 
-use super::job::Job;
+use super::job::W2A8Job;
 use super::tile::{self, Lanes};
 use crate::planes::PLANE;
 
@@ -12,7 +12,7 @@ use crate::planes::PLANE;
 ///
 /// # Safety
 /// As [`tile::run`].
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise; NEON is part of AArch64.
     unsafe { tile::run::<Neon<Widening>>(job, rows, tokens) }
 }
@@ -22,7 +22,7 @@ pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>
 /// # Safety
 /// As [`tile::run`].
 #[target_feature(enable = "dotprod")]
-pub(super) unsafe fn run_dot(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run_dot(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Neon<Dot>>(job, rows, tokens) }
 }

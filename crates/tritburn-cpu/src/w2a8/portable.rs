@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::job::Job;
+use super::job::W2A8Job;
 use super::tile::{self, Lanes};
 use crate::planes::PLANE;
 
@@ -10,7 +10,7 @@ use crate::planes::PLANE;
 ///
 /// # Safety
 /// As [`tile::run`].
-pub(super) unsafe fn run(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(super) unsafe fn run(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Portable>(job, rows, tokens) }
 }

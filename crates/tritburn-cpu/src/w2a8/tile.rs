@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::grouped;
-use super::job::Job;
+use super::job::W2A8Job;
 use crate::planes::{BLOCK, PLANE};
 
 /// Weight rows of a tile.
@@ -62,7 +62,7 @@ pub(crate) trait Lanes {
 /// The instruction set is available, the ranges are inside the job, and no other task writes
 /// these outputs.
 #[inline(always)]
-pub(crate) unsafe fn run<L: Lanes>(job: &Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
+pub(crate) unsafe fn run<L: Lanes>(job: &W2A8Job<'_>, rows: Range<usize>, tokens: Range<usize>) {
     let mut token = tokens.start;
     while token < tokens.end {
         let left = tokens.end - token;
@@ -86,7 +86,7 @@ pub(crate) unsafe fn run<L: Lanes>(job: &Job<'_>, rows: Range<usize>, tokens: Ra
 
 /// All `rows` for `T` tokens.
 #[inline(always)]
-unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, token: usize) {
+unsafe fn column<L: Lanes, const T: usize>(job: &W2A8Job<'_>, rows: Range<usize>, token: usize) {
     if let Some(group_words) = job.group_words {
         // SAFETY: the caller's promise.
         unsafe { grouped::column::<L, T>(job, rows, token, group_words) };
@@ -119,7 +119,7 @@ unsafe fn column<L: Lanes, const T: usize>(job: &Job<'_>, rows: Range<usize>, to
 /// Sums over all inputs of `R` rows and `T` tokens.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
-    job: &Job<'_>,
+    job: &W2A8Job<'_>,
     row: usize,
     token: usize,
 ) -> [[L::Acc; T]; R] {

@@ -4,6 +4,27 @@
 //!
 //! One bf16 scale stands apart, `weight_scale = 1 / γ`:
 //! [`ScaleDirection::Divide`](super::ScaleDirection::Divide).
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::bitmedvit::{self, Tile};
+//! use tritburn_formats::codec::{Rounding, ScaleDirection};
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! let layout = PackedLayout::new(32, 32, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let weights: Vec<f32> = (0..32 * 32).map(|i| [0.5, -0.5][i % 2]).collect();
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let encoded = bitmedvit::encode(&matrix, Tile::M8N32K16)?;
+//! let weight_scale = ScaleDirection::Divide.to_bf16(encoded.gamma, Rounding::Exact)?;
+//! assert_eq!(weight_scale.to_f32(), 2.0); // 1 / 0.5
+//!
+//! let gamma = ScaleDirection::Divide.to_gamma(weight_scale.to_f32())?;
+//! assert_eq!(bitmedvit::decode(&encoded.data, 32, 32, Tile::M8N32K16, gamma)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{CodecError, Encoded, check, tiles};
 use crate::matrix::PackedMatrix;

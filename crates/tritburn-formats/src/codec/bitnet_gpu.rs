@@ -14,6 +14,27 @@
 //! Rows of q and k are in the order of interleaved rotary embeddings:
 //! [`rotary_interleaved`](crate::matrix::rotary_interleaved) makes it of the half-split order of
 //! transformers, [`rotary_half_split`](crate::matrix::rotary_half_split) is the way back.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::{Rounding, bitnet_gpu};
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! // q, k and v, 64 rows together: three segments, each with a scale of its own.
+//! let rows = vec![32, 16, 16];
+//! let scale = ScaleGranularity::Segments { rows: rows.clone() };
+//! let layout = PackedLayout::new(64, 32, WeightCode::Ternary, scale)?;
+//! let weights: Vec<f32> = (0..64 * 32).map(|i| [0.5, -0.5][i % 2]).collect();
+//! let qkv = pack_weights(&weights, &layout)?;
+//!
+//! let stored = bitnet_gpu::encode(&qkv, Rounding::Exact)?;
+//! assert_eq!(stored.data.len(), 64 * 32 / 4);
+//! assert_eq!(stored.weight_scale.map(f32::from), [0.5, 0.5, 0.5, 0.0]);
+//! assert_eq!(bitnet_gpu::decode(&stored.data, &rows, 32, stored.weight_scale)?, qkv);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use half::bf16;
 

@@ -1,6 +1,24 @@
 //! Weights of bitnet-triton (`bitnet_triton/packing.py`, commit `edf273d`): words
 //! `[out, ceil(in / 16)]`, which are those of the canonical layout, padding included, and f32
 //! scales `[out]` that multiply. `in` is not stored.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::bitnet_triton;
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! let layout = PackedLayout::new(2, 20, WeightCode::Ternary, ScaleGranularity::Row)?;
+//! let weights: Vec<f32> = (0..40).map(|i| if i < 20 { 1.0 } else { -0.25 }).collect();
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let stored = bitnet_triton::encode(&matrix)?;
+//! assert_eq!(stored.weight_scale, [1.0, 0.25]);
+//! assert_eq!(stored.packed_weight, matrix.words());
+//! assert_eq!(bitnet_triton::decode(&stored.packed_weight, 2, 20, &stored.weight_scale)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::CodecError;
 use super::check::{self, ZEROS, last_word_mask};

@@ -2,6 +2,26 @@
 //! tensor or per block along a row: words `[out, in / 16]`, column `k` at bit `2·(k % 16)` in two's
 //! complement (0 is `00`, +1 is `01`, -1 is `11`), then the scales, which multiply. `in` is a
 //! multiple of 16. `10` is -2, outside of Q2S.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::burn_q2s;
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! // A row that begins with +1, -1; mean |w| is 1/8.
+//! let mut weights = [0.0; 16];
+//! (weights[0], weights[1]) = (1.0, -1.0);
+//! let layout = PackedLayout::new(1, 16, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let bytes = burn_q2s::encode(&matrix)?;
+//! assert_eq!(bytes[..4], 0b11_01_u32.to_le_bytes());
+//! assert_eq!(bytes[4..], 0.125_f32.to_le_bytes());
+//! assert_eq!(burn_q2s::decode(&bytes, 1, 16, None)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use rayon::prelude::*;
 

@@ -9,12 +9,12 @@ use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
 use crate::simd::multiversion;
 
-/// Words of a matrix whose row `n` is field `place(n).1` of the bytes of byte row `place(n).0`.
+/// Words of a matrix whose row `n` is field `field(n).1` of the bytes of byte row `field(n).0`.
 /// There are `in_features` bytes in a byte row.
 pub(super) fn decode(
     bytes: &[u8],
     layout: &PackedLayout,
-    place: impl Fn(usize) -> (usize, u32) + Sync,
+    field: impl Fn(usize) -> (usize, u32) + Sync,
 ) -> Vec<u32> {
     let k = layout.in_features();
     let mut words = vec![0; layout.word_count()];
@@ -23,7 +23,7 @@ pub(super) fn decode(
         .with_min_len(check::rows_per_task(k))
         .enumerate()
         .for_each(|(row, words)| {
-            let (byte_row, field) = place(row);
+            let (byte_row, field) = field(row);
             gather_row(&bytes[byte_row * k..][..k], 2 * field, words);
         });
     words

@@ -2,7 +2,7 @@
 
 use super::error::CodecError;
 use crate::code::WeightCode;
-use crate::error::PackError;
+use crate::error::MatrixError;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
 use crate::scale::ScaleGranularity;
@@ -99,7 +99,7 @@ pub(super) fn matrix(
 ) -> Result<PackedMatrix, CodecError> {
     finite(&scales)?;
     PackedMatrix::new(layout, words, scales).map_err(|error| match error {
-        PackError::InvalidCode { row, col, .. } => CodecError::InvalidCode {
+        MatrixError::InvalidCode { row, col, .. } => CodecError::InvalidCode {
             format,
             row,
             col,

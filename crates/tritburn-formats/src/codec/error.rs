@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::code::WeightCode;
-use crate::error::{LayoutError, PackError};
+use crate::error::{LayoutError, MatrixError};
 use crate::scale::ScaleGranularity;
 
 /// Stored data that is no valid matrix of its format, or a matrix that the format cannot hold.
@@ -153,5 +153,5 @@ pub enum CodecError {
     Layout(#[from] LayoutError),
     /// The parts do not make a packed matrix.
     #[error(transparent)]
-    Pack(#[from] PackError),
+    Pack(#[from] MatrixError),
 }

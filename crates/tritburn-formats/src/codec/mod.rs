@@ -14,7 +14,21 @@
 //! | [`gguf::i2_s`] | GGUF I2_S (BitNet's fork), four variants | 32 bytes / 128 | one f32 in the tail |
 //! | [`int4matmul`] | int4matmul_kernels: 4, 3 and 2 bits, 16:32 sparse | words, transposed | f16 scale and zero per group |
 //!
-//! The codes of [`int4matmul`] are no ternary weights: it has a plain matrix of its own.
+//! # Who reads them
+//!
+//! `tritburn-models` reads and writes [`hf_bitnet`], [`bitnet_gpu`] and the types of [`gguf`]: what published
+//! models come in. The others are archived: [`bitmedvit`], [`warp_bitnet`] with its older form,
+//! [`bitnet_triton`], [`int4matmul`], [`burn_q2s`]. No product of this workspace multiplies in their layouts and
+//! no model format here holds them; they are kept for interchange, so that weights which those projects packed
+//! can be brought into the canonical layout and back without their Python. Each is tested against bytes that
+//! the project's own packer wrote, and fuzzed; each is one file that depends on no other, and can go when its
+//! project is gone. The codes of [`int4matmul`] are no ternary weights: it has a plain matrix of its own.
+//!
+//! [`burn_q2s`] is the bytes of such a tensor, for who reads Burn's records without Burn, and writes the bytes for
+//! `to_q2s` of `tritburn`'s packed layers. The way back from a live tensor, `from_q2s`, lets Burn unpack it, since a
+//! tensor may be stored in other ways than in words.
+//!
+//! # Errors
 //!
 //! A scale inside a [`PackedMatrix`] always multiplies. Decoders check lengths before they
 //! allocate and refuse codes without a meaning and scales that are not finite; padding fields come

@@ -8,6 +8,29 @@
 //! [`decode_legacy`] reads what an older script of the project (`packer.py`) writes: the same
 //! codes in 4-bit fields, words `[out, in / 8]`. The project's own kernel cannot read that, and
 //! nothing but the caller's word tells the two apart.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::warp_bitnet;
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! // A row that begins with +1, -1.
+//! let mut weights = [0.0; 16];
+//! (weights[0], weights[1]) = (1.0, -1.0);
+//! let layout = PackedLayout::new(1, 16, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let encoded = warp_bitnet::encode(&matrix)?;
+//! assert_eq!(encoded.data, [0b10_01]);
+//! assert_eq!(warp_bitnet::decode(&encoded.data, 1, 16, encoded.gamma)?, matrix);
+//!
+//! let legacy = warp_bitnet::encode_legacy(&matrix)?;
+//! assert_eq!(legacy.data, [0b0010_0001, 0]);
+//! assert_eq!(warp_bitnet::decode_legacy(&legacy.data, 1, 16, legacy.gamma)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use rayon::prelude::*;
 

@@ -42,8 +42,7 @@ pub trait TensorSource: Send + Sync {
     /// # Errors
     /// As [`read_into`](Self::read_into).
     fn read_range(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, FileError> {
-        let info = self.require(name)?;
-        check_range(self.path(), info, range.start, range.end)?;
+        require_range(self, name, &range)?;
         let mut bytes = vec![0; range.len()];
         self.read_into(name, range.start, &mut bytes)?;
         Ok(bytes)
@@ -70,21 +69,26 @@ pub trait TensorSource: Send + Sync {
     }
 }
 
-/// Refuses a range that is not inside the tensor, before anything is allocated for it.
-pub(crate) fn check_range(
-    path: &Path,
-    info: &TensorInfo,
-    start: usize,
-    end: usize,
-) -> Result<(), FileError> {
-    if start <= end && end <= info.byte_len {
-        return Ok(());
+/// Tensor `name`, if it has the bytes `range`: checked before anything is allocated for them.
+pub(crate) fn require_range<'a, S: TensorSource + ?Sized>(
+    source: &'a S,
+    name: &str,
+    range: &Range<usize>,
+) -> Result<&'a TensorInfo, FileError> {
+    let info = source.require(name)?;
+    if range.start <= range.end && range.end <= info.byte_len {
+        return Ok(info);
     }
     Err(FileError::Range {
-        path: path.to_path_buf(),
+        path: source.path().to_path_buf(),
         tensor: info.name.clone(),
-        start,
-        end,
+        start: range.start,
+        end: range.end,
         len: info.byte_len,
     })
+}
+
+/// The bytes of a tensor that fill `buffer` from byte `start` on. An end beyond usize is in no tensor.
+pub(crate) fn buffer_range(start: usize, buffer: &[u8]) -> Range<usize> {
+    start..start.saturating_add(buffer.len())
 }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use super::PackedMatrix;
-use crate::error::{LayoutError, PackError};
+use crate::error::{LayoutError, MatrixError};
 use crate::layout::PackedLayout;
 use crate::scale::ScaleGranularity;
 
@@ -12,10 +12,10 @@ use crate::scale::ScaleGranularity;
 /// [`Segments`](ScaleGranularity::Segments), scales per row or per group of one size stay so.
 ///
 /// # Errors
-/// [`PackError::NothingToConcat`], [`PackError::ConcatShape`], [`PackError::ConcatScale`] for
-/// scales that do not go together, [`PackError::Layout`] if the result is too large.
-pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix, PackError> {
-    let first = parts.first().ok_or(PackError::NothingToConcat)?.borrow();
+/// [`MatrixError::NothingToConcat`], [`MatrixError::ConcatShape`], [`MatrixError::ConcatScale`] for
+/// scales that do not go together, [`MatrixError::Layout`] if the result is too large.
+pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix, MatrixError> {
+    let first = parts.first().ok_or(MatrixError::NothingToConcat)?.borrow();
     let (k, code) = (first.layout.in_features(), first.layout.code());
     let mut scale = segments_of(&first.layout);
     let (mut out, mut words, mut scales) = (0, Vec::new(), Vec::new());
@@ -26,7 +26,7 @@ pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix,
             scales: part_scales,
         } = part.borrow();
         if (layout.in_features(), layout.code()) != (k, code) {
-            return Err(PackError::ConcatShape {
+            return Err(MatrixError::ConcatShape {
                 index,
                 in_features: layout.in_features(),
                 code: layout.code(),
@@ -42,7 +42,7 @@ pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix,
                 ) => rows.extend(more),
                 (scale, found) if *scale == found => {}
                 _ => {
-                    return Err(PackError::ConcatScale {
+                    return Err(MatrixError::ConcatScale {
                         index,
                         found: layout.scale().clone(),
                         first: first.layout.scale().clone(),
@@ -62,8 +62,8 @@ pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix,
 /// that lies in one segment (or comes from a matrix with one scale) has one scale per tensor.
 ///
 /// # Errors
-/// [`PackError::Layout`] if `rows` are not positive or do not add up to the matrix.
-pub fn split_rows(matrix: &PackedMatrix, rows: &[usize]) -> Result<Vec<PackedMatrix>, PackError> {
+/// [`MatrixError::Layout`] if `rows` are not positive or do not add up to the matrix.
+pub fn split_rows(matrix: &PackedMatrix, rows: &[usize]) -> Result<Vec<PackedMatrix>, MatrixError> {
     let layout = &matrix.layout;
     ScaleGranularity::Segments {
         rows: rows.to_vec(),
@@ -81,7 +81,7 @@ pub fn split_rows(matrix: &PackedMatrix, rows: &[usize]) -> Result<Vec<PackedMat
             Ok(PackedMatrix::from_quantizer(part, words.to_vec(), scales))
         })
         .collect::<Result<_, LayoutError>>()
-        .map_err(PackError::from)
+        .map_err(MatrixError::from)
 }
 
 /// The granularity with "one scale for all" written as one segment.

@@ -1,7 +1,7 @@
 //! Rows in another order.
 
 use super::PackedMatrix;
-use crate::error::PackError;
+use crate::error::MatrixError;
 use crate::scale::ScaleGranularity;
 
 /// The order that takes the rows of a q or k projection from half-split rotary embeddings
@@ -11,8 +11,8 @@ use crate::scale::ScaleGranularity;
 /// Entry `i` of an order is the old row that becomes row `i`.
 ///
 /// # Errors
-/// [`PackError::HeadSize`] unless `head_size` is even and positive and divides `rows`.
-pub fn rotary_interleaved(rows: usize, head_size: usize) -> Result<Vec<usize>, PackError> {
+/// [`MatrixError::HeadSize`] unless `head_size` is even and positive and divides `rows`.
+pub fn rotary_interleaved(rows: usize, head_size: usize) -> Result<Vec<usize>, MatrixError> {
     order_of(rows, head_size, |i| i % 2 * (head_size / 2) + i / 2)
 }
 
@@ -20,7 +20,7 @@ pub fn rotary_interleaved(rows: usize, head_size: usize) -> Result<Vec<usize>, P
 ///
 /// # Errors
 /// As [`rotary_interleaved`].
-pub fn rotary_half_split(rows: usize, head_size: usize) -> Result<Vec<usize>, PackError> {
+pub fn rotary_half_split(rows: usize, head_size: usize) -> Result<Vec<usize>, MatrixError> {
     order_of(rows, head_size, |i| {
         i % (head_size / 2) * 2 + i / (head_size / 2)
     })
@@ -30,9 +30,9 @@ fn order_of(
     rows: usize,
     head_size: usize,
     within: impl Fn(usize) -> usize,
-) -> Result<Vec<usize>, PackError> {
+) -> Result<Vec<usize>, MatrixError> {
     if head_size == 0 || !head_size.is_multiple_of(2) || !rows.is_multiple_of(head_size) {
-        return Err(PackError::HeadSize { rows, head_size });
+        return Err(MatrixError::HeadSize { rows, head_size });
     }
     let head = |row: usize| row / head_size * head_size;
     Ok((0..rows)
@@ -43,9 +43,9 @@ fn order_of(
 /// The matrix whose row `i` is row `order[i]`, with its scales.
 ///
 /// # Errors
-/// [`PackError::RowOrder`] if `order` does not name every row once, or takes a row to another
+/// [`MatrixError::RowOrder`] if `order` does not name every row once, or takes a row to another
 /// segment.
-pub fn reorder_rows(matrix: &PackedMatrix, order: &[usize]) -> Result<PackedMatrix, PackError> {
+pub fn reorder_rows(matrix: &PackedMatrix, order: &[usize]) -> Result<PackedMatrix, MatrixError> {
     let layout = &matrix.layout;
     let (rows, k) = (layout.out_features(), layout.in_features());
     check_order(rows, order)?;
@@ -62,7 +62,7 @@ pub fn reorder_rows(matrix: &PackedMatrix, order: &[usize]) -> Result<PackedMatr
                 .collect();
             let moved = |&(to, &from): &(usize, &usize)| segment_of[to] != segment_of[from];
             if let Some((row, _)) = order.iter().enumerate().find(moved) {
-                return Err(PackError::RowOrder { row, rows });
+                return Err(MatrixError::RowOrder { row, rows });
             }
             matrix.scales.clone()
         }
@@ -75,16 +75,16 @@ pub fn reorder_rows(matrix: &PackedMatrix, order: &[usize]) -> Result<PackedMatr
 /// [`reorder_rows`] does, for dense weights.
 ///
 /// # Errors
-/// [`PackError::Length`] if `data` is not `order.len() · width` long, [`PackError::RowOrder`] if
+/// [`MatrixError::Length`] if `data` is not `order.len() · width` long, [`MatrixError::RowOrder`] if
 /// `order` does not name every row once.
 pub fn reorder_dense_rows<T: Copy>(
     data: &[T],
     width: usize,
     order: &[usize],
-) -> Result<Vec<T>, PackError> {
+) -> Result<Vec<T>, MatrixError> {
     let expected = order.len().saturating_mul(width);
     if data.len() != expected {
-        return Err(PackError::Length {
+        return Err(MatrixError::Length {
             what: "values of the rows",
             found: data.len(),
             expected,
@@ -94,16 +94,16 @@ pub fn reorder_dense_rows<T: Copy>(
     Ok(gather_rows(data, width, order))
 }
 
-fn check_order(rows: usize, order: &[usize]) -> Result<(), PackError> {
+fn check_order(rows: usize, order: &[usize]) -> Result<(), MatrixError> {
     let mut seen = vec![false; rows];
     for (row, &from) in order.iter().enumerate() {
         match seen.get_mut(from) {
             Some(seen) if !*seen => *seen = true,
-            _ => return Err(PackError::RowOrder { row, rows }),
+            _ => return Err(MatrixError::RowOrder { row, rows }),
         }
     }
     if order.len() != rows {
-        return Err(PackError::RowOrder {
+        return Err(MatrixError::RowOrder {
             row: order.len(),
             rows,
         });

@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::SCALE_FLOOR;
-use crate::error::{PackError, check_length};
+use crate::error::{MatrixError, check_length};
 use crate::layout::activation_words_per_row;
 use crate::simd::multiversion;
 
@@ -29,14 +29,14 @@ pub fn quantize_row(x: &[f32], out: &mut [i8]) -> f32 {
 /// (`[M, activation_words_per_row(in_features)]`) and `scales` (`[M]`).
 ///
 /// # Errors
-/// [`PackError::Length`] if the lengths do not belong to one M.
+/// [`MatrixError::Length`] if the lengths do not belong to one M.
 #[doc(hidden)]
 pub fn quantize_rows(
     x: &[f32],
     in_features: usize,
     words: &mut [u32],
     scales: &mut [f32],
-) -> Result<(), PackError> {
+) -> Result<(), MatrixError> {
     let words_per_row = activation_words_per_row(in_features);
     let rows = scales.len();
     check_length("activations", x.len(), rows.saturating_mul(in_features))?;
@@ -89,6 +89,17 @@ pub fn dequantize_rows(words: &[u32], scales: &[f32], in_features: usize) -> Vec
 }
 
 /// Int8 activations with their per-token scales, in the storage order of this [module](self).
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::QuantizedActivations;
+///
+/// let x = QuantizedActivations::quantize(&[1.0, -0.5, 0.25], 3)?; // one token of three inputs
+/// assert_eq!(x.bytes()[..3], [127, -64, 32]);
+/// assert!((x.scales()[0] - 1.0 / 127.0).abs() < 1e-9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedActivations {
     in_features: usize,
@@ -100,11 +111,11 @@ impl QuantizedActivations {
     /// Quantises row-major `[M, in_features]` inputs; M may be 0.
     ///
     /// # Errors
-    /// [`PackError::Length`] if `x` is not a whole number of rows, or `in_features` is 0.
-    pub fn quantize(x: &[f32], in_features: usize) -> Result<Self, PackError> {
+    /// [`MatrixError::Length`] if `x` is not a whole number of rows, or `in_features` is 0.
+    pub fn quantize(x: &[f32], in_features: usize) -> Result<Self, MatrixError> {
         let rows = x.len().checked_div(in_features).unwrap_or(0);
         if in_features == 0 || rows * in_features != x.len() {
-            return Err(PackError::Length {
+            return Err(MatrixError::Length {
                 what: "activations",
                 found: x.len(),
                 expected: rows * in_features,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::SCALE_FLOOR;
 use crate::code::WeightCode;
-use crate::error::{PackError, check_length};
+use crate::error::{MatrixError, check_length};
 use crate::fields::gather_fields;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 use crate::matrix::PackedMatrix;
@@ -44,8 +44,8 @@ pub fn weight_scale_from_mean(mean: f32, code: WeightCode) -> f32 {
 /// [`PackedLayout::scale_count`] says.
 ///
 /// # Errors
-/// [`PackError::Length`] if `w` is not `out · in` long.
-pub fn weight_scales(w: &[f32], layout: &PackedLayout) -> Result<Vec<f32>, PackError> {
+/// [`MatrixError::Length`] if `w` is not `out · in` long.
+pub fn weight_scales(w: &[f32], layout: &PackedLayout) -> Result<Vec<f32>, MatrixError> {
     check_length("weights", w.len(), layout.weight_count())?;
     Ok(scales_of(w, layout))
 }
@@ -104,8 +104,8 @@ pub fn int2_code(w: f32, s: f32) -> u32 {
 /// ones make their scale NaN. This is the training forward; to store weights use [`pack_weights`].
 ///
 /// # Errors
-/// [`PackError::Length`] if `w` is not `out · in` long.
-pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, PackError> {
+/// [`MatrixError::Length`] if `w` is not `out · in` long.
+pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, MatrixError> {
     let scales = weight_scales(w, layout)?;
     let words = quantize_words(w, &scales, layout);
     Ok(PackedMatrix::from_quantizer(layout.clone(), words, scales))
@@ -114,21 +114,39 @@ pub fn quantize_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix
 /// [`quantize_weights`] for weights that come from outside.
 ///
 /// # Errors
-/// [`PackError::Length`] if `w` is not `out · in` long, [`PackError::NonFinite`] with the first
-/// NaN or infinite weight, [`PackError::ScaleOverflow`] if finite weights have no finite mean.
-pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, PackError> {
+/// [`MatrixError::Length`] if `w` is not `out · in` long, [`MatrixError::NonFinite`] with the first
+/// NaN or infinite weight, [`MatrixError::ScaleOverflow`] if finite weights have no finite mean.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::quantize::pack_weights;
+/// use tritburn_formats::{MatrixError, PackedLayout, ScaleGranularity, WeightCode};
+///
+/// // Two segments of one row, each with the mean of its sizes for a scale.
+/// let scale = ScaleGranularity::Segments { rows: vec![1, 1] };
+/// let layout = PackedLayout::new(2, 4, WeightCode::Ternary, scale)?;
+/// let matrix = pack_weights(&[0.25, -1.0, 0.75, 2.0, 4.0, 0.0, -4.0, 0.0], &layout)?;
+/// assert_eq!(matrix.scales(), [1.0, 2.0]);
+/// assert_eq!([0, 1, 2, 3].map(|col| matrix.value(0, col)), [0, -1, 1, 1].map(Some));
+///
+/// let error = pack_weights(&[f32::NAN; 8], &layout);
+/// assert!(matches!(error, Err(MatrixError::NonFinite { row: 0, col: 0, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, MatrixError> {
     let matrix = quantize_weights(w, layout)?;
     // Every weight is in some mean, so a bad one has made a scale NaN: no need for a pass of its own.
     let Some(index) = matrix.scales().iter().position(|s| !s.is_finite()) else {
         return Ok(matrix);
     };
     Err(match w.iter().position(|v| !v.is_finite()) {
-        Some(at) => PackError::NonFinite {
+        Some(at) => MatrixError::NonFinite {
             row: at / layout.in_features(),
             col: at % layout.in_features(),
             value: w[at],
         },
-        None => PackError::ScaleOverflow { index },
+        None => MatrixError::ScaleOverflow { index },
     })
 }
 

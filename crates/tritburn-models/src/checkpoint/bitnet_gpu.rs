@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::bf16;
@@ -14,9 +13,9 @@ use tritburn_formats::codec::bitnet_gpu;
 use tritburn_formats::file::{DType, TensorSource, TorchCheckpoint};
 use tritburn_formats::matrix::{reorder_rows, rotary_half_split, split_rows};
 
-use super::source::{FLOATS, Tensors, check_layer};
-use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
-use super::{Norm, Projection, Table, Weight};
+use super::source::Tensors;
+use super::stored::{Format, Stored};
+use super::{CheckpointError, Norm, Projection, Table, Weight};
 use crate::config::{BitNetConfig, LinearClass, Quantization};
 use crate::text::{TokenizerFiles, read_text};
 
@@ -64,13 +63,12 @@ pub(crate) mod names {
     }
 }
 
+/// A file, in a folder with the files of the tokenizer.
 pub(super) struct BitNetGpu {
-    tensors: Tensors<TorchCheckpoint>,
-    config: BitNetConfig,
     folder: PathBuf,
 }
 
-impl BitNetGpu {
+impl Stored<BitNetGpu> {
     pub fn open(file: &Path) -> Result<Self, CheckpointError> {
         let tensors = Tensors(TorchCheckpoint::open(file)?);
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -84,39 +82,7 @@ impl BitNetGpu {
             },
             None => inferred(&tensors)?,
         };
-        let this = Self {
-            tensors,
-            config,
-            folder,
-        };
-        this.check()?;
-        Ok(this)
-    }
-
-    fn check(&self) -> Result<(), CheckpointError> {
-        let (config, tensors) = (&self.config, &self.tensors);
-        let mut known = HashSet::new();
-        for norm in config.norms() {
-            let name = names::norm(norm);
-            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
-            known.insert(name);
-        }
-        let shape = [config.vocab_size, config.hidden_size];
-        for &table in config.tables() {
-            tensors.expect(names::table(table), &shape, &FLOATS)?;
-        }
-        // A tied head is stored a second time.
-        known.extend([Table::Embedding, Table::Head].map(|t| names::table(t).to_string()));
-        for layer in 0..config.num_hidden_layers {
-            for projections in names::FUSED {
-                let name = names::fused(layer, projections);
-                let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
-                tensors.expect(&weight, &self.stored_shape(projections), &[DType::I8])?;
-                tensors.expect(&scale, &[bitnet_gpu::SCALES], &[DType::BF16])?;
-                known.extend([weight, scale]);
-            }
-        }
-        tensors.refuse_others(&known)
+        Self::new(tensors, config, BitNetGpu { folder })
     }
 
     fn rows(&self, projections: &[Projection]) -> Vec<usize> {
@@ -184,53 +150,57 @@ fn head_is_embedding(tensors: &Tensors<TorchCheckpoint>) -> Result<bool, Checkpo
     Ok(hash(embedding)? == hash(head)?)
 }
 
-impl Checkpoint for BitNetGpu {
-    fn format(&self) -> &'static str {
+impl Format for BitNetGpu {
+    type File = TorchCheckpoint;
+
+    const REPEATS_TIED_HEAD: bool = true;
+
+    fn norm(norm: Norm) -> String {
+        names::norm(norm)
+    }
+
+    fn table(table: Table) -> &'static str {
+        names::table(table)
+    }
+
+    fn name(_: &Stored<Self>) -> &'static str {
         "BitNet GPU, int2"
     }
 
-    fn config(&self) -> &BitNetConfig {
-        &self.config
+    fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
+        let tensors = &file.tensors;
+        let mut known = HashSet::new();
+        for layer in 0..file.config.num_hidden_layers {
+            for projections in names::FUSED {
+                let name = names::fused(layer, projections);
+                let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
+                tensors.expect(&weight, &file.stored_shape(projections), &[DType::I8])?;
+                tensors.expect(&scale, &[bitnet_gpu::SCALES], &[DType::BF16])?;
+                known.extend([weight, scale]);
+            }
+        }
+        Ok(known)
     }
 
-    fn stored_bytes(&self) -> u64 {
-        self.tensors.stored_bytes()
-    }
-
-    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
-        let size = self.config.norm_size(norm);
-        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
-    }
-
-    fn table_type(&self, table: Table) -> FloatType {
-        self.tensors.float_type(names::table(table))
-    }
-
-    fn table_rows(
-        &self,
-        table: Table,
-        rows: Range<usize>,
-    ) -> Result<FloatTensorData, CheckpointError> {
-        let shape = [self.config.vocab_size, self.config.hidden_size];
-        self.tensors.rows(names::table(table), shape, rows)
-    }
-
-    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
-        check_layer(layer, self.config.num_hidden_layers)?;
+    fn projection(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Weight, CheckpointError> {
         let fused = names::FUSED.into_iter().find(|f| f.contains(&projection));
         let fused = fused.unwrap_or_default();
         let name = names::fused(layer, fused);
         let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
-        let bytes = self
+        let bytes = file
             .tensors
-            .bytes(&weight, &self.stored_shape(fused), &[DType::I8])?;
-        let stored = self.tensors.floats(&scale, &[bitnet_gpu::SCALES])?.to_f32();
+            .bytes(&weight, &file.stored_shape(fused), &[DType::I8])?;
+        let stored = file.tensors.floats(&scale, &[bitnet_gpu::SCALES])?.to_f32();
         let mut scales = [bf16::ZERO; bitnet_gpu::SCALES];
         for (scale, &value) in scales.iter_mut().zip(&stored) {
             *scale = bf16::from_f32(value);
         }
-        let rows = self.rows(fused);
-        let in_features = self.config.projection_shape(projection)[1];
+        let rows = file.rows(fused);
+        let in_features = file.config.projection_shape(projection)[1];
         let matrix = bitnet_gpu::decode(&bytes, &rows, in_features, scales)
             .map_err(CheckpointError::codec(&weight))?;
         let parts = split_rows(&matrix, &rows).map_err(CheckpointError::pack(&weight))?;
@@ -239,14 +209,14 @@ impl Checkpoint for BitNetGpu {
         if !matches!(projection, Projection::Q | Projection::K) {
             return Ok(Weight::Packed(part.clone()));
         }
-        let order = rotary_half_split(rows[index], self.config.head_dim);
+        let order = rotary_half_split(rows[index], file.config.head_dim);
         let half_split = order.and_then(|order| reorder_rows(part, &order));
         Ok(Weight::Packed(
             half_split.map_err(CheckpointError::pack(&weight))?,
         ))
     }
 
-    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
-        Ok(TokenizerFiles::from_folder(&self.folder)?)
+    fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_folder(&file.format.folder)?)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use tritburn_formats::codec::CodecError;
 use tritburn_formats::file::FileError;
-use tritburn_formats::{HeaderError, PackError};
+use tritburn_formats::{HeaderError, MatrixError};
 
 use crate::config::ConfigError;
 use crate::text::TextError;
@@ -123,7 +123,25 @@ pub enum CheckpointError {
         /// Name of the tensor.
         tensor: String,
         /// What is wrong with them.
-        source: PackError,
+        source: MatrixError,
+    },
+    /// A weight of a trained model that is no number.
+    #[error("tensor {tensor}: value {index} is {value}")]
+    NonFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A tensor of a trained model could not be read from its device.
+    #[error("tensor {tensor} could not be read from its device: {reason}")]
+    Device {
+        /// Name of the tensor.
+        tensor: String,
+        /// What the device said.
+        reason: String,
     },
     /// A layer that the model does not have.
     #[error("layer {layer} of a model of {layers}")]
@@ -151,7 +169,7 @@ impl CheckpointError {
         move |source| Self::Codec { tensor, source }
     }
 
-    pub(crate) fn pack(tensor: &str) -> impl FnOnce(PackError) -> Self {
+    pub(crate) fn pack(tensor: &str) -> impl FnOnce(MatrixError) -> Self {
         let tensor = tensor.to_string();
         move |source| Self::Pack { tensor, source }
     }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use tritburn_formats::file::DType;
 use tritburn_formats::quantize::pack_weights;
-use tritburn_formats::{PackError, PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
 
 /// The float types of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,10 +141,10 @@ impl FloatTensorData {
     /// Quantised to ternary codes with one γ (absmean).
     ///
     /// # Errors
-    /// [`PackError`] unless it has rows and columns of finite numbers.
-    pub fn pack(&self) -> Result<PackedMatrix, PackError> {
+    /// [`MatrixError`] unless it has rows and columns of finite numbers.
+    pub fn pack(&self) -> Result<PackedMatrix, MatrixError> {
         let &[out_features, in_features] = self.shape.as_slice() else {
-            return Err(PackError::Length {
+            return Err(MatrixError::Length {
                 what: "axes of a weight",
                 found: self.shape.len(),
                 expected: 2,

@@ -1,7 +1,6 @@
 //! GGUF files of the architectures `bitnet-b1.58` (microsoft/BitNet) and `bitnet` (llama.cpp).
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use rayon::prelude::*;
 use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
@@ -10,9 +9,9 @@ use tritburn_formats::file::{DType, TensorSource};
 use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
 
-use super::source::{FLOATS, Tensors, check_layer};
-use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
-use super::{Norm, Projection, Table, Weight};
+use super::source::{FLOATS, Tensors};
+use super::stored::{Format, Stored};
+use super::{CheckpointError, FloatTensorData, Norm, Projection, Table, Weight};
 use crate::config::{BitNetConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
@@ -60,12 +59,10 @@ const PROJECTION_TYPES: [DType; 6] = [
     DType::BF16,
 ];
 
-pub(super) struct GgufFile {
-    tensors: Tensors<Gguf>,
-    config: BitNetConfig,
-}
+/// All is in the file.
+pub(super) struct GgufFormat;
 
-impl GgufFile {
+impl Stored<GgufFormat> {
     pub fn open(file: Gguf) -> Result<Self, CheckpointError> {
         let has_output = file.info(names::table(Table::Head)).is_some();
         // A float file of a ternary model has master weights, or the products of codes and
@@ -81,38 +78,26 @@ impl GgufFile {
         let metadata = tensors.0.metadata();
         let config = BitNetConfig::from_gguf(metadata, has_output, quantization)
             .map_err(tensors.config_error())?;
-        let this = Self { tensors, config };
-        this.check()?;
-        Ok(this)
-    }
-
-    fn check(&self) -> Result<(), CheckpointError> {
-        let (config, tensors) = (&self.config, &self.tensors);
-        let mut known = HashSet::new();
-        for norm in config.norms() {
-            let name = names::norm(norm);
-            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
-            known.insert(name);
-        }
-        for &table in config.tables() {
-            let shape = [config.vocab_size, config.hidden_size];
-            tensors.expect(names::table(table), &shape, &FLOATS)?;
-            known.insert(names::table(table).to_string());
-        }
-        for (layer, projection) in config.projections() {
-            let name = names::projection(layer, projection);
-            let shape = config.projection_shape(projection);
-            tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
-            known.insert(name);
-        }
-        tensors.refuse_others(&known)
+        Self::new(tensors, config, GgufFormat)
     }
 }
 
-impl Checkpoint for GgufFile {
-    fn format(&self) -> &'static str {
+impl Format for GgufFormat {
+    type File = Gguf;
+
+    const REPEATS_TIED_HEAD: bool = false;
+
+    fn norm(norm: Norm) -> String {
+        names::norm(norm)
+    }
+
+    fn table(table: Table) -> &'static str {
+        names::table(table)
+    }
+
+    fn name(file: &Stored<Self>) -> &'static str {
         let name = names::projection(0, Projection::Q);
-        match self.tensors.0.info(&name).map(|info| info.dtype) {
+        match file.tensors.0.info(&name).map(|info| info.dtype) {
             Some(DType::Ggml(GgmlType::Tq1_0)) => "GGUF, TQ1_0",
             Some(DType::Ggml(GgmlType::Tq2_0)) => "GGUF, TQ2_0",
             Some(DType::Ggml(GgmlType::I2S)) => "GGUF, I2_S",
@@ -120,57 +105,45 @@ impl Checkpoint for GgufFile {
         }
     }
 
-    fn config(&self) -> &BitNetConfig {
-        &self.config
+    fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
+        let mut known = HashSet::new();
+        for (layer, projection) in file.config.projections() {
+            let name = names::projection(layer, projection);
+            let shape = file.config.projection_shape(projection);
+            file.tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
+            known.insert(name);
+        }
+        Ok(known)
     }
 
-    fn stored_bytes(&self) -> u64 {
-        self.tensors.stored_bytes()
-    }
-
-    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
-        let size = self.config.norm_size(norm);
-        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
-    }
-
-    fn table_type(&self, table: Table) -> FloatType {
-        self.tensors.float_type(names::table(table))
-    }
-
-    fn table_rows(
-        &self,
-        table: Table,
-        rows: Range<usize>,
-    ) -> Result<FloatTensorData, CheckpointError> {
-        let shape = [self.config.vocab_size, self.config.hidden_size];
-        self.tensors.rows(names::table(table), shape, rows)
-    }
-
-    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
-        check_layer(layer, self.config.num_hidden_layers)?;
+    fn projection(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Weight, CheckpointError> {
         let name = names::projection(layer, projection);
-        let shape @ [out, input] = self.config.projection_shape(projection);
-        let info = self.tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
+        let shape @ [out, input] = file.config.projection_shape(projection);
+        let info = file.tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
         let decode = match info.dtype {
             DType::Ggml(GgmlType::Tq1_0) => tq1_0::decode,
             DType::Ggml(GgmlType::Tq2_0) => tq2_0::decode,
             DType::Ggml(GgmlType::I2S) => i2_s::decode,
             _ => {
-                let data = self.tensors.floats(&name, &shape)?;
+                let data = file.tensors.floats(&name, &shape)?;
                 return Ok(match ternary_product(&data, shape) {
                     Some(matrix) => Weight::Packed(matrix),
                     None => Weight::Master(data),
                 });
             }
         };
-        let matrix = decode(&self.tensors.0.read(&name)?, out, input);
+        let matrix = decode(&file.tensors.0.read(&name)?, out, input);
         Ok(Weight::Packed(
             matrix.map_err(CheckpointError::codec(&name))?,
         ))
     }
 
-    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
-        Ok(TokenizerFiles::from_gguf(self.tensors.0.metadata())?)
+    fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_gguf(file.tensors.0.metadata())?)
     }
 }
 

@@ -1,15 +1,14 @@
 //! Folders of Hugging Face transformers.
 
 use std::collections::HashSet;
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tritburn_formats::codec::{ScaleDirection, hf_bitnet};
 use tritburn_formats::file::{DType, Safetensors};
 
-use super::source::{FLOATS, Tensors, check_layer};
-use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
-use super::{Norm, Projection, Table, Weight};
+use super::source::{FLOATS, Tensors};
+use super::stored::{Format, Stored};
+use super::{CheckpointError, Norm, Projection, Table, Weight};
 use crate::config::{BitNetConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
@@ -44,59 +43,22 @@ pub(crate) mod names {
     }
 }
 
-pub(super) struct HfFolder {
-    tensors: Tensors<Safetensors>,
-    config: BitNetConfig,
-    folder: std::path::PathBuf,
+/// A folder, with the files of the tokenizer.
+pub(super) struct Hf {
+    folder: PathBuf,
 }
 
-impl HfFolder {
+impl Stored<Hf> {
     pub fn open(
         folder: &Path,
         tensors: Safetensors,
         config: BitNetConfig,
     ) -> Result<Self, CheckpointError> {
-        let this = Self {
-            tensors: Tensors(tensors),
-            config,
-            folder: folder.to_path_buf(),
-        };
-        this.check()?;
-        Ok(this)
+        let folder = folder.to_path_buf();
+        Self::new(Tensors(tensors), config, Hf { folder })
     }
 
-    fn check(&self) -> Result<(), CheckpointError> {
-        let (config, tensors) = (&self.config, &self.tensors);
-        let mut known = HashSet::new();
-        for norm in config.norms() {
-            let name = names::norm(norm);
-            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
-            known.insert(name);
-        }
-        for &table in config.tables() {
-            let shape = [config.vocab_size, config.hidden_size];
-            tensors.expect(names::table(table), &shape, &FLOATS)?;
-        }
-        // A tied head may be stored a second time.
-        known.extend([Table::Embedding, Table::Head].map(|t| names::table(t).to_string()));
-        for (layer, projection) in config.projections() {
-            let name = names::projection(layer, projection);
-            let shape = config.projection_shape(projection);
-            let weight = format!("{name}.weight");
-            if let Quantization::Packed { .. } = config.quantization {
-                let scale = format!("{name}.weight_scale");
-                tensors.expect(&weight, &packed_shape(shape), &[DType::U8])?;
-                self.expect_scale(&scale)?;
-                known.insert(scale);
-            } else {
-                tensors.expect(&weight, &shape, &FLOATS)?;
-            }
-            known.insert(weight);
-        }
-        tensors.refuse_others(&known)
-    }
-
-    /// One value, as a vector or a scalar.
+    /// Shape of a scale: one value, as a vector or a scalar.
     fn expect_scale(&self, name: &str) -> Result<Vec<usize>, CheckpointError> {
         let info = self.tensors.typed(name, &FLOATS)?;
         if info.shape.is_empty() {
@@ -112,58 +74,67 @@ pub(crate) fn packed_shape([out, input]: [usize; 2]) -> [usize; 2] {
     [out.div_ceil(4), input]
 }
 
-impl Checkpoint for HfFolder {
-    fn format(&self) -> &'static str {
-        match self.config.quantization {
+impl Format for Hf {
+    type File = Safetensors;
+
+    const REPEATS_TIED_HEAD: bool = true;
+
+    fn norm(norm: Norm) -> String {
+        names::norm(norm)
+    }
+
+    fn table(table: Table) -> &'static str {
+        names::table(table)
+    }
+
+    fn name(file: &Stored<Self>) -> &'static str {
+        match file.config.quantization {
             Quantization::Dense => "Hugging Face, float",
             Quantization::Online => "Hugging Face, master weights",
             Quantization::Packed { .. } => "Hugging Face, packed",
         }
     }
 
-    fn config(&self) -> &BitNetConfig {
-        &self.config
+    fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
+        let (config, tensors) = (&file.config, &file.tensors);
+        let mut known = HashSet::new();
+        for (layer, projection) in config.projections() {
+            let name = names::projection(layer, projection);
+            let shape = config.projection_shape(projection);
+            let weight = format!("{name}.weight");
+            if let Quantization::Packed { .. } = config.quantization {
+                let scale = format!("{name}.weight_scale");
+                tensors.expect(&weight, &packed_shape(shape), &[DType::U8])?;
+                file.expect_scale(&scale)?;
+                known.insert(scale);
+            } else {
+                tensors.expect(&weight, &shape, &FLOATS)?;
+            }
+            known.insert(weight);
+        }
+        Ok(known)
     }
 
-    fn stored_bytes(&self) -> u64 {
-        self.tensors.stored_bytes()
-    }
-
-    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
-        let size = self.config.norm_size(norm);
-        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
-    }
-
-    fn table_type(&self, table: Table) -> FloatType {
-        self.tensors.float_type(names::table(table))
-    }
-
-    fn table_rows(
-        &self,
-        table: Table,
-        rows: Range<usize>,
-    ) -> Result<FloatTensorData, CheckpointError> {
-        let shape = [self.config.vocab_size, self.config.hidden_size];
-        self.tensors.rows(names::table(table), shape, rows)
-    }
-
-    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
-        check_layer(layer, self.config.num_hidden_layers)?;
+    fn projection(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Weight, CheckpointError> {
         let name = names::projection(layer, projection);
-        let shape = self.config.projection_shape(projection);
+        let shape = file.config.projection_shape(projection);
         let weight = format!("{name}.weight");
-        let Quantization::Packed { linear_class } = self.config.quantization else {
-            return Ok(Weight::Master(self.tensors.floats(&weight, &shape)?));
+        let Quantization::Packed { linear_class } = file.config.quantization else {
+            return Ok(Weight::Master(file.tensors.floats(&weight, &shape)?));
         };
         let direction = match linear_class {
             LinearClass::BitLinear => ScaleDirection::Divide,
             LinearClass::AutoBitLinear => ScaleDirection::Multiply,
         };
         let scale = format!("{name}.weight_scale");
-        let stored = self.tensors.floats(&scale, &self.expect_scale(&scale)?)?;
+        let stored = file.tensors.floats(&scale, &file.expect_scale(&scale)?)?;
         let gamma = direction.to_gamma(stored.to_f32()[0]);
         let gamma = gamma.map_err(CheckpointError::codec(&scale))?;
-        let bytes = self
+        let bytes = file
             .tensors
             .bytes(&weight, &packed_shape(shape), &[DType::U8])?;
         let matrix = hf_bitnet::decode(&bytes, shape[0], shape[1], gamma);
@@ -172,7 +143,7 @@ impl Checkpoint for HfFolder {
         ))
     }
 
-    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
-        Ok(TokenizerFiles::from_folder(&self.folder)?)
+    fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_folder(&file.format.folder)?)
     }
 }

@@ -7,6 +7,7 @@
 //! | BitNet GPU | `model_state_int2.pt`, or its folder |
 //! | tritburn | a folder as [`convert`](crate::convert) writes it, see [`tritburn`] |
 //! | synthetic | nothing: [`Synthetic`] makes weights up |
+//! | trained model | nothing: [`TrainedCheckpoint`](crate::trainable::TrainedCheckpoint) reads a model that trains |
 //!
 //! Opening reads headers only and compares every name, shape and type with what the configuration
 //! asks for. Weights are then read one tensor (of the embedding: some rows) at a time.
@@ -19,6 +20,7 @@ mod hf;
 mod open;
 mod role;
 mod source;
+mod stored;
 mod synthetic;
 pub mod tritburn;
 
@@ -35,6 +37,7 @@ pub use synthetic::Synthetic;
 pub(crate) use bitnet_gpu::names as bitnet_gpu_names;
 pub(crate) use gguf::names as gguf_names;
 pub(crate) use hf::names as hf_names;
+pub(crate) use source::{check_layer, check_rows};
 
 use crate::config::{BitNetConfig, Quantization};
 use crate::text::TokenizerFiles;

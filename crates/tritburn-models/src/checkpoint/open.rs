@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use tritburn_formats::file::{FileError, FileKind, Gguf, Safetensors};
 
 use super::bitnet_gpu::{self, BitNetGpu};
-use super::gguf::GgufFile;
-use super::hf::HfFolder;
-use super::tritburn::{TritburnFolder, VERSION_KEY};
+use super::gguf::GgufFormat;
+use super::hf::Hf;
+use super::stored::Stored;
+use super::tritburn::{Tritburn, VERSION_KEY};
 use super::{Checkpoint, CheckpointError};
 use crate::config::BitNetConfig;
 use crate::text::read_text;
@@ -20,14 +21,37 @@ const CONFIG: &str = "config.json";
 /// # Errors
 /// [`CheckpointError`]: for anything that is not a complete checkpoint of a model that this crate
 /// runs.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic};
+/// use tritburn_models::convert::{Options, Target, convert};
+/// use tritburn_models::BitNetConfig;
+///
+/// // A small folder, in place of a downloaded one.
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model");
+/// let made_up = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// convert(&made_up, &path, Target::Hf, &Options::default(), &mut |_| {})?;
+///
+/// let checkpoint = checkpoint::open(&path)?;
+/// assert_eq!(checkpoint.format(), "Hugging Face, packed");
+/// assert_eq!(checkpoint.config().num_hidden_layers, 2);
+/// assert_eq!(checkpoint.embedding()?.shape, [512, 128]);
+///
+/// let nothing = checkpoint::open(folder.path());
+/// assert!(matches!(nothing, Err(CheckpointError::Unknown { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     let path = weights(path)?;
     if path.is_dir() {
         return open_safetensors(&path, Safetensors::open(&path)?);
     }
     match FileKind::detect(&path)? {
-        FileKind::Gguf => Ok(Box::new(GgufFile::open(Gguf::open(&path)?)?)),
-        FileKind::Torch => Ok(Box::new(BitNetGpu::open(&path)?)),
+        FileKind::Gguf => Ok(Box::new(Stored::<GgufFormat>::open(Gguf::open(&path)?)?)),
+        FileKind::Torch => Ok(Box::new(Stored::<BitNetGpu>::open(&path)?)),
         _ => {
             let folder = path.parent().unwrap_or(Path::new(""));
             open_safetensors(folder, Safetensors::open(&path)?)
@@ -94,7 +118,7 @@ fn open_safetensors(
     let config = BitNetConfig::from_hf_json(&text);
     let config = config.map_err(|source| CheckpointError::Config { path, source })?;
     if tensors.metadata().contains_key(VERSION_KEY) {
-        return Ok(Box::new(TritburnFolder::open(folder, tensors, config)?));
+        return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));
     }
-    Ok(Box::new(HfFolder::open(folder, tensors, config)?))
+    Ok(Box::new(Stored::<Hf>::open(folder, tensors, config)?))
 }

@@ -131,7 +131,7 @@ impl<S: TensorSource> Tensors<S> {
 }
 
 /// Refuses rows that a table of `count` does not have.
-pub(super) fn check_rows(rows: &Range<usize>, count: usize) -> Result<(), CheckpointError> {
+pub(crate) fn check_rows(rows: &Range<usize>, count: usize) -> Result<(), CheckpointError> {
     if rows.start <= rows.end && rows.end <= count {
         return Ok(());
     }
@@ -143,7 +143,7 @@ pub(super) fn check_rows(rows: &Range<usize>, count: usize) -> Result<(), Checkp
 }
 
 /// Refuses a layer that a model of `layers` does not have.
-pub(super) fn check_layer(layer: usize, layers: usize) -> Result<(), CheckpointError> {
+pub(crate) fn check_layer(layer: usize, layers: usize) -> Result<(), CheckpointError> {
     if layer < layers {
         return Ok(());
     }

@@ -20,6 +20,18 @@ use crate::text::TokenizerFiles;
 /// γ keeps the size of activations through a layer; norms are around 1, embeddings within ±1/16.
 /// Scales, norms and embeddings fit bf16 and f16 exactly, so every format can hold them. There is
 /// no tokenizer.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::checkpoint::{Checkpoint, Projection, Synthetic};
+///
+/// let model = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let weight = model.projection(0, Projection::Gate)?.into_packed("gate of layer 0")?;
+/// assert_eq!((weight.layout().out_features(), weight.layout().in_features()), (384, 128));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Synthetic {
     config: BitNetConfig,
@@ -189,7 +201,6 @@ impl Checkpoint for Synthetic {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn tiny() -> Synthetic {

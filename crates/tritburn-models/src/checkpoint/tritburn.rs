@@ -8,16 +8,15 @@
 //! * The files of the tokenizer, as they were.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tritburn_formats::file::{DType, Safetensors};
 use tritburn_formats::{PackedHeader, PackedMatrix};
 
 use super::hf::names;
-use super::source::{FLOATS, Tensors, check_layer};
-use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
-use super::{Norm, Projection, Table, Weight};
+use super::source::Tensors;
+use super::stored::{Format, Stored};
+use super::{CheckpointError, Norm, Projection, Table, Weight};
 use crate::config::BitNetConfig;
 use crate::text::TokenizerFiles;
 
@@ -26,9 +25,8 @@ pub(crate) const VERSION_KEY: &str = "tritburn_model";
 /// Version of the format that is written and read.
 pub(crate) const VERSION: &str = "1";
 
-pub(super) struct TritburnFolder {
-    tensors: Tensors<Safetensors>,
-    config: BitNetConfig,
+/// A folder, with the files of the tokenizer.
+pub(super) struct Tritburn {
     folder: PathBuf,
 }
 
@@ -50,7 +48,7 @@ impl PackedNames {
     }
 }
 
-impl TritburnFolder {
+impl Stored<Tritburn> {
     pub fn open(
         folder: &Path,
         tensors: Safetensors,
@@ -64,28 +62,31 @@ impl TritburnFolder {
                 supported: VERSION,
             });
         }
-        let this = Self {
-            tensors: Tensors(tensors),
-            config,
-            folder: folder.to_path_buf(),
-        };
-        this.check()?;
-        Ok(this)
+        let folder = folder.to_path_buf();
+        Self::new(Tensors(tensors), config, Tritburn { folder })
+    }
+}
+
+impl Format for Tritburn {
+    type File = Safetensors;
+
+    const REPEATS_TIED_HEAD: bool = false;
+
+    fn norm(norm: Norm) -> String {
+        names::norm(norm)
     }
 
-    fn check(&self) -> Result<(), CheckpointError> {
-        let (config, tensors) = (&self.config, &self.tensors);
+    fn table(table: Table) -> &'static str {
+        names::table(table)
+    }
+
+    fn name(_: &Stored<Self>) -> &'static str {
+        "tritburn"
+    }
+
+    fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
+        let (config, tensors) = (&file.config, &file.tensors);
         let mut known = HashSet::new();
-        for norm in config.norms() {
-            let name = names::norm(norm);
-            tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
-            known.insert(name);
-        }
-        for &table in config.tables() {
-            let shape = [config.vocab_size, config.hidden_size];
-            tensors.expect(names::table(table), &shape, &FLOATS)?;
-            known.insert(names::table(table).to_string());
-        }
         for (layer, projection) in config.projections() {
             let names = PackedNames::new(layer, projection);
             let [out, input] = config.projection_shape(projection);
@@ -94,48 +95,19 @@ impl TritburnFolder {
             tensors.typed(&names.header, &[DType::U32])?;
             known.extend([names.codes, names.scales, names.header]);
         }
-        tensors.refuse_others(&known)
-    }
-}
-
-impl Checkpoint for TritburnFolder {
-    fn format(&self) -> &'static str {
-        "tritburn"
+        Ok(known)
     }
 
-    fn config(&self) -> &BitNetConfig {
-        &self.config
-    }
-
-    fn stored_bytes(&self) -> u64 {
-        self.tensors.stored_bytes()
-    }
-
-    fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
-        let size = self.config.norm_size(norm);
-        Ok(self.tensors.floats(&names::norm(norm), &[size])?.to_f32())
-    }
-
-    fn table_type(&self, table: Table) -> FloatType {
-        self.tensors.float_type(names::table(table))
-    }
-
-    fn table_rows(
-        &self,
-        table: Table,
-        rows: Range<usize>,
-    ) -> Result<FloatTensorData, CheckpointError> {
-        let shape = [self.config.vocab_size, self.config.hidden_size];
-        self.tensors.rows(names::table(table), shape, rows)
-    }
-
-    fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
-        check_layer(layer, self.config.num_hidden_layers)?;
+    fn projection(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Weight, CheckpointError> {
         let names = PackedNames::new(layer, projection);
-        let shape @ [out, input] = self.config.projection_shape(projection);
+        let shape @ [out, input] = file.config.projection_shape(projection);
         let words = |name: &str, dtype: DType| -> Result<Vec<u32>, CheckpointError> {
-            let shape = self.tensors.typed(name, &[dtype])?.shape.clone();
-            let bytes = self.tensors.bytes(name, &shape, &[dtype])?;
+            let shape = file.tensors.typed(name, &[dtype])?.shape.clone();
+            let bytes = file.tensors.bytes(name, &shape, &[dtype])?;
             Ok(bytes_to_words(&bytes))
         };
         let header = PackedHeader::from_words(&words(&names.header, DType::U32)?);
@@ -147,14 +119,14 @@ impl Checkpoint for TritburnFolder {
         let found = [layout.out_features(), layout.in_features()];
         if found != shape {
             return Err(CheckpointError::Shape {
-                path: self.folder.clone(),
+                path: file.format.folder.clone(),
                 tensor: names.header,
                 found: found.to_vec(),
                 expected: shape.to_vec(),
             });
         }
         let codes_shape = [out, input.div_ceil(16)];
-        let codes = self
+        let codes = file
             .tensors
             .bytes(&names.codes, &codes_shape, &[DType::U32])?;
         let scales = words(&names.scales, DType::F32)?
@@ -166,8 +138,8 @@ impl Checkpoint for TritburnFolder {
         ))
     }
 
-    fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
-        Ok(TokenizerFiles::from_folder(&self.folder)?)
+    fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
+        Ok(TokenizerFiles::from_folder(&file.format.folder)?)
     }
 }
 

@@ -6,7 +6,6 @@ use super::ConvertError;
 use super::master::master_weights;
 use super::output::{Encoder, Item, one_scale};
 use super::table::pieces;
-use super::target::Target;
 use crate::checkpoint::{Checkpoint, Projection, Weight, hf_names};
 use crate::config::{BitNetConfig, Quantization};
 
@@ -56,8 +55,9 @@ fn compare_projection(
     let read = found.projection(layer, projection);
     let read = read.map_err(ConvertError::Verify)?;
     let weight = expected.source.projection(layer, projection)?;
-    if let (Target::Bf16, Weight::Master(masters)) = (expected.target, &weight) {
-        let (written, _) = masters.clone().convert(crate::checkpoint::FloatType::BF16);
+    let float = expected.target.float_weights();
+    if let (Some(dtype), Weight::Master(masters)) = (float, &weight) {
+        let (written, _) = masters.clone().convert(dtype);
         return same(read == Weight::Master(written), || {
             format!("{name}: weights")
         });
@@ -68,9 +68,9 @@ fn compare_projection(
             .map_err(ConvertError::Verify)?,
     );
     same(same_codes(&written, &read), || format!("{name}: codes"))?;
-    let scales: Vec<f32> = match expected.target {
-        Target::Bf16 => vec![master_weights(&written).1],
-        _ => written
+    let scales: Vec<f32> = match float {
+        Some(_) => vec![master_weights(&written).1],
+        None => written
             .scales()
             .iter()
             .map(|&s| expected.stored_scale(s))

@@ -17,7 +17,7 @@ use crate::text::TextError;
 pub enum ConvertError {
     /// A format that does not exist.
     #[error(
-        "no format {found:?}; there are hf, gguf-tq1_0, gguf-tq2_0, gguf-i2_s, tritburn, bitnet-gpu and bf16"
+        "no format {found:?}; there are hf, gguf-tq1_0, gguf-tq2_0, gguf-i2_s, tritburn, bitnet-gpu, bf16 and f32"
     )]
     Target {
         /// Name given.
@@ -28,7 +28,8 @@ pub enum ConvertError {
     Read(#[from] CheckpointError),
     /// A plain float model, which no ternary format holds.
     #[error(
-        "the checkpoint is a plain float model: making it ternary needs training, not conversion"
+        "the checkpoint is a plain float model, which only bf16 and f32 can hold: making it ternary \
+         needs training, not conversion"
     )]
     Dense,
     /// The format cannot hold a tensor at all.

@@ -45,6 +45,23 @@ pub struct Progress {
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left behind then, and what was there before is untouched.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+/// use tritburn_models::convert::{Options, Target, convert};
+///
+/// let source = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.gguf");
+/// let mut steps = 0;
+/// let report = convert(&source, &path, Target::GgufI2S, &Options::default(), &mut |_| steps += 1)?;
+/// assert!(report.losses.is_empty() && steps > 0);
+/// assert_eq!(checkpoint::open(&path)?.format(), "GGUF, I2_S");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn convert(
     source: &dyn Checkpoint,
     to: impl AsRef<Path>,
@@ -53,7 +70,7 @@ pub fn convert(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ConvertError> {
     let to = to.as_ref();
-    if source.quantization() == Quantization::Dense {
+    if !source.quantization().is_ternary() && target.float_weights().is_none() {
         return Err(ConvertError::Dense);
     }
     replace::check(to, target, options.force)?;
@@ -186,7 +203,9 @@ impl Job<'_> {
             SafetensorsWriter::create(result.join("model.safetensors"), &about, specs)
         };
         Ok(match self.encoder.target {
-            Target::Hf | Target::Bf16 => Writer::Safetensors(safetensors("format", "pt")?),
+            Target::Hf | Target::Bf16 | Target::F32 => {
+                Writer::Safetensors(safetensors("format", "pt")?)
+            }
             Target::Tritburn => {
                 Writer::Safetensors(safetensors(tritburn::VERSION_KEY, tritburn::VERSION)?)
             }
@@ -230,9 +249,11 @@ impl Job<'_> {
     }
 
     fn write_config(&self, folder: &Path) -> Result<(), ConvertError> {
-        let quantization = match self.encoder.target {
-            Target::Bf16 => Quantization::Online,
-            _ => Quantization::Packed {
+        let ternary = self.config().quantization.is_ternary();
+        let quantization = match self.encoder.target.float_weights() {
+            Some(_) if ternary => Quantization::Online,
+            Some(_) => Quantization::Dense,
+            None => Quantization::Packed {
                 linear_class: LinearClass::AutoBitLinear,
             },
         };

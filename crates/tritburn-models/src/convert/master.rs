@@ -17,7 +17,7 @@ use crate::checkpoint::{FloatTensorData, FloatType};
 /// one such step, goes to a few weights of code 0, which stay far below γ / 2. The result has γ, or
 /// where no sum rounds to it the f32 next to it; only matrices without zeros, or without anything
 /// else, come out further away.
-pub(super) fn master_weights(matrix: &PackedMatrix) -> (FloatTensorData, f32) {
+pub(crate) fn master_weights(matrix: &PackedMatrix) -> (FloatTensorData, f32) {
     let layout = matrix.layout();
     let gamma = matrix.scales()[0];
     let scale = |weights: &[f32]| weight_scale_from_mean(abs_mean(weights), layout.code());

@@ -16,6 +16,8 @@ mod report;
 mod table;
 mod target;
 
+pub(crate) use master::master_weights;
+
 pub use error::ConvertError;
 pub use job::{Options, Progress, convert};
 pub use loss::Loss;

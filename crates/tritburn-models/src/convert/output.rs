@@ -9,7 +9,7 @@ use tritburn_formats::file::gguf::GgmlType;
 use tritburn_formats::file::{DType, FileError, TensorSpec};
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TorchWriter};
 use tritburn_formats::matrix::{concat_rows, reorder_rows, rotary_interleaved};
-use tritburn_formats::{PackError, PackedLayout, PackedMatrix, ScaleGranularity};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
 use super::master::master_weights;
 use super::{ConvertError, Loss, TableType, Target};
@@ -94,7 +94,7 @@ impl Encoder<'_> {
     /// Name of a table, and the type that it is written in.
     pub fn table(&self, table: Table) -> (&'static str, FloatType) {
         let name = match self.target {
-            Target::Hf | Target::Bf16 | Target::Tritburn => hf_names::table(table),
+            Target::Hf | Target::Bf16 | Target::F32 | Target::Tritburn => hf_names::table(table),
             Target::BitNetGpu => bitnet_gpu_names::table(table),
             _ => gguf_names::table(table),
         };
@@ -131,7 +131,7 @@ impl Encoder<'_> {
         let (name, short) = match self.target {
             Target::Hf | Target::Bf16 => (hf_names::norm(norm), exact),
             Target::BitNetGpu => (bitnet_gpu_names::norm(norm), exact),
-            Target::Tritburn => (hf_names::norm(norm), false),
+            Target::F32 | Target::Tritburn => (hf_names::norm(norm), false),
             _ => (gguf_names::norm(norm), false),
         };
         let dtype = if short {
@@ -147,7 +147,9 @@ impl Encoder<'_> {
     pub fn projection_name(&self, layer: usize, group: &[Projection]) -> String {
         match self.target {
             Target::BitNetGpu => bitnet_gpu_names::fused(layer, group),
-            Target::Hf | Target::Bf16 | Target::Tritburn => hf_names::projection(layer, group[0]),
+            Target::Hf | Target::Bf16 | Target::F32 | Target::Tritburn => {
+                hf_names::projection(layer, group[0])
+            }
             _ => gguf_names::projection(layer, group[0]),
         }
     }
@@ -170,8 +172,8 @@ impl Encoder<'_> {
         group: &[Projection],
     ) -> Result<(Vec<Stored>, Vec<Loss>), ConvertError> {
         let name = self.projection_name(layer, group);
-        if self.target == Target::Bf16 {
-            return self.masters(&name, layer, group[0]);
+        if let Some(dtype) = self.target.float_weights() {
+            return self.masters(&name, layer, group[0], dtype);
         }
         let parts = group.iter().map(|&p| self.packed(layer, p));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
@@ -236,7 +238,7 @@ impl Encoder<'_> {
                     words(names.header, &header, [header.len()]),
                 ]
             }
-            Target::Hf | Target::Bf16 => {
+            Target::Hf | Target::Bf16 | Target::F32 => {
                 let encoded = hf_bitnet::encode(matrix)?;
                 let exact = bf16::from_f32(encoded.gamma).to_f32() == encoded.gamma;
                 let dtype = if exact {
@@ -273,7 +275,7 @@ impl Encoder<'_> {
                 &rotary_interleaved(part.layout().out_features(), head_dim)?,
             )
         });
-        let reordered = reordered.collect::<Result<Vec<_>, PackError>>()?;
+        let reordered = reordered.collect::<Result<Vec<_>, MatrixError>>()?;
         let matrix = match reordered.as_slice() {
             [single] => single.clone(),
             several => concat_rows(several)?,
@@ -297,16 +299,18 @@ impl Encoder<'_> {
         name: &str,
         layer: usize,
         projection: Projection,
+        dtype: FloatType,
     ) -> Result<(Vec<Stored>, Vec<Loss>), ConvertError> {
         let name = format!("{name}.weight");
         let mut losses = Vec::new();
         let data = match self.source.projection(layer, projection)? {
             Weight::Master(data) => {
-                let (data, count) = data.convert(FloatType::BF16);
+                let (data, count) = data.convert(dtype);
                 if count > 0 {
+                    let tensor = name.clone();
                     losses.push(Loss::Values {
-                        tensor: name.clone(),
-                        dtype: FloatType::BF16,
+                        tensor,
+                        dtype,
                         count,
                     });
                 }
@@ -321,7 +325,7 @@ impl Encoder<'_> {
                 if found != scale {
                     losses.push(self.scale_loss(&name, scale, found));
                 }
-                data
+                data.convert(dtype).0
             }
         };
         Ok((vec![floats(name, data)], losses))
@@ -346,7 +350,7 @@ pub(super) fn one_scale(matrix: PackedMatrix) -> PackedMatrix {
     let (layout, words, scales) = matrix.clone().into_parts();
     let (out, input) = (layout.out_features(), layout.in_features());
     let single = PackedLayout::new(out, input, layout.code(), ScaleGranularity::Tensor)
-        .map_err(PackError::from)
+        .map_err(MatrixError::from)
         .and_then(|layout| PackedMatrix::new(layout, words, vec![scales[0]]));
     single.unwrap_or(matrix)
 }

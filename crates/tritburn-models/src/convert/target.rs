@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::ConvertError;
+use crate::checkpoint::FloatType;
 
 /// A format to convert to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,13 +21,16 @@ pub enum Target {
     Tritburn,
     /// A folder with the checkpoint of microsoft/BitNet's GPU model.
     BitNetGpu,
-    /// A Hugging Face folder of bf16 master weights: `autobitlinear`, `online`.
+    /// A Hugging Face folder of bf16 master weights: `autobitlinear`, `online`; a plain float model
+    /// stays one.
     Bf16,
+    /// As [`Bf16`](Self::Bf16), with f32 master weights and norms.
+    F32,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Hf,
         Self::GgufTq1_0,
         Self::GgufTq2_0,
@@ -34,6 +38,7 @@ impl Target {
         Self::Tritburn,
         Self::BitNetGpu,
         Self::Bf16,
+        Self::F32,
     ];
 
     /// Its name on the command line.
@@ -46,6 +51,30 @@ impl Target {
             Self::Tritburn => "tritburn",
             Self::BitNetGpu => "bitnet-gpu",
             Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+
+    /// The type of the float weights that projections are written as; `None` where they are packed.
+    pub fn float_weights(self) -> Option<FloatType> {
+        match self {
+            Self::Bf16 => Some(FloatType::BF16),
+            Self::F32 => Some(FloatType::F32),
+            _ => None,
+        }
+    }
+
+    /// What it is and who reads it, in a line.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Hf => "Hugging Face folder, uint8 codes: transformers, and most else",
+            Self::GgufTq1_0 => "GGUF with TQ1_0 layers, 1.69 bits a weight: llama.cpp",
+            Self::GgufTq2_0 => "GGUF with TQ2_0 layers, 2.06 bits a weight: llama.cpp",
+            Self::GgufI2S => "GGUF with I2_S layers: bitnet.cpp",
+            Self::Tritburn => "tritburn's own folder: the canonical layout, loaded as it is",
+            Self::BitNetGpu => "checkpoint of the BitNet GPU kernels",
+            Self::Bf16 => "Hugging Face folder with bf16 master weights, to train on",
+            Self::F32 => "Hugging Face folder with f32 master weights, to train on",
         }
     }
 

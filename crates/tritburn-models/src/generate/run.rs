@@ -76,6 +76,38 @@ fn rate(tokens: usize, time: Duration) -> Option<f64> {
 /// # Errors
 /// As [`Session::prefill`], with [`ModelError::Context`] ahead of any work if a prompt and
 /// `max_new_tokens` do not fit; [`ModelError::Sample`].
+///
+/// # Examples
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::Arc;
+/// use burn::tensor::Device;
+/// use tritburn_models::checkpoint::Synthetic;
+/// use tritburn_models::generate::{Finish, GenerationOptions, Session, generate};
+/// use tritburn_models::model::LoadOptions;
+/// use tritburn_models::sample::Sampling;
+/// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+///
+/// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let device = Device::flex();
+/// let model = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
+/// let mut session = Session::new(Arc::new(model), 1, 16)?;
+///
+/// let options = GenerationOptions {
+///     max_new_tokens: 8,
+///     stop_ids: vec![],
+///     sampling: Sampling::greedy(),
+/// };
+/// let mut streamed = Vec::new();
+/// let generation = generate(&mut session, &[&[1, 2, 3]], &options, |_row, id| {
+///     streamed.push(id);
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(generation.finish, [Finish::Length]);
+/// assert_eq!(generation.ids, [streamed]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate(
     session: &mut Session,
     prompts: &[&[u32]],

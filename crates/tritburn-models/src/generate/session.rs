@@ -16,13 +16,39 @@ const CHUNK: usize = 2048;
 /// Sequences may be of different lengths; prompts are not padded. A session can go on from where it
 /// is: another [`prefill`](Self::prefill) appends (a chat's next turn), [`clear`](Self::clear)
 /// starts anew without allocating.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use burn::tensor::Device;
+/// use tritburn_models::checkpoint::Synthetic;
+/// use tritburn_models::generate::Session;
+/// use tritburn_models::model::LoadOptions;
+/// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+///
+/// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let device = Device::flex();
+/// let model = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
+///
+/// // Two sequences of up to 16 tokens each, with prompts of different lengths.
+/// let mut session = Session::new(Arc::new(model), 2, 16)?;
+/// let logits = session.prefill(&[&[1, 2, 3], &[4]])?;
+/// assert_eq!(logits.dims(), [2, 512]);
+///
+/// // One more token each; then the most likely ones, which need not come to the host.
+/// let (_logits, _ids) = session.decode(&[5, 6])?;
+/// let (_logits, _ids) = session.decode_next()?;
+/// assert_eq!(session.lengths(), [5, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Session {
     model: Arc<BitNetForCausalLm>,
     step: DecodeStep,
     lengths: Vec<usize>,
     capacity: usize,
     /// Whether the device's tokens and positions follow from the last step.
-    placed: bool,
+    resumes: bool,
 }
 
 impl Session {
@@ -42,7 +68,7 @@ impl Session {
             step,
             lengths: vec![0; rows],
             capacity,
-            placed: false,
+            resumes: false,
         })
     }
 
@@ -64,7 +90,7 @@ impl Session {
     /// Forgets all sequences.
     pub fn clear(&mut self) {
         self.lengths.fill(0);
-        self.placed = false;
+        self.resumes = false;
     }
 
     /// Forgets what sequence `row` holds behind its first `len` tokens; nothing if it is shorter.
@@ -72,7 +98,7 @@ impl Session {
         if let Some(length) = self.lengths.get_mut(row) {
             *length = len.min(*length);
         }
-        self.placed = false;
+        self.resumes = false;
     }
 
     /// Appends `prompts`, one for each sequence, and returns the logits that follow their last
@@ -83,17 +109,17 @@ impl Session {
     /// [`ModelError::Context`]; nothing is appended then.
     pub fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Tensor<2>, ModelError> {
         self.check_prompts(prompts)?;
-        self.placed = false;
+        self.resumes = false;
         let mut last: Vec<Option<Tensor<2>>> = vec![None; prompts.len()];
         for batch in batches(prompts) {
             let hidden = self.forward(prompts, &batch)?;
             // The tokens that end a prompt, by index in this batch.
             let mut ends = Vec::new();
             let mut index = 0;
-            for run in &batch {
-                index += run.len;
-                if run.first + run.len == prompts[run.row].len() {
-                    ends.push((run.row, index as u32 - 1));
+            for part in &batch {
+                index += part.len;
+                if part.first + part.len == prompts[part.row].len() {
+                    ends.push((part.row, index as u32 - 1));
                 }
             }
             if ends.is_empty() {
@@ -119,7 +145,7 @@ impl Session {
     pub fn prefill_all(&mut self, prompt: &[u32]) -> Result<Tensor<2>, ModelError> {
         let prompts = [prompt];
         self.check_prompts(&prompts)?;
-        self.placed = false;
+        self.resumes = false;
         let mut parts = Vec::new();
         for batch in batches(&prompts) {
             let hidden = self.forward(&prompts, &batch)?;
@@ -138,11 +164,11 @@ impl Session {
         let prompts: Vec<&[u32]> = ids.chunks(1).collect();
         self.check_prompts(&prompts)?;
         let mut state = self.step.state();
-        if self.placed {
-            state.put(ids.to_vec(), &self.model)?;
+        if self.resumes {
+            state.set_tokens(ids.to_vec(), &self.model)?;
         } else {
             let positions = self.lengths.iter().map(|&len| len as u32).collect();
-            state.place(ids.to_vec(), positions, &self.model)?;
+            state.set(ids.to_vec(), positions, &self.model)?;
         }
         drop(state);
         self.run()
@@ -155,7 +181,7 @@ impl Session {
     /// [`ModelError::NoStep`] if the last call was not [`decode`](Self::decode) or `decode_next`,
     /// [`ModelError::Context`].
     pub fn decode_next(&mut self) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
-        if !self.placed {
+        if !self.resumes {
             return Err(ModelError::NoStep);
         }
         self.check_room(|_| 1)?;
@@ -164,7 +190,7 @@ impl Session {
 
     fn run(&mut self) -> Result<(Tensor<2>, Tensor<1, Int>), ModelError> {
         let output = self.step.run()?;
-        self.placed = true;
+        self.resumes = true;
         for length in &mut self.lengths {
             *length += 1;
         }
@@ -174,16 +200,16 @@ impl Session {
     fn forward(
         &mut self,
         prompts: &[&[u32]],
-        batch: &[Run],
+        batch: &[PromptPart],
     ) -> Result<crate::model::Hidden, ModelError> {
         let ids = batch
             .iter()
-            .flat_map(|run| &prompts[run.row][run.first..run.first + run.len])
+            .flat_map(|part| &prompts[part.row][part.first..part.first + part.len])
             .copied()
             .collect();
         let runs: Vec<_> = batch
             .iter()
-            .map(|run| (run.row, self.lengths[run.row] + run.first, run.len))
+            .map(|part| (part.row, self.lengths[part.row] + part.first, part.len))
             .collect();
         let tokens = Tokens::runs(&runs, self.model.device());
         let ids = words(ids, &self.model);
@@ -232,14 +258,14 @@ impl Session {
 
 /// Consecutive tokens `first..first + len` of prompt `row`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
+struct PromptPart {
     row: usize,
     first: usize,
     len: usize,
 }
 
 /// Cuts prompts into batches of at most [`CHUNK`] tokens.
-fn batches(prompts: &[&[u32]]) -> Vec<Vec<Run>> {
+fn batches(prompts: &[&[u32]]) -> Vec<Vec<PromptPart>> {
     let mut batches = vec![Vec::new()];
     let mut room = CHUNK;
     for (row, prompt) in prompts.iter().enumerate() {
@@ -253,7 +279,7 @@ fn batches(prompts: &[&[u32]]) -> Vec<Vec<Run>> {
             batches
                 .last_mut()
                 .expect("one batch")
-                .push(Run { row, first, len });
+                .push(PromptPart { row, first, len });
             (first, room) = (first + len, room - len);
         }
     }
@@ -275,10 +301,10 @@ mod tests {
         assert_eq!(batches.len(), total.div_ceil(CHUNK));
         let mut next = vec![0; prompts.len()];
         for batch in &batches {
-            assert!(batch.iter().map(|run| run.len).sum::<usize>() <= CHUNK);
-            for run in batch {
-                assert_eq!(run.first, next[run.row]);
-                next[run.row] += run.len;
+            assert!(batch.iter().map(|part| part.len).sum::<usize>() <= CHUNK);
+            for part in batch {
+                assert_eq!(part.first, next[part.row]);
+                next[part.row] += part.len;
             }
         }
         assert_eq!(next, prompts.iter().map(|p| p.len()).collect::<Vec<_>>());

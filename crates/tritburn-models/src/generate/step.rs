@@ -34,12 +34,12 @@ type StepResult = Result<StepOutput, ModelError>;
 /// A decode step for a fixed number of sequences.
 pub(super) struct DecodeStep {
     state: Rc<RefCell<StepState>>,
-    run: Run,
+    run: Execution,
 }
 
 type CapturedStep = Graph<StepResult, Box<dyn FnMut() -> StepResult>>;
 
-enum Run {
+enum Execution {
     /// Launches every operation.
     Eager(Arc<BitNetForCausalLm>),
     /// One launch for all.
@@ -80,9 +80,9 @@ impl DecodeStep {
                     "no hardware graph: every decode step launches its kernels one by one"
                 );
             }
-            Run::Graph(Box::new(graph))
+            Execution::Graph(Box::new(graph))
         } else {
-            Run::Eager(model)
+            Execution::Eager(model)
         };
         Ok(Self { state, run })
     }
@@ -95,8 +95,8 @@ impl DecodeStep {
     /// Runs the step on the tokens and positions that the device holds.
     pub fn run(&mut self) -> StepResult {
         match &mut self.run {
-            Run::Eager(model) => step(model, &mut self.state.borrow_mut()),
-            Run::Graph(graph) => {
+            Execution::Eager(model) => step(model, &mut self.state.borrow_mut()),
+            Execution::Graph(graph) => {
                 // SAFETY: every tensor that the graph touches is owned by its closure (model and
                 // state) or its output, and the scratch of its kernels is kept for good by
                 // `tritburn::transformer`. All are used on this thread only: `Rc` keeps the step
@@ -114,20 +114,24 @@ impl DecodeStep {
 
 impl StepState {
     /// Says where the next step takes up: one token and position for each sequence.
-    pub fn place(
+    pub fn set(
         &mut self,
         tokens: Vec<u32>,
         positions: Vec<u32>,
         model: &BitNetForCausalLm,
     ) -> Result<(), ModelError> {
-        self.put(tokens, model)?;
+        self.set_tokens(tokens, model)?;
         let positions = words(positions, model);
         self.positions = overwrite(self.positions.clone(), positions)?;
         Ok(())
     }
 
     /// Writes other tokens than the largest logits.
-    pub fn put(&mut self, tokens: Vec<u32>, model: &BitNetForCausalLm) -> Result<(), ModelError> {
+    pub fn set_tokens(
+        &mut self,
+        tokens: Vec<u32>,
+        model: &BitNetForCausalLm,
+    ) -> Result<(), ModelError> {
         self.tokens = overwrite(self.tokens.clone(), words(tokens, model))?;
         Ok(())
     }

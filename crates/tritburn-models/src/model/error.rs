@@ -69,7 +69,7 @@ pub enum ModelError {
     Sample(#[from] SampleError),
     /// Weights that belong together cannot be fused.
     #[error(transparent)]
-    Fuse(#[from] tritburn::formats::PackError),
+    Fuse(#[from] tritburn::formats::MatrixError),
     /// A tensor could not be read back from the device.
     #[error("reading from the device failed: {reason}")]
     Device {

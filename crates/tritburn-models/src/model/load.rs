@@ -3,6 +3,7 @@
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use tritburn::InputPrecision;
 use tritburn::formats::matrix::concat_rows;
+use tritburn::ops::keeps_dtype;
 use tritburn::transformer::rotary_table;
 
 use super::causal_lm::BitNetForCausalLm;
@@ -12,22 +13,47 @@ use super::layer::DecoderLayer;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::options::{HeadPrecision, LoadOptions, Precision};
-use crate::checkpoint::{self, Checkpoint, FloatTensorData, Projection, Weight};
+use crate::checkpoint::{self, Checkpoint, FloatTensorData, FloatType, Projection, Weight};
 
 impl BitNetForCausalLm {
     /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights where
     /// products are ternary, fuses q|k|v and gate|up.
     ///
     /// A plain float model stays one unless another precision is asked for. What was chosen is in
-    /// [`precision`](Self::precision) and [`options`](Self::options).
+    /// [`precision`](Self::precision) and [`options`](Self::options). Embedding and head keep the type that
+    /// they are stored in, or become f32 on a device that lacks it.
     ///
     /// # Errors
-    /// [`ModelError::Checkpoint`], [`ModelError::Pack`].
+    /// [`ModelError::Checkpoint`], [`ModelError::Pack`]; [`ModelError::Operation`] for a dtype of hidden
+    /// states that the device does not compute with.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use tritburn_models::checkpoint::Synthetic;
+    /// use tritburn_models::model::{LoadOptions, Precision};
+    /// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+    ///
+    /// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+    /// let device = Device::flex();
+    /// let options = LoadOptions { precision: Some(Precision::W2A16), ..LoadOptions::for_device(&device) };
+    /// let model = BitNetForCausalLm::load(&checkpoint, &options, &device)?;
+    /// assert_eq!(model.precision(), Precision::W2A16);
+    /// assert!(model.byte_count() < 1 << 18); // 2 bits a weight, and a bf16 embedding
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(
         checkpoint: &dyn Checkpoint,
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        if !device.supports_dtype(options.dtype) {
+            return Err(ModelError::Operation(tritburn::Error::Unsupported {
+                device: format!("{device:?}"),
+                dtype: options.dtype,
+            }));
+        }
         let config = checkpoint.config().clone();
         let asked_for = options.precision;
         let precision = asked_for.unwrap_or_else(|| Precision::of(checkpoint.quantization()));
@@ -38,9 +64,9 @@ impl BitNetForCausalLm {
             device,
             epsilon: config.rms_norm_eps as f32,
         };
-        let table = tensor_data(checkpoint.embedding()?);
+        let table = loader.table(checkpoint.embedding()?);
         let head = loader.head(&table)?;
-        let embedding = place(table, device);
+        let embedding = upload(table, device);
         let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
         let layers = (0..config.num_hidden_layers)
             .map(|layer| loader.layer(layer))
@@ -145,12 +171,27 @@ impl Loader<'_> {
         Tensor::from_data(data, (self.device, self.options.dtype))
     }
 
+    /// Embedding or head as the device can keep it: as it is stored, else in f32, which holds every value.
+    fn table(&self, stored: FloatTensorData) -> TensorData {
+        if keeps_dtype(self.device, stored.dtype.burn()) {
+            return tensor_data(stored);
+        }
+        tracing::info!(
+            bytes = 4 * stored.bytes.len() / stored.dtype.size(),
+            "{:?} has no {}: a table of {} bytes is kept as F32",
+            self.device,
+            stored.dtype,
+            stored.bytes.len(),
+        );
+        tensor_data(stored.convert(FloatType::F32).0)
+    }
+
     /// A head of its own; `None` if the embedding serves.
     fn head(&self, embedding: &TensorData) -> Result<Option<Head>, ModelError> {
-        let own = self.checkpoint.head()?.map(tensor_data);
+        let own = self.checkpoint.head()?.map(|head| self.table(head));
         Ok(match (self.options.head, own) {
             (HeadPrecision::Stored, None) => None,
-            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(place(table, self.device))),
+            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(upload(table, self.device))),
             (HeadPrecision::Int8, own) => {
                 let table = own.as_ref().unwrap_or(embedding);
                 Some(Head::int8(table, self.device)?)
@@ -160,7 +201,7 @@ impl Loader<'_> {
 }
 
 /// A table in memory of its own: a GPU's pools would grow all of their pages to its size.
-fn place(table: TensorData, device: &Device) -> Tensor<2> {
+fn upload(table: TensorData, device: &Device) -> Tensor<2> {
     let stored = table.dtype();
     device.memory_persistent_allocations(table, |table| Tensor::from_data(table, (device, stored)))
 }

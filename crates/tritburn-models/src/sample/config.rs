@@ -3,6 +3,17 @@
 use super::SampleError;
 
 /// How the next token is chosen. The default is greedy.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::sample::Sampling;
+///
+/// let sampling = Sampling { temperature: 0.7, top_p: Some(0.9), seed: 42, ..Sampling::greedy() };
+/// sampling.validate()?;
+/// assert!(Sampling { top_p: Some(1.5), ..sampling }.validate().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Logits are divided by it. 0 takes the most likely token and no chance is involved.

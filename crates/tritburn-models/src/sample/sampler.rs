@@ -11,6 +11,23 @@ use super::{SampleError, Sampling};
 /// Random numbers are ChaCha with 8 rounds, keyed by the seed, in the stream of the sequence's
 /// number: the same seed, number and logits give the same tokens on every machine and, as the
 /// algorithm is part of the type, with every release.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::sample::{Sampler, Sampling};
+///
+/// let logits = [0.0, 3.0, 2.0, f32::NEG_INFINITY];
+/// assert_eq!(Sampler::new(Sampling::greedy())?.sample(&logits, &[])?, 1);
+///
+/// // The two most likely tokens, by chance; a token at -∞ is never drawn.
+/// let sampling = Sampling { temperature: 1.0, top_k: Some(2), seed: 7, ..Sampling::greedy() };
+/// let mut sampler = Sampler::new(sampling)?;
+/// for _ in 0..10 {
+///     assert!([1, 2].contains(&sampler.sample(&logits, &[])?));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,

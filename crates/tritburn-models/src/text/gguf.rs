@@ -104,7 +104,7 @@ impl TokenizerFiles {
             return Err(unsupported("a tokenizer of the kind", kind));
         }
         let (mut tokens, mut types) = (vec![None; vocabulary], vec![UNUSED; vocabulary]);
-        let mut place = |token: &str, id: u64, kind: i32| -> Result<(), TextError> {
+        let mut put = |token: &str, id: u64, kind: i32| -> Result<(), TextError> {
             let slot = usize::try_from(id).ok().filter(|&id| id < vocabulary);
             let slot = slot.ok_or_else(|| TextError::TokenId {
                 token: token.to_string(),
@@ -116,7 +116,7 @@ impl TokenizerFiles {
         };
         let vocab = model["vocab"].as_object().into_iter().flatten();
         for (token, id) in vocab {
-            place(token, id.as_u64().unwrap_or(u64::MAX), NORMAL)?;
+            put(token, id.as_u64().unwrap_or(u64::MAX), NORMAL)?;
         }
         for added in json["added_tokens"].as_array().into_iter().flatten() {
             let kind = match added["special"].as_bool() {
@@ -124,7 +124,7 @@ impl TokenizerFiles {
                 _ => USER_DEFINED,
             };
             let token = added["content"].as_str().unwrap_or_default();
-            place(token, added["id"].as_u64().unwrap_or(u64::MAX), kind)?;
+            put(token, added["id"].as_u64().unwrap_or(u64::MAX), kind)?;
         }
         let named = tokens.into_iter().enumerate();
         let tokens = named

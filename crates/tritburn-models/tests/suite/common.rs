@@ -81,6 +81,8 @@ pub fn devices() -> Vec<Device> {
     devices.push(Device::cpu());
     #[cfg(feature = "cuda")]
     devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
+    #[cfg(feature = "vulkan")]
+    devices.push(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
     devices
 }
 

@@ -3,14 +3,15 @@
 use std::fs;
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use rstest::rstest;
 use safetensors::SafeTensors;
+use tritburn::Error;
 use tritburn::ops::captures_graphs;
 use tritburn_models::BitNetForCausalLm;
 use tritburn_models::checkpoint::{self, Checkpoint};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
-use tritburn_models::model::{HeadPrecision, LoadOptions, Precision};
+use tritburn_models::model::{HeadPrecision, LoadOptions, ModelError, Precision};
 use tritburn_models::sample::Sampling;
 
 use crate::common::{EXPECTED, Form, devices};
@@ -61,6 +62,30 @@ fn logits_are_those_of_transformers(#[case] form: Form, #[case] name: &str) {
         let mut session = session(form, &options, &device, prompt.len());
         let difference = largest_difference(&logits(&mut session, &prompt), &expected);
         assert!(difference <= 2e-3, "{form:?} on {device:?}: {difference}");
+    }
+}
+
+/// A table that is stored in a type that the device lacks is another matter: it is converted.
+#[test]
+fn hidden_states_of_a_type_that_the_device_lacks_are_refused() {
+    let folder = Form::Packed.folder();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    for device in devices() {
+        for dtype in [DType::BF16, DType::F16] {
+            if device.supports_dtype(dtype) {
+                continue;
+            }
+            let options = LoadOptions {
+                dtype,
+                ..LoadOptions::default()
+            };
+            let refused = BitNetForCausalLm::load(checkpoint.as_ref(), &options, &device);
+            let Err(ModelError::Operation(Error::Unsupported { dtype: found, .. })) = refused
+            else {
+                panic!("{dtype:?} on {device:?}");
+            };
+            assert_eq!(found, dtype);
+        }
     }
 }
 

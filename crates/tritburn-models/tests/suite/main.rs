@@ -10,3 +10,4 @@ mod sample;
 #[cfg(feature = "flex")]
 mod session;
 mod text;
+mod trainable;

@@ -12,6 +12,7 @@ use crate::error::{Error, PackError, check_scales};
 use crate::ops;
 use crate::precision::InputPrecision;
 use crate::ternarize::TernaryWeight;
+use crate::training::GatedActivation;
 
 /// A linear layer whose weights, and by default inputs, are quantised in every forward pass, with
 /// straight-through gradients to a float latent weight (BitNet b1.58, arXiv 2402.17764 section 2).
@@ -109,14 +110,52 @@ impl BitLinear {
     /// [`Error::InputFeatures`] if the last axis of `x` is not `d_input`, [`Error::DType`] if it is
     /// no float or not the dtype of the norm, [`Error::Device`] if it lives elsewhere than the layer.
     pub fn try_forward<const D: usize>(&self, x: Tensor<D>) -> Result<Tensor<D>, Error> {
-        project(
-            x,
-            &self.weight,
-            self.bias.as_ref(),
-            self.norm.as_ref(),
-            &self.layout,
-            self.precision,
-        )
+        project(self, x, None)
+    }
+
+    /// Applies the layer to a gated unit, `f(gate) · up`, in place of `x`: the down projection of a
+    /// feed-forward block, whose norm, if it has one, is the sub-norm. Gate, norm, quantiser and
+    /// product are one operation that keeps `gate_up` alone of its floats.
+    ///
+    /// # Shapes
+    /// - `gate_up`: `[.., 2 · d_input]`, the gate first, f32, f16 or bf16
+    /// - output: `[.., d_output]`, in the dtype of `gate_up`
+    ///
+    /// # Panics
+    /// Where [`try_forward_gated`](Self::try_forward_gated) returns an error, with its message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use tritburn::{BitLinearConfig, training::GatedActivation};
+    ///
+    /// let device = Device::default();
+    /// let down = BitLinearConfig::new(128, 64).with_norm(true).init(&device);
+    /// let gate_up = Tensor::<2>::ones([3, 256], &device);
+    /// let y = down.forward_gated(gate_up, GatedActivation::SquaredRelu);
+    /// assert_eq!(y.dims(), [3, 64]);
+    /// ```
+    pub fn forward_gated<const D: usize>(
+        &self,
+        gate_up: Tensor<D>,
+        activation: GatedActivation,
+    ) -> Tensor<D> {
+        self.try_forward_gated(gate_up, activation)
+            .unwrap_or_else(|error| panic!("BitLinear: {error}"))
+    }
+
+    /// Applies the layer to a gated unit, as [`forward_gated`](Self::forward_gated) does.
+    ///
+    /// # Errors
+    /// [`Error::InputFeatures`] if the last axis of `gate_up` is not `2 · d_input`,
+    /// [`Error::DType`] or [`Error::Device`].
+    pub fn try_forward_gated<const D: usize>(
+        &self,
+        gate_up: Tensor<D>,
+        activation: GatedActivation,
+    ) -> Result<Tensor<D>, Error> {
+        project(self, gate_up, Some(activation))
     }
 
     /// Applies a [fused](BitLinearConfig::fused) layer and cuts the result into its projections. The

@@ -6,7 +6,7 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::TernaryOps;
 use super::bias::Bias;
-use super::device::{check_ready, rounds_to_bf16};
+use super::device::{check_ready, keeps_dtype, rounds_to_bf16};
 use super::operand::WeightOperand;
 use super::prepack::PrepackedWeight;
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub fn quantize_weight(
     weight: Tensor<2>,
     layout: &PackedLayout,
 ) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
-    check_float("weight", weight.dtype())?;
+    check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
     check_ready(&weight.device())?;
     let (codes, scales) =
@@ -42,7 +42,7 @@ pub fn quantize_weight(
 /// # Errors
 /// [`Error::DType`], or [`Error::Layout`] for an empty or too wide `x`.
 pub fn quantize_activations(x: Tensor<2>) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
-    check_float("input", x.dtype())?;
+    check_float("input", x.dtype(), &x.device())?;
     check_ready(&x.device())?;
     let [tokens, cols] = x.dims();
     PackedLayout::new(tokens.max(1), cols, Default::default(), Default::default())?;
@@ -71,10 +71,6 @@ pub fn unpack_weight(
     check_packed(&codes, &scales, layout)?;
     check_device("scales", &scales.device(), &codes.device())?;
     check_ready(&codes.device())?;
-    if !codes.device().supports_dtype(dtype) {
-        let device = format!("{:?}", codes.device());
-        return Err(Error::Unsupported { device, dtype });
-    }
     Ok(Tensor::from_dispatch(
         <Dispatch as TernaryOps>::unpack_weight(
             codes.into_dispatch(),
@@ -177,7 +173,7 @@ pub fn bit_linear<const D: usize>(
     layout: &PackedLayout,
     precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    check_float("weight", weight.dtype())?;
+    check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
     let tokens = TokenAxis::new(&x, layout)?;
     check_device("weight", &weight.device(), &x.device())?;
@@ -239,13 +235,24 @@ impl<const D: usize> TokenAxis<D> {
     }
 }
 
-pub(crate) fn check_float(operand: &'static str, found: DType) -> Result<(), Error> {
-    match found {
-        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
-        _ => Err(Error::DType {
+/// A float type that kernels of `device` read.
+pub(crate) fn check_float(
+    operand: &'static str,
+    found: DType,
+    device: &Device,
+) -> Result<(), Error> {
+    if !matches!(found, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(Error::DType {
             operand,
             found,
             expected: "f32, f16 or bf16",
+        });
+    }
+    match keeps_dtype(device, found) {
+        true => Ok(()),
+        false => Err(Error::Unsupported {
+            device: format!("{device:?}"),
+            dtype: found,
         }),
     }
 }
@@ -264,7 +271,7 @@ pub(crate) fn check_written(
                        libgcc 13",
         });
     }
-    check_float(operand, found)
+    check_float(operand, found, device)
 }
 
 pub(crate) fn check_shape(
@@ -282,7 +289,7 @@ pub(crate) fn check_shape(
     }
 }
 
-fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
+pub(crate) fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
     check_shape(
         "weight",
         &weight.dims(),
@@ -290,7 +297,7 @@ fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), E
     )
 }
 
-pub(super) fn check_packed(
+pub(crate) fn check_packed(
     codes: &Tensor<1, Int>,
     scales: &Tensor<1>,
     layout: &PackedLayout,
@@ -320,7 +327,7 @@ pub(crate) fn check_word_dtype(operand: &'static str, found: DType) -> Result<()
     }
 }
 
-fn check_bias<const D: usize>(
+pub(crate) fn check_bias<const D: usize>(
     bias: Option<&Tensor<1>>,
     x: &Tensor<D>,
     layout: &PackedLayout,

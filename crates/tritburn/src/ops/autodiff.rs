@@ -213,7 +213,7 @@ impl<B: Backend + TernaryOps, C: CheckpointStrategy> TernaryOps for Autodiff<B, 
             x_codes,
             x_scales.into_primitive(),
             inner_weight(weight),
-            inner(bias),
+            inner_bias(bias),
             layout,
             dtype,
         ))
@@ -351,7 +351,7 @@ fn constant<B: Backend, C: CheckpointStrategy>(
 }
 
 /// The same tensors without their autodiff association: weights of a product are constants.
-fn inner_weight<B: Backend, C: CheckpointStrategy>(
+pub(crate) fn inner_weight<B: Backend, C: CheckpointStrategy>(
     weight: WeightOperand<Autodiff<B, C>>,
 ) -> WeightOperand<B> {
     match weight {
@@ -377,7 +377,7 @@ fn inner_weight<B: Backend, C: CheckpointStrategy>(
     }
 }
 
-fn inner<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
+pub(crate) fn inner_bias<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
     bias.into_option().map(|bias| bias.into_primitive()).into()
 }
 

@@ -1,6 +1,7 @@
 //! What is asked of a Burn device before work is sent to it.
 
-use burn::tensor::Device;
+use burn::backend::{Backend, DTypeUsage, Dispatch};
+use burn::tensor::{DType, Device};
 use tritburn_formats::PackedLayout;
 
 #[cfg(feature = "cube")]
@@ -86,6 +87,16 @@ pub fn rounds_to_bf16(device: &Device) -> bool {
         return tritburn_kernels::device::cpu_rounds_to_bf16();
     }
     true
+}
+
+/// Whether operations of this crate can read `dtype` on `device`.
+///
+/// They compute in f32, so the device need only store the type and convert it: some Vulkan drivers do no more
+/// with bf16, for which Burn's own [`Device::supports_dtype`] is false. Others, and WebGPU, have no bf16 at all.
+pub fn keeps_dtype(device: &Device, dtype: DType) -> bool {
+    let asked = || Dispatch::dtype_usage(device.as_dispatch(), dtype);
+    // Every device has f32: nobody need be asked.
+    dtype == DType::F32 || asked().contains(DTypeUsage::Storage)
 }
 
 /// Whether `device` replays captured work as one launch: CUDA and ROCm.

@@ -5,7 +5,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_formats::{PackedLayout, PackedMatrix};
 
-use super::api::{check_device, check_packed, check_shape, check_word_dtype, linear};
+use super::api::{
+    check_device, check_packed, check_shape, check_word_dtype, check_written, linear,
+};
 use super::backend::TernaryOps;
 use super::bias::Bias;
 use super::device::{check_ready, prefers_prepacked};
@@ -135,6 +137,7 @@ impl FrozenWeight {
         }
         let [tokens] = scales.dims();
         let words = tokens * activation_words_per_row(self.layout.in_features());
+        check_written("output", dtype, &device)?;
         check_shape("quantised input", &codes.dims(), &[words])?;
         check_word_dtype("quantised input", codes.dtype())?;
         check_device("quantised input", &codes.device(), &device)?;

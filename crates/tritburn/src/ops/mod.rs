@@ -24,14 +24,20 @@ mod operand;
 mod prepack;
 
 pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
+pub(crate) use api::{check_bias, check_packed, check_weight_shape};
 pub(crate) use api::{
     check_device, check_float, check_shape, check_word_dtype, check_written, prepacked_linear,
 };
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use autodiff::{inner_bias, inner_weight};
+pub(crate) use backend::TernaryOps;
 #[cfg(feature = "cube")]
 pub(crate) use backend::quantized;
-pub use device::captures_graphs;
+pub(crate) use bias::Bias;
+pub use device::{captures_graphs, keeps_dtype};
 pub(crate) use device::{check_ready, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;
+pub(crate) use operand::WeightOperand;
 pub(crate) use prepack::{PrepackedWeight, prepack};
 
 /// What this crate's own tests reach for: not part of the public interface, and changed without

@@ -47,7 +47,7 @@ impl PrepackedWeight {
         self.row_scales.clone()
     }
 
-    pub(super) fn operand(&self) -> WeightOperand<Dispatch> {
+    pub(crate) fn operand(&self) -> WeightOperand<Dispatch> {
         WeightOperand::Prepacked {
             codes: self.codes.clone().into_dispatch(),
             scales: self.scales.clone().into_dispatch(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::DType;
 use thiserror::Error;
-use tritburn_formats::{HeaderError, PackError as MatrixError};
+use tritburn_formats::{HeaderError, MatrixError};
 
 use crate::error::PackError;
 

@@ -190,7 +190,7 @@ pub fn attention(q: Tensor<2>, cache: &LayerCache, tokens: &Tokens) -> Result<Te
 /// # Errors
 /// [`Error::DType`] or [`Error::Device`].
 pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>, dtype: DType) -> Result<Tensor<2>, Error> {
-    check_float("embedding table", table.dtype())?;
+    check_float("embedding table", table.dtype(), &table.device())?;
     check_written("embedding", dtype, &table.device())?;
     check_word_dtype("token ids", ids.dtype())?;
     check_device("token ids", &ids.device(), &table.device())?;
@@ -212,8 +212,8 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>, dtype: DType) -> Result<
 /// # Errors
 /// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
 pub fn dense_head(x: Tensor<2>, table: Tensor<2>) -> Result<Tensor<2>, Error> {
-    check_float("input", x.dtype())?;
-    check_float("head", table.dtype())?;
+    check_float("input", x.dtype(), &x.device())?;
+    check_float("head", table.dtype(), &table.device())?;
     let [vocabulary, _] = table.dims();
     check_shape("head", &table.dims(), &[vocabulary, x.dims()[1]])?;
     check_device("head", &table.device(), &x.device())?;
@@ -334,7 +334,7 @@ fn check_gated(gate_up: &Tensor<2>, gamma: &Tensor<1>) -> Result<(), Error> {
 }
 
 fn check_gamma(gamma: &Tensor<1>, x: &Tensor<2>, features: usize) -> Result<(), Error> {
-    check_float("norm weight", gamma.dtype())?;
+    check_float("norm weight", gamma.dtype(), &gamma.device())?;
     check_shape("norm weight", &gamma.dims(), &[features])?;
     check_device("norm weight", &gamma.device(), &x.device())
 }

@@ -41,7 +41,7 @@ impl LayerCache {
             return Err(Error::EmptyCache { rows, capacity });
         }
         check_written("cache", dtype, device)?;
-        if runs_kernels(device) && !has_kernels(heads) {
+        if runs_kernels(device) && !heads.has_kernels() {
             return Err(Error::HeadSize {
                 device: format!("{device:?}"),
                 found: heads.size,
@@ -101,11 +101,6 @@ impl LayerCache {
     }
 }
 
-/// Whether the kernels' cache (`tritburn_kernels::KvCache`) takes heads of this size.
-fn has_kernels(heads: Heads) -> bool {
-    matches!(heads.size, 32 | 64 | 128)
-}
-
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use burn_cubecl::CubeDevice;
@@ -124,7 +119,7 @@ mod tests {
                 key_value: 1,
                 size,
             };
-            assert_eq!(has_kernels(heads), cache.is_ok(), "{size}");
+            assert_eq!(heads.has_kernels(), cache.is_ok(), "{size}");
         }
     }
 }

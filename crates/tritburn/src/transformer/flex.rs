@@ -88,11 +88,12 @@ impl TransformerOps for Flex {
         let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
         let [tokens, width] = gate_up.shape().dims();
         let mut y = vec![0.0; tokens * width / 2];
-        let norm = kernels::RmsNorm {
-            gamma: slice!(gamma, f32),
-            eps: epsilon,
-        };
-        checked(kernels::relu2_glu_norm(slice!(gate_up, f32), norm, &mut y));
+        checked(kernels::gated(
+            slice!(gate_up, f32),
+            width / 2,
+            relu2(slice!(gamma, f32), epsilon),
+            &mut y,
+        ));
         float_tensor(y, [tokens, width / 2].into(), dtype)
     }
 
@@ -104,14 +105,10 @@ impl TransformerOps for Flex {
         let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
         let [tokens, width] = gate_up.shape().dims();
         let (mut codes, mut scales) = quantized([tokens, width / 2]);
-        let norm = kernels::RmsNorm {
-            gamma: slice!(gamma, f32),
-            eps: epsilon,
-        };
-        let gate_up = slice!(gate_up, f32);
-        checked(kernels::relu2_glu_norm_quantize(
-            gate_up,
-            norm,
+        checked(kernels::gated_quantize(
+            slice!(gate_up, f32),
+            width / 2,
+            relu2(slice!(gamma, f32), epsilon),
             &mut codes,
             &mut scales,
         ));
@@ -191,22 +188,12 @@ impl TransformerOps for Flex {
         dtype: DType,
     ) -> FloatTensor<Self> {
         let (table, ids) = (table.to_contiguous(), ids.to_contiguous());
-        let [vocabulary, features] = table.shape().dims();
+        let [_, features] = table.shape().dims();
         let ids = slice!(ids, u32);
         let mut x = vec![0.0; ids.len() * features];
-        // The kernel refuses what is outside of the table: look row 0 up instead, then overwrite.
-        let known: Vec<u32> = ids
-            .iter()
-            .map(|&id| if (id as usize) < vocabulary { id } else { 0 })
-            .collect();
         with_float!(table.dtype(), E => {
-            checked(kernels::embedding(slice!(table, E), features, &known, &mut x));
+            checked(kernels::embedding(slice!(table, E), features, ids, &mut x));
         });
-        for (row, &id) in x.chunks_mut(features.max(1)).zip(ids) {
-            if id as usize >= vocabulary {
-                row.fill(f32::NAN);
-            }
-        }
         float_tensor(x, [ids.len(), features].into(), dtype)
     }
 
@@ -246,22 +233,9 @@ impl TransformerOps for Flex {
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
         let logits = logits.to_contiguous();
-        let [_, vocabulary] = logits.shape().dims();
-        let ids = slice!(logits, f32)
-            .chunks(vocabulary)
-            .map(|row| {
-                let mut best = (0, f32::NEG_INFINITY);
-                for (id, &logit) in row.iter().enumerate() {
-                    if logit.is_nan() {
-                        return vocabulary as u32;
-                    }
-                    if logit > best.1 {
-                        best = (id as u32, logit);
-                    }
-                }
-                best.0
-            })
-            .collect();
+        let [rows, vocabulary] = logits.shape().dims();
+        let mut ids = vec![0; rows];
+        checked(kernels::argmax(slice!(logits, f32), vocabulary, &mut ids));
         word_tensor(ids)
     }
 
@@ -325,6 +299,13 @@ impl Rows {
         let mut sum = vec![0.0; self.len()];
         checked(norm(x, Some(slice!(residual, f32)), gamma, Some(&mut sum)));
         float_tensor(sum, self.x.shape(), self.dtype)
+    }
+}
+
+fn relu2(gamma: &[f32], eps: f32) -> kernels::Gate<'_> {
+    kernels::Gate {
+        activation: kernels::GatedActivation::SquaredRelu,
+        norm: Some(kernels::RmsNorm { gamma, eps }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The shape of grouped-query attention.
 
+use crate::error::Error;
+
 /// Numbers of query and key-value heads and the size of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
@@ -25,5 +27,62 @@ impl Heads {
     /// Columns of a fused q|k|v projection.
     pub fn fused_width(&self) -> usize {
         self.query_width() + 2 * self.key_value_width()
+    }
+
+    /// Refuses heads that attention cannot be made of.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self {
+            query,
+            key_value,
+            size,
+        } = *self;
+        match query > 0
+            && key_value > 0
+            && size > 0
+            && query.is_multiple_of(key_value)
+            && size.is_multiple_of(2)
+        {
+            true => Ok(()),
+            false => Err(Error::Heads {
+                query,
+                key_value,
+                size,
+            }),
+        }
+    }
+
+    /// Whether the kernels of CubeCL devices take heads of this size.
+    pub(crate) fn has_kernels(&self) -> bool {
+        matches!(self.size, 32 | 64 | 128)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads(query: usize, key_value: usize, size: usize) -> Heads {
+        Heads {
+            query,
+            key_value,
+            size,
+        }
+    }
+
+    #[test]
+    fn heads_that_do_not_fit_each_other_are_refused() {
+        assert!(heads(4, 2, 6).check().is_ok());
+        for wrong in [
+            heads(0, 1, 6),
+            heads(4, 0, 6),
+            heads(4, 2, 0),
+            heads(4, 3, 6),
+            heads(4, 2, 5),
+        ] {
+            assert!(
+                matches!(wrong.check(), Err(Error::Heads { .. })),
+                "{wrong:?}"
+            );
+        }
     }
 }

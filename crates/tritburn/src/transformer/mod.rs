@@ -31,6 +31,8 @@ pub use api::{
     advance, argmax, attention, dense_head, embedding, int8_head, overwrite, relu2_glu_norm,
     relu2_glu_norm_quantize, rms_norm, rms_norm_quantize, rotary_append,
 };
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use backend::TransformerOps;
 pub use cache::LayerCache;
 pub use heads::Heads;
 pub use rotary::rotary_table;

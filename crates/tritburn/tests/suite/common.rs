@@ -28,6 +28,8 @@ pub fn cube_devices() -> Vec<Device> {
     devices.push(Device::cpu());
     #[cfg(feature = "cuda")]
     devices.push(Device::cuda(burn::tensor::DeviceIndex::Default));
+    #[cfg(feature = "vulkan")]
+    devices.push(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
     devices
 }
 
@@ -47,9 +49,12 @@ pub fn matrix(seed: u64, rows: usize, cols: usize, device: &Device) -> Tensor<2>
     )
 }
 
-/// A tensor's values in f32.
+/// A tensor's values in f32. Its shape and dtype are those announced, which Fusion never compares.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().unwrap()
+    let announced = (tensor.shape(), tensor.dtype());
+    let data = tensor.into_data();
+    assert_eq!(announced, (data.shape().clone(), data.dtype()));
+    data.convert::<f32>().try_into_vec().unwrap()
 }
 
 /// Largest difference relative to the largest expected magnitude.

@@ -3,7 +3,7 @@
 use crate::common::{device, devices, matrix, relative_error, to_vec};
 use burn::module::{Lora, Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use tritburn::stats::{flip_share, layer_codes, zero_share};
 use tritburn::{
     BitLinear, BitLinearConfig, Error, InputPrecision, Pack, PackError, ScaleGranularity,
@@ -129,9 +129,8 @@ fn a_packed_layer_unpacks_to_one_that_trains_on() {
             .init(&device);
         let packed = layer.pack().unwrap();
         let x = matrix(12, 5, 40, &device);
-        // Not to the bit: Burn may run the norm's reduction with another kernel once it is tuned.
         let (found, expected) = (packed.forward(x.clone()), layer.forward(x.clone()));
-        assert!(relative_error(&to_vec(found), &to_vec(expected)) < 1e-6);
+        assert_eq!(to_vec(found), to_vec(expected), "{device:?}");
 
         let again = packed.unpack().unwrap();
         assert!(!again.is_packed());
@@ -406,22 +405,4 @@ fn padding_is_not_counted_whatever_it_holds() {
     }
     assert_eq!(codes.histogram(), expected);
     assert_eq!(codes.flips(&before), 0);
-}
-
-#[test]
-fn a_norm_of_another_dtype_is_refused() {
-    let device = device();
-    let layer = BitLinearConfig::new(32, 8).with_norm(true).init(&device);
-    let x = matrix(17, 2, 32, &device).cast(DType::BF16);
-    let error = layer.try_forward(x).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::DType {
-                found: DType::F32,
-                ..
-            }
-        ),
-        "{error}"
-    );
 }

@@ -12,4 +12,5 @@ mod prepack;
 mod q2s;
 mod stats;
 mod store;
+mod training;
 mod transformer;

@@ -1,9 +1,10 @@
 //! Operands of the operations: strides, single rows, random shapes, and what is refused.
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tritburn::formats::quantize::quantize_weights;
 use tritburn::formats::{QuantizedActivations, reference};
+use tritburn::transformer::{self, Heads, LayerCache};
 use tritburn::{Error, InputPrecision, PackedLayout, ScaleGranularity, WeightCode, ops};
 
 use crate::common::{device, devices, matrix, relative_error, to_vec};
@@ -251,4 +252,41 @@ fn operands_on_two_devices_are_refused() {
         ),
         "{error}"
     );
+}
+
+/// WebGPU and some Vulkan drivers have no bf16; Burn takes such tensors there all the same.
+#[test]
+fn a_type_that_the_device_lacks_is_refused_by_every_operation_that_reads_or_writes_it() {
+    let lacking = |device: &Device| !ops::keeps_dtype(device, DType::BF16);
+    for device in devices().into_iter().filter(lacking) {
+        let data = TensorData::new(vec![0f32; 4 * 32], [4, 32]).convert_dtype(DType::BF16);
+        let bf16 = || Tensor::<2>::from_data(data.clone(), (&device, DType::BF16));
+        let f32 = || matrix(1, 4, 32, &device);
+        let ids = Tensor::<1, Int>::zeros([1], (&device, DType::U32));
+        let layout =
+            PackedLayout::new(4, 32, WeightCode::Ternary, ScaleGranularity::Tensor).unwrap();
+        let (codes, scales) = ops::quantize_weight(f32(), &layout).unwrap();
+        let heads = Heads {
+            query: 1,
+            key_value: 1,
+            size: 32,
+        };
+        let results = [
+            ops::quantize_activations(bf16()).err(),
+            ops::quantize_weight(bf16(), &layout).err(),
+            ops::unpack_weight(codes, scales, &layout, DType::BF16).err(),
+            ops::bit_linear(bf16(), f32(), None, &layout, InputPrecision::Int8).err(),
+            transformer::embedding(bf16(), ids.clone(), DType::F32).err(),
+            transformer::embedding(f32(), ids, DType::BF16).err(),
+            transformer::dense_head(f32(), bf16()).err(),
+            LayerCache::new(1, 4, heads, DType::BF16, &device).err(),
+        ];
+        for (i, error) in results.into_iter().enumerate() {
+            let dtype = match error {
+                Some(Error::Unsupported { dtype, .. }) => dtype,
+                other => panic!("operation {i} on {device:?}: {other:?}"),
+            };
+            assert_eq!(dtype, DType::BF16);
+        }
+    }
 }

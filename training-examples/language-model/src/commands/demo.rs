@@ -2,19 +2,24 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorReadError};
-use tritburn::Pack;
+use burn::tensor::Device;
 use tritburn::stats::layer_codes;
+use tritburn_models::model::{LoadOptions, ModelError};
+use tritburn_models::sample::Sampling;
+use tritburn_models::text::TokenizerFiles;
+use tritburn_models::trainable::TrainableOptions;
+use tritburn_models::{BitNetForCausalLm, TrainableModel, checkpoint};
 
 use crate::cli::DemoArgs;
 use crate::data::Corpus;
 use crate::error::Error;
-use crate::evaluate::Evaluation;
-use crate::generate::{Sampling, generate};
-use crate::model::{LanguageModel, ModelConfig};
+use crate::evaluate::{Evaluation, likeliest};
+use crate::generate::generate;
+use crate::model::ModelConfig;
 use crate::report::Report;
 use crate::train::{RunError, RunFolder, TrainConfig, train, write_atomic};
 use tritburn::device;
@@ -63,16 +68,23 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
     println!("packing, saving, loading and comparing");
     let valid_loss = evaluation.loss(&model)?;
 
-    tritburn::store::save(&model.clone().pack()?, run.packed())?;
-    let (_, packed) = super::load(&run, &run.packed(), &device)?;
+    let folder = super::pack::pack(&run)?;
+    let packed = super::serve(&folder, &LoadOptions::for_device(&device), &device)?;
 
-    let greedy = |model: &LanguageModel| generate(model, PROMPT, GREEDY_BYTES, Sampling::Greedy);
-    let twin = config.model.clone().with_dense(true).init(&device)?;
+    // Both from their folders, and in f32, where they promise the same numbers.
+    let exact = TrainableModel::from_checkpoint(
+        checkpoint::open(run.model())?.as_ref(),
+        &TrainableOptions::default(),
+        &device,
+    )?;
+    let packed_exact = super::serve(&folder, &LoadOptions::default(), &device)?;
+    let greedy = generate(&packed_exact, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
     let codes = layer_codes(&model)?;
-    let sampling = Sampling::Random {
+    let sampling = Sampling {
         temperature: 0.7,
-        top_k: 40,
+        top_k: Some(40),
         seed: config.seed,
+        ..Sampling::default()
     };
     let sample = [PROMPT, &generate(&packed, PROMPT, SAMPLE_BYTES, sampling)?].concat();
     let report = Report {
@@ -86,15 +98,15 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             .iter()
             .map(|layer| layer.weight_count() as usize)
             .sum(),
-        float_bytes: file_size(&run.model())?,
-        packed_bytes: file_size(&run.packed())?,
+        float_bytes: weights_size(&run.model())?,
+        packed_bytes: weights_size(&run.packed())?,
         max_abs_logit_diff_packed_vs_trained: evaluation.max_logit_difference(
-            &packed,
-            &model,
+            &exact,
+            &packed_exact,
             LOGIT_BATCHES,
         )?,
-        greedy_tokens_equal: greedy(&packed)? == greedy(&model)?,
-        float_tokens_per_s: speed(&twin, &device)?,
+        greedy_tokens_equal: likeliest(&exact, PROMPT, &greedy)?,
+        float_tokens_per_s: speed(&float_twin(&config.model, &device)?, &device)?,
         packed_tokens_per_s: speed(&packed, &device)?,
         sample: String::from_utf8_lossy(&sample).into_owned(),
     };
@@ -110,16 +122,27 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
     }
 }
 
-fn file_size(path: &Path) -> Result<u64, Error> {
-    Ok(fs::metadata(path).map_err(RunError::read(path))?.len())
+/// Size of the weights in the folder of a model.
+fn weights_size(folder: &Path) -> Result<u64, Error> {
+    let path = folder.join("model.safetensors");
+    Ok(fs::metadata(&path).map_err(RunError::read(&path))?.len())
+}
+
+/// A float model of the same sizes, ready to run: what it says does not matter.
+fn float_twin(config: &ModelConfig, device: &Device) -> Result<Arc<BitNetForCausalLm>, Error> {
+    let twin = config.clone().with_dense(true).init(device)?;
+    let no_text = TokenizerFiles::default();
+    let options = LoadOptions::for_device(device);
+    let twin = BitNetForCausalLm::load(&twin.as_checkpoint(&no_text)?, &options, device)?;
+    Ok(Arc::new(twin))
 }
 
 /// Bytes that `model` writes in a second, the best of three.
-fn speed(model: &LanguageModel, device: &Device) -> Result<f64, TensorReadError> {
+fn speed(model: &Arc<BitNetForCausalLm>, device: &Device) -> Result<f64, ModelError> {
     let mut best = 0f64;
     for _ in 0..3 {
         let begun = Instant::now();
-        generate(model, PROMPT, GREEDY_BYTES, Sampling::Greedy)?;
+        generate(model, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
         device.sync().ok();
         best = best.max(GREEDY_BYTES as f64 / begun.elapsed().as_secs_f64());
     }

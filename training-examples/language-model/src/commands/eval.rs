@@ -1,5 +1,7 @@
 //! `eval`
 
+use tritburn_models::model::LoadOptions;
+
 use crate::cli::ModelArgs;
 use crate::data::Corpus;
 use crate::error::Error;
@@ -10,7 +12,9 @@ use tritburn::device;
 pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
-    let (config, model) = super::load(&run, &run.model(), &device)?;
+    let config = run.config()?;
+    let options = LoadOptions::for_device(&device);
+    let trained = super::serve(&run.model(), &options, &device)?;
     let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
     let evaluation = Evaluation::new(&corpus, config.model.context, &device);
     let show = |name: &str, nats: f64| {
@@ -21,10 +25,10 @@ pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     };
     println!("{} held-out bytes of {}", evaluation.bytes, corpus.source);
     show("unigram", evaluation.unigram_nats);
-    show("trained", evaluation.loss(&model)?);
+    show("trained", evaluation.served_loss(&trained)?);
     if run.packed().exists() {
-        let (_, packed) = super::load(&run, &run.packed(), &device)?;
-        show("packed", evaluation.loss(&packed)?);
+        let packed = super::serve(&run.packed(), &options, &device)?;
+        show("packed", evaluation.served_loss(&packed)?);
     }
     Ok(())
 }

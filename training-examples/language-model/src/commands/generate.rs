@@ -2,28 +2,31 @@
 
 use std::time::Instant;
 
+use tritburn_models::model::LoadOptions;
+use tritburn_models::sample::Sampling;
+
 use crate::cli::GenerateArgs;
 use crate::error::Error;
-use crate::generate::{Sampling, generate};
+use crate::generate::generate;
 use crate::train::RunFolder;
 use tritburn::device;
 
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
-    let path = if run.packed().exists() {
+    let folder = if run.packed().exists() {
         run.packed()
     } else {
         run.model()
     };
-    let (_, model) = super::load(&run, &path, &device)?;
-    let (temperature, top_k, seed) = (args.temperature, args.top_k, args.seed);
+    let model = super::serve(&folder, &LoadOptions::for_device(&device), &device)?;
     let sampling = match args.greedy {
-        true => Sampling::Greedy,
-        false => Sampling::Random {
-            temperature,
-            top_k,
-            seed,
+        true => Sampling::greedy(),
+        false => Sampling {
+            temperature: args.temperature,
+            top_k: Some(args.top_k).filter(|&top_k| top_k > 0),
+            seed: args.seed,
+            ..Sampling::default()
         },
     };
     let begun = Instant::now();
@@ -38,7 +41,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
     eprintln!(
         "{} bytes at {speed:.0} a second from {}",
         text.len(),
-        path.display()
+        folder.display()
     );
     Ok(())
 }

@@ -7,13 +7,15 @@ mod pack;
 mod train;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
+use tritburn_models::BitNetForCausalLm;
+use tritburn_models::checkpoint;
+use tritburn_models::model::LoadOptions;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
-use crate::model::LanguageModel;
-use crate::train::{RunFolder, TrainConfig};
 
 /// Runs the command.
 ///
@@ -29,14 +31,14 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     }
 }
 
-/// The model file `path` of a training, and its configuration.
-fn load(
-    run: &RunFolder,
-    path: &Path,
+/// The model in a folder, ready to run. `tritburn generate` loads it so, with
+/// [`LoadOptions::for_device`].
+fn serve(
+    folder: &Path,
+    options: &LoadOptions,
     device: &Device,
-) -> Result<(TrainConfig, LanguageModel), Error> {
-    let config = run.config()?;
-    let skeleton = config.model.init(device)?;
-    let model = tritburn::store::load(&skeleton, path)?;
-    Ok((config, model))
+) -> Result<Arc<BitNetForCausalLm>, Error> {
+    let checkpoint = checkpoint::open(folder)?;
+    let model = BitNetForCausalLm::load(checkpoint.as_ref(), options, device)?;
+    Ok(Arc::new(model))
 }

@@ -22,9 +22,12 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 
+use tritburn_models::TrainableModel;
+use tritburn_models::text::TokenizerFiles;
+use tritburn_models::trainable::SaveOptions;
+
 use crate::data::{Corpus, TrainLoader, ValidLoader};
 use crate::error::Error;
-use crate::model::LanguageModel;
 
 pub use checkpoint::{CheckpointError, Checkpoints};
 pub use config::TrainConfig;
@@ -41,14 +44,15 @@ const VALID_WINDOWS: usize = 32;
 /// How a training went.
 pub struct Trained {
     /// The model, ready for inference.
-    pub model: LanguageModel,
+    pub model: TrainableModel,
     /// Step after which it was resumed; 0 if it began here.
     pub resumed_at: usize,
     /// Time spent in this process.
     pub time: Duration,
 }
 
-/// Trains `config`'s model in `folder` and leaves it there as `model.bpk`.
+/// Trains `config`'s model in `folder` and leaves it there as `model/`, a folder that
+/// `tritburn generate` runs.
 ///
 /// With `resume`, continues from the newest whole checkpoint in `folder`: the steps that follow are
 /// those of an unbroken run, on the Flex device bit for bit.
@@ -144,7 +148,12 @@ pub fn train(
         });
     }
     let model = result.model.valid().model;
-    tritburn::store::save(&model, run.model())?;
+    let options = SaveOptions {
+        tokenizer: TokenizerFiles::bytes()?,
+        replace: true,
+        ..SaveOptions::default()
+    };
+    model.save(run.model(), &options)?;
     Ok(Trained {
         model,
         resumed_at,

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::TrainConfig;
 use crate::data::Corpus;
 
-/// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `checkpoint/`, `model.bpk`.
+/// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `checkpoint/`, `model/`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
@@ -97,14 +97,14 @@ impl RunFolder {
         TrainConfig::load(&path).map_err(|error| RunError::Config { path, error })
     }
 
-    /// The trained model.
+    /// The folder of the trained model: float weights, configuration, tokenizer.
     pub fn model(&self) -> PathBuf {
-        self.root.join("model.bpk")
+        self.root.join("model")
     }
 
-    /// The trained model, packed.
+    /// The same at 2 bits a weight.
     pub fn packed(&self) -> PathBuf {
-        self.root.join("packed.bpk")
+        self.root.join("packed")
     }
 
     /// The loss of every step.

@@ -9,18 +9,18 @@ use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
+use tritburn_models::TrainableModel;
 
 use crate::data::ByteBatch;
-use crate::model::LanguageModel;
 
 /// Steps from one look at the codes to the next.
 const WATCH_STEPS: usize = 10;
 
-/// A [`LanguageModel`] and what is watched of its codes.
+/// A [`TrainableModel`] and what is watched of its codes.
 #[derive(Module, Debug)]
 pub struct Trainee {
     /// The model.
-    pub model: LanguageModel,
+    pub model: TrainableModel,
     /// Counts codes; none in a float model.
     #[module(skip)]
     watch: Option<Arc<CodeWatch>>,
@@ -34,7 +34,7 @@ pub struct Trainee {
 
 impl Trainee {
     /// A model about to be trained.
-    pub fn new(model: LanguageModel) -> Self {
+    pub fn new(model: TrainableModel) -> Self {
         let watch = CodeWatch::new(&model).ok();
         Self {
             watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
@@ -61,12 +61,17 @@ impl Trainee {
     }
 }
 
+fn loss_of(model: &TrainableModel, batch: &ByteBatch) -> Tensor<1> {
+    let loss = model.loss(batch.inputs.clone(), batch.targets.clone());
+    loss.expect("windows are as long as the context of the model, and on its device")
+}
+
 impl TrainStep for Trainee {
     type Input = ByteBatch;
     type Output = StepReport;
 
     fn step(&self, batch: ByteBatch) -> TrainOutput<StepReport> {
-        let loss = self.model.loss(batch.inputs, batch.targets);
+        let loss = loss_of(&self.model, &batch);
         let report = StepReport {
             step: batch.step,
             loss: loss.clone().detach(),
@@ -93,7 +98,7 @@ impl InferenceStep for Trainee {
     type Output = StepReport;
 
     fn step(&self, batch: ByteBatch) -> StepReport {
-        let loss = self.model.loss(batch.inputs, batch.targets);
+        let loss = loss_of(&self.model, &batch);
         StepReport {
             step: batch.step,
             loss,

@@ -89,11 +89,12 @@ fn a_folder_without_a_model_and_a_damaged_model_file_are_refused_by_name() {
     assert!(said.contains("config.json"), "{said}");
     succeed(&mut bench.train("run", &["--steps", "2"]));
     succeed(&mut output_of(&run, "pack"));
-    for (name, command) in [("packed.bpk", "generate"), ("model.bpk", "eval")] {
-        let bytes = fs::read(run.join(name)).unwrap();
-        fs::write(run.join(name), &bytes[..bytes.len() - 100]).unwrap();
+    for (folder, command) in [("packed", "generate"), ("model", "eval")] {
+        let file = run.join(folder).join("model.safetensors");
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();
         let said = fail(&mut output_of(&run, command));
-        assert!(said.contains(name), "{said}");
+        assert!(said.contains(file.to_str().unwrap()), "{said}");
     }
 }
 

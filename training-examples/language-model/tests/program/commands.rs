@@ -26,7 +26,10 @@ fn a_trained_model_learns_packs_and_writes_the_same_packed() {
     };
     let written_float = greedy();
     succeed(&mut output_of(&run, "pack"));
-    assert!(fs::metadata(run.join("packed.bpk")).unwrap().len() > 0);
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(run.join("model").join(name).exists(), "{name}");
+        assert!(run.join("packed").join(name).exists(), "{name}");
+    }
     assert_eq!(greedy(), written_float);
     assert!(written_float.starts_with("let mut "));
 

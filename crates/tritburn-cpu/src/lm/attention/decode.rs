@@ -3,7 +3,7 @@
 
 use super::super::element::Element;
 use super::super::vector::{self, LANES, Lanes, Work};
-use super::Job;
+use super::AttentionJob;
 use crate::isa::Isa;
 use crate::parallel::{self, OutPtr};
 
@@ -17,7 +17,7 @@ const QUERIES: usize = 4;
 const PREFETCH_BYTES: usize = 2048;
 
 /// Computes the outputs of some tokens, whose heads are whole vectors.
-pub(super) fn run<E: Element>(isa: Isa, job: &Job<'_, E>, tokens: &[usize]) {
+pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, tokens: &[usize]) {
     let heads = job.cache.heads;
     let mut pieces = Vec::new();
     for &token in tokens {

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `decode` | one token at a time: keys and values are read once, in pieces that run in parallel |
 //! | `prefill` | many tokens in a row: blocks of queries against blocks of keys |
+//! | `tile` | the product that the second one is made of |
 
 mod decode;
 mod prefill;
+pub(crate) mod tile;
 
 use std::ops::Range;
 
@@ -27,6 +29,22 @@ use crate::parallel::OutPtr;
 /// # Errors
 /// [`CpuError::Length`] if a slice does not fit, [`CpuError::Index`] if a token stands outside the
 /// cache.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_cpu::{Heads, KvView, TokenView, attention};
+///
+/// // One head of 2 floats, one sequence with room for three tokens; the token stands at position 1.
+/// let heads = Heads::new(1, 1, 2)?;
+/// let (keys, values) = ([0.0_f32; 6], [1.0_f32, 2.0, 3.0, 4.0, 9.0, 9.0]);
+/// let cache = KvView::new(&keys, &values, 1, 3, heads)?;
+/// let mut out = [0.0; 2];
+/// attention(&[1.0, 1.0], TokenView::new(&[0], &[1])?, cache, 1.0, &mut out)?;
+/// // Keys alike: the mean of the values at positions 0 and 1.
+/// assert!((out[0] - 2.0).abs() < 1e-6 && (out[1] - 3.0).abs() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn attention<E: Element>(
     q: &[f32],
     tokens: TokenView<'_>,
@@ -54,7 +72,7 @@ pub fn attention_with<E: Element>(
     expect_len("q", q.len(), len)?;
     expect_len("out", out.len(), len)?;
     tokens.check(cache.batch, cache.capacity)?;
-    let job = Job {
+    let job = AttentionJob {
         q,
         tokens,
         cache,
@@ -70,7 +88,7 @@ pub fn attention_with<E: Element>(
 const MIN_RUN: usize = 4;
 
 /// Checked operands.
-pub struct Job<'a, E> {
+pub struct AttentionJob<'a, E> {
     q: &'a [f32],
     tokens: TokenView<'a>,
     cache: KvView<'a, E>,
@@ -78,7 +96,7 @@ pub struct Job<'a, E> {
     out: OutPtr<f32>,
 }
 
-impl<'a, E: Element> Job<'a, E> {
+impl<'a, E: Element> AttentionJob<'a, E> {
     pub(super) fn run(self, isa: Isa) {
         let mut single = Vec::new();
         let mut runs = Vec::new();

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use super::super::element::Element;
 use super::super::vector::{self, LANES, Lanes, Work};
-use super::Job;
+use super::AttentionJob;
+use super::tile::{Broadcast, ROWS, tile};
 use crate::isa::Isa;
 use crate::parallel;
 
@@ -19,11 +20,9 @@ use crate::parallel;
 const QUERIES: usize = 128;
 /// Keys of a block.
 const KEYS: usize = 64;
-/// Rows of a tile.
-const ROWS: usize = 4;
 
 /// Computes the outputs of runs of tokens.
-pub(super) fn run<E: Element>(isa: Isa, job: &Job<'_, E>, runs: &[Range<usize>]) {
+pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, runs: &[Range<usize>]) {
     let heads = job.cache.heads;
     let step = (QUERIES / heads.group()).max(1);
     let mut blocks = Vec::new();
@@ -61,7 +60,7 @@ pub(super) fn run<E: Element>(isa: Isa, job: &Job<'_, E>, runs: &[Range<usize>])
 
 /// Tokens of a run, and a key head. No two blocks may share both.
 struct Block<'a, E> {
-    job: &'a Job<'a, E>,
+    job: &'a AttentionJob<'a, E>,
     tokens: Range<usize>,
     head: usize,
     scratch: &'a mut Vec<f32>,
@@ -261,59 +260,6 @@ impl<E: Element> Block<'_, E> {
                 for (to, from) in to.iter_mut().zip(&out[row * padded_dim..]) {
                     *to = from * factor;
                 }
-            }
-        }
-    }
-}
-
-/// The left side of a tile: floats at `at + r·row + k·step`.
-#[derive(Clone, Copy)]
-struct Broadcast {
-    at: *const f32,
-    row: usize,
-    step: usize,
-}
-
-/// `c[r] = c[r]·decay[r] + Σ_k a[r, k]·b[k]` for [`ROWS`] rows of `N` vectors, starting from zero
-/// without a decay. Lines of `b` follow each other, those of `c` are `c_row` floats apart.
-///
-/// # Safety
-/// The set is available and all operands are valid.
-#[inline(always)]
-unsafe fn tile<L: Lanes, const N: usize>(
-    a: Broadcast,
-    b: *const f32,
-    k: usize,
-    decay: Option<*const f32>,
-    c: *mut f32,
-    c_row: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[L::splat(0.0); N]; ROWS];
-        if let Some(decay) = decay {
-            for r in 0..ROWS {
-                let decay = L::splat(*decay.add(r));
-                for n in 0..N {
-                    sums[r][n] = L::mul(L::load(c.add(r * c_row + n * LANES)), decay);
-                }
-            }
-        }
-        for step in 0..k {
-            let mut line = [L::splat(0.0); N];
-            for n in 0..N {
-                line[n] = L::load(b.add((step * N + n) * LANES));
-            }
-            for r in 0..ROWS {
-                let left = L::splat(*a.at.add(r * a.row + step * a.step));
-                for n in 0..N {
-                    sums[r][n] = L::fma(left, line[n], sums[r][n]);
-                }
-            }
-        }
-        for r in 0..ROWS {
-            for n in 0..N {
-                L::store(sums[r][n], c.add(r * c_row + n * LANES));
             }
         }
     }

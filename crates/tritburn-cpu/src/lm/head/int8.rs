@@ -144,7 +144,7 @@ pub fn int8_head_with(
     }
     expect_len("y", y.len(), area(x.rows(), weights.rows())?)?;
     let tokens = Tokens::new(&x);
-    let job = Job {
+    let job = Int8Job {
         weights,
         tokens: &tokens,
         scales: x.scales(),
@@ -188,7 +188,7 @@ impl Tokens {
 }
 
 /// Checked operands.
-struct Job<'a> {
+struct Int8Job<'a> {
     weights: Int8View<'a>,
     tokens: &'a Tokens,
     scales: &'a [f32],
@@ -200,7 +200,7 @@ const MAX_ROWS: usize = 4;
 
 /// Some outputs of all tokens. No two tasks may share an output.
 struct Rows<'a> {
-    job: &'a Job<'a>,
+    job: &'a Int8Job<'a>,
     rows: Range<usize>,
 }
 
@@ -232,7 +232,7 @@ impl BytesWork for Rows<'_> {
 /// # Safety
 /// The set is available, the ranges are inside the job, and no other task writes these outputs.
 #[inline(always)]
-unsafe fn column<B: Bytes, const T: usize>(job: &Job<'_>, rows: Range<usize>, token: usize) {
+unsafe fn column<B: Bytes, const T: usize>(job: &Int8Job<'_>, rows: Range<usize>, token: usize) {
     let mut row = rows.start;
     // SAFETY: the caller's promise.
     unsafe {
@@ -252,7 +252,11 @@ unsafe fn column<B: Bytes, const T: usize>(job: &Job<'_>, rows: Range<usize>, to
 /// # Safety
 /// As [`column`].
 #[inline(always)]
-unsafe fn tile<B: Bytes, const R: usize, const T: usize>(job: &Job<'_>, row: usize, token: usize) {
+unsafe fn tile<B: Bytes, const R: usize, const T: usize>(
+    job: &Int8Job<'_>,
+    row: usize,
+    token: usize,
+) {
     let k = job.weights.k;
     let stride = job.tokens.stride;
     let weights = job.weights.codes[row * k..][..R * k].as_ptr();

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::job::Job;
+use super::job::W2A8Job;
 use crate::parallel;
 use crate::planes::{BLOCK, PLANE, Planes};
 pub(crate) use tiles::enable;
@@ -34,7 +34,7 @@ const TASK_ROWS: usize = 4 * STRIP;
 /// # Safety
 /// [`enable`] has said yes, AVX-512 BW is available, the tokens are inside the job, and nobody
 /// else writes these outputs.
-pub(super) unsafe fn run(job: &Job<'_>, tokens: Range<usize>, parallel: bool) {
+pub(super) unsafe fn run(job: &W2A8Job<'_>, tokens: Range<usize>, parallel: bool) {
     // SAFETY: the caller's promise.
     unsafe { run_with(job, tokens, parallel, multiply) }
 }
@@ -43,7 +43,7 @@ pub(super) unsafe fn run(job: &Job<'_>, tokens: Range<usize>, parallel: bool) {
 ///
 /// # Safety
 /// As [`run`], and `multiply` can run.
-unsafe fn run_with(job: &Job<'_>, tokens: Range<usize>, parallel: bool, multiply: Multiply) {
+unsafe fn run_with(job: &W2A8Job<'_>, tokens: Range<usize>, parallel: bool, multiply: Multiply) {
     let activations = Activations::new(job.planes, tokens, parallel);
     parallel::for_ranges(parallel, job.out_features(), STRIP, TASK_ROWS, |rows| {
         let mut weights = vec![EMPTY; PANEL * 4 * 2];
@@ -109,7 +109,7 @@ impl Activations {
 /// writes its outputs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn strip(
-    job: &Job<'_>,
+    job: &W2A8Job<'_>,
     activations: &Activations,
     rows: Range<usize>,
     weights: &mut [Tile],
@@ -158,7 +158,13 @@ unsafe fn strip(
 /// # Safety
 /// AVX-512 BW is available and `row` is inside the job.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn decode(job: &Job<'_>, row: usize, r: usize, panel: Range<usize>, weights: &mut [Tile]) {
+unsafe fn decode(
+    job: &W2A8Job<'_>,
+    row: usize,
+    r: usize,
+    panel: Range<usize>,
+    weights: &mut [Tile],
+) {
     let words = job.row(row);
     let mask = _mm512_set1_epi8(3);
     for (at, block) in panel.enumerate() {

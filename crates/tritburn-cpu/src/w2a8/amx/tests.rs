@@ -34,7 +34,7 @@ fn product(matrix: &PackedMatrix, codes: &[u32], m: usize, multiply: Multiply) -
     let w = WeightView::of(matrix);
     let planes = Planes::new(&x, None);
     let mut acc = vec![i32::MIN; m * layout.out_features()];
-    let job = Job::new(&w, &planes, Output::Int(OutPtr::new(&mut acc)));
+    let job = W2A8Job::new(&w, &planes, Output::Int(OutPtr::new(&mut acc)));
     let cut = m / 2;
     for tokens in [0..cut, cut..m] {
         // SAFETY: the callers check the sets; `acc` has room for all outputs.

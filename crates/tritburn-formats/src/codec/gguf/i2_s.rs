@@ -8,6 +8,24 @@
 //! Weights are numbered through, `i = row · in + col`. The fork's kernels want `in` in multiples of
 //! 128; here it is enough that the matrix is a whole number of blocks. Code 3 is refused, though
 //! the fork reads it as 0: nothing writes it.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::gguf::i2_s;
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! let layout = PackedLayout::new(2, 128, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let weights: Vec<f32> = (0..256).map(|i| [0.5, -0.5][i % 2]).collect();
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let bytes = i2_s::encode(&matrix)?;
+//! assert_eq!(bytes.len(), 256 / 4 + i2_s::TAIL_BYTES);
+//! assert_eq!(bytes[64..68], 0.5_f32.to_le_bytes()); // the scale, behind the codes
+//! assert_eq!(i2_s::decode(&bytes, 2, 128)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use rayon::prelude::*;
 

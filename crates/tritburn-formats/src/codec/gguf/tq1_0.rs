@@ -11,6 +11,23 @@
 //!
 //! Then follows an f16 scale that multiplies. `in` is a multiple of 256. Bytes that are no such
 //! number (13 of 256, and all with a digit 4 in the last row) are refused.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::{Rounding, gguf::tq1_0};
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! let layout = PackedLayout::new(2, 256, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let weights: Vec<f32> = (0..512).map(|i| [0.5, -0.5][i % 2]).collect();
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let blocks = tq1_0::encode(&matrix, Rounding::Exact)?; // 0.5 is an f16
+//! assert_eq!(blocks.len(), 2 * tq1_0::BLOCK_BYTES);
+//! assert_eq!(tq1_0::decode(&blocks, 2, 256)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use half::f16;
 use rayon::prelude::*;

@@ -2,6 +2,23 @@
 //!
 //! 64 bytes of codes `w + 1`, then an f16 scale that multiplies. Weight `e` of a block is in byte
 //! `32·(e/128) + e%32` at bit `2·((e%128)/32)`. `in` is a multiple of 256. Code 3 is invalid.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_formats::codec::{Rounding, gguf::tq2_0};
+//! use tritburn_formats::quantize::pack_weights;
+//! use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+//!
+//! let layout = PackedLayout::new(2, 256, WeightCode::Ternary, ScaleGranularity::Tensor)?;
+//! let weights: Vec<f32> = (0..512).map(|i| [0.5, -0.5][i % 2]).collect();
+//! let matrix = pack_weights(&weights, &layout)?;
+//!
+//! let blocks = tq2_0::encode(&matrix, Rounding::Exact)?; // 0.5 is an f16
+//! assert_eq!(blocks.len(), 2 * tq2_0::BLOCK_BYTES);
+//! assert_eq!(tq2_0::decode(&blocks, 2, 256)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use half::f16;
 use rayon::prelude::*;

@@ -5,6 +5,25 @@
 //! Stored words run along `out` first, `[.., out]`. Its kernels want `in` and `out` in multiples
 //! of 64, its packers `in` in multiples of 32. A negative scale switches its kernel to another
 //! code table ("exponent mode"), which is stored and read like any other but not dequantised.
+//!
+//! # Examples
+//!
+//! ```
+//! use half::f16;
+//! use tritburn_formats::codec::int4matmul::{self, Bits, IntMatrix};
+//!
+//! // [2, 32] codes 0..=15; a row has one scale and one zero point.
+//! let codes = (0..64).map(|i| i % 16).collect();
+//! let (scales, zeros) = (vec![f16::from_f32(0.5); 2], vec![f16::from_f32(8.0); 2]);
+//! let matrix = IntMatrix::new([2, 32], Bits::Four, None, codes, scales, zeros)?;
+//! assert_eq!(matrix.dequantize()?[..3], [-4.0, -3.5, -3.0]);
+//!
+//! let words = int4matmul::encode(&matrix);
+//! assert_eq!(words.len(), 64 * 4 / 32);
+//! let (scales, zeros) = (matrix.scales().to_vec(), matrix.zeros().to_vec());
+//! assert_eq!(int4matmul::decode(&words, [2, 32], Bits::Four, None, scales, zeros)?, matrix);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod dense;
 mod matrix;

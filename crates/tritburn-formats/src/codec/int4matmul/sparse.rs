@@ -158,13 +158,13 @@ fn for_each_kept(mut mask: u32, mut visit: impl FnMut(usize)) {
     }
 }
 
-/// `place` gives row and group of a mask.
-fn check_kept(mask: &[u32], place: impl Fn(usize) -> (usize, usize)) -> Result<(), CodecError> {
+/// `position` gives row and group of a mask.
+fn check_kept(mask: &[u32], position: impl Fn(usize) -> (usize, usize)) -> Result<(), CodecError> {
     let wrong = mask.par_iter().with_min_len(1 << 12);
     match wrong.position_first(|m| m.count_ones() != KEPT) {
         None => Ok(()),
         Some(at) => {
-            let (row, group) = place(at);
+            let (row, group) = position(at);
             let kept = mask[at].count_ones();
             Err(CodecError::Kept { row, group, kept })
         }

@@ -8,10 +8,26 @@ use super::value::{Metadata, duplicate};
 use super::wire::HeaderReader;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_ALIGNMENT, MAX_DIMS, is_alignment};
 use crate::file::input::{OpenFile, ReadAt, read_at};
-use crate::file::source::check_range;
+use crate::file::source::{buffer_range, require_range};
 use crate::file::{DType, FileError, TensorInfo, TensorSource};
 
 /// An open GGUF file. Its header is in memory, its tensors are not.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::{FileError, Gguf, TensorSource};
+///
+/// // Version 3, no tensors, no metadata.
+/// let bytes = [&b"GGUF"[..], &3_u32.to_le_bytes(), &[0; 16]].concat();
+/// let file = Gguf::from_bytes("example", bytes)?; // `open` for a file
+/// assert_eq!(file.version(), 3);
+/// assert!(file.tensors().is_empty() && file.metadata().get("general.name").is_none());
+///
+/// let other = Gguf::from_bytes("example", b"GGML".to_vec());
+/// assert!(matches!(other, Err(FileError::Magic { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Gguf {
     path: PathBuf,
     input: Box<dyn ReadAt>,
@@ -83,7 +99,7 @@ impl Gguf {
         // The data of a file without tensors may be missing, alignment included.
         let data = reader.offset().next_multiple_of(alignment);
         listed.sort_by_key(|tensor| tensor.offset);
-        let (tensors, offsets) = place(path, listed, data, alignment, input.size())?;
+        let (tensors, offsets) = locate(path, listed, data, alignment, input.size())?;
         let mut by_name = HashMap::new();
         for (index, tensor) in tensors.iter().enumerate() {
             if by_name.insert(tensor.name.clone(), index).is_some() {
@@ -154,7 +170,7 @@ fn read_listed(reader: &mut HeaderReader, architecture: &str) -> Result<Listed, 
 
 /// Checks that tensors lie in the file, one behind the other. Input and output are in the order of
 /// their offsets.
-fn place(
+fn locate(
     path: &Path,
     listed: Vec<Listed>,
     data: u64,
@@ -241,8 +257,7 @@ impl TensorSource for Gguf {
     }
 
     fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
-        let info = self.require(name)?;
-        check_range(&self.path, info, start, start.saturating_add(buffer.len()))?;
+        let info = require_range(self, name, &buffer_range(start, buffer))?;
         if let DType::Ggml(kind) = info.dtype
             && !kind.is_known()
         {

@@ -14,6 +14,27 @@ use crate::file::{FileError, TensorSpec};
 
 /// A GGUF file (version 3) being written. Its metadata and tensors are fixed at the start; their bytes
 /// follow in any order, chunk by chunk, and only [`finish`](Self::finish) makes the file appear.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::gguf::{GgmlType, Metadata, Value};
+/// use tritburn_formats::file::{DType, Gguf, GgufWriter, TensorSource, TensorSpec};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.gguf");
+/// let mut metadata = Metadata::new();
+/// metadata.set("general.architecture", Value::String("bitnet-b1.58".into()));
+/// let tensors = [TensorSpec::new("blk.0.attn_q.weight", DType::Ggml(GgmlType::Tq2_0), [2, 256])];
+/// let mut writer = GgufWriter::create(&path, &metadata, &tensors)?;
+/// writer.write("blk.0.attn_q.weight", &[0x55; 2 * 66])?;
+/// writer.finish()?;
+///
+/// let file = Gguf::open(&path)?;
+/// assert_eq!(file.metadata().architecture(), "bitnet-b1.58");
+/// assert_eq!(file.require("blk.0.attn_q.weight")?.byte_len, 132);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct GgufWriter {
     output: Output,
 }
@@ -50,7 +71,7 @@ impl GgufWriter {
             key.to_string().write(&mut header);
             value.write(&mut header);
         }
-        let mut places = Vec::new();
+        let mut regions = Vec::new();
         let mut end = 0u64;
         for tensor in tensors {
             let (id, len) = size(path, tensor)?;
@@ -63,17 +84,17 @@ impl GgufWriter {
                 .for_each(|&extent| (extent as u64).write(&mut header));
             id.write(&mut header);
             end.write(&mut header);
-            places.push((tensor.name.clone(), end, len));
+            regions.push((tensor.name.clone(), end, len));
             end = len
                 .checked_next_multiple_of(alignment)
                 .and_then(|len| end.checked_add(len))
                 .ok_or_else(|| tensor.shape_error(path))?;
         }
         let data = (header.len() as u64).next_multiple_of(alignment);
-        let places = places
+        let regions = regions
             .into_iter()
             .map(|(name, offset, len)| (name, data + offset, len));
-        let output = Output::create(path, &header, places, data + end)?;
+        let output = Output::create(path, &header, regions, data + end)?;
         Ok(Self { output })
     }
 

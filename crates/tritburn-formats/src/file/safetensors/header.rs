@@ -153,7 +153,7 @@ impl Header {
         let mut text = vec![0; len as usize];
         read_at(path, input, PREFIX, &mut text, "the header")?;
         let raw: RawHeader = parse_json(path, PREFIX, &text)?;
-        let (tensors, offsets) = place(path, raw.tensors, PREFIX + len, input.size())?;
+        let (tensors, offsets) = locate(path, raw.tensors, PREFIX + len, input.size())?;
         Ok(Self {
             metadata: raw.metadata.unique(path, "metadata key")?,
             tensors,
@@ -163,7 +163,7 @@ impl Header {
 }
 
 /// Checks that the tensors fill the data from `data` to `file_len`, and puts them in order.
-fn place(
+fn locate(
     path: &Path,
     mut raw: Vec<(String, RawTensor)>,
     data: u64,

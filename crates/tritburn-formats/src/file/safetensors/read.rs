@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::header::Header;
 use super::{INDEX_FILE, SINGLE_FILE, ShardIndex};
 use crate::file::input::{OpenFile, ReadAt, read_at};
-use crate::file::source::check_range;
+use crate::file::source::{buffer_range, require_range};
 use crate::file::{FileError, TensorInfo, TensorSource};
 
 /// Largest index that is read.
@@ -19,13 +19,27 @@ struct Shard {
 }
 
 /// A model in safetensors files. The headers are in memory, the tensors are not.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::{DType, Safetensors, TensorSource};
+///
+/// let header = br#"{"t":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}"#;
+/// let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[7, 8, 9]].concat();
+/// let file = Safetensors::from_bytes("example", bytes)?; // `open` for files and folders
+/// assert_eq!(file.require("t")?.dtype, DType::U8);
+/// assert_eq!(file.read("t")?, [7, 8, 9]);
+/// assert!(file.read("u").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Safetensors {
     path: PathBuf,
     shards: Vec<Shard>,
     metadata: BTreeMap<String, String>,
     tensors: Vec<TensorInfo>,
     /// Shard and offset of each tensor.
-    places: Vec<(usize, u64)>,
+    locations: Vec<(usize, u64)>,
     by_name: HashMap<String, usize>,
 }
 
@@ -130,7 +144,7 @@ impl Safetensors {
             shards: Vec::new(),
             metadata: BTreeMap::new(),
             tensors: Vec::new(),
-            places: Vec::new(),
+            locations: Vec::new(),
             by_name: HashMap::new(),
         }
     }
@@ -138,7 +152,7 @@ impl Safetensors {
     fn add(&mut self, info: TensorInfo, shard: usize, offset: u64) {
         self.by_name.insert(info.name.clone(), self.tensors.len());
         self.tensors.push(info);
-        self.places.push((shard, offset));
+        self.locations.push((shard, offset));
     }
 
     /// The text under `__metadata__`, of all shards together.
@@ -193,9 +207,8 @@ impl TensorSource for Safetensors {
     }
 
     fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
-        let info = self.require(name)?;
-        check_range(&self.path, info, start, start.saturating_add(buffer.len()))?;
-        let (shard, offset) = self.places[self.by_name[name]];
+        require_range(self, name, &buffer_range(start, buffer))?;
+        let (shard, offset) = self.locations[self.by_name[name]];
         let shard = &self.shards[shard];
         read_at(
             &shard.path,

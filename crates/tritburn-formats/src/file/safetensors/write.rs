@@ -12,6 +12,26 @@ use crate::file::{FileError, TensorSpec};
 /// A model in one or several safetensors files being written. Its tensors are fixed at the start;
 /// their bytes follow in any order, chunk by chunk, and only [`finish`](Self::finish) makes the files
 /// appear.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use tritburn_formats::file::{DType, Safetensors, SafetensorsWriter, TensorSource, TensorSpec};
+///
+/// // Two tensors of 8 bytes in shards of at most 10: two files and an index.
+/// let folder = tempfile::tempdir()?;
+/// let tensors = ["a", "b"].map(|name| TensorSpec::new(name, DType::F32, [2]));
+/// let mut writer = SafetensorsWriter::create_sharded(&folder, &BTreeMap::new(), &tensors, 10)?;
+/// writer.write("b", &[2; 8])?; // in any order
+/// writer.write("a", &[1; 8])?;
+/// writer.finish()?;
+///
+/// let model = Safetensors::open(&folder)?;
+/// assert_eq!(model.files().len(), 2);
+/// assert_eq!(model.read("b")?, [2; 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SafetensorsWriter {
     shards: Vec<Output>,
     /// Shard of each tensor.
@@ -161,7 +181,7 @@ fn shard(
     if !metadata.is_empty() {
         header.insert(METADATA.to_string(), serde_json::json!(metadata));
     }
-    let mut places = Vec::new();
+    let mut regions = Vec::new();
     let mut end = 0u64;
     for tensor in tensors {
         if tensor.name == METADATA {
@@ -180,7 +200,7 @@ fn shard(
             "data_offsets": [start, end],
         });
         header.insert(tensor.name.clone(), entry);
-        places.push((tensor.name.clone(), start, len));
+        regions.push((tensor.name.clone(), start, len));
     }
     let mut text = serde_json::Value::Object(header).to_string().into_bytes();
     // The data is aligned as the reference implementation aligns it.
@@ -196,8 +216,8 @@ fn shard(
     }
     let data = PREFIX + len;
     let header = [&len.to_le_bytes()[..], &text].concat();
-    let places = places
+    let regions = regions
         .into_iter()
         .map(|(name, offset, len)| (name, data + offset, len));
-    Output::create(path, &header, places, data + end)
+    Output::create(path, &header, regions, data + end)
 }

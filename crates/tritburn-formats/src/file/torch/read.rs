@@ -9,13 +9,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pytorch_reader::{PytorchError, PytorchReader, Tensor};
 
 use crate::file::input::{OpenFile, ReadAt, read_at};
-use crate::file::source::check_range;
+use crate::file::source::{buffer_range, require_range};
 use crate::file::{DType, FileError, TensorInfo, TensorSource};
 
 /// First bytes of a zip file.
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 /// An open torch checkpoint. The pickle has been read, the tensors have not.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::{FileError, TorchCheckpoint};
+///
+/// // Containers of torch before 1.6, and everything else that is no zip file, are refused.
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.pt");
+/// std::fs::write(&path, b"not a zip file")?;
+/// assert!(matches!(TorchCheckpoint::open(&path), Err(FileError::Magic { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TorchCheckpoint {
     path: PathBuf,
     tensors: Vec<TensorInfo>,
@@ -179,16 +192,14 @@ impl TensorSource for TorchCheckpoint {
 
     /// Reads the whole tensor, whatever part of it is asked for, and keeps it until another is.
     fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
-        let info = self.require(name)?;
-        check_range(&self.path, info, start, start.saturating_add(buffer.len()))?;
-        let bytes = self.keep(name)?;
-        buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
+        let range = buffer_range(start, buffer);
+        require_range(self, name, &range)?;
+        buffer.copy_from_slice(&self.keep(name)?[range]);
         Ok(())
     }
 
     fn read_range(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, FileError> {
-        let info = self.require(name)?;
-        check_range(&self.path, info, range.start, range.end)?;
+        let info = require_range(self, name, &range)?;
         if range == (0..info.byte_len) {
             return self.read(name);
         }

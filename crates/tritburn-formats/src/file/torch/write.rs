@@ -21,6 +21,24 @@ const ALIGNMENT: u16 = 64;
 /// A torch checkpoint being written: a dictionary of tensors, opened by
 /// `torch.load(weights_only=True)`. Its tensors are fixed at the start; their bytes follow, one tensor
 /// after the other in any order, each in chunks. Only [`finish`](Self::finish) makes the file appear.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::{DType, TensorSource, TensorSpec, TorchCheckpoint, TorchWriter};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.pt");
+/// let tensors = [TensorSpec::new("norm.weight", DType::BF16, [4])];
+/// let mut writer = TorchWriter::create(&path, &tensors)?;
+/// writer.write("norm.weight", &[0; 8])?;
+/// writer.finish()?;
+///
+/// let checkpoint = TorchCheckpoint::open(&path)?;
+/// assert_eq!(checkpoint.require("norm.weight")?.shape, [4]);
+/// assert_eq!(checkpoint.read("norm.weight")?, [0; 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TorchWriter {
     path: PathBuf,
     zip: ZipWriter<NamedTempFile>,

@@ -1,0 +1,140 @@
+//! `tritburn generate` and `tritburn logits`, against what transformers computed.
+
+use serde_json::Value;
+
+use crate::common::*;
+
+#[test]
+fn generate_gives_the_tokens_of_transformers() {
+    let prompt = expected_ids("prompt");
+    for (form, _, greedy) in FORMS {
+        let expected = expected_ids(greedy);
+        let new = (expected.len() - prompt.len()).to_string();
+        let report = json(&[
+            "generate",
+            "--model",
+            path(&toy(form)),
+            "--ids",
+            &list(&prompt),
+            "--max-new-tokens",
+            &new,
+            "--ignore-eos",
+            "--greedy",
+            "--device",
+            "flex",
+            "--json",
+        ]);
+        assert_eq!(ids_of(&report["ids"]), expected, "{form}");
+        for rate in ["prompt_tokens_per_s", "decode_tokens_per_s"] {
+            assert!(report[rate].as_f64().unwrap() > 0.0, "{rate}");
+        }
+        assert!(
+            report["peak_bytes"]
+                .as_u64()
+                .is_some_and(|bytes| bytes > 1 << 20)
+        );
+        assert!(report["text"].is_string());
+    }
+}
+
+#[test]
+fn generate_streams_the_text_of_its_json() {
+    let model = toy("packed");
+    let common = [
+        "generate",
+        "--model",
+        path(&model),
+        "--prompt",
+        "pack the weights",
+        "--max-new-tokens",
+        "12",
+        "--ignore-eos",
+        "--temperature",
+        "0.9",
+        "--seed",
+        "7",
+    ];
+    let report = json(&[&common[..], &["--json"]].concat());
+    let streamed = tritburn(&common);
+    assert!(streamed.status.success());
+    assert_eq!(
+        text(&streamed.stdout).trim_end_matches('\n'),
+        report["text"].as_str().unwrap().trim_end_matches('\n')
+    );
+    assert!(text(&streamed.stderr).contains("tokens/s"));
+    let prompt = report["prompt_tokens"].as_u64().unwrap() as usize;
+    assert_eq!(ids_of(&report["ids"]).len(), prompt + 12);
+
+    // From the standard input, and with another seed.
+    let piped = tritburn_with(
+        &[
+            "generate",
+            "--model",
+            path(&model),
+            "--prompt",
+            "-",
+            "--max-new-tokens",
+            "12",
+            "--ignore-eos",
+            "--temperature",
+            "0.9",
+            "--seed",
+            "7",
+        ],
+        "pack the weights",
+    );
+    assert_eq!(piped.stdout, streamed.stdout);
+    let mut other = common;
+    other[11] = "8";
+    assert_ne!(tritburn(&other).stdout, streamed.stdout, "the seed matters");
+}
+
+#[test]
+fn generation_ends_where_the_positions_of_the_model_do() {
+    let model = toy("packed");
+    let prompt = list(&[1; 509]);
+    for (asked, new, warned) in [
+        ("4", 4, false),
+        ("5", 4, true),
+        ("18446744073709551615", 4, true),
+    ] {
+        let args = ["--ids", &prompt, "-n", asked, "--ignore-eos", "--json"];
+        let output = tritburn(&[&["generate", "-m", path(&model)][..], &args].concat());
+        let messages = text(&output.stderr);
+        assert!(output.status.success(), "{messages}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["new_tokens"], new, "{asked}");
+        assert_eq!(
+            messages.contains("room for 4 new tokens"),
+            warned,
+            "{messages}"
+        );
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("logits.safetensors");
+    let ids = list(&expected_ids("prompt"));
+    for (form, key, _) in FORMS {
+        let report = json(&[
+            "logits",
+            "--model",
+            path(&toy(form)),
+            "--ids",
+            &ids,
+            "--output",
+            path(&file),
+            "--json",
+        ]);
+        let found = f32s(&file, "logits");
+        let expected = f32s(&toy_folder().join("expected.safetensors"), key);
+        let shape = ids_of(&report["shape"]);
+        assert_eq!(shape.iter().product::<u64>() as usize, expected.len());
+        assert_eq!(found.len(), expected.len());
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = worst.fold(0.0, f32::max);
+        assert!(worst <= 2e-3, "{form}: {worst}");
+    }
+}

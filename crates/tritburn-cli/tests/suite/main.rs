@@ -1,0 +1,11 @@
+//! The command as a user runs it, on the toy BitNet whose logits and tokens came from transformers.
+
+#![cfg(feature = "flex")]
+
+mod bench;
+mod chat;
+mod common;
+mod convert;
+mod generate;
+mod inspect;
+mod mistakes;

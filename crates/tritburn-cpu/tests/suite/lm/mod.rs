@@ -1,0 +1,6 @@
+//! What stands around the products in a transformer.
+
+mod attention;
+mod head;
+mod norm;
+mod rotary;

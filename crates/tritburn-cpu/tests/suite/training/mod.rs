@@ -1,0 +1,4 @@
+//! Gradients, losses and the optimiser.
+
+mod attention;
+mod rows;

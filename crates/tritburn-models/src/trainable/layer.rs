@@ -1,0 +1,47 @@
+//! One decoder layer, with gradients: the twin of the inference model's.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use tritburn::Error;
+use tritburn::training::{Heads, rotary_attention};
+
+use super::projection::Projection;
+use crate::config::BitNetConfig;
+
+/// Weights of a decoder layer: q|k|v and gate|up are one matrix each, and a norm stands in front of
+/// every matrix. Those of `output` and `down` are the sub-norms (SubLN).
+#[derive(Module, Debug)]
+pub(super) struct TrainableLayer {
+    pub qkv: Projection,
+    pub output: Projection,
+    pub gate_up: Projection,
+    pub down: Projection,
+}
+
+impl TrainableLayer {
+    pub fn new(config: &BitNetConfig, device: &Device) -> Result<Self, Error> {
+        let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+        let (query, key_value) = (config.query_size(), config.key_value_size());
+        let projection = |input, outputs: &[usize]| Projection::new(config, input, outputs, device);
+        Ok(Self {
+            qkv: projection(hidden, &[query, key_value, key_value])?,
+            output: projection(query, &[hidden])?,
+            gate_up: projection(hidden, &[ffn, ffn])?,
+            down: projection(ffn, &[hidden])?,
+        })
+    }
+
+    /// Applies the layer to the residual stream `[batch, length, hidden]`.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        table: &Tensor<1>,
+        heads: Heads,
+    ) -> Result<Tensor<3>, Error> {
+        let qkv = self.qkv.forward(x.clone())?;
+        let attended = rotary_attention(qkv, Some(table.clone()), heads)?;
+        let x = x + self.output.forward(attended)?;
+        let gate_up = self.gate_up.forward(x.clone())?;
+        Ok(x + self.down.forward_gated(gate_up)?)
+    }
+}

@@ -1,0 +1,177 @@
+//! The whole decoder.
+
+use burn::module::{Initializer, Module, Param};
+use burn::nn::RmsNorm;
+use burn::tensor::{DType, Device, Int, IntDType, Tensor};
+use tritburn::training::{
+    Heads, LossConfig, embedding, linear_cross_entropy, rms_norm, rotary_table,
+};
+
+use super::error::TrainableError;
+use super::layer::TrainableLayer;
+use super::options::TrainableOptions;
+use super::projection::{norm, operand};
+use crate::config::{BitNetConfig, Quantization};
+
+/// A decoder-only language model that trains.
+///
+/// Made with [`new`](Self::new) or [`from_checkpoint`](Self::from_checkpoint). On an autodiff device its
+/// parameters have gradients; `valid()` and `tritburn::Pack` work on it as on any module. Projections
+/// are ternary, or plain float ones where [`BitNetConfig::quantization`] is [`Quantization::Dense`]: the
+/// float twin of the same sizes.
+#[derive(Module, Debug)]
+pub struct TrainableModel {
+    /// `[vocab_size, hidden_size]`; also the output layer, where they are tied.
+    pub(super) embedding: Param<Tensor<2>>,
+    pub(super) layers: Vec<TrainableLayer>,
+    pub(super) norm: RmsNorm,
+    /// Output layer `[vocab_size, hidden_size]`, where it is not the embedding.
+    pub(super) head: Option<Param<Tensor<2>>>,
+    rotary: Tensor<1>,
+    #[module(skip)]
+    config: BitNetConfig,
+    #[module(skip)]
+    dtype: DType,
+}
+
+impl TrainableModel {
+    /// A model of random weights on `device`; `Device::seed` fixes them. Tables have the standard
+    /// deviation `initializer_range`, projections are uniform, gains are 1.
+    ///
+    /// # Errors
+    /// [`TrainableError::Config`] for sizes that do not fit each other,
+    /// [`TrainableError::ActivationType`], [`TrainableError::Operation`] for a device that cannot run
+    /// the layers.
+    pub fn new(
+        config: &BitNetConfig,
+        options: &TrainableOptions,
+        device: &Device,
+    ) -> Result<Self, TrainableError> {
+        config.validate()?;
+        if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F16) {
+            return Err(TrainableError::ActivationType {
+                found: options.dtype,
+            });
+        }
+        let table = || {
+            let fresh = Initializer::Normal {
+                mean: 0.0,
+                std: config.initializer_range,
+            };
+            fresh.init([config.vocab_size, config.hidden_size], device)
+        };
+        let layers = (0..config.num_hidden_layers).map(|_| TrainableLayer::new(config, device));
+        let quantization = match config.quantization.is_ternary() {
+            true => Quantization::Online,
+            false => Quantization::Dense,
+        };
+        Ok(Self {
+            embedding: table(),
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: norm(config, config.hidden_size, device),
+            head: (!config.tie_word_embeddings).then(table),
+            rotary: rotary_table(
+                config.rope_theta as f32,
+                config.head_dim,
+                config.max_position_embeddings,
+                device,
+            ),
+            config: BitNetConfig {
+                quantization,
+                ..config.clone()
+            },
+            dtype: options.dtype,
+        })
+    }
+
+    /// The architecture; its quantisation is that of a saved folder.
+    pub fn config(&self) -> &BitNetConfig {
+        &self.config
+    }
+
+    /// Element type of the residual stream and of activations.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.embedding.lazy_device()
+    }
+
+    /// Normalised hidden states behind the last layer, what the output layer reads.
+    ///
+    /// # Shapes
+    /// `ids` `[batch, length]`; one that is not below `vocab_size` gives NaN. Returns
+    /// `[batch, length, hidden_size]` in the model's [`dtype`](Self::dtype).
+    ///
+    /// # Errors
+    /// [`TrainableError::Length`] for sequences longer than `max_position_embeddings`,
+    /// [`TrainableError::Operation`] for ids on another device, and on CubeCL devices for heads whose
+    /// width is not 32, 64 or 128.
+    pub fn hidden(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
+        let [_, found] = ids.dims();
+        let available = self.config.max_position_embeddings;
+        if found > available {
+            return Err(TrainableError::Length { found, available });
+        }
+        let ids = ids.cast(IntDType::U32);
+        let mut x = embedding(self.embedding.val(), ids, self.dtype)?;
+        for layer in &self.layers {
+            x = layer.forward(x, &self.rotary, self.heads())?;
+        }
+        Ok(rms_norm(x, operand(&self.norm))?)
+    }
+
+    /// Logits of the token after each token: F32 `[batch, length, vocab_size]`. Training needs
+    /// [`loss`](Self::loss) only.
+    ///
+    /// # Errors
+    /// As [`hidden`](Self::hidden).
+    pub fn logits(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
+        let hidden = self.hidden(ids)?.cast(DType::F32);
+        Ok(hidden.matmul(self.output_table().transpose().unsqueeze()))
+    }
+
+    /// Mean cross entropy, F32 `[1]` in nats a token, of predicting `targets` from `inputs`. Logits of all
+    /// tokens, and scores of all pairs of them, never exist.
+    ///
+    /// # Shapes
+    /// Both `[batch, length]`: a target for each input token, mostly the token after it.
+    ///
+    /// # Errors
+    /// As [`hidden`](Self::hidden); [`TrainableError::Targets`], [`TrainableError::NoTokens`].
+    pub fn loss(
+        &self,
+        inputs: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+    ) -> Result<Tensor<1>, TrainableError> {
+        let shape = inputs.dims();
+        if targets.dims() != shape {
+            return Err(TrainableError::Targets {
+                inputs: shape,
+                targets: targets.dims(),
+            });
+        }
+        if shape.contains(&0) {
+            return Err(TrainableError::NoTokens { inputs: shape });
+        }
+        let hidden = self.hidden(inputs)?.flatten::<2>(0, 1);
+        let targets = targets.flatten::<1>(0, 1).cast(IntDType::U32);
+        let config = LossConfig::default();
+        let table = self.output_table();
+        Ok(linear_cross_entropy(hidden, table, targets, &config)?)
+    }
+
+    fn output_table(&self) -> Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embedding).val()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads {
+            query: self.config.num_attention_heads,
+            key_value: self.config.num_key_value_heads,
+            size: self.config.head_dim,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Gradients reach every parameter, and a model learns.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{DType, Device, Int, Tensor};
+use rstest::rstest;
+use tritburn_models::BitNetConfig;
+use tritburn_models::config::Quantization;
+use tritburn_models::trainable::{TrainableModel, TrainableOptions};
+
+use super::{batch, config, ids, model};
+use crate::common::devices;
+
+fn small(quantization: Quantization, tie_word_embeddings: bool) -> BitNetConfig {
+    BitNetConfig {
+        vocab_size: 61,
+        hidden_size: 64,
+        intermediate_size: 48,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 32,
+        quantization,
+        tie_word_embeddings,
+        ..config()
+    }
+}
+
+fn windows(device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>) {
+    let text = ids(34, 61);
+    let pair = |at| batch(&[&text[at..at + 16], &text[at + 17..at + 33]], device);
+    (pair(0), pair(1))
+}
+
+struct Gradients<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    without: Vec<String>,
+    with: usize,
+}
+
+impl ModuleVisitor for Gradients<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = self.gradients.get::<D>(param.id);
+        let moves = gradient.is_some_and(|g| g.abs().max().into_scalar::<f32>() > 0.0);
+        match moves {
+            true => self.with += 1,
+            false => self.without.push(self.path.join(".")),
+        }
+    }
+}
+
+#[rstest]
+fn every_parameter_has_a_gradient(
+    #[values(Quantization::Online, Quantization::Dense)] quantization: Quantization,
+    #[values(true, false)] tied: bool,
+) {
+    for device in devices() {
+        let model = model(&small(quantization, tied), &device);
+        let (inputs, targets) = windows(&model.device());
+        let gradients = model.loss(inputs, targets).unwrap().backward();
+        let gradients = GradientsParams::from_grads(gradients, &model);
+        let mut visitor = Gradients {
+            gradients: &gradients,
+            path: Vec::new(),
+            without: Vec::new(),
+            with: 0,
+        };
+        model.visit(&mut visitor);
+        assert_eq!(visitor.without, Vec::<String>::new());
+        let tables = if tied { 1 } else { 2 };
+        assert_eq!(visitor.with, 2 * 8 + 1 + tables);
+    }
+}
+
+#[rstest]
+#[case::f32(DType::F32)]
+#[case::bf16(DType::BF16)]
+fn a_model_learns_a_short_text(#[case] dtype: DType) {
+    let device = devices().remove(0).autodiff();
+    device.seed(3);
+    let options = TrainableOptions {
+        dtype,
+        ..TrainableOptions::default()
+    };
+    let mut model =
+        TrainableModel::new(&small(Quantization::Online, true), &options, &device).unwrap();
+    let mut optimizer = AdamWConfig::new().init();
+    let (inputs, targets) = windows(&device);
+    let loss = |model: &TrainableModel| model.loss(inputs.clone(), targets.clone()).unwrap();
+    let value = |loss: Tensor<1>| {
+        assert_eq!(loss.dtype(), DType::F32);
+        loss.into_scalar::<f32>()
+    };
+    let before = value(loss(&model));
+    for _ in 0..60 {
+        let gradients = GradientsParams::from_grads(loss(&model).backward(), &model);
+        model = optimizer.step(1e-2, model, gradients);
+    }
+    let after = value(loss(&model));
+    assert!((before - 61f32.ln()).abs() < 0.5, "{before}");
+    assert!(after < before - 2.0, "{before} to {after}");
+}
+
+/// A loss over logits that were made whole, in f64 on the host.
+#[test]
+fn the_loss_is_the_mean_cross_entropy_of_the_logits() {
+    let device = devices().remove(0);
+    let model = model(&small(Quantization::Online, false), &device).valid();
+    let (inputs, targets) = windows(&device);
+    let logits = model.logits(inputs.clone()).unwrap();
+    let logits = logits.into_data().try_into_vec::<f32>().unwrap();
+    let ids = targets
+        .clone()
+        .into_data()
+        .iter::<i64>()
+        .collect::<Vec<_>>();
+    let nats = logits.chunks(61).zip(&ids).map(|(row, &id)| {
+        let sum: f64 = row.iter().map(|&l| f64::from(l).exp()).sum();
+        sum.ln() - f64::from(row[id as usize])
+    });
+    let expected = nats.sum::<f64>() / ids.len() as f64;
+    let found = model.loss(inputs, targets).unwrap().into_scalar::<f64>();
+    // 32 losses of some 4 nats, each off by a few roundings of f32.
+    assert!((found - expected).abs() < 4e-6, "{found} {expected}");
+}

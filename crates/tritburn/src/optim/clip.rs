@@ -1,0 +1,119 @@
+//! Clipping of gradients by the norm of all of them.
+
+use std::collections::BTreeSet;
+
+use burn::backend::Dispatch;
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::training::TrainingOps;
+
+/// Added to the norm, as torch's `clip_grad_norm_` does.
+const EPSILON: f32 = 1e-6;
+
+/// Scales the gradients of `model` so that the norm of all of them together is at most `max_norm`
+/// (Pascanu et al. 2013, arXiv 1211.5063): each is multiplied by
+/// `min(1, max_norm / (norm + 1e-6))`. Returns them and the norm before that, F32 `[1]`.
+///
+/// All of it happens on the device of the first gradient, squares are summed in f32, and the host
+/// waits for nothing: read the norm when it is to be shown. A gradient that is not finite makes
+/// norm and gradients NaN or zero. Gradients of parameters that `model` lacks stay as they are.
+pub fn clip_by_global_norm<M: Module>(
+    mut grads: GradientsParams,
+    model: &M,
+    max_norm: f32,
+) -> (GradientsParams, Tensor<1>) {
+    let mut found = Found {
+        grads: &grads,
+        ids: BTreeSet::new(),
+        device: None,
+    };
+    model.visit(&mut found);
+    let Found { ids, device, .. } = found;
+    let Some(device) = device else {
+        let device = model.devices().first().cloned().unwrap_or_default();
+        return (grads, Tensor::zeros([1], (&device.inner(), DType::F32)));
+    };
+    let mut squares = Squares {
+        grads: &grads,
+        left: ids.clone(),
+        at: 0,
+        sums: Tensor::zeros([ids.len()], (&device, DType::F32)),
+    };
+    model.visit(&mut squares);
+    let norm = squares.sums.sum().sqrt();
+    let factor = (norm.clone() + EPSILON).recip().mul_scalar(max_norm);
+    let mut scale = Scale {
+        grads: &mut grads,
+        left: ids,
+        factor: factor.clamp_max(1.0),
+    };
+    model.visit(&mut scale);
+    (grads, norm)
+}
+
+/// Parameters that have gradients, each once however often a model holds it.
+struct Found<'a> {
+    grads: &'a GradientsParams,
+    ids: BTreeSet<ParamId>,
+    device: Option<Device>,
+}
+
+impl ModuleVisitor for Found<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.ids.insert(param.id);
+            self.device.get_or_insert_with(|| grad.device());
+        }
+    }
+}
+
+/// Writes the sums of their squares next to each other.
+struct Squares<'a> {
+    grads: &'a GradientsParams,
+    left: BTreeSet<ParamId>,
+    at: usize,
+    sums: Tensor<1>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.left.remove(&param.id) {
+            return;
+        }
+        let Some(grad) = self.grads.get::<D>(param.id) else {
+            return;
+        };
+        let grad = grad.to_device(&self.sums.device());
+        // The only holder of the sums hands them over, so that they are written in place.
+        let sums = std::mem::replace(&mut self.sums, Tensor::empty([0], &grad.device()));
+        self.sums = Tensor::from_dispatch(<Dispatch as TrainingOps>::write_square_sum(
+            sums.into_dispatch(),
+            grad.into_dispatch(),
+            self.at,
+        ));
+        self.at += 1;
+    }
+}
+
+/// Multiplies them by one factor.
+struct Scale<'a> {
+    grads: &'a mut GradientsParams,
+    left: BTreeSet<ParamId>,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.left.remove(&param.id) {
+            return;
+        }
+        let Some(grad) = self.grads.remove::<D>(param.id) else {
+            return;
+        };
+        let factor = self.factor.clone().to_device(&grad.device());
+        let factor = factor.cast(grad.dtype()).reshape([1; D]);
+        self.grads.register(param.id, grad * factor);
+    }
+}

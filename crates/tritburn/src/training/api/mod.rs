@@ -1,0 +1,15 @@
+//! Checked tensor functions: shapes, dtypes and devices are verified here, once.
+
+mod attention;
+mod check;
+mod embedding;
+mod linear;
+mod loss;
+mod rows;
+
+pub use attention::rotary_attention;
+pub use embedding::embedding;
+pub(crate) use linear::{LinearPrologue, LinearWeight, prologue_linear};
+pub use linear::{gated_bit_linear, norm_bit_linear};
+pub use loss::{LossConfig, linear_cross_entropy, token_losses};
+pub use rows::{Norm, gated, rms_norm};

@@ -1,0 +1,278 @@
+//! Hand-written gradients.
+//!
+//! | file | what |
+//! |---|---|
+//! | `rows` | norms and gated units |
+//! | `linear` | the same in front of a quantised product |
+//! | `attention`, `embedding`, `loss` | as they are called |
+
+mod attention;
+mod embedding;
+mod linear;
+mod loss;
+mod rows;
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::ops::NodeGuard;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::{DType, FloatDType};
+use tritburn_formats::PackedLayout;
+
+use super::backend::TrainingOps;
+use super::operand::{
+    AdamWStep, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+};
+use crate::ops::{Bias, WeightOperand};
+use crate::transformer::Heads;
+
+impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
+    fn prologue(x: FloatTensor<Self>, prologue: Prologue<Self>) -> FloatTensor<Self> {
+        rows::prologue::<B, C>(x, prologue)
+    }
+
+    fn prologue_quantize(
+        x: FloatTensor<Self>,
+        prologue: Prologue<Self>,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (prologue, _) = split_prologue::<B, C>(prologue);
+        let (codes, scales) = B::prologue_quantize(x.into_primitive(), prologue);
+        (codes, constant::<B, C>(scales))
+    }
+
+    fn prologue_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        prologue: Prologue<Self>,
+    ) -> (FloatTensor<Self>, Optional<Self>) {
+        let (prologue, _) = split_prologue::<B, C>(prologue);
+        let (dx, dgamma) = B::prologue_backward(x.into_primitive(), dy.into_primitive(), prologue);
+        (constant::<B, C>(dx), constant_option::<B, C>(dgamma))
+    }
+
+    fn prologue_bit_linear(
+        x: FloatTensor<Self>,
+        prologue: Prologue<Self>,
+        weight: FloatTensor<Self>,
+        bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        linear::bit_linear::<B, C>(x, prologue, weight, bias, layout)
+    }
+
+    fn prologue_packed_linear(
+        x: FloatTensor<Self>,
+        prologue: Prologue<Self>,
+        weight: WeightOperand<Self>,
+        bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        linear::packed_linear::<B, C>(x, prologue, weight, bias, layout)
+    }
+
+    fn rotary_attention(
+        qkv: FloatTensor<Self>,
+        table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> FloatTensor<Self> {
+        attention::rotary_attention::<B, C>(qkv, table, heads, batch)
+    }
+
+    fn attention_forward(
+        qkv: FloatTensor<Self>,
+        table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let table = inner_option::<B, C>(table);
+        let (out, rotated, statistics) =
+            B::attention_forward(qkv.into_primitive(), table, heads, batch);
+        (
+            constant::<B, C>(out),
+            constant::<B, C>(rotated),
+            constant::<B, C>(statistics),
+        )
+    }
+
+    fn attention_backward(
+        rotated: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        d_out: FloatTensor<Self>,
+        table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> FloatTensor<Self> {
+        constant::<B, C>(B::attention_backward(
+            rotated.into_primitive(),
+            out.into_primitive(),
+            statistics.into_primitive(),
+            d_out.into_primitive(),
+            inner_option::<B, C>(table),
+            heads,
+            batch,
+        ))
+    }
+
+    fn token_embedding(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        embedding::embedding::<B, C>(table, ids, dtype)
+    }
+
+    fn table_gradient(
+        dy: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        vocabulary: usize,
+    ) -> FloatTensor<Self> {
+        constant::<B, C>(B::table_gradient(dy.into_primitive(), ids, vocabulary))
+    }
+
+    fn token_losses(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        label_weights: Optional<Self>,
+        options: LossOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (losses, weights) = B::token_losses(
+            x.into_primitive(),
+            table.into_primitive(),
+            targets,
+            inner_option::<B, C>(label_weights),
+            options,
+        );
+        (constant::<B, C>(losses), constant::<B, C>(weights))
+    }
+
+    fn loss_gradients(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        label_weights: Optional<Self>,
+        options: LossOptions,
+        wanted: WantedGradients,
+    ) -> LossGradients<Self> {
+        let found = B::loss_gradients(
+            x.into_primitive(),
+            table.into_primitive(),
+            targets,
+            inner_option::<B, C>(label_weights),
+            options,
+            wanted,
+        );
+        LossGradients {
+            losses: constant::<B, C>(found.losses),
+            weights: constant::<B, C>(found.weights),
+            d_input: constant_option::<B, C>(found.d_input),
+            d_table: constant_option::<B, C>(found.d_table),
+        }
+    }
+
+    fn linear_cross_entropy(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        label_weights: Optional<Self>,
+        options: LossOptions,
+    ) -> FloatTensor<Self> {
+        loss::linear_cross_entropy::<B, C>(x, table, targets, label_weights, options)
+    }
+
+    fn adamw(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        moments: Moments<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let moments = match moments {
+            Moments::Absent => Moments::Absent,
+            Moments::Present { first, second } => Moments::Present {
+                first: first.into_primitive(),
+                second: second.into_primitive(),
+            },
+        };
+        let (parameter, first, second) = B::adamw(
+            parameter.into_primitive(),
+            gradient.into_primitive(),
+            moments,
+            step,
+        );
+        (
+            constant::<B, C>(parameter),
+            constant::<B, C>(first),
+            constant::<B, C>(second),
+        )
+    }
+
+    fn write_square_sum(
+        sums: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        index: usize,
+    ) -> FloatTensor<Self> {
+        let (sums, x) = (sums.into_primitive(), x.into_primitive());
+        constant::<B, C>(B::write_square_sum(sums, x, index))
+    }
+}
+
+/// A result that no gradient flows through.
+fn constant<B: Backend, C: CheckpointStrategy>(
+    primitive: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    FloatTensor::<Autodiff<B, C>>::new(primitive)
+}
+
+fn constant_option<B: Backend, C: CheckpointStrategy>(
+    tensor: Optional<B>,
+) -> Optional<Autodiff<B, C>> {
+    tensor.into_option().map(constant::<B, C>).into()
+}
+
+fn inner_option<B: Backend, C: CheckpointStrategy>(
+    tensor: Optional<Autodiff<B, C>>,
+) -> Optional<B> {
+    tensor.into_option().map(|t| t.into_primitive()).into()
+}
+
+/// A parent that no gradient flows to, where an operand is left out: operations have a fixed number
+/// of parents.
+fn no_parent<B: Backend, C: CheckpointStrategy>(any: &FloatTensor<B>) -> NodeGuard {
+    constant::<B, C>(any.clone()).into_parts().1
+}
+
+/// A prologue without its autodiff association, and the node of its gains.
+fn split_prologue<B: Backend, C: CheckpointStrategy>(
+    prologue: Prologue<Autodiff<B, C>>,
+) -> (Prologue<B>, Option<NodeGuard>) {
+    match prologue {
+        Prologue::Norm { gamma, epsilon } => {
+            let (gamma, node) = gamma.into_parts();
+            (Prologue::Norm { gamma, epsilon }, Some(node))
+        }
+        Prologue::Gate { activation } => (Prologue::Gate { activation }, None),
+        Prologue::GateNorm {
+            activation,
+            gamma,
+            epsilon,
+        } => {
+            let (gamma, node) = gamma.into_parts();
+            let prologue = Prologue::GateNorm {
+                activation,
+                gamma,
+                epsilon,
+            };
+            (prologue, Some(node))
+        }
+    }
+}
+
+/// A gradient in the dtype of its tensor.
+fn in_dtype<B: Backend>(gradient: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    match gradient.dtype() == dtype {
+        true => gradient,
+        false => B::float_cast(gradient, FloatDType::from(dtype)),
+    }
+}

@@ -1,0 +1,249 @@
+//! The backend extension trait.
+
+// With no backend compiled in, the generated dispatch has nothing to pass the arguments to.
+#![cfg_attr(
+    not(any(feature = "flex", feature = "cube")),
+    allow(unused_imports, unused_variables)
+)]
+
+use burn::backend::backend_extension;
+#[cfg(feature = "cube")]
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::DType;
+use tritburn_formats::PackedLayout;
+#[cfg(feature = "cube")]
+use tritburn_formats::layout::activation_words_per_row;
+
+use super::operand::{
+    AdamWStep, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+};
+#[cfg(feature = "cube")]
+use super::operand::{LossGradientsMetadata, OptionalMetadata};
+use crate::ops::{Bias, TernaryOps, WeightOperand};
+use crate::transformer::Heads;
+
+/// Fused operations of a decoder that trains.
+///
+/// Shapes: `T` tokens, `K` features, `V` entries of the vocabulary. Quantised activations are those
+/// of [`TernaryOps`]. All arithmetic is f32, whatever the dtype of the tensors.
+///
+/// [`prologue`](Self::prologue), [`prologue_bit_linear`](Self::prologue_bit_linear),
+/// [`prologue_packed_linear`](Self::prologue_packed_linear),
+/// [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
+/// [`linear_cross_entropy`](Self::linear_cross_entropy) have gradients; the others are what these
+/// are made of.
+///
+/// Callers check shapes, dtypes and devices first: use the functions of [`crate::training`](super).
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "cube"),
+    Autodiff: cfg(any(feature = "flex", feature = "cube")),
+)]
+pub trait TrainingOps: TernaryOps {
+    /// The prologue of `x` `[T, K]` (`[T, 2K]` for a gate): `[T, K]` in the dtype of `x`.
+    #[fusion(meta = |x, prologue| {
+        let columns = prologue.features(x.shape[1]);
+        TensorSpec::new([x.shape[0], columns].into(), x.dtype)
+    })]
+    fn prologue(
+        x: FloatTensor<Self>,
+        #[extension_type] prologue: Prologue<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// [`prologue`](Self::prologue), quantised straight from f32: `(codes, scales)`.
+    #[fusion(meta = |x, prologue| {
+        let words = activation_words_per_row(prologue.features(x.shape[1]));
+        (
+            TensorSpec::new([x.shape[0] * words].into(), DType::U32),
+            TensorSpec::new([x.shape[0]].into(), DType::F32),
+        )
+    })]
+    fn prologue_quantize(
+        x: FloatTensor<Self>,
+        #[extension_type] prologue: Prologue<Self>,
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of [`prologue`](Self::prologue) from `dy` `[T, K]`: that of `x`, in its shape and
+    /// dtype, and that of the gains, F32 `[K]`, if there are any.
+    #[fusion(meta = |x, _dy, prologue| (x.clone(), prologue.gamma_gradient()))]
+    fn prologue_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        #[extension_type] prologue: Prologue<Self>,
+    ) -> (FloatTensor<Self>, Optional<Self>);
+
+    /// Quantises the prologue of `x` and latent weights `[N, K]`, multiplies, rescales: `[T, N]` in
+    /// the dtype of `x`. Gradients pass both quantisers straight through.
+    #[fusion(default)]
+    fn prologue_bit_linear(
+        x: FloatTensor<Self>,
+        #[extension_type] prologue: Prologue<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        let (codes, scales) = Self::quantize_weight(weight, layout.clone());
+        let weight = WeightOperand::Canonical { codes, scales };
+        Self::prologue_packed_linear(x, prologue, weight, bias, layout)
+    }
+
+    /// [`prologue_bit_linear`](Self::prologue_bit_linear) with packed weights, which have no
+    /// gradient.
+    #[fusion(default)]
+    fn prologue_packed_linear(
+        x: FloatTensor<Self>,
+        #[extension_type] prologue: Prologue<Self>,
+        #[extension_type] weight: WeightOperand<Self>,
+        #[extension_type] bias: Bias<Self>,
+        layout: PackedLayout,
+    ) -> FloatTensor<Self> {
+        use burn::backend::TensorMetadata;
+
+        let dtype = x.dtype();
+        let (codes, scales) = Self::prologue_quantize(x, prologue);
+        Self::matmul_w2a8(codes, scales, weight, bias, layout, dtype)
+    }
+
+    /// Causal attention of `batch` sequences of equal length: `qkv`
+    /// `[T, heads.fused_width()]`, rotated by its positions if there is a `table`, to
+    /// `[T, heads.query_width()]`.
+    #[fusion(default)]
+    fn rotary_attention(
+        qkv: FloatTensor<Self>,
+        #[extension_type] table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> FloatTensor<Self> {
+        Self::attention_forward(qkv, table, heads, batch).0
+    }
+
+    /// [`rotary_attention`](Self::rotary_attention) with what its backward pass reads: the output,
+    /// the rotated `qkv`, and F32 `[batch · query heads · length]` that say what a query's scores
+    /// add up to.
+    #[fusion(meta = |qkv, _table, heads, _batch| {
+        let tokens = qkv.shape[0];
+        (
+            TensorSpec::new([tokens, heads.query_width()].into(), qkv.dtype),
+            qkv.clone(),
+            TensorSpec::new([tokens * heads.query].into(), DType::F32),
+        )
+    })]
+    fn attention_forward(
+        qkv: FloatTensor<Self>,
+        #[extension_type] table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient of the `qkv` that went into
+    /// [`attention_forward`](Self::attention_forward), from what it returned.
+    #[fusion(meta = |rotated, _out, _statistics, _d_out, _table, _heads, _batch| rotated.clone())]
+    fn attention_backward(
+        rotated: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        d_out: FloatTensor<Self>,
+        #[extension_type] table: Optional<Self>,
+        heads: Heads,
+        batch: usize,
+    ) -> FloatTensor<Self>;
+
+    /// Rows `ids` `[T]` of `table` `[V, K]` as `dtype`; NaN for an id that is not below `V`.
+    #[fusion(meta = |table, ids, dtype| {
+        TensorSpec::new([ids.shape[0], table.shape[1]].into(), *dtype)
+    })]
+    fn token_embedding(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of the table, F32 `[vocabulary, K]`, from `dy` `[T, K]`.
+    #[fusion(meta = |dy, _ids, vocabulary| {
+        TensorSpec::new([*vocabulary, dy.shape[1]].into(), DType::F32)
+    })]
+    fn table_gradient(
+        dy: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        vocabulary: usize,
+    ) -> FloatTensor<Self>;
+
+    /// Losses of `targets` `[T]` under the logits `x · tableᵀ` of `x` `[T, K]` and `table`
+    /// `[V, K]`, and the weights of the targets: both F32 `[T]`. `label_weights` is F32 `[V]`.
+    #[fusion(meta = |_x, _table, targets, _labels, _options| {
+        let tokens = TensorSpec::new([targets.shape[0]].into(), DType::F32);
+        (tokens.clone(), tokens)
+    })]
+    fn token_losses(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        #[extension_type] label_weights: Optional<Self>,
+        options: LossOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// [`token_losses`](Self::token_losses) with the wanted gradients of their sum.
+    #[fusion(meta = |x, table, targets, _labels, _options, wanted| {
+        let tokens = TensorSpec::new([targets.shape[0]].into(), DType::F32);
+        let gradient = |wanted, shape, dtype| match wanted {
+            true => OptionalMetadata::Present(TensorSpec::new(shape, dtype)),
+            false => OptionalMetadata::Absent,
+        };
+        LossGradientsMetadata {
+            losses: tokens.clone(),
+            weights: tokens,
+            d_input: gradient(wanted.input, x.shape.clone(), x.dtype),
+            d_table: gradient(wanted.table, table.shape.clone(), DType::F32),
+        }
+    })]
+    fn loss_gradients(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        #[extension_type] label_weights: Optional<Self>,
+        options: LossOptions,
+        wanted: WantedGradients,
+    ) -> LossGradients<Self>;
+
+    /// The weighted mean of [`token_losses`](Self::token_losses), F32 `[1]`; 0 where nothing counts.
+    #[fusion(default)]
+    fn linear_cross_entropy(
+        x: FloatTensor<Self>,
+        table: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        #[extension_type] label_weights: Optional<Self>,
+        options: LossOptions,
+    ) -> FloatTensor<Self> {
+        let (losses, weights) = Self::token_losses(x, table, targets, label_weights, options);
+        Self::float_mul(Self::float_sum(losses), reciprocal_of_sum::<Self>(weights))
+    }
+
+    /// A step of AdamW: the parameter, of any shape, and its new moments. On CubeCL devices all
+    /// three are written in place.
+    #[fusion(meta = |parameter, _gradient, _moments, _step| {
+        (parameter.clone(), parameter.clone(), parameter.clone())
+    })]
+    fn adamw(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        #[extension_type] moments: Moments<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Writes the sum of the squares of `x`, of any shape and float dtype, to `sums[index]` of F32
+    /// `[n]`, in place on CubeCL devices; returns `sums`.
+    #[fusion(meta = |sums, _x, _index| sums.clone())]
+    fn write_square_sum(
+        sums: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        index: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// `1 / Σ weights`, and finite where the sum is zero: a loss of zero times it is zero.
+pub(super) fn reciprocal_of_sum<B: TrainingOps>(weights: FloatTensor<B>) -> FloatTensor<B> {
+    let sum = B::float_sum(weights);
+    B::float_recip(B::float_clamp_min(sum, f32::MIN_POSITIVE.into()))
+}

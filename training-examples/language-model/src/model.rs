@@ -1,0 +1,155 @@
+//! The model of this program: sizes for a decoder of `tritburn-models`, with bytes as tokens.
+
+use burn::config::Config;
+use burn::tensor::{DType, Device};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tritburn_models::config::Quantization;
+use tritburn_models::trainable::{TrainableError, TrainableOptions};
+use tritburn_models::{BitNetConfig, TrainableModel};
+
+/// Number of distinct tokens: the model reads and writes bytes.
+pub const VOCABULARY: usize = 256;
+
+/// Standard deviation of the fresh embedding. Small, because it is the output layer too.
+const EMBEDDING_STD: f64 = 0.02;
+
+/// Sizes of the model; the defaults train in minutes on two CPU cores.
+#[derive(Config, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Width of the residual stream.
+    #[config(default = 128)]
+    pub d_model: usize,
+    /// Inner width of the feed-forward part.
+    #[config(default = 384)]
+    pub d_ff: usize,
+    /// Number of layers.
+    #[config(default = 4)]
+    pub layers: usize,
+    /// Number of attention heads; divides `d_model` into heads of even width.
+    #[config(default = 4)]
+    pub heads: usize,
+    /// Number of bytes the model sees at once.
+    #[config(default = 128)]
+    pub context: usize,
+    /// Base of the rotary frequencies.
+    #[config(default = 10000.0)]
+    pub rope_theta: f64,
+    /// ε of the RMSNorms.
+    #[config(default = 1e-5)]
+    pub norm_eps: f64,
+    /// Float projections in place of the ternary ones: the float twin.
+    #[config(default = false)]
+    pub dense: bool,
+    /// Type of the activations; without one, what the device trains best in.
+    pub dtype: Option<ActivationType>,
+}
+
+/// Type of the activations; weights and optimizer are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationType {
+    /// 32 bits.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl ModelConfig {
+    /// Initialises the model on `device`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the sizes do not make a model.
+    pub fn init(&self, device: &Device) -> Result<TrainableModel, ConfigError> {
+        self.validate()?;
+        let mut options = TrainableOptions::for_device(device);
+        options.dtype = match self.dtype {
+            None => options.dtype,
+            Some(ActivationType::F32) => DType::F32,
+            Some(ActivationType::Bf16) => DType::BF16,
+        };
+        Ok(TrainableModel::new(&self.decoder(), &options, device)?)
+    }
+
+    /// The architecture of BitNet b1.58 2B4T (arXiv 2504.12285) in these sizes.
+    pub fn decoder(&self) -> BitNetConfig {
+        BitNetConfig {
+            vocab_size: VOCABULARY,
+            hidden_size: self.d_model,
+            intermediate_size: self.d_ff,
+            num_hidden_layers: self.layers,
+            num_attention_heads: self.heads,
+            num_key_value_heads: self.heads,
+            head_dim: self.d_model / self.heads.max(1),
+            max_position_embeddings: self.context,
+            rms_norm_eps: self.norm_eps,
+            rope_theta: self.rope_theta,
+            tie_word_embeddings: true,
+            initializer_range: EMBEDDING_STD,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+            pad_token_id: None,
+            quantization: match self.dense {
+                true => Quantization::Dense,
+                false => Quantization::Online,
+            },
+        }
+    }
+
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the size that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("d_model", self.d_model),
+            ("d_ff", self.d_ff),
+            ("layers", self.layers),
+            ("heads", self.heads),
+        ];
+        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(ConfigError::Zero { name });
+        }
+        if self.context < 2 {
+            return Err(ConfigError::Context {
+                context: self.context,
+            });
+        }
+        let (d_model, heads) = (self.d_model, self.heads);
+        // Rotary embeddings turn pairs of features.
+        if !d_model.is_multiple_of(2 * heads) {
+            return Err(ConfigError::Heads { d_model, heads });
+        }
+        Ok(self.decoder().validate().map_err(TrainableError::from)?)
+    }
+}
+
+/// Sizes that do not make a model.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A size is zero.
+    #[error("the model's {name} is 0")]
+    Zero {
+        /// Name of the size.
+        name: &'static str,
+    },
+    /// The context leaves nothing to predict from.
+    #[error("a context of {context} bytes is too short: at least 2 are needed")]
+    Context {
+        /// The context asked for.
+        context: usize,
+    },
+    /// The heads do not divide the width evenly.
+    #[error("d_model {d_model} does not split into {heads} heads of an even width")]
+    Heads {
+        /// Width of the residual stream.
+        d_model: usize,
+        /// Number of heads.
+        heads: usize,
+    },
+    /// No decoder has these sizes, or the device cannot run it.
+    #[error(transparent)]
+    Decoder(#[from] TrainableError),
+}
