@@ -2,7 +2,7 @@
 //!
 //! A line is a shape: microseconds and TFLOP/s of the forward pass, of the backward pass, and of both. Counted
 //! are the operations below the diagonal, two products of scores forward and five backward, however many a
-//! kernel makes. `--plans` also times every plan of each kernel beside the plans chosen for the other two.
+//! kernel makes. `--plans` also times other plans of each kernel beside those chosen for the other two.
 
 #[cfg(feature = "cuda")]
 #[path = "../tests/portable/harness.rs"]
@@ -141,28 +141,67 @@ mod tuning {
         }
     }
 
-    /// Every way to cut a kernel that is worth a try.
-    fn candidates(chosen: FlashPlan) -> Vec<FlashPlan> {
-        let mut all = Vec::new();
-        for warps in [2, 4, 8] {
-            for blocks in [1, 2] {
-                for tile in [32, 64, 128] {
-                    for span in [16, 32, 64, 128] {
-                        for held in [true, false] {
-                            all.push(FlashPlan {
-                                warps,
-                                blocks,
-                                tile,
-                                span,
-                                held,
-                                ..chosen
-                            });
-                        }
-                    }
-                }
-            }
-        }
-        all
+    /// Warps, blocks, rows of a tile, rows of a span, and whether keys and values stay in registers: what
+    /// fits registers, by dimension.
+    type Cut = (usize, usize, usize, usize, bool);
+
+    const FORWARD: [&[Cut]; 2] = [
+        &[
+            (4, 1, 64, 64, true),
+            (4, 2, 64, 32, true),
+            (4, 1, 128, 128, true),
+            (8, 1, 64, 64, true),
+            (8, 2, 64, 64, true),
+        ],
+        &[
+            (8, 1, 64, 64, true),
+            (4, 1, 32, 32, true),
+            (8, 1, 32, 32, true),
+        ],
+    ];
+    const QUERY: [&[Cut]; 2] = [
+        &[
+            (4, 1, 64, 64, true),
+            (4, 1, 64, 32, true),
+            (8, 1, 64, 32, true),
+            (4, 2, 64, 16, true),
+            (8, 2, 64, 16, true),
+        ],
+        &[
+            (8, 1, 64, 32, true),
+            (4, 1, 64, 16, true),
+            (4, 1, 32, 32, true),
+        ],
+    ];
+    const KEY: [&[Cut]; 2] = [
+        &[
+            (4, 1, 64, 64, true),
+            (4, 1, 64, 32, true),
+            (4, 1, 64, 32, false),
+            (4, 1, 64, 64, false),
+            (8, 1, 64, 32, true),
+            (4, 2, 64, 16, false),
+            (8, 2, 64, 16, false),
+        ],
+        &[
+            (8, 1, 64, 32, false),
+            (4, 1, 64, 16, false),
+            (8, 1, 32, 16, false),
+        ],
+    ];
+
+    /// `chosen` cut in other ways.
+    fn others(chosen: FlashPlan, cuts: [&[Cut]; 2]) -> Vec<FlashPlan> {
+        let cuts = cuts[(chosen.dim > 64) as usize].iter();
+        let plan = |&(warps, blocks, tile, span, held): &Cut| FlashPlan {
+            warps,
+            blocks,
+            tile,
+            span,
+            held,
+            ..chosen
+        };
+        cuts.map(plan).collect()
     }
 
     fn name(plan: &FlashPlan) -> String {
@@ -178,50 +217,26 @@ mod tuning {
     }
 
     fn plans(operands: &Operands) {
-        let shape = &operands.shape;
-        let chosen = FlashPlans::new(shape.dim, TYPE).expect("plans");
-        let report = |what: &str, mut found: Vec<(f64, FlashPlan)>, operations: f64| {
-            found.sort_by(|a, b| a.0.total_cmp(&b.0));
-            for (time, plan) in found.iter().take(8) {
-                println!(
-                    "{}",
-                    line(&format!("  {what} {}", name(plan)), Some(*time), operations)
-                );
-            }
-        };
-        let products = product(shape);
-        // A span of many scores a unit would spill.
-        let fits = |plan: &FlashPlan, sums: usize| {
-            let span = 2 * plan.blocks * plan.span / 4;
-            sums * plan.blocks * plan.dim / 2 + span <= 200
-        };
-        let timed = |plans: Vec<FlashPlan>, time: &dyn Fn(FlashPlan) -> Option<f64>| {
-            let timed = plans
-                .into_iter()
-                .filter_map(|plan| Some((time(plan)?, plan)));
-            timed.collect::<Vec<_>>()
-        };
-        let forwards = candidates(chosen.forward).into_iter();
-        let forwards = forwards.filter(|plan| plan.held && fits(plan, 1)).collect();
-        let found = timed(forwards, &|forward| {
+        let chosen = FlashPlans::new(operands.shape.dim, TYPE).expect("plans");
+        let products = product(&operands.shape);
+        for forward in others(chosen.forward, FORWARD) {
             let plans = FlashPlans { forward, ..chosen };
-            operands.time(|| operands.forward(Some(&plans)))
-        });
-        report("forward", found, 2.0 * products);
-        let queries = candidates(chosen.query).into_iter();
-        let queries = queries.filter(|plan| plan.held && plan.span <= 64 && fits(plan, 1));
-        let found = timed(queries.collect(), &|query| {
+            let time = operands.time(|| operands.forward(Some(&plans)));
+            let what = format!("  forward          {}", name(&forward));
+            println!("{}", line(&what, time, 2.0 * products));
+        }
+        for query in others(chosen.query, QUERY) {
             let plans = FlashPlans { query, ..chosen };
-            operands.time(|| operands.backward(Some(&plans)))
-        });
-        report("backward, queries' kernel", found, 5.0 * products);
-        let keys = candidates(chosen.key).into_iter();
-        let keys = keys.filter(|plan| plan.span <= 64 && fits(plan, 2));
-        let found = timed(keys.collect(), &|key| {
+            let time = operands.time(|| operands.backward(Some(&plans)));
+            let what = format!("  backward, query: {}", name(&query));
+            println!("{}", line(&what, time, 5.0 * products));
+        }
+        for key in others(chosen.key, KEY) {
             let plans = FlashPlans { key, ..chosen };
-            operands.time(|| operands.backward(Some(&plans)))
-        });
-        report("backward, keys' kernel", found, 5.0 * products);
+            let time = operands.time(|| operands.backward(Some(&plans)));
+            let what = format!("  backward, key:   {}", name(&key));
+            println!("{}", line(&what, time, 5.0 * products));
+        }
     }
 
     pub fn run() {

@@ -89,9 +89,10 @@ mod tests {
     use crate::evaluate::likeliest;
     use crate::model::ModelConfig;
 
+    /// Heads of 32, which every device's kernels take.
     fn config(context: usize) -> ModelConfig {
         ModelConfig::new()
-            .with_d_model(32)
+            .with_d_model(64)
             .with_d_ff(48)
             .with_layers(2)
             .with_context(context)

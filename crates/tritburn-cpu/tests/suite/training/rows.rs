@@ -149,7 +149,7 @@ struct Loss {
 
 fn loss(logits: &[f32], vocabulary: usize, targets: &[u32], config: CrossEntropy<'_>) -> Loss {
     let tokens = targets.len();
-    let mut run = |gradient: bool| {
+    let run = |gradient: bool| {
         let mut d_logits = logits.to_vec();
         let (mut losses, mut weights) = (vec![f32::NAN; tokens], vec![f32::NAN; tokens]);
         let run = if gradient {

@@ -100,6 +100,8 @@ pub struct FlashPlans {
     pub query: FlashPlan,
     /// The gradients of keys and values.
     pub key: FlashPlan,
+    /// Bytes that heads whose cubes come one after another may read, so that the cache holds them.
+    pub cached: usize,
 }
 
 impl FlashPlans {
@@ -135,7 +137,26 @@ impl FlashPlans {
             forward,
             query,
             key,
+            cached: 16 << 20,
         })
+    }
+
+    /// Query heads of a section: the cubes of each read its keys and values again.
+    pub(super) fn query_section(&self, shape: &AttentionShape) -> usize {
+        let heads = self.section(shape, 1) * (shape.heads / shape.kv_heads);
+        heads.min(shape.batch * shape.heads)
+    }
+
+    /// Key heads of a section: the cubes of each read the queries of its group and their gradients again.
+    pub(super) fn key_section(&self, shape: &AttentionShape) -> usize {
+        let heads = self.section(shape, shape.heads / shape.kv_heads);
+        heads.min(shape.batch * shape.kv_heads)
+    }
+
+    /// How many times two rows of `heads` heads fit the cache.
+    fn section(&self, shape: &AttentionShape, heads: usize) -> usize {
+        let bytes = 2 * shape.length * heads * self.forward.row_bytes();
+        (self.cached / bytes).max(1)
     }
 
     /// Checks that the kernels run on the device, and that rows of `lines` can be copied in lines and rows

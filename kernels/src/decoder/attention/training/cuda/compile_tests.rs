@@ -94,6 +94,7 @@ fn every_plan_compiles_and_shares_what_it_says(
         out_stride: (),
         d_out_stride: (),
         d_qkv_stride: (),
+        section: (),
         scale: (),
     };
     let plan = plans.forward;

@@ -7,7 +7,7 @@ use super::products::{
     Side, add_weighted, mask, scores, scores_of_tile, store_block, to_left, zeros,
 };
 use super::tile::{
-    FlashExtents, Source, copy_async_pair, copy_rows, copy_stage, load_left, source,
+    FlashExtents, Source, copy_async_pair, copy_rows, copy_stage, load_left, source, work,
 };
 use crate::device_code::ptx::{
     copy_async_commit, copy_async_wait, exp2, global_address, load_line, shared_address,
@@ -33,10 +33,10 @@ pub(super) fn flash_key_gradient(
         terminate!();
     }
     // The first positions are seen by the most queries: they start first.
-    let first = CUBE_POS / pairs * comptime!(plan.rows());
-    let pair = CUBE_POS % pairs;
-    let token = pair / extents.kv_heads * length;
-    let key_head = pair % extents.kv_heads;
+    let work = work(tiles, pairs, extents.section);
+    let first = work.tile * comptime!(plan.rows());
+    let token = work.pair / extents.kv_heads * length;
+    let key_head = work.pair % extents.kv_heads;
     let group = extents.heads / extents.kv_heads;
 
     let shared_words = comptime!((plan.own_bytes() + STAGES * plan.stage_bytes(8)) / 4);

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::base::{FlashPlan, STAGES};
 use super::products::{Side, add_weighted, mask, scores, store_block, to_left, zeros};
-use super::tile::{FlashExtents, copy_stage, load_rows, quad_sum, source};
+use super::tile::{FlashExtents, copy_stage, load_rows, quad_sum, source, work};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::lines::{high, low};
 use crate::device_code::ptx::{
@@ -38,10 +38,10 @@ pub(super) fn flash_query_gradient(
         terminate!();
     }
     // The last tokens have the most keys: they start first.
-    let first = (tiles - 1 - CUBE_POS / pairs) * comptime!(plan.rows());
-    let pair = CUBE_POS % pairs;
-    let token = pair / extents.heads * length;
-    let head = pair % extents.heads;
+    let work = work(tiles, pairs, extents.section);
+    let first = (tiles - 1 - work.tile) * comptime!(plan.rows());
+    let token = work.pair / extents.heads * length;
+    let head = work.pair % extents.heads;
     let key_head = extents.heads + head / (extents.heads / extents.kv_heads);
 
     let shared =

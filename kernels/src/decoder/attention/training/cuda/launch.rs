@@ -43,7 +43,12 @@ pub fn forward(
             qkv.lines(2),
             out.lines(2),
             statistics.arg(),
-            extents(shape, scale, [qkv, out, out, qkv]),
+            extents(
+                shape,
+                scale,
+                [qkv, out, out, qkv],
+                plans.query_section(shape),
+            ),
             plan,
         );
     }
@@ -99,7 +104,7 @@ pub fn backward(
             d_out.lines(2),
             d_qkv.lines(2),
             rows.arg(),
-            extents(shape, scale, matrices),
+            extents(shape, scale, matrices, plans.query_section(shape)),
             plans.query,
         );
         flash_key_gradient::launch_unchecked(
@@ -111,7 +116,7 @@ pub fn backward(
             d_out.lines(2),
             rows.arg(),
             d_qkv.lines(2),
-            extents(shape, scale, matrices),
+            extents(shape, scale, matrices, plans.key_section(shape)),
             plans.key,
         );
     }
@@ -123,6 +128,7 @@ fn extents(
     shape: &AttentionShape,
     scale: f32,
     [qkv, out, d_out, d_qkv]: [&FloatMatrix; 4],
+    section: usize,
 ) -> FlashExtentsLaunch {
     FlashExtentsLaunch::new(
         shape.batch,
@@ -133,6 +139,7 @@ fn extents(
         out.row_stride() / 2,
         d_out.row_stride() / 2,
         d_qkv.row_stride() / 2,
+        section,
         scale,
     )
 }

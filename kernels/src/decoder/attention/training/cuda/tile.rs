@@ -24,8 +24,32 @@ pub(super) struct FlashExtents {
     pub d_out_stride: usize,
     /// Pairs between tokens of the gradient of qkv.
     pub d_qkv_stride: usize,
+    /// Heads of all sequences whose cubes come one after another: what they read stays in the cache.
+    pub section: usize,
     /// Factor of the scores.
     pub scale: f32,
+}
+
+/// The work of a cube.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Work {
+    /// Which of the `tiles` of its head.
+    pub tile: usize,
+    /// The head of which sequence: sequence times heads, plus head.
+    pub pair: usize,
+}
+
+/// Cube `CUBE_POS` of `tiles` for each of `pairs` heads: sections of heads, in them the first tiles of all
+/// heads before the second ones.
+#[cube]
+pub(super) fn work(tiles: usize, pairs: usize, section: usize) -> Work {
+    let before = CUBE_POS / (tiles * section) * section;
+    let within = CUBE_POS % (tiles * section);
+    let heads = min(section, pairs - before);
+    Work {
+        tile: within / heads,
+        pair: before + within % heads,
+    }
 }
 
 /// Rows of a head, as the copies of this unit see them: it has the same line of several rows.
@@ -144,7 +168,7 @@ pub(super) fn load_left(
     #[comptime] plan: FlashPlan,
 ) -> Array<u32> {
     let lane = UNIT_POS as usize % 32;
-    let mut held = Array::<u32>::new(comptime!(plan.blocks * parts * 8));
+    let mut held = Array::<u32>::new(comptime!((plan.blocks * parts * 8).max(1)));
     #[unroll]
     for depth in 0..comptime!(2 * parts) {
         let line = comptime!(4 * part + 2 * depth) + lane / 16;
