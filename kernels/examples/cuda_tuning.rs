@@ -12,7 +12,7 @@ mod tuning {
     use cubecl::client::Client;
     use cubecl::server::Handle;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
-    use tritburn_kernels::product::cuda::Operand;
+    use tritburn_kernels::product::cuda::MmaInput;
     use tritburn_kernels::product::cuda::skinny::SkinnyBlueprint;
     use tritburn_kernels::product::cuda::wgmma::WgmmaBlueprint;
     use tritburn_kernels::product::cuda::wgmma_fused::FusedBlueprint;
@@ -385,7 +385,7 @@ mod tuning {
                 let fits = match plan {
                     Plan::Wgmma(plan) => plan.validate(types, &facts).is_ok(),
                     Plan::Skinny(plan) => {
-                        let operand = Operand { types, terms: 1 };
+                        let operand = MmaInput { types, terms: 1 };
                         plan.validate(operand, sizes[2], &facts).is_ok()
                     }
                     _ => true,

@@ -37,7 +37,7 @@ pub mod unpack;
 pub use device::DeviceFacts;
 pub use device_code::MmaType;
 pub use device_code::decode::ScaleKind;
-pub use device_code::dot::{IntegerDot, Tile};
+pub use device_code::dot::{IntegerDot, UnitTile};
 pub use error::KernelError;
 pub use operand::{
     Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights, QuantizedActivations,

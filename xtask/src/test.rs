@@ -245,6 +245,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ignored_tests_that_ran_later_are_no_longer_skipped() {
+        let mut counts = Counts::default();
+        counts.add("test result: ok. 40 passed; 0 failed; 12 ignored; 0 measured; 0 filtered out");
+        let mut later = Counts::default();
+        later.add(
+            "test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 41 filtered out",
+        );
+        counts.ran_later(later);
+        let expected = Counts {
+            passed: 50,
+            failed: 1,
+            ignored: 1,
+        };
+        assert_eq!(counts, expected);
+    }
+
     fn some_members() -> Vec<Member> {
         vec![
             member("layers", &["flex", "cpu", "cuda", "vulkan"], true),

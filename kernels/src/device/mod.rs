@@ -37,8 +37,8 @@ pub struct DeviceFacts {
     pub cuda: Option<CudaFacts>,
 }
 
-/// The facts of a CUDA device with tensor cores for int8, compute capability 7.2 and up, whose kernels are
-/// compiled by NVRTC.
+/// The facts of a CUDA device with tensor cores for int8, compute capability 7.2 and up, whose
+/// kernels are compiled by NVRTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CudaFacts {
     /// Compute capability times ten: 72 is Xavier, 75 Turing, 80 Ampere, 87 Orin, 90 Hopper.
@@ -52,7 +52,8 @@ impl CudaFacts {
         let properties = client.properties();
         let (identity, features) = (&properties.identity, &properties.features);
         let capability = identity.fingerprint.strip_prefix("ptx_sm")?.parse().ok()?;
-        // CubeCL's other compiler for CUDA, LLVM, has no inline PTX. It takes barriers off the list.
+        // CubeCL's other compiler for CUDA, LLVM, has no inline PTX. It takes barriers off the
+        // list.
         let inline_ptx = features.types.opaque.contains(&OpaqueType::Barrier);
         // The GTX 16 series reports 7.5 without tensor cores.
         let mut products = features.matmul.cmma.iter();
@@ -65,15 +66,15 @@ impl CudaFacts {
         .filter(|_| inline_ptx && cores)
     }
 
-    /// Whether the device has what Ampere introduced: asynchronous copies, `mma.m16n8k32` of int8, tensor
-    /// cores for bf16.
+    /// Whether the device has what Ampere introduced: asynchronous copies, `mma.m16n8k32` of int8,
+    /// tensor cores for bf16.
     pub const fn is_ampere(&self) -> bool {
         self.capability >= 80
     }
 }
 
-/// Whether CubeCL's CPU runtime can round to bf16. For processors without an instruction for that LLVM
-/// calls `__truncsfbf2`, which a process finds in libgcc from GCC 13 on.
+/// Whether CubeCL's CPU runtime can round to bf16. For processors without an instruction for that
+/// LLVM calls `__truncsfbf2`, which a process finds in libgcc from GCC 13 on.
 pub fn cpu_rounds_to_bf16() -> bool {
     static ROUNDS: OnceLock<bool> = OnceLock::new();
     *ROUNDS.get_or_init(|| has_bf16_instructions() || has_symbol(c"__truncsfbf2"))
@@ -96,7 +97,8 @@ fn has_symbol(name: &CStr) -> bool {
     unsafe extern "C" {
         fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
     }
-    // SAFETY: a null handle, RTLD_DEFAULT, means the libraries of the process; the name ends in zero.
+    // SAFETY: a null handle, RTLD_DEFAULT, means the libraries of the process; the name ends in
+    // zero.
     !unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) }.is_null()
 }
 

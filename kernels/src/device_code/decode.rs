@@ -1,9 +1,9 @@
-//! Device code that every kernel shares: 2-bit codes to numbers, and which scale a weight has.
+//! Canonical 2-bit codes to numbers, and the index of a weight's scale.
 
 use cubecl::prelude::*;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
-/// [`ScaleGranularity`] without its numbers: what a kernel is compiled for.
+/// [`ScaleGranularity`] without its sizes. A kernel is compiled for one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScaleKind {
     /// One scale.
@@ -27,7 +27,7 @@ impl From<&ScaleGranularity> for ScaleKind {
     }
 }
 
-/// The numbers of a [`ScaleGranularity`] on the device.
+/// The sizes of a [`ScaleGranularity`], passed at run time.
 #[derive(CubeType, CubeLaunch)]
 pub struct ScaleMap {
     /// Scales of one row.
@@ -36,7 +36,7 @@ pub struct ScaleMap {
     pub words_per_group: usize,
     /// First row after each segment but the last.
     pub ends: Sequence<u32>,
-    /// Which of these matter.
+    /// The granularity: it says which of the sizes matter.
     #[cube(comptime)]
     pub kind: ScaleKind,
 }
@@ -113,24 +113,25 @@ pub(crate) fn values<A: Size>(
     Vector::cast_from(codes * multiplier - offset)
 }
 
-/// `a · b` rounded to f32, kept from being fused with an addition that follows: CubeCL's optimiser
-/// fuses a product with the sum it goes into, on every runtime.
+/// `a · b` rounded to f32. The reinterpretation keeps CubeCL's optimiser from contracting the
+/// product and a following addition into one fused multiply-add.
 #[cube]
 pub(crate) fn rounded_product(a: f32, b: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(a * b))
 }
 
-/// A NaN made of any bits: a run-time value, because WGSL refuses a NaN constant.
+/// A NaN. It is computed from `bits`, any value, because WGSL refuses a NaN constant.
 #[cube]
 pub(crate) fn nan_of(bits: u32) -> f32 {
     f32::reinterpret(bits | 0x7FC0_0000)
 }
 
-/// Bits of f32 infinity: those of `|NaN|` lie above, of every finite `|x|` below.
+/// Bits of f32 infinity. As integers, those of `|NaN|` are larger and those of every finite `|x|`
+/// smaller.
 pub(crate) const INFINITY_BITS: u32 = 0x7F80_0000;
 
-/// Bits of `|x|`, in the order of the numbers. Tells NaN and infinity without a float comparison
-/// that a compiler may fold.
+/// Bits of `|x|`, which compare as integers as the magnitudes do. Finds NaN and infinity without a
+/// float comparison, which a fast-math compiler may fold.
 #[cube]
 pub(crate) fn magnitude_bits(x: f32) -> u32 {
     u32::reinterpret(x) & 0x7FFF_FFFF

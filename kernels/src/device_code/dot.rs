@@ -1,5 +1,5 @@
-//! Device code of the inner loops: a tile of weight rows against a tile of tokens, over a range of
-//! packed words.
+//! Inner loops of the portable products: the dot products of a tile of weight rows with a tile of
+//! tokens over a range of packed words.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -18,14 +18,14 @@ pub enum IntegerDot {
 
 /// Outputs of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tile {
+pub struct UnitTile {
     /// Weight rows.
     pub rows: usize,
     /// Tokens.
     pub tokens: usize,
 }
 
-impl Tile {
+impl UnitTile {
     /// Number of outputs.
     pub const fn len(&self) -> usize {
         self.rows * self.tokens
@@ -56,7 +56,7 @@ pub(crate) fn dot_i32(
     w_base: &Array<usize>,
     range: Words,
     acc: &mut Array<i32>,
-    #[comptime] tile: Tile,
+    #[comptime] tile: UnitTile,
     #[comptime] code: WeightCode,
     #[comptime] dot: IntegerDot,
 ) {
@@ -75,7 +75,7 @@ fn dot_dp4a(
     w_base: &Array<usize>,
     range: Words,
     acc: &mut Array<i32>,
-    #[comptime] tile: Tile,
+    #[comptime] tile: UnitTile,
     #[comptime] code: WeightCode,
 ) {
     // Biased codes are multiplied as they are stored; the bias comes off once, by Σq.
@@ -139,7 +139,7 @@ fn dot_wide(
     w_base: &Array<usize>,
     range: Words,
     acc: &mut Array<i32>,
-    #[comptime] tile: Tile,
+    #[comptime] tile: UnitTile,
     #[comptime] code: WeightCode,
 ) {
     let zero = Vector::<i32, Const<16>>::new(0i32);
@@ -204,7 +204,7 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
     range: Words,
     cols: usize,
     acc: &mut Array<f32>,
-    #[comptime] tile: Tile,
+    #[comptime] tile: UnitTile,
     #[comptime] code: WeightCode,
 ) {
     let lanes = A::value();

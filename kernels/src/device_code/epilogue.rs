@@ -1,4 +1,4 @@
-//! From sums to outputs: what the tensor-core kernels share.
+//! The epilogue of the tensor-core kernels: from sums to outputs.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -7,7 +7,8 @@ use crate::device_code::decode::rounded_product;
 use crate::device_code::ptx::{global_address, load_early, prefetch};
 use crate::prepack::FragmentOrder;
 
-/// Two neighbouring weight rows, the first of them even: what a lane of a fragment holds.
+/// Scales and biases of two adjacent weight rows, `row` (even) and `row + 1`: the rows of a lane's
+/// sums.
 #[derive(CubeType, Clone, Copy)]
 pub(crate) struct RowPair {
     row: usize,
@@ -18,8 +19,8 @@ pub(crate) struct RowPair {
     bias1: f32,
 }
 
-/// Scales and bias of rows `row` and `row + 1`; `row` is inside of the matrix. Nothing is read, and all
-/// are zero, unless `wanted`.
+/// Loads scales and biases of rows `row` and `row + 1`; `row` is inside of the matrix. Unless
+/// `wanted`, loads nothing and returns zeros.
 #[cube]
 pub(crate) fn row_pair<B: Float>(
     row: usize,
@@ -54,8 +55,8 @@ pub(crate) fn row_pair<B: Float>(
     pair
 }
 
-/// Brings the scales of rows `first..first + count` into L2, a line a unit: cold memory would answer
-/// an epilogue late.
+/// Prefetches the scales of rows `first..first + count` into L2, one cache line a unit, so that the
+/// epilogue does not wait for cold memory.
 #[cube]
 pub(crate) fn prefetch_scales(first: usize, count: usize, rows: usize, row_scales: &[f32]) {
     let offset = UNIT_POS as usize * 32;
@@ -65,7 +66,7 @@ pub(crate) fn prefetch_scales(first: usize, count: usize, rows: usize, row_scale
     }
 }
 
-/// The scale of `token`: 1 where activations have none, or sums are wanted as they are.
+/// The scale of `token`: 1 for activations without scales, and for integer outputs.
 #[cube]
 pub(crate) fn token_scale(
     x_scales: &ComptimeOption<&[f32]>,
@@ -85,14 +86,14 @@ pub(crate) fn token_scale(
     scale
 }
 
-/// Outputs of two neighbouring weight rows.
+/// Outputs of two adjacent weight rows.
 #[derive(CubeType, Clone, Copy)]
 pub(crate) struct OutputPair<O: Numeric> {
     pub first: O,
     pub second: O,
 }
 
-/// The outputs of two rows for one token: `f32(sum) · (γ·unit·scale) + bias` rounded once, or the
+/// The outputs of two rows for one token: `f32(sum) · (γ·unit·scale) + bias` rounded to O, or the
 /// integer sums if `integers`. `scale` is the token's [`token_scale`].
 #[cube]
 pub(crate) fn outputs<A: Numeric, O: Numeric>(
@@ -119,7 +120,8 @@ pub(crate) fn outputs<A: Numeric, O: Numeric>(
     }
 }
 
-/// Writes the [`outputs`] of two rows for one token. `start` is the first element of the token in y.
+/// Stores the [`outputs`] of two rows for one token. `start` is the index of the token's first
+/// element in y.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of two outputs")]
 pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
@@ -137,8 +139,8 @@ pub(crate) fn write_pair<A: Numeric, O: Numeric, W: Size>(
     store_line::<O, W>(y, line, out.first, out.second, pair.both);
 }
 
-/// Two neighbours of a row of y: line `line`, or this and, if `both`, the next where a line is an
-/// element.
+/// Stores two adjacent outputs: as one vector if a line holds two, else as elements `line` and (if
+/// `both`) `line + 1`.
 #[cube]
 pub(crate) fn store_line<O: Numeric, W: Size>(
     y: &mut [Vector<O, W>],

@@ -1,4 +1,4 @@
-//! Runtime sizes of a product, so that no shape is compiled into a kernel.
+//! Sizes of a portable product, passed at run time so that one compiled kernel serves all shapes.
 
 use cubecl::prelude::*;
 

@@ -5,8 +5,8 @@ use tritburn_formats::WeightCode;
 
 use super::mma_type::MmaType;
 
-/// Register `register` (0..4) of the int8 fragment of a word: 64·w for ternary codes, 32·v for the
-/// four levels.
+/// Register `register` (0..4) of the int8 fragment that `word` holds: 64·w for ternary codes, 32·v
+/// for int2.
 #[cube]
 pub(crate) fn decode_int8(
     word: u32,
@@ -20,9 +20,10 @@ pub(crate) fn decode_int8(
     }
 }
 
-/// Register `register` (0..8) of the half fragments of a word: 2·w for ternary codes, v/2 for the
-/// four levels. The top two bits of ±2.0 are those of the two's complement code; a level goes
-/// through the mantissa of 64.
+/// Register `register` (0..8) of the two half-precision fragments that `word` holds: 2·w for
+/// ternary codes, v/2 for int2. A ternary code in two's complement is the top two bits of ±2.0 or
+/// 0. An int2 code is placed in the mantissa of 64.0, and one fused multiply-add subtracts the
+/// offset.
 #[cube]
 pub(crate) fn decode_half(
     word: u32,
@@ -66,9 +67,9 @@ pub(crate) fn decode_half(
     }
 }
 
-/// Four int8, given with 128 added, times four scales, each product rounded once to half precision:
-/// bytes 0 and 1 in the first register, 2 and 3 in the second. A byte becomes a float in the mantissa
-/// of 2²³.
+/// Four int8 times four scales, each product rounded once to half precision: bytes 0 and 1 in the
+/// first register, 2 and 3 in the second. The bytes are biased by 128; each is placed in the
+/// mantissa of 2²³, from which the bias is subtracted in f32.
 #[cube]
 pub(crate) fn decode_scaled(
     word: u32,

@@ -1,4 +1,5 @@
-//! Device code that kernels of several folders share: `#[cube]` functions and their compile-time types.
+//! Device code that kernels of several folders share: `#[cube]` functions and their compile-time
+//! types.
 
 pub(crate) mod decode;
 pub(crate) mod dot;

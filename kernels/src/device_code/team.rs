@@ -1,4 +1,4 @@
-//! Units that work on one row together, and how they fold a number each.
+//! Teams: the units that reduce one row together.
 
 use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
@@ -67,8 +67,8 @@ pub(crate) fn planes(client: &Client) -> bool {
         && (hardware.plane_size_min, hardware.plane_size_max) == (LANES, LANES)
 }
 
-/// Row and lane of this unit. The row of a team is that of its cube, which devices that look for
-/// uniform control flow can see.
+/// Row and lane of this unit. A team's row is its cube's position, so that compilers that require
+/// uniform control flow around barriers can prove it.
 #[cube]
 pub(crate) fn team_place(#[comptime] team: Team) -> (usize, usize) {
     match comptime!(team.fold) {
@@ -77,8 +77,8 @@ pub(crate) fn team_place(#[comptime] team: Team) -> (usize, usize) {
     }
 }
 
-/// The sum of the team, given to all of its units. Folds of one kernel have `slot`s of their own,
-/// so that one barrier is enough for each.
+/// The sum over the team, returned to all of its units. Each reduction of a kernel uses a `slot` of
+/// its own, so that one barrier per reduction suffices.
 #[cube]
 pub(crate) fn team_sum(
     value: f32,
@@ -123,7 +123,7 @@ pub(crate) fn team_sum(
     }
 }
 
-/// The largest value of the team, given to all of its units.
+/// The largest value of the team, returned to all of its units.
 #[cube]
 pub(crate) fn team_max(
     value: u32,

@@ -62,10 +62,10 @@ pub enum WeightOrder {
 }
 
 impl WeightOrder {
-    /// The order in which `device` multiplies weights of `layout` fastest, with activations for which
-    /// tensor cores read `fragments`: that order on NVIDIA GPUs with such tensor cores (compute capability
-    /// 8.0 and up; 7.2 and 7.5 for int8 alone), unless scales are per group or rows too long for the
-    /// accumulators; elsewhere the canonical one.
+    /// The order in which `device` multiplies weights of `layout` fastest, with activations for
+    /// which tensor cores read `fragments`: that order on NVIDIA GPUs with such tensor cores
+    /// (compute capability 8.0 and up; 7.2 and 7.5 for int8 alone), unless scales are per group or
+    /// rows too long for the accumulators; elsewhere the canonical one.
     pub fn on(device: &DeviceFacts, layout: &PackedLayout, fragments: FragmentOrder) -> Self {
         let cores = device.cuda.is_some_and(|cuda| match fragments {
             FragmentOrder::Int8 => true,
@@ -167,7 +167,8 @@ impl PrepackedWeights {
     /// `layout.out_features()`): the scale of the row times the value of a decoded unit.
     ///
     /// # Errors
-    /// [`KernelError`] if `layout` cannot be prepacked, a buffer has another length or is too small.
+    /// [`KernelError`] if `layout` cannot be prepacked, a buffer has another length or is too
+    /// small.
     pub fn new(
         layout: PackedLayout,
         order: FragmentOrder,

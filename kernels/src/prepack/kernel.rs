@@ -9,7 +9,8 @@ use crate::device_code::decode::{ScaleMap, scale_index};
 /// The four codes of byte `byte` of a canonical word, as two's complement pairs of bits.
 #[cube]
 fn twos_complement(codes: u32, #[comptime] code: WeightCode) -> u32 {
-    // Ternary: 0, 1, 2 stand for -1, 0, 1: subtract one from every pair of bits. Int2: subtract two.
+    // Ternary: 0, 1, 2 stand for -1, 0, 1: subtract one from every pair of bits. Int2: subtract
+    // two.
     match comptime!(code) {
         WeightCode::Ternary => {
             let low = codes & 0x5555_5555;
@@ -92,7 +93,8 @@ pub(super) fn prepack(
     }
 }
 
-/// Canonical words `[rows, words_per_row]` of W to half fragments of Wᵀ, whose rows are W's columns.
+/// Canonical words `[rows, words_per_row]` of W to half fragments of Wᵀ, whose rows are W's
+/// columns.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn prepack_transposed(
     words: &[u32],

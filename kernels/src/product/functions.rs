@@ -67,17 +67,18 @@ pub fn w2a16<'a>(
 }
 
 /// `y = Q(x) · Ŵᵀ + bias`: quantises the float activations `x` `[M, K]` per token, as
-/// [`quantize::activation::launch`](crate::quantize::activation::launch) does, and multiplies as [`w2a8`]
-/// does. Every output has the bits that the two calls give, rows with NaN or infinity included (all NaN).
+/// [`quantize::activation::launch`](crate::quantize::activation::launch) does, and multiplies as
+/// [`w2a8`] does. Every output has the bits that the two calls give, rows with NaN or infinity
+/// included (all NaN).
 ///
-/// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and otherwise
-/// two, with temporaries of `M·K` bytes; a forced plan that [`quantizes`](super::Plan::quantizes) takes one,
-/// any other multiplies after the quantiser.
+/// [`Strategy::Auto`] takes one launch where the model of the device says that it is faster, and
+/// otherwise two, with temporaries of `M·K` bytes; a forced plan that
+/// [`quantizes`](super::Plan::quantizes) takes one, any other multiplies after the quantiser.
 ///
 /// # Errors
-/// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper GPU, weights
-/// that are not prepacked, rows of `x` that do not start at multiples of 16 bytes, that do not end there
-/// (one token), or too long.
+/// As [`w2a8`], and [`KernelError::Plan`] if a forced plan that quantises cannot run: no Hopper
+/// GPU, weights that are not prepacked, rows of `x` that do not start at multiples of 16 bytes,
+/// that do not end there (one token), or too long.
 pub fn w2a8_quantizing<'a>(
     client: &Client,
     x: &FloatMatrix,

@@ -21,7 +21,8 @@ pub enum Plan {
     Skinny(SkinnyBlueprint),
     /// Hopper's warpgroup products; prepacked weights.
     Wgmma(WgmmaBlueprint),
-    /// The same, which quantises float activations itself ([`w2a8_quantizing`](super::w2a8_quantizing)).
+    /// The same, which quantises float activations itself
+    /// ([`w2a8_quantizing`](super::w2a8_quantizing)).
     Fused(FusedBlueprint),
     /// Warp products; prepacked weights.
     Mma(MmaBlueprint),
@@ -51,8 +52,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `plan` for `problem`, after the quantiser if `problem` has activations to be quantised and the
-    /// kernel takes int8.
+    /// `plan` for `problem`, after the quantiser if `problem` has activations to be quantised and
+    /// the kernel takes int8.
     pub(super) fn new(problem: &MatmulProblem, plan: Plan) -> Self {
         let quantized = matches!(problem.activations, ActivationType::Quantized(_));
         Self {

@@ -1,6 +1,6 @@
 //! Which kernel multiplies.
 
-use super::cuda::Operand;
+use super::cuda::MmaInput;
 use super::cuda::mma::MmaBlueprint;
 use super::cuda::skinny::SkinnyBlueprint;
 use super::cuda::wgmma::WgmmaBlueprint;
@@ -68,7 +68,7 @@ fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
         capability: 0,
         multiprocessors: 1,
     });
-    let operand = Operand::of(problem.activations);
+    let operand = MmaInput::of(problem.activations);
     // Above 8 tokens a cube that shares activations beats warps that each load their own.
     let few = problem.m <= 8;
     match cuda.capability {
@@ -94,8 +94,8 @@ fn warps(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Plan {
     Plan::Mma(mma)
 }
 
-/// The plan for one launch that quantises float activations and multiplies, where that is faster than
-/// two.
+/// The plan for one launch that quantises float activations and multiplies, where that is faster
+/// than two.
 fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     let cuda = device.cuda?;
     let ActivationType::Quantized(dtype) = problem.activations else {
@@ -113,7 +113,8 @@ fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     let product = WgmmaBlueprint::new(&after, MmaType::Int8, &cuda);
     let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
     let inside = plan.cycles(problem, &cuda);
-    // Neither model is that exact: what is as fast by them takes the launches that have proved themselves.
+    // Neither model is that exact: what is as fast by them takes the launches that have proved
+    // themselves.
     (inside + inside / 32 < apart).then_some(Plan::Fused(plan))
 }
 

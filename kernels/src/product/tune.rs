@@ -1,8 +1,8 @@
 //! Plans by measurement: CubeCL's autotuner over the best candidates of the model in
 //! [`WgmmaBlueprint`]. It keeps what it found on disk, so that a second start measures nothing.
 //!
-//! Only products with int8 activations are tuned: whichever plan wins, their bits are the same. Whether
-//! activations are quantised inside of a product is always the model's choice.
+//! Only products with int8 activations are tuned: whichever plan wins, their bits are the same.
+//! Whether activations are quantised inside of a product is always the model's choice.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
-//! Packed weights back to a float matrix: `w = value · (unit · γ)`, rounded once to the output type.
+//! Packed weights back to a float matrix: `w = value · (unit · γ)`, rounded once to the output
+//! type.
 
 mod kernel;
 mod launch;

@@ -6,7 +6,7 @@ use tritburn_formats::{ScaleGranularity, WeightCode};
 use tritburn_kernels::product::portable::gemm::GemmBlueprint;
 use tritburn_kernels::product::portable::gemv::GemvBlueprint;
 use tritburn_kernels::product::{self, Plan, Strategy};
-use tritburn_kernels::{FloatType, IntegerDot, Tile};
+use tritburn_kernels::{FloatType, IntegerDot, UnitTile};
 
 use crate::device::{client, supported};
 use crate::harness::*;
@@ -15,14 +15,14 @@ fn strategies() -> [Strategy; 3] {
     [
         Strategy::Auto,
         Strategy::Forced(Plan::Gemm(GemmBlueprint {
-            tile: Tile { rows: 2, tokens: 3 },
+            tile: UnitTile { rows: 2, tokens: 3 },
             units_n: 1,
             units_m: 2,
             dot: IntegerDot::Dp4a,
             lanes: 4,
         })),
         Strategy::Forced(Plan::Gemv(GemvBlueprint {
-            tile: Tile { rows: 2, tokens: 2 },
+            tile: UnitTile { rows: 2, tokens: 2 },
             lanes: 2,
             groups: 1,
             dot: IntegerDot::Dp4a,

@@ -7,7 +7,7 @@ use tritburn_formats::{ScaleGranularity, WeightCode, reference};
 use tritburn_kernels::product::portable::gemm::GemmBlueprint;
 use tritburn_kernels::product::portable::gemv::GemvBlueprint;
 use tritburn_kernels::product::{self, Plan, Strategy};
-use tritburn_kernels::{FloatType, IntegerDot, QuantizedActivations, Tile};
+use tritburn_kernels::{FloatType, IntegerDot, QuantizedActivations, UnitTile};
 
 use crate::device::{client, rounds_every_operation, supported};
 use crate::harness::*;
@@ -24,7 +24,7 @@ fn strategies() -> [Strategy; 4] {
         })
     };
     let gemv = Plan::Gemv(GemvBlueprint {
-        tile: Tile { rows: 2, tokens: 3 },
+        tile: UnitTile { rows: 2, tokens: 3 },
         lanes: 2,
         groups: 1,
         dot: IntegerDot::Dp4a,
@@ -32,9 +32,9 @@ fn strategies() -> [Strategy; 4] {
     });
     [
         Strategy::Auto,
-        Strategy::Forced(gemm(IntegerDot::Dp4a, Tile { rows: 2, tokens: 3 })),
+        Strategy::Forced(gemm(IntegerDot::Dp4a, UnitTile { rows: 2, tokens: 3 })),
         Strategy::Forced(Plan::Gemm(GemmBlueprint {
-            tile: Tile { rows: 3, tokens: 2 },
+            tile: UnitTile { rows: 3, tokens: 2 },
             units_n: 1,
             units_m: 2,
             dot: IntegerDot::Dp4a,

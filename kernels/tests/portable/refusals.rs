@@ -9,7 +9,7 @@ use tritburn_kernels::quantize::activation::{self, ActivationBlueprint};
 use tritburn_kernels::quantize::weight::{self, SumBlueprint};
 use tritburn_kernels::{
     Buffer, FloatMatrix, FloatType, FloatVector, IntegerDot, KernelError, PackedWeights,
-    QuantizedActivations, Tile, backward, unpack,
+    QuantizedActivations, UnitTile, backward, unpack,
 };
 
 use crate::device::client;
@@ -235,7 +235,7 @@ fn forced_plans_that_no_kernel_runs_are_refused() {
     let x = activations(&client, &tokens(&mut rng(5), 2, 20));
     let (xs, y) = (zeros(&client, [2, 20]), zeros(&client, [2, 3]));
     let plan = Plan::Gemv(GemvBlueprint {
-        tile: Tile { rows: 2, tokens: 2 },
+        tile: UnitTile { rows: 2, tokens: 2 },
         lanes: 3,
         groups: 1,
         dot: IntegerDot::Dp4a,

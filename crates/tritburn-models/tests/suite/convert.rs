@@ -60,8 +60,8 @@ fn assert_same(a: &dyn Checkpoint, b: &dyn Checkpoint) {
 
 #[rstest]
 fn a_model_survives_every_pair_of_formats(
-    #[values(0, 1, 2, 3, 4, 5, 6)] first: usize,
-    #[values(0, 1, 2, 3, 4, 5, 6)] second: usize,
+    #[values(0, 1, 2, 3, 4, 5, 6, 7)] first: usize,
+    #[values(0, 1, 2, 3, 4, 5, 6, 7)] second: usize,
 ) {
     let folder = tempfile::tempdir().unwrap();
     let source = synthetic();

@@ -49,9 +49,9 @@ pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `device` multiplies faster with prepacked weights of `layout`: NVIDIA
-/// GPUs of compute capability 8.0 and up, unless scales are per group or rows too long for the
-/// accumulators of the tensor cores. False on every other device.
+/// Whether `device` multiplies faster with prepacked weights of `layout`: NVIDIA GPUs of compute
+/// capability 8.0 and up, and for int8 of 7.2 and 7.5, unless scales are per group or rows too long
+/// for the accumulators of the tensor cores. False on every other device.
 #[cfg_attr(not(feature = "cube"), allow(unused_variables))]
 pub fn prefers_prepacked(
     device: &Device,

@@ -1,5 +1,6 @@
 //! Plan of the input gradient.
 
+use crate::backward::rows_of_a_unit;
 use crate::device::DeviceFacts;
 
 /// The facts of a product.
@@ -19,43 +20,15 @@ pub(super) struct InputBlueprint {
 }
 
 impl InputBlueprint {
-    /// The plan for `problem` on `device`: fewer tokens a unit where units would be idle.
+    /// The plan for `problem` on `device`.
     pub fn new(problem: &InputProblem, device: &DeviceFacts) -> Self {
-        let most = if device.lockstep { 4 } else { 8 };
-        let tokens = [most, most / 2, 1]
-            .into_iter()
-            .find(|t| problem.m >= *t)
-            .unwrap_or(1);
-        Self { tokens }
+        Self {
+            tokens: rows_of_a_unit(problem.m, device),
+        }
     }
 
     /// Units that have work.
     pub fn units(&self, problem: &InputProblem) -> usize {
         problem.m.div_ceil(self.tokens) * problem.words
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_never_holds_more_tokens_than_there_are() {
-        for lockstep in [false, true] {
-            let device = DeviceFacts {
-                lockstep,
-                cube_units: 8,
-                max_units: 8,
-                shared_bytes: 0,
-                vector: 4,
-                cuda: None,
-            };
-            for m in 1..20 {
-                let problem = InputProblem { m, words: 3 };
-                let plan = InputBlueprint::new(&problem, &device);
-                assert!(plan.tokens <= m, "{m} tokens, {plan:?}");
-                assert!(plan.units(&problem) * plan.tokens >= 3 * m);
-            }
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! Plan of the weight gradient.
 
+use crate::backward::rows_of_a_unit;
 use crate::device::DeviceFacts;
 
 /// The facts of a product.
@@ -23,13 +24,8 @@ pub(super) struct WeightBlueprint {
 impl WeightBlueprint {
     /// The plan for `problem` on `device`.
     pub fn new(problem: &WeightProblem, device: &DeviceFacts) -> Self {
-        let most = if device.lockstep { 4 } else { 8 };
-        let rows = [most, most / 2, 1]
-            .into_iter()
-            .find(|r| problem.n >= *r)
-            .unwrap_or(1);
         Self {
-            rows,
+            rows: rows_of_a_unit(problem.n, device),
             bytes: !device.lockstep,
         }
     }
@@ -37,30 +33,5 @@ impl WeightBlueprint {
     /// Units that have work.
     pub fn units(&self, problem: &WeightProblem) -> usize {
         problem.n.div_ceil(self.rows) * problem.lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_never_holds_more_rows_than_there_are() {
-        for lockstep in [false, true] {
-            let device = DeviceFacts {
-                lockstep,
-                cube_units: 8,
-                max_units: 8,
-                shared_bytes: 0,
-                vector: 4,
-                cuda: None,
-            };
-            for n in 1..20 {
-                let problem = WeightProblem { n, lines: 3 };
-                let plan = WeightBlueprint::new(&problem, &device);
-                assert!(plan.rows <= n, "{n} rows, {plan:?}");
-                assert!(plan.units(&problem) * plan.rows >= 3 * n);
-            }
-        }
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct ArgmaxExtents {
     pub part: usize,
 }
 
-/// Ids of the largest of each row. A cube has one part of a row; of several the last to arrive
-/// takes the best, in the order of the parts, and sets the counter back for the next launch.
+/// Index of the maximum of each row. Each cube reduces one part; the last cube to finish combines the
+/// parts in order (ties: lowest index) and resets the counter.
 ///
 /// `partials` has two words a part: the order of the largest, and its column.
 #[cube(launch_unchecked, address_type = "dynamic")]

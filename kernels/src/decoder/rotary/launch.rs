@@ -25,17 +25,19 @@ impl Placement<'_> {
 }
 
 /// The table that [`launch`] reads for `positions` positions of heads of `dim`: a row has the
-/// cosines of `p / theta^(2i / dim)` for `i < dim / 2`, then the sines. Angles are f64.
-pub fn table(positions: usize, dim: usize, theta: f64) -> Vec<f32> {
-    let half = dim / 2;
-    let frequency = |i: usize| theta.powf(-(2.0 * i as f64) / dim as f64);
-    (0..positions)
-        .flat_map(|p| {
-            let angle = move |i| p as f64 * frequency(i);
-            let cos = (0..half).map(move |i| angle(i).cos() as f32);
-            cos.chain((0..half).map(move |i| angle(i).sin() as f32))
-        })
-        .collect()
+/// cosines of `p / theta^(2i / dim)` for `i < dim / 2`, then the sines. Angles are f32, as in
+/// `tritburn::transformer::rotary_table` and Hugging Face transformers.
+pub fn table(positions: usize, dim: usize, theta: f32) -> Vec<f32> {
+    let frequencies: Vec<f32> = (0..dim / 2)
+        .map(|i| 1.0 / theta.powf((2 * i) as f32 / dim as f32))
+        .collect();
+    let mut table = Vec::with_capacity(positions * dim);
+    for position in 0..positions {
+        let angles = || frequencies.iter().map(|f| position as f32 * f);
+        table.extend(angles().map(f32::cos));
+        table.extend(angles().map(f32::sin));
+    }
+    table
 }
 
 /// Rotates the heads of `qkv` `[T, (Hq + 2·Hkv)·D]`: queries, times `q_scale`, into `q` `[T, Hq·D]`,

@@ -1,13 +1,14 @@
-//! Barriers in shared memory (PTX ISA, "mbarrier"): they count arrivals, and bytes that copies bring.
+//! Barriers in shared memory (PTX ISA, "mbarrier"). A phase completes once all arrivals and all
+//! expected bytes of copies have been counted.
 
 use cubecl::prelude::*;
 
-use super::operand;
+use super::temporary;
 
-/// Makes a barrier at `address`, a multiple of 8, that `count` arrivals complete.
+/// Initialises a barrier at `address`, a multiple of 8, whose phases take `count` arrivals.
 #[cube]
 pub(crate) fn init_barrier(address: u32, #[comptime] count: u32) {
-    let address = operand(address);
+    let address = temporary(address);
     gpu_asm!(
         "mbarrier.init.shared::cta.b64 [{address}], {count};",
         address = in(_) address,
@@ -15,16 +16,16 @@ pub(crate) fn init_barrier(address: u32, #[comptime] count: u32) {
     );
 }
 
-/// Lets the other cubes of the cluster, and copies, see the barriers that this unit made.
+/// Makes the barriers that this unit initialised visible to the cluster and to the async proxy.
 #[cube]
 pub(crate) fn publish_barriers() {
     gpu_asm!("fence.mbarrier_init.release.cluster;");
 }
 
-/// Arrives, and has the barrier wait for `bytes` more of copies.
+/// Arrives, and adds `bytes` to the bytes that the current phase expects.
 #[cube]
 pub(crate) fn expect_bytes(address: u32, bytes: u32) {
-    let (address, bytes) = (operand(address), operand(bytes));
+    let (address, bytes) = (temporary(address), temporary(bytes));
     gpu_asm!(
         "mbarrier.arrive.expect_tx.shared::cta.b64 _, [{address}], {bytes};",
         address = in(_) address,
@@ -32,9 +33,9 @@ pub(crate) fn expect_bytes(address: u32, bytes: u32) {
     );
 }
 
-/// Arrives at the barrier that cube `rank` of the cluster has where this one has `address`, if `wanted` is
-/// not 0: a predicate, since a branch between products would have the compiler wait for each of them.
-/// Reads of what the barrier guards must be over; nothing that this unit wrote is published.
+/// Arrives at the barrier at `address` in cube `rank` of the cluster, unless `wanted` is 0.
+/// Predicated, because a branch between wgmmas makes the compiler serialise them. Not a release:
+/// the unit's reads of the guarded memory must be complete, and its writes are not published.
 #[cube]
 pub(crate) fn arrive_barrier(address: u32, #[comptime] rank: u32, wanted: u32) {
     gpu_asm!(
@@ -47,7 +48,8 @@ pub(crate) fn arrive_barrier(address: u32, #[comptime] rank: u32, wanted: u32) {
     );
 }
 
-/// Waits until the phase of the given parity is complete. A new barrier counts its phase 1 as complete.
+/// Waits until the phase of the given parity is complete. In a new barrier the phase of parity 1
+/// counts as complete.
 #[cube]
 pub(crate) fn wait_barrier(address: u32, parity: u32) {
     gpu_asm!(

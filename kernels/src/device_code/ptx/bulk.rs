@@ -1,15 +1,16 @@
-//! Copies that one unit starts for its cube, or for several of a cluster (PTX ISA, "cp.async.bulk").
+//! Bulk copies, by address or by tensor map (TMA). One unit starts them for its cube, or for
+//! several cubes of a cluster (PTX ISA, "cp.async.bulk").
 
 use cubecl::prelude::*;
 
-/// Brings the tensor map at `map` into the cache of maps.
+/// Prefetches the tensor map at `map` into the descriptor cache.
 #[cube]
 pub(crate) fn prefetch_map(map: u64) {
     gpu_asm!("prefetch.tensormap [{map}];", map = in(_) map);
 }
 
-/// Starts the copy of `bytes` bytes, a multiple of 16, from global to shared memory; they count at
-/// `barrier`. Both addresses are multiples of 16.
+/// Starts copying `bytes` bytes, a multiple of 16, from global to shared memory. `barrier` counts
+/// them. Both addresses are multiples of 16.
 #[cube]
 pub(crate) fn copy_bulk(shared: u32, global: u64, #[comptime] bytes: u32, barrier: u32) {
     gpu_asm!(
@@ -22,9 +23,9 @@ pub(crate) fn copy_bulk(shared: u32, global: u64, #[comptime] bytes: u32, barrie
     );
 }
 
-/// Starts the copy of the tile that begins at element (`row`, `column`) of the matrix of `map` to
-/// where the first `cubes` cubes of the cluster have `shared`; in each its bytes count at what is
-/// `barrier` there. Elements outside of the matrix are zero.
+/// Multicast: starts copying the tile at element (`row`, `column`) of the matrix of `map`. It is
+/// written at `shared` in each of the first `cubes` cubes of the cluster, and each cube's own
+/// `barrier` counts the bytes. Elements outside of the matrix are zero.
 #[cube]
 pub(crate) fn copy_tile(
     shared: u32,

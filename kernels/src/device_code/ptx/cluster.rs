@@ -1,27 +1,28 @@
-//! Cubes of a cluster: their barrier, and stores to each other's shared memory.
+//! The barrier of a cluster, and stores to the shared memory of its other cubes.
 
 use cubecl::prelude::*;
 
-/// As [`arrive_cluster`], of a unit that has written nothing yet.
+/// [`arrive_cluster`] without release semantics: for a unit that has written nothing that others
+/// read.
 #[cube]
 pub(crate) fn announce_cluster() {
     gpu_asm!("barrier.cluster.arrive.relaxed.aligned;");
 }
 
-/// Tells the other cubes of the cluster that this unit came here, and that what it wrote to shared
-/// memory is there. Each needs its [`wait_cluster`] before the next.
+/// Arrives at the cluster's barrier with release semantics: this unit's earlier writes are visible
+/// to every unit after its [`wait_cluster`]. Every arrival needs a wait before the next arrival.
 #[cube]
 pub(crate) fn arrive_cluster() {
     gpu_asm!("barrier.cluster.arrive.release.aligned;");
 }
 
-/// Waits until every unit of the cluster has arrived; what they wrote before is seen after.
+/// Waits until every unit of the cluster has arrived, with acquire semantics.
 #[cube]
 pub(crate) fn wait_cluster() {
     gpu_asm!("barrier.cluster.wait.acquire.aligned;");
 }
 
-/// Puts 16 bytes into the shared memory of cube `rank` of the cluster, at what is `address` here.
+/// Stores 16 bytes at `address` in the shared memory of cube `rank` of the cluster.
 #[cube]
 pub(crate) fn store_cluster(address: u32, #[comptime] rank: u32, a: u32, b: u32, c: u32, d: u32) {
     gpu_asm!(
@@ -33,7 +34,8 @@ pub(crate) fn store_cluster(address: u32, #[comptime] rank: u32, a: u32, b: u32,
     );
 }
 
-/// Keeps a cube until all of its cluster are done with its memory; units of a warp may come one by one.
+/// Synchronises the cluster before a cube exits, as others may still access its shared memory.
+/// Lanes of a warp may arrive one by one.
 #[cube]
 pub(crate) fn leave_cluster() {
     gpu_asm!("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;");

@@ -1,20 +1,20 @@
-//! 16-byte lines of float activations: their magnitudes, and their values as int8. The pairs of half types
-//! want compute capability 9.0.
+//! Quantisation of 16-byte lines of float activations: largest magnitude, and rounding to int8. The
+//! instructions for pairs of half-precision floats need compute capability 9.0.
 
 use cubecl::prelude::*;
 
-use super::operand;
+use super::temporary;
 use crate::device_code::decode::magnitude_bits;
 use crate::operand::FloatType;
 
-/// The larger of two magnitudes, or of two pairs of them in half types: the order of the bits is that of
-/// the numbers.
+/// The larger of two magnitudes (f32), or of each of two pairs (half types). Magnitudes compare as
+/// unsigned integers.
 #[cube]
 pub(crate) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
         FloatType::F32 => max(a, b),
         _ => {
-            let (a, b) = (operand(a), operand(b));
+            let (a, b) = (temporary(a), temporary(b));
             let out: u32;
             gpu_asm!(
                 "max.u16x2 {out}, {a}, {b};",
@@ -48,7 +48,8 @@ pub(crate) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: Fl
     larger(first, second, dtype)
 }
 
-/// The magnitude bits, as those of f32, of what [`larger`] left.
+/// The result of [`larger`] as the bits of one f32 magnitude: for half types, the larger of the
+/// pair.
 #[cube]
 pub(crate) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
@@ -60,7 +61,7 @@ pub(crate) fn magnitude_of(top: u32, #[comptime] dtype: FloatType) -> u32 {
     }
 }
 
-/// Word `index` of the int8 codes that `lines`, 16 values, have with the factor `a`.
+/// Word `index` of the int8 codes of `lines`: four values times `a`, rounded.
 #[cube]
 pub(crate) fn codes(
     lines: &Array<Vector<u32, Const<4>>>,
@@ -94,10 +95,10 @@ pub(crate) fn codes(
     }
 }
 
-/// Four floats times `a`, each product rounded to f32 and then to the nearest integer, ties to even, as
-/// int8 in the order of the bytes; `|value · a|` is below 2²². The sum of a product and 1.5·2²³ has its
-/// last bit at 1, so that the addition rounds, and the low bits of the mantissa are the integer: two
-/// cheap instructions instead of two slow conversions.
+/// Four values times `a`, rounded to int8, in the order of the bytes. Each product is rounded to
+/// f32 and then to the nearest integer, ties to even; `|value · a|` must be below 2²². Adding
+/// 1.5·2²³ to the product rounds it: the sum's last place is 1, and its low mantissa bits are the
+/// integer. This takes two fast instructions where a conversion takes two at a quarter of the rate.
 #[cube]
 pub(crate) fn round_bytes(v0: f32, v1: f32, v2: f32, v3: f32, a: f32) -> u32 {
     let out: u32;
@@ -152,10 +153,10 @@ pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     }
 }
 
-/// The largest `value` of a warp, all of whose lanes are here.
+/// The largest `value` of a warp. All its lanes execute this.
 #[cube]
 pub(crate) fn largest_of_warp(value: u32) -> u32 {
-    let value = operand(value);
+    let value = temporary(value);
     let out: u32;
     gpu_asm!(
         "redux.sync.max.u32 {out}, {value}, 0xffffffff;",
@@ -163,5 +164,5 @@ pub(crate) fn largest_of_warp(value: u32) -> u32 {
         value = in(_) value,
         options(nomem),
     );
-    operand(out)
+    temporary(out)
 }

@@ -1,6 +1,7 @@
-//! PTX instructions that CubeCL has no word for, and the decoding of fragment words.
+//! PTX instructions that CubeCL does not expose.
 //!
-//! Only kernels that [`CudaFacts`](crate::device::CudaFacts) let through reach them.
+//! Only kernels that a plan chose for a device with [`CudaFacts`](crate::device::CudaFacts) contain
+//! them.
 
 use cubecl::prelude::*;
 
@@ -12,17 +13,18 @@ pub(crate) mod cluster;
 pub(crate) mod lines;
 pub(crate) mod registers;
 
-/// `x` as PTX takes it: what PTX gave is a variable, of which an operand would be the address.
+/// Copies `x` into a temporary. `gpu_asm!` would otherwise pass the address of a variable that
+/// another `gpu_asm!` wrote.
 #[cube]
 #[allow(
     clippy::identity_op,
-    reason = "the sum is a value, the summand may be none"
+    reason = "the sum is a new value, which is all that is wanted"
 )]
-pub(crate) fn operand(x: u32) -> u32 {
+pub(crate) fn temporary(x: u32) -> u32 {
     x + 0u32
 }
 
-/// Address of shared memory as PTX's `.shared` instructions take it.
+/// Address of `memory` in the `.shared` state space.
 #[cube]
 pub(crate) fn shared_address<T: CubePrimitive>(memory: &[T]) -> u32 {
     // SAFETY: only the address is taken.
@@ -37,7 +39,7 @@ pub(crate) fn shared_address<T: CubePrimitive>(memory: &[T]) -> u32 {
     address
 }
 
-/// Address of a buffer as PTX's `.global` instructions take it.
+/// Address of `memory` in the `.global` state space.
 #[cube]
 pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     // SAFETY: only the address is taken.
@@ -52,7 +54,8 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     address
 }
 
-/// 16 bytes of global memory that no unit of this cube reads again: they take no place in L1.
+/// Loads 16 bytes of global memory without allocating a line of L1: for data that this cube reads
+/// once.
 #[cube]
 pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
@@ -64,7 +67,7 @@ pub(crate) fn load_once(global: u64) -> Vector<u32, Const<4>> {
     out
 }
 
-/// 16 bytes of global memory.
+/// Loads 16 bytes of global memory.
 #[cube]
 pub(crate) fn load_global(global: u64) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
@@ -72,7 +75,8 @@ pub(crate) fn load_global(global: u64) -> Vector<u32, Const<4>> {
     out
 }
 
-/// A float of global memory, loaded where this stands and not as late as it is needed.
+/// Loads a float of global memory here. The compiler may move an ordinary load down to its first
+/// use.
 #[cube]
 pub(crate) fn load_early(global: u64) -> f32 {
     let out: f32;
@@ -80,14 +84,14 @@ pub(crate) fn load_early(global: u64) -> f32 {
     out
 }
 
-/// Asks for the line of L2 that holds `global`.
+/// Prefetches the cache line of `global` into L2.
 #[cube]
 pub(crate) fn prefetch(global: u64) {
     gpu_asm!("prefetch.global.L2 [{global}];", global = in(_) global);
 }
 
-/// Starts the copy of 16 bytes from global to shared memory, past L1; bytes from `valid` on are
-/// zero, and nothing is read for them. Both addresses are multiples of 16.
+/// `cp.async.cg`: starts copying 16 bytes from global to shared memory, bypassing L1. Only the
+/// first `valid` bytes are read; the rest become zero. Both addresses are multiples of 16.
 #[cube]
 pub(crate) fn copy_async(shared: u32, global: u64, valid: u32) {
     gpu_asm!(
@@ -98,20 +102,20 @@ pub(crate) fn copy_async(shared: u32, global: u64, valid: u32) {
     );
 }
 
-/// Closes a group of copies.
+/// Closes the current group of asynchronous copies of this unit.
 #[cube]
 pub(crate) fn copy_async_commit() {
     gpu_asm!("cp.async.commit_group;");
 }
 
-/// Waits until at most `pending` groups of copies of this unit are under way.
+/// Waits until at most `pending` groups of asynchronous copies of this unit are incomplete.
 #[cube]
 pub(crate) fn copy_async_wait(#[comptime] pending: usize) {
     gpu_asm!("cp.async.wait_group {pending};");
 }
 
-/// Four 8×16-byte matrices of shared memory as `mma` operands; lane `l` gives the address of row
-/// `l mod 8` of matrix `l div 8`.
+/// `ldmatrix`: loads four matrices of 8 rows × 16 bytes as `mma` operands. Lane `l` passes the
+/// address of row `l mod 8` of matrix `l div 8`.
 #[cube]
 pub(crate) fn load_matrices(address: u32) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
@@ -135,7 +139,7 @@ pub(crate) fn load_matrices_transposed(address: u32) -> Vector<u32, Const<4>> {
     out
 }
 
-/// `2^x`, off by at most 2 ulp; 0 for very small x.
+/// `2^x` with an error of at most 2 ulp; subnormal results become 0.
 #[cube]
 pub(crate) fn exp2(x: f32) -> f32 {
     let out: f32;
@@ -148,7 +152,7 @@ pub(crate) fn exp2(x: f32) -> f32 {
     out
 }
 
-/// Two floats rounded to half precision, `low` in the low half.
+/// Rounds two floats to half precision and packs them, `low` in the low half.
 #[cube]
 pub(crate) fn pack_half(low: f32, high: f32, #[comptime] types: MmaType) -> u32 {
     let name = comptime!(if types == MmaType::F16 {
@@ -167,7 +171,7 @@ pub(crate) fn pack_half(low: f32, high: f32, #[comptime] types: MmaType) -> u32 
     out
 }
 
-/// `acc + a · b` of a warp: `m16n8k32` for int8, `m16n8k16` for the others.
+/// `acc + a · b` for a warp: `m16n8k32` for int8, `m16n8k16` for the half types.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the registers of an instruction")]
 pub(crate) fn mma<A: Numeric>(
@@ -198,7 +202,7 @@ pub(crate) fn mma<A: Numeric>(
     out
 }
 
-/// 16 bytes of shared memory.
+/// Loads 16 bytes of shared memory.
 #[cube]
 pub(crate) fn load_line(address: u32) -> Vector<u32, Const<4>> {
     let out: Vector<u32, Const<4>>;
@@ -210,10 +214,10 @@ pub(crate) fn load_line(address: u32) -> Vector<u32, Const<4>> {
     out
 }
 
-/// Puts 16 bytes into the shared memory of this cube.
+/// Stores 16 bytes in this cube's shared memory.
 #[cube]
 pub(crate) fn store_line(address: u32, a: u32, b: u32, c: u32, d: u32) {
-    let address = operand(address);
+    let address = temporary(address);
     gpu_asm!(
         "st.shared.v4.u32 [{address}], {{{a}, {b}, {c}, {d}}};",
         address = in(_) address,
@@ -221,10 +225,10 @@ pub(crate) fn store_line(address: u32, a: u32, b: u32, c: u32, d: u32) {
     );
 }
 
-/// Puts a word into the shared memory of this cube.
+/// Stores a word in this cube's shared memory.
 #[cube]
 pub(crate) fn store_word(address: u32, value: u32) {
-    let (address, value) = (operand(address), operand(value));
+    let (address, value) = (temporary(address), temporary(value));
     gpu_asm!(
         "st.shared.u32 [{address}], {value};",
         address = in(_) address,
@@ -232,27 +236,27 @@ pub(crate) fn store_word(address: u32, value: u32) {
     );
 }
 
-/// A word of the shared memory of this cube.
+/// Loads a word of this cube's shared memory.
 #[cube]
 pub(crate) fn load_word(address: u32) -> u32 {
-    let address = operand(address);
+    let address = temporary(address);
     let out: u32;
     gpu_asm!(
         "ld.shared.u32 {out}, [{address}];",
         out = out(_) out,
         address = in(_) address,
     );
-    operand(out)
+    temporary(out)
 }
 
-/// Makes the ordinary writes to this cube's shared memory that this unit did or saw such that the tensor
-/// cores see them: they read past the ordinary path.
+/// `fence.proxy.async`: makes generic-proxy writes to shared memory, by this unit or observed by
+/// it, visible to the async proxy, through which `wgmma` and TMA access it.
 #[cube]
-pub(crate) fn show_tensor_cores() {
+pub(crate) fn fence_async_proxy() {
     gpu_asm!("fence.proxy.async.shared::cta;");
 }
 
-/// Two neighbouring f32 of shared memory.
+/// Loads two adjacent f32 of shared memory.
 #[cube]
 pub(crate) fn load_floats(address: u32) -> Vector<f32, Const<2>> {
     let out: Vector<f32, Const<2>>;

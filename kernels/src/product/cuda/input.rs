@@ -4,21 +4,26 @@ use cubecl::prelude::*;
 
 use crate::error::KernelError;
 use crate::operand::QuantizedActivations;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 use crate::product::{Call, Input};
 
 /// The left operand of a call whose rows start at multiples of 16 bytes.
 pub(super) struct InputLines {
     /// The activations.
     pub x: BufferArg,
-    /// Their scales, of int8 ones.
-    pub scales: Option<BufferArg>,
-    /// Bytes from token to token.
-    pub stride: usize,
-    /// Bytes of a token that may be read.
-    pub bytes: usize,
+    /// Where its tokens are.
+    pub tokens: TokenBytes,
     /// Type of the binding.
     pub dtype: ElemType,
+}
+
+/// Where the tokens of activations are, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct TokenBytes {
+    /// From token to token.
+    pub stride: usize,
+    /// Of a token that may be read.
+    pub len: usize,
 }
 
 impl InputLines {
@@ -30,21 +35,23 @@ impl InputLines {
                 let bytes = 4 * QuantizedActivations::words_per_row(call.problem.k);
                 Ok(Self {
                     x: x.codes().arg(),
-                    scales: Some(x.scales().arg()),
-                    stride: bytes,
-                    bytes,
+                    tokens: TokenBytes {
+                        stride: bytes,
+                        len: bytes,
+                    },
                     dtype: u32::elem_type_native(),
                 })
             }
             Input::Float(x)
-                if x.starts_lines() && Operand::of(call.problem.activations).terms == 1 =>
+                if x.starts_lines() && MmaInput::of(call.problem.activations).terms == 1 =>
             {
                 let size = x.dtype().size();
                 Ok(Self {
                     x: x.lines(1),
-                    scales: None,
-                    stride: x.row_stride() * size,
-                    bytes: call.problem.k * size,
+                    tokens: TokenBytes {
+                        stride: x.row_stride() * size,
+                        len: call.problem.k * size,
+                    },
                     dtype: x.dtype().elem(),
                 })
             }

@@ -1,12 +1,13 @@
 //! Products on NVIDIA's tensor cores, from prepacked weights.
 
+mod args;
 mod input;
 pub mod mma;
-mod operand;
+mod mma_input;
 pub mod skinny;
 mod stage;
 pub mod wgmma;
 pub mod wgmma_fused;
 pub mod wmma;
 
-pub use operand::Operand;
+pub use mma_input::MmaInput;

@@ -1,4 +1,5 @@
-//! Output tiles of the GEMMs whose units copy what they multiply, and the copies of one column tile into shared memory.
+//! Stages of the GEMMs whose units copy what they multiply: their layout in shared memory, and the
+//! copies.
 
 use cubecl::prelude::*;
 
@@ -8,9 +9,9 @@ use crate::device_code::ptx::{
 use crate::prepack::{FragmentLayout, TILE_COLS, TILE_ROWS};
 use crate::product::MatmulProblem;
 
-/// Rows of a strip: what a fragment of weights covers.
+/// Weight rows of a strip: the rows of a fragment.
 pub(super) const STRIP_ROWS: usize = 16;
-/// Bytes of the packed words of a strip and a column tile.
+/// Bytes of a strip: 16 rows × 128 columns of 2 bits.
 pub(super) const STRIP_BYTES: usize = STRIP_ROWS * TILE_COLS / 4;
 /// Bytes of a row of activations in shared memory.
 const LINE_BYTES: usize = 128;
@@ -34,8 +35,8 @@ pub(super) struct TileExtents {
     pub y_stride: usize,
 }
 
-/// The extents of `problem` with weights of `fragments`, for activations of `x_bytes` bytes a token that
-/// lie `x_stride` bytes apart.
+/// The extents of `problem` with weights of `fragments`, for activations of `x_bytes` bytes a token
+/// that lie `x_stride` bytes apart.
 pub(super) fn tile_extents(
     problem: &MatmulProblem,
     fragments: &FragmentLayout,
@@ -54,8 +55,8 @@ pub(super) fn tile_extents(
     )
 }
 
-/// What a cube copies for a column tile, and how it lies in shared memory: activations in rows of
-/// 128 bytes (two such blocks for half types), then the packed words of every strip.
+/// The stage of a cube: the activations of one column tile in rows of 128 bytes (two blocks of such
+/// rows for half types), then the packed words of every strip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct StageShape {
     /// Units that copy.
@@ -66,7 +67,7 @@ pub(super) struct StageShape {
     pub strips: usize,
     /// Bytes of an activation.
     pub element: usize,
-    /// How rows are kept apart from each other's memory banks.
+    /// How rows avoid bank conflicts.
     pub rows: RowSpacing,
     /// How bytes get there.
     pub copies: Copies,
@@ -118,12 +119,12 @@ pub(super) fn await_stages(#[comptime] pending: usize, #[comptime] copies: Copie
     }
 }
 
-/// How neighbouring rows of shared memory come to lie in different banks.
+/// How rows of shared memory avoid bank conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum RowSpacing {
-    /// The 16-byte line of number `l` lies at `l xor (row mod 8)`.
+    /// The 16-byte line `l` of a row is stored at `l xor (row mod 8)`.
     Swizzled,
-    /// 16 bytes between rows, for readers that know nothing but a stride.
+    /// Rows are 16 bytes further apart, for readers that only know a stride (WMMA).
     Padded,
 }
 
@@ -158,10 +159,11 @@ pub(super) struct OutputTile {
     pub token: usize,
 }
 
-/// The tile of number `index` of `tiles_m · tiles_n`: up to `group` token tiles run side by side
-/// along the weight rows, so that the cubes at work share both operands in L2.
+/// Output tile `index` of `tiles_m · tiles_n`. Tiles are numbered in groups of up to `group` token
+/// tiles that advance together along the weight rows, so that concurrent cubes share both operands
+/// in L2.
 #[cube]
-pub(super) fn place(
+pub(super) fn output_tile(
     index: usize,
     tiles_m: usize,
     tiles_n: usize,
@@ -178,8 +180,8 @@ pub(super) fn place(
     }
 }
 
-/// Starts the copies of column tile `column` to the stage at address `stage`. Activations past K
-/// and M, and words past the last row tile, become zeros.
+/// Copies column tile `column` to the stage at address `stage`. Activations past K and M, and words
+/// past the last row tile, become zeros.
 #[cube]
 pub(super) fn copy_stage(
     stage: u32,
@@ -200,7 +202,7 @@ pub(super) fn copy_stage(
         #[unroll]
         for pass in 0..comptime!(shape.tokens.div_ceil(rows_per_pass)) {
             let row = unit / 8 + comptime!(pass * rows_per_pass);
-            // The last pass may have more units than rows.
+            // In the last pass some units may have no row.
             if comptime!((pass + 1) * rows_per_pass <= shape.tokens).runtime()
                 || row < comptime!(shape.tokens)
             {

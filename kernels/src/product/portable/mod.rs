@@ -1,4 +1,6 @@
-//! Products on every device, from the canonical layout: [`gemm`] for many tokens, [`gemv`] for a few.
+//! Products on every device, from the canonical layout: [`gemm`] for many tokens, [`gemv`] for a
+//! few.
 
+mod args;
 pub mod gemm;
 pub mod gemv;

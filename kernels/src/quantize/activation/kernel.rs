@@ -73,7 +73,8 @@ pub(crate) fn quantized_byte(value: f32, a: f32, inside: bool) -> u32 {
     u32::reinterpret(i32::cast_from(q)) & 0xFF
 }
 
-/// Four [`quantized_byte`]s, the first in the low byte; with PTX instructions if `ptx`, to the same bits.
+/// Four [`quantized_byte`]s, the first in the low byte; with PTX instructions if `ptx`, to the same
+/// bits.
 #[cube]
 pub(crate) fn quantized_word(
     v0: f32,

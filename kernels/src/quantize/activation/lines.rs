@@ -26,8 +26,8 @@ pub(super) struct LinePlan {
 impl LinePlan {
     /// Most units of a row, and lines of a unit.
     const MOST: (usize, usize) = (256, 16);
-    /// Rows of a cube, lines of a unit and rows with which planes that have a row each are faster: they
-    /// need no barrier, but long rows leave them waiting.
+    /// Rows of a cube, lines of a unit and rows with which planes that have a row each are faster:
+    /// they need no barrier, but long rows leave them waiting.
     const MANY: (usize, usize, usize) = (4, 4, 512);
 
     /// A plan for the rows of `x`, where they are made of whole lines and fit registers.

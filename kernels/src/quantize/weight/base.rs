@@ -56,8 +56,8 @@ impl SumBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] unless the units share the lanes evenly, fill the cube, and `device` has
-    /// that many.
+    /// [`KernelError::Plan`] unless the units share the lanes evenly, fill the cube, and `device`
+    /// has that many.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let units = self.units_per_block;
         let shared = units.is_power_of_two() && units <= LANES;

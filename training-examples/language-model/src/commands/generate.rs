@@ -14,6 +14,8 @@ use tritburn::device;
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
+    // Without a training, that is what is missing, and no model.
+    run.config()?;
     let folder = if run.packed().exists() {
         run.packed()
     } else {

@@ -17,7 +17,7 @@ use crate::ops::{check_device, check_float, check_ready, check_word_dtype, check
 /// # Errors
 /// [`Error::DType`] or [`Error::Device`].
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>, dtype: DType) -> Result<Tensor<3>, Error> {
-    check_float("embedding table", table.dtype())?;
+    check_float("embedding table", table.dtype(), &table.device())?;
     check_written("embedding", dtype, &table.device())?;
     check_word_dtype("token ids", ids.dtype())?;
     check_device("token ids", &ids.device(), &table.device())?;

@@ -131,7 +131,7 @@ pub(crate) fn prologue_linear<const D: usize>(
     };
     match weight {
         LinearWeight::Latent(weight) => {
-            check_float("weight", weight.dtype())?;
+            check_float("weight", weight.dtype(), &weight.device())?;
             check_weight_shape(&weight, layout)?;
             check_device("weight", &weight.device(), &x.device())?;
             Ok(rows.map(x, out, |x| {

@@ -109,7 +109,7 @@ fn check(
 ) -> Result<LossOptions, Error> {
     let [vocabulary, features] = table.dims();
     Rows::new("hidden states", x, features)?;
-    check_float("output layer", table.dtype())?;
+    check_float("output layer", table.dtype(), &table.device())?;
     check_device("output layer", &table.device(), &x.device())?;
     check_word_dtype("targets", targets.dtype())?;
     check_shape("targets", &targets.dims(), &[x.dims()[0]])?;

@@ -25,7 +25,7 @@ impl Norm {
         x: &Tensor<D>,
         features: usize,
     ) -> Result<(), Error> {
-        check_float("norm weight", self.gamma.dtype())?;
+        check_float("norm weight", self.gamma.dtype(), &self.gamma.device())?;
         check_shape("norm weight", &self.gamma.dims(), &[features])?;
         check_device("norm weight", &self.gamma.device(), &x.device())
     }

@@ -8,8 +8,8 @@ pub(super) const STEP_TOKENS: usize = 64;
 /// u32 words of 64 × 64 activations in fragment order.
 pub(super) const FRAGMENT_WORDS: usize = 1024;
 
-/// 128 inputs × 256 outputs a cube: decoded activations serve as many outputs as an instruction takes. In
-/// the blueprint, rows are inputs and tokens are outputs.
+/// 128 inputs × 256 outputs a cube: decoded activations serve as many outputs as an instruction
+/// takes. In the blueprint, rows are inputs and tokens are outputs.
 pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     warpgroups: 2,
     tiles: 1,

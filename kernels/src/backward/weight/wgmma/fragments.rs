@@ -5,8 +5,9 @@ use cubecl::prelude::*;
 /// Activations `[M, K]` to tiles of 64 inputs × 64 tokens, input tiles outermost; a tile is two
 /// halves of 128 lanes × 4 words. A word holds one input of a lane for four tokens: `2q`, `2q + 1`,
 /// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. A byte is the
-/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0. Behind
-/// the tiles come the scales of the tokens, with zeros to a whole tile. A unit writes two words.
+/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0.
+/// Behind the tiles come the scales of the tokens, with zeros to a whole tile. A unit writes two
+/// words.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn transpose(
     x: &[u32],

@@ -18,8 +18,8 @@ use crate::product::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
 use crate::product::cuda::wgmma::{
-    RightOperand, Tile, accumulator, declare_accumulators, descriptor, finish_products, first_row,
-    place, start,
+    RightOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
+    first_row, output_tile, start,
 };
 
 /// Runtime sizes.
@@ -37,8 +37,8 @@ pub(super) struct OuterExtents {
     pub dw_stride: usize,
 }
 
-/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. A tile of `dy` is 64 tokens of 64 outputs, swizzled;
-/// `fragments` are the activations transposed, then the scales of the tokens.
+/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. A tile of `dy` is 64 tokens of 64 outputs,
+/// swizzled; `fragments` are the activations transposed, then the scales of the tokens.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -76,7 +76,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             prefetch_map(map);
             let x_base = global_address::<u32>(fragments);
             while index < count {
-                let mut tile = place(index, tiles_n, tiles_k, plan);
+                let mut tile = output_tile(index, tiles_n, tiles_k, plan);
                 tile.row_tile += input_tiles;
                 let mut step = 0usize.runtime();
                 while step < extents.token_tiles {
@@ -97,7 +97,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
         let scales =
             comptime!((GRADIENT_BYTES + ACTIVATION_BYTES) as u32) + u32::cast_from(lane % 4) * 8;
         while index < count {
-            let mut tile = place(index, tiles_n, tiles_k, plan);
+            let mut tile = output_tile(index, tiles_n, tiles_k, plan);
             tile.row_tile += input_tiles;
             let mut step = 0usize.runtime();
             while step < extents.token_tiles {
@@ -114,7 +114,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
                         first,
                         types,
                     );
-                    // The products of the stage before are over now, in this warp.
+                    // This warp's products of the previous stage are complete now.
                     if comptime!(slice == 0) {
                         release_previous(&ring, step > 0, RING);
                     }
@@ -126,8 +126,8 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             release_previous(&ring, true, RING);
             let whole = tile.token + comptime!(plan.tokens) <= extents.n
                 && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.k;
-            // A tile inside of the matrix goes without a branch for each pair of outputs, which would
-            // have every one wait for the last.
+            // A tile inside of the matrix is stored without a branch per pair of outputs, as
+            // branches would serialise the stores.
             if whole {
                 write::<O, W>(dw, &tile, &extents, true, types);
             } else {
@@ -146,7 +146,7 @@ fn fill(
     ring: &Ring,
     map: u64,
     x_base: u64,
-    tile: &Tile,
+    tile: &WarpgroupTile,
     step: usize,
     rank: usize,
     extents: &OuterExtents,
@@ -235,7 +235,7 @@ fn products(
 #[cube]
 fn write<O: Float, W: Size>(
     dw: &mut [Vector<O, W>],
-    tile: &Tile,
+    tile: &WarpgroupTile,
     extents: &OuterExtents,
     #[comptime] whole: bool,
     #[comptime] types: MmaType,

@@ -24,9 +24,9 @@ pub struct MmaBlueprint {
     pub group: usize,
 }
 
-/// Bytes that a multiprocessor draws from L2 in a cycle when all do.
+/// Bytes per cycle that a multiprocessor reads from L2 while all do.
 const L2_RATE: usize = 24;
-/// Cycles that a step takes whatever its size: barrier and latencies that the ring leaves.
+/// Minimum cycles of a step: a barrier, and latencies that the ring does not hide.
 const STEP: usize = 250;
 /// Cycles of a tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 2_500;
@@ -49,7 +49,7 @@ impl MmaBlueprint {
         (4, 1, 1, 2),
     ];
 
-    /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
+    /// The plan for `problem`: the sizes that a simple model of the device predicts to be fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
         // With half types, twice as many copies leave no registers for 32 accumulators.
         let most = if types == MmaType::Int8 { 32 } else { 16 };
@@ -84,7 +84,7 @@ impl MmaBlueprint {
         plan
     }
 
-    /// Cycles that the product takes, by and large.
+    /// Estimate of the product's cycles.
     pub(crate) fn cycles(
         &self,
         problem: &MatmulProblem,
@@ -93,7 +93,8 @@ impl MmaBlueprint {
     ) -> usize {
         let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens());
         let waves = tiles.div_ceil(cuda.multiprocessors.max(1) as usize);
-        // int8 multiply-adds of a cycle; Hopper gives `mma` some 60 % of its rate.
+        // int8 multiply-adds per cycle and multiprocessor; on Hopper, `mma` reaches some 60 % of
+        // the peak.
         let rate = match cuda.capability {
             80 | 87 => 2048,
             90 => 2500,
@@ -101,7 +102,8 @@ impl MmaBlueprint {
         };
         let products = self.rows() * self.tokens() * TILE_COLS * types.size() / rate;
         let copies = self.shape(types).bytes() / L2_RATE;
-        // Every warp along the tokens decodes the strips anew; small tiles do it for few products.
+        // Every warp along the tokens decodes the strips again, which small tiles amortise over few
+        // products.
         let decoding = self.warps_m * self.rows() * TILE_COLS / 128;
         let steps = problem.k.div_ceil(TILE_COLS);
         waves * (steps * (products + decoding / 4).max(copies).max(STEP) + TILE)

@@ -11,7 +11,8 @@ use crate::device_code::ptx::{
     copy_async_commit, copy_async_wait, global_address, load_line, load_matrices, mma,
     shared_address,
 };
-use crate::product::cuda::stage::{OutputTile, TileExtents, copy_stage, place};
+use crate::product::cuda::args::ProductArgs;
+use crate::product::cuda::stage::{OutputTile, copy_stage, output_tile};
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -21,15 +22,9 @@ use crate::product::cuda::stage::{OutputTile, TileExtents, copy_stage, place};
 )]
 pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     x: &[F],
-    x_scales: ComptimeOption<&[f32]>,
-    words: &[u32],
-    row_scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: TileExtents,
-    #[comptime] code: WeightCode,
     #[comptime] types: MmaType,
-    #[comptime] integers: bool,
     #[comptime] plan: MmaBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(A)] _sum_type: ElemType,
@@ -37,22 +32,22 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     #[define(B)] _bias_type: ElemType,
 ) {
     let shape = comptime!(plan.shape(types));
-    let tiles_m = (extents.m + comptime!(plan.tokens() - 1)) / comptime!(plan.tokens());
-    let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let tiles_m = (args.extents.m + comptime!(plan.tokens() - 1)) / comptime!(plan.tokens());
+    let tiles_n = (args.extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     if CUBE_POS >= tiles_m * tiles_n {
         terminate!();
     }
     let shared =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 128usize);
     let ring = shared_address::<u32>(&shared);
-    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
-    let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
+    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(args.words));
+    let tile = output_tile(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
 
     let stage_bytes = comptime!(shape.bytes() as u32);
     for stage in 0..comptime!(plan.stages - 1).runtime() {
-        if stage < extents.col_tiles {
+        if stage < args.extents.col_tiles {
             let to = ring + stage as u32 * stage_bytes;
-            copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
+            copy_stage(to, x_base, w_base, &tile, stage, &args.extents, shape);
         }
         copy_async_commit();
     }
@@ -81,16 +76,32 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let mut from = 0u32.runtime();
     let mut to = last.runtime();
     let mut step = 0usize.runtime();
-    while step < extents.col_tiles {
+    while step < args.extents.col_tiles {
         copy_async_wait(comptime!(plan.stages - 2));
         sync_cube();
         // The slot that the step before has read.
         let ahead = step + comptime!(plan.stages - 1);
-        if ahead < extents.col_tiles {
-            copy_stage(ring + to, x_base, w_base, &tile, ahead, &extents, shape);
+        if ahead < args.extents.col_tiles {
+            copy_stage(
+                ring + to,
+                x_base,
+                w_base,
+                &tile,
+                ahead,
+                &args.extents,
+                shape,
+            );
         }
         copy_async_commit();
-        multiply::<A>(ring + from, x_lane, w_lane, &mut acc, code, types, plan);
+        multiply::<A>(
+            ring + from,
+            x_lane,
+            w_lane,
+            &mut acc,
+            comptime!(args.code),
+            types,
+            plan,
+        );
         to = from;
         from = select(from == last, 0u32, from + stage_bytes);
         step += 1usize;
@@ -98,22 +109,11 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     #[unroll]
     for strip in 0..comptime!(plan.strips) {
-        write::<A, O, B, W>(
-            &x_scales,
-            row_scales,
-            &bias,
-            y,
-            &acc,
-            &extents,
-            &OutputTile {
-                strip: tile.strip + first_strip + strip,
-                token: tile.token + first_token,
-            },
-            strip,
-            code,
-            integers,
-            plan,
-        );
+        let tile = OutputTile {
+            strip: tile.strip + first_strip + strip,
+            token: tile.token + first_token,
+        };
+        write::<A, O, B, W>(args, y, &acc, &tile, strip, plan);
     }
 }
 
@@ -199,24 +199,19 @@ fn decode(
 /// Rescales and stores the sums of one strip of this warp; `tile` starts at the strip and at the
 /// warp's first token.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
-    x_scales: &ComptimeOption<&[f32]>,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
     acc: &Array<Vector<A, Const<4>>>,
-    extents: &TileExtents,
     tile: &OutputTile,
     #[comptime] strip: usize,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
     #[comptime] plan: MmaBlueprint,
 ) {
+    let extents = &args.extents;
     let lane = UNIT_POS as usize % 32;
     let row = tile.strip * 16 + 2 * (lane / 4);
     if row < extents.n {
-        let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
+        let pair = row_pair::<B>(row, extents.n, args.row_scales, &args.bias, true);
         #[unroll]
         for t in 0..comptime!(plan.token_tiles) {
             #[unroll]
@@ -228,11 +223,11 @@ fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
                         y,
                         token * extents.y_stride,
                         &pair,
-                        token_scale(x_scales, token, integers),
+                        token_scale(&args.x_scales, token, comptime!(args.integers)),
                         sums.extract(e),
                         sums.extract(comptime!(e + 2)),
-                        code,
-                        integers,
+                        comptime!(args.code),
+                        comptime!(args.integers),
                     );
                 }
             }

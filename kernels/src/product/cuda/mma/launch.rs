@@ -4,13 +4,13 @@ use cubecl::prelude::*;
 
 use super::base::MmaBlueprint;
 use super::kernel::mma_gemm;
-use crate::device::{DeviceFacts, address, cubes};
+use crate::device::{DeviceFacts, cubes};
 use crate::error::KernelError;
 use crate::prepack::PrepackedWeights;
 use crate::product::Call;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
+use crate::product::cuda::args::{Binding, product_args};
 use crate::product::cuda::input::InputLines;
-use crate::product::cuda::stage::tile_extents;
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: MmaBlueprint,
 ) -> Result<(), KernelError> {
-    let types = Operand::of(call.problem.activations).types;
+    let types = MmaInput::of(call.problem.activations).types;
     plan.validate(types, device)?;
     let input = InputLines::of(call)?;
     let problem = &call.problem;
@@ -33,34 +33,25 @@ pub(crate) fn launch(
     let tiles = problem.n.div_ceil(plan.rows()) * problem.m.div_ceil(plan.tokens());
     let count = cubes(client, tiles, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
-    let address = address(client, &call.extents())?;
-    let width = call.pair_width();
-    let (y, y_stride, y_type) = call.output_lines(width);
-    let fragments = weights.fragment_layout();
-    let extents = tile_extents(problem, fragments, input.stride, input.bytes, y_stride);
+    let bound = Binding::of(client, call)?;
+    let args = product_args(call, weights, input.tokens, bound.y_stride);
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         mma_gemm::launch_unchecked(
             client,
             count,
             dim,
-            address,
-            width,
+            bound.address,
+            bound.width,
             input.x,
-            input.scales.into(),
-            weights.words().arg(),
-            weights.row_scales().arg(),
-            call.bias.map(|bias| bias.arg()).into(),
-            y,
-            extents,
-            problem.code,
+            args,
+            bound.y,
             types,
-            call.integers(),
             plan,
             input.dtype,
             types.accumulator(),
-            y_type,
-            call.bias_dtype(),
+            bound.y_type,
+            bound.bias_type,
         );
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::error::KernelError;
 use crate::operand::FloatType;
 use crate::prepack::TILE_COLS;
 use crate::product::MatmulProblem;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 
 /// Rows of a strip: what one warp multiplies.
 pub const STRIP_ROWS: usize = 16;
@@ -20,16 +20,18 @@ pub struct SkinnyBlueprint {
     pub splits: usize,
     /// Tokens of a cube, 1 to 16.
     pub tokens: usize,
-    /// Column tiles of weights that a warp has under way.
+    /// Prefetch depth: column tiles of weights that a warp has in flight.
     pub ahead: usize,
     /// Column tiles whose activations lie in shared memory at once: a multiple of
     /// `splits · ahead`, or all there are.
     pub chunk: usize,
-    /// Whether each warp brings the activations of its own columns: one token, of which nothing is shared,
-    /// so that no warp waits for another before its products. For one round, `splits · ahead` column tiles.
+    /// Whether each warp loads the activations of its own columns, so that no warp waits for
+    /// another before its products. Only for one token, and rows of one round: `splits · ahead`
+    /// column tiles.
     pub per_warp: bool,
-    /// Whether warps that bring their own activations get floats and round them to int8
-    /// ([`w2a8_quantizing`](crate::product::w2a8_quantizing)): Hopper GPUs, and rows of whole 16-byte lines.
+    /// Whether such warps load floats and round them to int8
+    /// ([`w2a8_quantizing`](crate::product::w2a8_quantizing)): Hopper GPUs, and rows of whole
+    /// 16-byte lines.
     pub quantizes: bool,
 }
 
@@ -40,11 +42,11 @@ impl SkinnyBlueprint {
     /// Bytes of shared memory that activations get: several cubes fit a multiprocessor.
     const STAGE_BYTES: usize = 40 << 10;
 
-    /// Most words of sums that get a place of their own in shared memory, behind the activations.
+    /// Most words of sums for which separate shared memory is allocated, behind the activations.
     const APART: usize = 512;
 
-    /// Most column tiles of a plan whose warps bring their own activations: for longer rows a stage that
-    /// all share was as fast or faster.
+    /// Most column tiles of a plan whose warps load their own activations: for longer rows a shared
+    /// stage was as fast or faster.
     const OWN_TILES: usize = 32;
 
     /// Most column tiles that a warp has under way, and with 32 warps a cube.
@@ -60,7 +62,7 @@ impl SkinnyBlueprint {
     }
 
     /// The plan for `problem`.
-    pub fn new(problem: &MatmulProblem, operand: Operand, cuda: &CudaFacts) -> Self {
+    pub fn new(problem: &MatmulProblem, operand: MmaInput, cuda: &CudaFacts) -> Self {
         let tokens = problem.m.clamp(1, Self::MAX_TOKENS).next_power_of_two();
         let strips = problem.n.div_ceil(STRIP_ROWS);
         let tiles = problem.k.div_ceil(TILE_COLS);
@@ -73,15 +75,15 @@ impl SkinnyBlueprint {
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);
         // One cube a multiprocessor, or two: long rows keep more warps busy.
         let long = per_core < 2 && tokens == 1 && tiles > Self::OWN_TILES;
-        // Staging many tokens costs more than idle multiprocessors. Short rows of a large matrix go to
-        // small cubes, which more fit of.
+        // Staging many tokens costs more than idle multiprocessors. Short rows of a large matrix
+        // run in small cubes, of which more fit a multiprocessor.
         let (per_cube, shares) = match tokens >= 8 {
             true => (4, [4, 4]),
             false if per_core >= 4 && tiles <= 32 => (1, [4, 5]),
             false if long => (1, [16, 16]),
             false => (1, [8, 10]),
         };
-        // Loads under way hide latency where cubes are few; where they are many, registers are dear.
+        // With few cubes, loads in flight hide latency; with many, registers limit occupancy.
         let most = match tokens < 8 && operand.terms == 1 && (per_core >= 3 || long) {
             true => 3,
             false => 4,
@@ -114,8 +116,8 @@ impl SkinnyBlueprint {
         }
     }
 
-    /// The plan of one launch that quantises one token of `dtype` and multiplies, if `problem` is one and
-    /// that is faster than two: every strip quantises anew.
+    /// The plan of one launch that quantises one token of `dtype` and multiplies, if `problem` is
+    /// one and that is faster than two: every strip quantises anew.
     pub(crate) fn quantizing(
         problem: &MatmulProblem,
         dtype: FloatType,
@@ -125,11 +127,11 @@ impl SkinnyBlueprint {
         let tiles = problem.k.div_ceil(TILE_COLS);
         let cubes = strips.div_ceil((cuda.multiprocessors as usize).max(1));
         let lines = problem.whole_lines && (problem.k * dtype.size()).is_multiple_of(16);
-        // As timed: 7.9 for 8.4 µs at 8192×8192 (256 tiles a multiprocessor), 19.9 for 18.6 µs at 28672×8192
-        // (896).
+        // As timed: 7.9 for 8.4 µs at 8192×8192 (256 tiles a multiprocessor), 19.9 for 18.6 µs at
+        // 28672×8192 (896).
         let fits = tiles > 0 && tiles <= Self::MAX_OWN_TILES && cubes * tiles <= 512;
         let runs = cuda.capability == 90 && problem.m == 1 && lines && fits;
-        // Warps are dear, as all meet for the largest magnitude.
+        // Few warps: they synchronise to find the largest magnitude.
         let ahead = tiles.clamp(1, 4).max(tiles.div_ceil(20));
         runs.then(|| Self {
             quantizes: true,
@@ -139,8 +141,8 @@ impl SkinnyBlueprint {
 
     /// The plan of one round for one token, where a multiprocessor gets up to `cubes` strips.
     fn own(tiles: usize, cubes: usize, cuda: &CudaFacts) -> Self {
-        // As timed with rows of 20, 25 and 32 tiles: a tile a warp where all warps run at once, two where
-        // cubes are few, and more weights on their way where multiprocessors are full anyway.
+        // Timed with rows of 20, 25 and 32 tiles: one tile a warp if all warps run at once, two
+        // with few cubes, and a larger prefetch depth if multiprocessors are full anyway.
         let ahead = match (cubes, tiles) {
             _ if cubes * tiles <= Self::warps(cuda) => 1,
             (..=4, _) | (_, 22..=26) => 2,
@@ -180,12 +182,12 @@ impl SkinnyBlueprint {
     }
 
     /// Bytes between tokens in shared memory: a bank further each, for `ldmatrix`.
-    pub(super) const fn pitch(&self, operand: Operand) -> usize {
+    pub(super) const fn pitch(&self, operand: MmaInput) -> usize {
         self.chunk * TILE_COLS * operand.types.size() + 16
     }
 
     /// Accumulators of 4 registers that a lane keeps.
-    pub(super) const fn accumulators(&self, operand: Operand) -> usize {
+    pub(super) const fn accumulators(&self, operand: MmaInput) -> usize {
         self.token_tiles() * operand.terms
     }
 
@@ -195,7 +197,7 @@ impl SkinnyBlueprint {
     }
 
     /// Words of shared memory that activations take.
-    const fn stage_words(&self, operand: Operand) -> usize {
+    const fn stage_words(&self, operand: MmaInput) -> usize {
         match self.per_warp {
             // And the largest magnitudes, in whole lines.
             true => {
@@ -213,7 +215,7 @@ impl SkinnyBlueprint {
     }
 
     /// First word of the sums: behind the activations where they are few, which saves a barrier.
-    pub(super) const fn sums_at(&self, operand: Operand) -> usize {
+    pub(super) const fn sums_at(&self, operand: MmaInput) -> usize {
         match self.per_warp || self.sum_words() <= Self::APART {
             true => self.stage_words(operand),
             false => 0,
@@ -221,7 +223,7 @@ impl SkinnyBlueprint {
     }
 
     /// Words of shared memory.
-    pub(super) const fn shared_words(&self, operand: Operand) -> usize {
+    pub(super) const fn shared_words(&self, operand: MmaInput) -> usize {
         let (stage, sums) = (self.stage_words(operand), self.sum_words());
         match self.sums_at(operand) {
             0 if stage > sums => stage,
@@ -231,13 +233,14 @@ impl SkinnyBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for empty or oversized numbers, a chunk that cuts the rounds of a row of
-    /// `cols` inputs, or more units or shared memory than `device` has; for warps with activations of their
-    /// own, more than one token, f32 activations or rows of more than a round; for plans that quantise, a
-    /// stage that all share, half-precision weights or a device that is no Hopper GPU.
+    /// [`KernelError::Plan`] for empty or oversized numbers, a chunk that cuts the rounds of a row
+    /// of `cols` inputs, or more units or shared memory than `device` has; for warps with
+    /// activations of their own, more than one token, f32 activations or rows of more than a round;
+    /// for plans that quantise, a stage that all share, half-precision weights or a device that is
+    /// no Hopper GPU; for all, a device before compute capability 8.0.
     pub fn validate(
         &self,
-        operand: Operand,
+        operand: MmaInput,
         cols: usize,
         device: &DeviceFacts,
     ) -> Result<(), KernelError> {
@@ -257,15 +260,16 @@ impl SkinnyBlueprint {
         let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
         let quantizes =
             !self.quantizes || (self.per_warp && operand.types == MmaType::Int8 && hopper);
-        if sizes && whole && per_warp && quantizes && units && shared {
+        let ampere = device.ampere().is_some();
+        if ampere && sizes && whole && per_warp && quantizes && units && shared {
             return Ok(());
         }
         Err(KernelError::Plan {
             reason: format!(
-                "{self:?} wants 1 to 16 tokens, 1 to 8 tiles ahead, whole rounds of splits and tiles \
-                 ahead in a chunk of {cols} columns, at most {} units and {} bytes of shared memory; if \
-                 `per_warp`, one token that is not f32, and one round; if it quantises, `per_warp`, int8 \
-                 and a Hopper GPU",
+                "{self:?} wants a GPU of compute capability 8.0 or later, 1 to 16 tokens, 1 to 8 tiles \
+                 ahead, whole rounds of splits and tiles ahead in a chunk of {cols} columns, at most {} \
+                 units and {} bytes of shared memory; if `per_warp`, one token that is not f32, and one \
+                 round; if it quantises, `per_warp`, int8 and a Hopper GPU",
                 device.max_units, device.shared_bytes
             ),
         })
@@ -278,15 +282,15 @@ mod tests {
     use crate::device::test_gpus::{AMPERE_AND_LATER, HOPPER};
     use crate::product::problem::problem;
 
-    const INT8: Operand = Operand {
+    const INT8: MmaInput = MmaInput {
         types: MmaType::Int8,
         terms: 1,
     };
-    const BF16: Operand = Operand {
+    const BF16: MmaInput = MmaInput {
         types: MmaType::Bf16,
         terms: 1,
     };
-    const F32: Operand = Operand {
+    const F32: MmaInput = MmaInput {
         types: MmaType::Bf16,
         terms: 3,
     };

@@ -11,7 +11,7 @@ use crate::device_code::epilogue::{row_pair, token_scale, write_pair};
 use crate::device_code::ptx::{global_address, load_floats, load_once, shared_address};
 use crate::operand::FloatType;
 use crate::prepack::TILE_COLS;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -47,7 +47,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     y: &mut [Vector<O, W>],
     extents: SkinnyExtents,
     #[comptime] code: WeightCode,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
     #[comptime] dtype: FloatType,
     #[comptime] whole_lines: bool,
     #[comptime] integers: bool,
@@ -71,7 +71,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         mine = unit % comptime!(32 * plan.splits);
     }
     let cubes_n = (extents.n + comptime!(plan.strips * 16 - 1)) / comptime!(plan.strips * 16);
-    // One pass over the weights needs no division, whose result the first load would wait for.
+    // A single pass over the weights needs no division, which would delay the first load.
     let mut token = 0usize.runtime();
     let mut cube = CUBE_POS;
     if extents.m > comptime!(plan.tokens) {
@@ -92,8 +92,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         live = min(comptime!(plan.tokens).runtime(), extents.m - token);
     }
 
-    // Tiles of this warp, `plan.splits` apart: a ring of registers that is filled again as soon as a
-    // tile is multiplied, across chunks.
+    // Tiles of this warp, `plan.splits` apart: a ring of registers that is filled again as soon as
+    // a tile is multiplied, across chunks.
     let mut tile = split;
     let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
     #[unroll]
@@ -104,9 +104,9 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             held[i] = load_once(base + u64::cast_from(at * 2048));
         }
     }
-    // What the last lines of the kernel need is on its way too: cold memory answers late.
+    // The epilogue's operands are loaded now, as cold memory has a long latency.
     let row = strip * 16 + 2 * (mine % 8);
-    // Loads of units that write nothing would only fill the queues.
+    // Units that store nothing load nothing, to keep the memory queues short.
     let writes = mine < comptime!(8 * plan.tokens);
     let pair = row_pair::<B>(
         min(row, extents.n - 1),
@@ -134,7 +134,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     if comptime!(plan.per_warp) {
         let bytes = comptime!((TILE_COLS * operand.types.size()) as u32);
         let own = stage + u32::cast_from(warp) * comptime!(plan.ahead as u32 * bytes);
-        // Keeps the loads above before the wait below: ptxas would start some after it, to save registers.
+        // Keeps the loads above before the wait below. ptxas would move some after it, to save
+        // registers.
         sync_plane();
         if comptime!(plan.quantizes) {
             let all = comptime!((plan.strips * plan.splits * plan.ahead) as u32 * bytes);
@@ -149,7 +150,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         }
         #[unroll]
         for i in 0..comptime!(plan.ahead) {
-            // Past the last tile, activations are zeros. All 8 tokens of the product are the one there is.
+            // Past the last tile, activations are zeros. All 8 tokens of the product are the one
+            // there is.
             let right = load_staged(own + matrix + comptime!(i as u32 * bytes), operand);
             acc[0] = multiply::<A>(held[i], &right, acc[0], code, operand);
         }
@@ -187,7 +189,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
                         for sum in 0..accumulators {
                             let (eight, term) =
                                 comptime!((sum / operand.terms, sum % operand.terms));
-                            // Of tokens that are not there, the sums of the last one are thrown away.
+                            // Tokens past the last repeat it; their sums are not stored.
                             let there = min(comptime!(8 * eight) + lane % 8, live - 1);
                             let row = comptime!(term * plan.tokens) + there;
                             let line = u32::cast_from(row * comptime!(plan.pitch(operand)))
@@ -210,7 +212,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     let sums = comptime!(plan.sums_at(operand));
     if comptime!(sums == 0) {
-        // The sums take the place of the activations.
+        // The sums overwrite the activations.
         sync_cube();
     }
     publish::<A>(&mut shared, &acc, sums, warp, lane, operand, plan);
@@ -252,7 +254,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     }
 }
 
-/// Puts a warp's sums where the strip's warps find them: 16 rows of every token.
+/// Stores this warp's sums, 16 rows of every token, in shared memory for the strip's other warps.
 #[cube]
 fn publish<A: Numeric>(
     shared: &mut [u32],
@@ -260,7 +262,7 @@ fn publish<A: Numeric>(
     #[comptime] sums: usize,
     warp: usize,
     lane: usize,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
     #[comptime] plan: SkinnyBlueprint,
 ) {
     #[unroll]

@@ -8,7 +8,7 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{FloatType, QuantizedActivations};
 use crate::prepack::PrepackedWeights;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 use crate::product::{ActivationType, Call, Input};
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
@@ -24,7 +24,7 @@ pub(crate) fn launch(
 ) -> Result<(), KernelError> {
     let fragments = weights.fragment_layout();
     let problem = &call.problem;
-    let operand = Operand::of(problem.activations);
+    let operand = MmaInput::of(problem.activations);
     let (dtype, quantizes) = match problem.activations {
         ActivationType::Int8 => (FloatType::F32, false),
         ActivationType::Float(dtype) => (dtype, false),

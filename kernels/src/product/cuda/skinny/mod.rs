@@ -1,6 +1,7 @@
-//! A few tokens on tensor cores (compute capability 8.0 and up): every warp keeps 16 weight rows,
-//! decodes their codes in registers and multiplies them with 8 tokens at a time, so that weights
-//! are read once for up to 16 tokens. Warps of a cube split the columns between them.
+//! Products of up to 16 tokens (compute capability 8.0 and up). A warp loads a strip of 16 weight
+//! rows, decodes it in registers and multiplies it with 8 tokens at a time, so that weights are
+//! read once. The warps of a cube divide the columns of a strip and add their sums in shared
+//! memory.
 
 mod base;
 mod kernel;

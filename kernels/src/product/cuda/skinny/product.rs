@@ -6,17 +6,17 @@ use tritburn_formats::WeightCode;
 use crate::device_code::MmaType;
 use crate::device_code::fragments::{decode_half, decode_int8};
 use crate::device_code::ptx::{load_matrices, mma};
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 
 /// Registers of activations that a lane holds of a column tile and 8 tokens.
-const fn right_registers(operand: Operand) -> usize {
+const fn right_registers(operand: MmaInput) -> usize {
     8 * operand.types.size()
 }
 
-/// Activations of 8 tokens in shared memory as `mma` takes them. `line` is the address where this lane
-/// reads: row `lane mod 8`, 16 bytes of number `lane div 8`.
+/// Activations of 8 tokens in shared memory as `mma` takes them. `line` is the address where this
+/// lane reads: row `lane mod 8`, 16 bytes of number `lane div 8`.
 #[cube]
-pub(super) fn load_staged(line: u32, #[comptime] operand: Operand) -> Array<u32> {
+pub(super) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32> {
     let registers = comptime!(right_registers(operand));
     let mut right = Array::<u32>::new(registers);
     #[unroll]
@@ -37,7 +37,7 @@ pub(super) fn multiply<A: Numeric>(
     right: &Array<u32>,
     sum: Vector<A, Const<4>>,
     #[comptime] code: WeightCode,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
 ) -> Vector<A, Const<4>> {
     let mut sum = sum;
     #[unroll]

@@ -11,7 +11,7 @@ use crate::device_code::ptx::{global_address, load_global, load_word, store_word
 use crate::operand::FloatType;
 use crate::quantize::activation::{rounding_of, scale_of};
 
-/// Where this unit's warp puts what it finds, in shared memory.
+/// Shared memory of this unit's warp.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Places {
     /// int8 of its column tiles, 128 bytes each.
@@ -22,8 +22,9 @@ pub(super) struct Places {
     pub split: u32,
 }
 
-/// Puts the codes of this warp's column tiles, `plan.ahead` from `tile` on, to their place, to the bits of
-/// the quantiser, and returns the token's scale. All units of the cube meet in between.
+/// Quantises this warp's column tiles (`plan.ahead` of them, `plan.splits` apart from `tile`) to
+/// `places.codes`, with the same bits as the quantiser kernel, and returns the token's scale.
+/// Synchronises the cube once.
 #[cube]
 pub(super) fn quantize_own<F: Numeric>(
     x: &[F],

@@ -7,10 +7,10 @@ use super::base::SkinnyBlueprint;
 use super::kernel::SkinnyExtents;
 use crate::device_code::MmaType;
 use crate::device_code::ptx::{copy_async, copy_async_commit, copy_async_wait, global_address};
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
 
-/// Starts the copy of the 16 bytes at byte `offset` of `token` to shared memory at `to`. What lies past the
-/// row becomes zeros.
+/// Starts the copy of the 16 bytes at byte `offset` of `token` to shared memory at `to`. What lies
+/// past the row becomes zeros.
 #[cube]
 fn copy_line<F: Numeric>(
     x: &[F],
@@ -18,7 +18,7 @@ fn copy_line<F: Numeric>(
     extents: &SkinnyExtents,
     token: usize,
     offset: usize,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
 ) {
     let element = comptime!(operand.types.size());
     // Int8 activations come in words of four, rows padded with zeros to 16 bytes.
@@ -48,7 +48,7 @@ pub(super) fn stage_lines<F: Numeric>(
     live: usize,
     chunk: usize,
     end: usize,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
     #[comptime] plan: SkinnyBlueprint,
 ) {
     let element = comptime!(operand.types.size());
@@ -70,7 +70,8 @@ pub(super) fn stage_lines<F: Numeric>(
     copy_async_wait(0usize);
 }
 
-/// Activations of this warp's column tiles, `plan.ahead` from `tile` on, for this warp alone: one token.
+/// Activations of this warp's column tiles, `plan.ahead` from `tile` on, for this warp alone: one
+/// token.
 #[cube]
 pub(super) fn stage_own<F: Numeric>(
     x: &[F],
@@ -78,7 +79,7 @@ pub(super) fn stage_own<F: Numeric>(
     extents: &SkinnyExtents,
     token: usize,
     tile: usize,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
     #[comptime] plan: SkinnyBlueprint,
 ) {
     let element = comptime!(operand.types.size());
@@ -110,7 +111,7 @@ pub(super) fn stage_elements<F: Numeric>(
     live: usize,
     chunk: usize,
     end: usize,
-    #[comptime] operand: Operand,
+    #[comptime] operand: MmaInput,
     #[comptime] plan: SkinnyBlueprint,
 ) {
     let pairs = (end - chunk) * 64;

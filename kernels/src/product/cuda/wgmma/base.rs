@@ -21,8 +21,8 @@ pub struct WgmmaBlueprint {
     pub stages: usize,
     /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
     pub splits: usize,
-    /// Cubes of a cluster that get the same activations, fetched once, for weight rows of their own: 1 or
-    /// 2. Two only with two warpgroups and without splits.
+    /// Cubes of a cluster that work on the same tokens, with weight rows of their own; activations
+    /// are copied once for all (multicast). 1 or 2; 2 only with two warpgroups and without splits.
     pub multicast: usize,
     /// Token tiles that neighbouring cubes work on, for the L2 cache.
     pub group: usize,
@@ -30,21 +30,22 @@ pub struct WgmmaBlueprint {
 
 /// Multiply-adds of one cycle and multiprocessor: int8; half types have half of it.
 const INT8_RATE: usize = 4096;
-/// Bytes that a multiprocessor draws from L2 in a cycle when all do.
+/// Bytes per cycle that a multiprocessor reads from L2 while all do.
 const L2_RATE: usize = 18;
-/// Cycles that a step takes whatever its size, and more of them for each warpgroup: barriers and
-/// latencies that the ring leaves.
+/// Minimum cycles of a step, a constant and per warpgroup: barriers, and latencies that the ring
+/// does not hide.
 const STEP: [usize; 2] = [460, 40];
-/// Bytes that a multiprocessor draws by tensor maps, whose tiles come once for a cluster.
+/// Bytes per cycle that a multiprocessor reads by tensor maps, multicast bytes counted once per
+/// cluster.
 const MULTICAST_RATE: usize = 20;
-/// Cycles that a step of cubes that share activations takes beside its products, and at least for
-/// decoding each tile and byte of an operand.
+/// Cycles of a step of cubes that share activations: those beside its products, and the minimum for
+/// decoding, per tile and byte of an element.
 const SHARED_STEP: [usize; 2] = [80, 330];
-/// Cycles until the cubes that share activations know of each other's barriers.
+/// Cycles until the cubes that share activations have initialised their barriers.
 const OPENING: usize = 400;
-/// Cycles of a tile beside its steps: filling the ring, storing outputs.
+/// Cycles of an output tile beside its steps: filling the ring, storing outputs.
 const TILE: usize = 3_000;
-/// Cycles for handing sums over in a cluster, and more of them for each accumulator register.
+/// Cycles for exchanging sums in a cluster: a constant, and per accumulator register.
 const EXCHANGE: [usize; 2] = [600, 20];
 /// Shared memory that one cube may have: 1 KiB less than a multiprocessor's.
 const SHARED: usize = 227 << 10;
@@ -70,7 +71,7 @@ impl WgmmaBlueprint {
         (1, 2, 16),
     ];
 
-    /// The plan for `problem`: the tile that a simple model of the device holds for fastest.
+    /// The plan for `problem`: the sizes that a simple model of the device predicts to be fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
         let best = Self::ranked(problem, types, cuda).into_iter().next();
         best.expect("there are shapes without a split")
@@ -102,7 +103,7 @@ impl WgmmaBlueprint {
                     multicast,
                     group: 8,
                 };
-                let count = plan.tiles(problem);
+                let count = plan.output_tiles(problem);
                 // A cluster that hands over more than 64 registers a unit never paid.
                 let splittable = plan.divides(steps) && plan.accumulators() <= 64;
                 let room = (220usize << 10)
@@ -130,7 +131,7 @@ impl WgmmaBlueprint {
         (self.splits - 1) * steps.div_ceil(self.splits) < steps
     }
 
-    /// Cycles that the product takes, by and large.
+    /// Estimate of the product's cycles.
     pub(crate) fn cycles(
         &self,
         problem: &MatmulProblem,
@@ -139,7 +140,7 @@ impl WgmmaBlueprint {
     ) -> usize {
         let cluster = self.splits * self.multicast;
         let at_once = (cuda.multiprocessors as usize / cluster).max(1);
-        let waves = self.tiles(problem).div_ceil(at_once);
+        let waves = self.output_tiles(problem).div_ceil(at_once);
         let products = self.rows() * self.tokens * TILE_COLS * types.size() / INT8_RATE;
         let steps = problem.k.div_ceil(TILE_COLS).div_ceil(self.splits);
         let step = match self.multicast {
@@ -173,7 +174,7 @@ impl WgmmaBlueprint {
     }
 
     /// Output tiles, each of a cluster.
-    pub(super) fn tiles(&self, problem: &MatmulProblem) -> usize {
+    pub(super) fn output_tiles(&self, problem: &MatmulProblem) -> usize {
         let rows = self.rows() * self.multicast;
         problem.n.div_ceil(rows) * problem.m.div_ceil(self.tokens)
     }
@@ -196,8 +197,8 @@ impl WgmmaBlueprint {
         self.tiles * self.tokens / 2
     }
 
-    /// Slices of 32 columns whose products are started at once: those of few tokens are over so soon that
-    /// waiting for each would leave the tensor cores idle, and leave registers for more weights.
+    /// Number of 32-column slices issued per wait. With few tokens a wgmma is short and registers
+    /// are free, so two are issued together.
     pub(crate) const fn slices(&self) -> usize {
         match self.accumulators() <= 32 {
             true => 2,
@@ -245,7 +246,7 @@ impl WgmmaBlueprint {
     }
 
     /// Shares of 8 tokens of a 64-row tile that a cube of a cluster sums up.
-    pub(super) const fn shares(&self) -> usize {
+    pub(super) const fn sum_groups(&self) -> usize {
         (self.tiles * self.tokens / 8).div_ceil(self.splits)
     }
 
@@ -253,7 +254,7 @@ impl WgmmaBlueprint {
     const fn sum_bytes(&self) -> usize {
         match self.splits {
             1 => 0,
-            splits => 16 * self.units() * self.shares() * splits,
+            splits => 16 * self.units() * self.sum_groups() * splits,
         }
     }
 

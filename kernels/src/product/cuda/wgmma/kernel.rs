@@ -1,26 +1,26 @@
 //! Device code of the warpgroup GEMM whose units copy what they multiply.
 
 use cubecl::prelude::*;
-use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
 use super::product::{
     RightOperand, accumulator, declare_accumulators, descriptor, finish_products, products,
 };
-use super::tile::{Tile, first_row, place};
+use super::tile::{WarpgroupTile, first_row, output_tile};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::device_code::ptx::cluster::{
     announce_cluster, arrive_cluster, store_cluster, wait_cluster,
 };
 use crate::device_code::ptx::{
-    copy_async, copy_async_commit, copy_async_wait, global_address, load_line, shared_address,
-    show_tensor_cores,
+    copy_async, copy_async_commit, copy_async_wait, fence_async_proxy, global_address, load_line,
+    shared_address,
 };
+use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 
-/// Where the ring of copies stands.
+/// The position of the copies, ahead of the products.
 #[derive(CubeType)]
 struct Ahead {
     /// Number of the output tile.
@@ -47,15 +47,9 @@ struct Ahead {
 )]
 pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     x: &[F],
-    x_scales: ComptimeOption<&[f32]>,
-    words: &[u32],
-    row_scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: TileExtents,
-    #[comptime] code: WeightCode,
     #[comptime] types: MmaType,
-    #[comptime] integers: bool,
     #[comptime] plan: WgmmaBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(A)] _sum_type: ElemType,
@@ -66,7 +60,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let shared =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes(types) / 4), 1024usize);
     let ring = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
-    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(words));
+    let (x_base, w_base) = (global_address::<F>(x), global_address::<u32>(args.words));
 
     let declare = comptime!(declare_accumulators(plan, types));
     gpu_asm!("{declare}");
@@ -77,17 +71,17 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
 
     let unit = UNIT_POS as usize;
     let warpgroup = unit / 128;
-    let tiles_m = (extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
-    let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let tiles_m = (args.extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
+    let tiles_n = (args.extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let count = tiles_m * tiles_n;
     // The cubes of a cluster share an output tile, each with column tiles of its own.
     let rank = CUBE_POS % splits;
-    let share = (extents.col_tiles + comptime!(splits - 1)) / splits;
+    let share = (args.extents.col_tiles + comptime!(splits - 1)) / splits;
     let first = rank * share;
-    let steps = min(share, extents.col_tiles - first);
+    let steps = min(share, args.extents.col_tiles - first);
 
     let mut index = CUBE_POS / splits;
-    let mut tile = place(index, tiles_m, tiles_n, plan);
+    let mut tile = output_tile(index, tiles_m, tiles_n, plan);
     let mut ahead = Ahead {
         index,
         step: 0usize.runtime(),
@@ -95,29 +89,37 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         row_tile: tile.row_tile,
         token: tile.token,
     };
-    // A loop whose length the compiler cannot see: unrolled, a small product would spend a third of its
-    // time on fetching instructions.
+    // The bound is opaque to the compiler, which would unroll the loop: a small product would then
+    // spend a third of its time fetching instructions.
     let mut filled = 0usize.runtime();
     while filled
         < min(
             comptime!(plan.stages - 2).runtime(),
-            extents.col_tiles + comptime!(plan.stages),
+            args.extents.col_tiles + comptime!(plan.stages),
         )
     {
         copy(
-            ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
+            ring,
+            x_base,
+            w_base,
+            &ahead,
+            first,
+            count,
+            &args.extents,
+            types,
+            plan,
         );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
         filled += 1;
     }
     let rows = comptime!(plan.rows()).runtime();
-    prefetch_scales(tile.row_tile * 64, rows, extents.n, row_scales);
+    prefetch_scales(tile.row_tile * 64, rows, args.extents.n, args.row_scales);
 
     let mut step = 0usize.runtime();
     let mut slot = 0u32.runtime();
     while index < count {
         copy_async_wait(comptime!(plan.stages - 3));
-        show_tensor_cores();
+        fence_async_proxy();
         sync_cube();
         let stage = ring + slot * stage_bytes;
         let weights = stage
@@ -130,10 +132,19 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             held[i] = load_line(weights + comptime!(2048 * i as u32));
         }
         let right = descriptor(stage, RightOperand::ColumnsInner);
+        let code = comptime!(args.code);
         products(&held, right, 0usize, step == 0, code, types, plan);
-        // The slot that products two steps back read: every warpgroup has waited for those.
+        // Refills the stage of two steps before: every warpgroup has waited for its products.
         copy(
-            ring, x_base, w_base, &ahead, first, count, &extents, types, plan,
+            ring,
+            x_base,
+            w_base,
+            &ahead,
+            first,
+            count,
+            &args.extents,
+            types,
+            plan,
         );
         advance(&mut ahead, tiles_m, tiles_n, steps, plan);
         #[unroll]
@@ -148,26 +159,21 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             if comptime!(splits > 1) {
                 let sums = ring + comptime!(plan.ring_bytes(types) as u32);
                 hand_over::<A>(sums, rank, types, plan);
-                write_shared::<A, O, B, W>(
-                    &x_scales, row_scales, &bias, y, &extents, &tile, sums, rank, code, integers,
-                    plan,
-                );
+                write_shared::<A, O, B, W>(args, y, &tile, sums, rank, plan);
             } else {
-                let scales = load_scales::<B>(
-                    &x_scales, row_scales, &bias, &extents, &tile, integers, plan,
-                );
-                write::<A, O, W>(&scales, y, &extents, &tile, code, integers, types, plan);
+                let scales = load_scales::<B>(args, &tile, plan);
+                write::<A, O, B, W>(args, &scales, y, &tile, types, plan);
             }
             step = 0usize.runtime();
             index += CUBE_COUNT / splits;
-            let next = place(index, tiles_m, tiles_n, plan);
+            let next = output_tile(index, tiles_m, tiles_n, plan);
             tile.row_tile = next.row_tile;
             tile.token = next.token;
         }
     }
 }
 
-/// Moves the ring on by one column tile.
+/// Advances the copies by one column tile.
 #[cube]
 fn advance(
     ahead: &mut Ahead,
@@ -182,13 +188,13 @@ fn advance(
     if ahead.step == steps {
         ahead.step = 0usize.runtime();
         ahead.index += CUBE_COUNT / comptime!(plan.splits);
-        let tile = place(ahead.index, tiles_m, tiles_n, plan);
+        let tile = output_tile(ahead.index, tiles_m, tiles_n, plan);
         ahead.row_tile = tile.row_tile;
         ahead.token = tile.token;
     }
 }
 
-/// Starts the copies of one column tile, and closes the group whether there are any or not.
+/// Starts copying one column tile, and closes the group even if there is none left.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
 fn copy(
@@ -241,8 +247,8 @@ fn copy(
     copy_async_commit();
 }
 
-/// Gives each cube of the cluster this cube's sums of its share, every `plan.splits`-th 8 tokens, 16
-/// bytes a unit.
+/// Sends every cube of the cluster this cube's partial sums of the outputs that it will store:
+/// every `plan.splits`-th group of 8 tokens, 16 bytes a unit.
 #[cube]
 fn hand_over<A: Numeric>(
     sums: u32,
@@ -265,45 +271,47 @@ fn hand_over<A: Numeric>(
     arrive_cluster();
 }
 
-/// Adds up, lowest rank first, rescales and stores this cube's share of the sums of the cluster.
+/// Adds the partial sums of this cube's groups, lowest rank first, rescales and stores them.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
-    x_scales: &ComptimeOption<&[f32]>,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: &TileExtents,
-    tile: &Tile,
+    tile: &WarpgroupTile,
     sums: u32,
     rank: usize,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
     #[comptime] plan: WgmmaBlueprint,
 ) {
+    let extents = &args.extents;
     let unit = UNIT_POS as usize;
     let lane = unit % 32;
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
     let first = first_row(tile.row_tile, plan);
-    // Scales come while the others' sums do.
+    // Loads scales while the other cubes' sums arrive.
     let mut pairs = Sequence::<RowPair>::new();
-    let mut scales = Array::<f32>::new(comptime!(2 * plan.shares()));
+    let mut scales = Array::<f32>::new(comptime!(2 * plan.sum_groups()));
     #[unroll]
-    for i in 0..comptime!(plan.shares()) {
+    for i in 0..comptime!(plan.sum_groups()) {
         let group = rank + comptime!(i * plan.splits);
         let row = min(first + group / per_tile * 64, extents.n - 1);
-        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+        pairs.push(row_pair::<B>(
+            row,
+            extents.n,
+            args.row_scales,
+            &args.bias,
+            true,
+        ));
         #[unroll]
         for e in 0..2usize {
             let token = tile.token + (group % per_tile) * 8 + e + 2 * (lane % 4);
+            let token = min(token, extents.m - 1);
             scales[comptime!(2 * i + e)] =
-                token_scale(x_scales, min(token, extents.m - 1), integers);
+                token_scale(&args.x_scales, token, comptime!(args.integers));
         }
     }
     wait_cluster();
     #[unroll]
-    for i in 0..comptime!(plan.shares()) {
+    for i in 0..comptime!(plan.sum_groups()) {
         let group = rank + comptime!(i * plan.splits);
         let row = first + group / per_tile * 64;
         if group < count && row < extents.n {
@@ -331,8 +339,8 @@ fn write_shared<A: Numeric, O: Numeric, B: Float, W: Size>(
                         scales[comptime!(2 * i + e)],
                         sum0,
                         sum1,
-                        code,
-                        integers,
+                        comptime!(args.code),
+                        comptime!(args.integers),
                     );
                 }
             }

@@ -5,13 +5,13 @@ use cubecl::prelude::*;
 use super::base::WgmmaBlueprint;
 use super::kernel::wgmma;
 use super::multicast::wgmma_multicast;
-use crate::device::{DeviceFacts, address};
+use crate::device::DeviceFacts;
 use crate::error::KernelError;
 use crate::prepack::PrepackedWeights;
 use crate::product::Call;
-use crate::product::cuda::Operand;
+use crate::product::cuda::MmaInput;
+use crate::product::cuda::args::{Binding, product_args};
 use crate::product::cuda::input::{InputLines, tensor_map};
-use crate::product::cuda::stage::tile_extents;
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn launch(
     device: &DeviceFacts,
     plan: WgmmaBlueprint,
 ) -> Result<(), KernelError> {
-    let types = Operand::of(call.problem.activations).types;
+    let types = MmaInput::of(call.problem.activations).types;
     plan.validate(types, device)?;
     let input = InputLines::of(call)?;
     let problem = &call.problem;
@@ -32,7 +32,7 @@ pub(crate) fn launch(
         return Ok(());
     }
     let fragments = weights.fragment_layout();
-    let tiles = plan.tiles(problem);
+    let tiles = plan.output_tiles(problem);
     let cubes = match plan.splits {
         1 => plan.cubes(tiles, device),
         splits if plan.divides(fragments.col_tiles()) => tiles * splits,
@@ -44,63 +44,46 @@ pub(crate) fn launch(
     };
     let count = CubeCount::Static(cubes as u32, 1, 1);
     let dim = CubeDim::new_1d(plan.cube_units() as u32);
-    let address = address(client, &call.extents())?;
-    let width = call.pair_width();
-    let (y, y_stride, y_type) = call.output_lines(width);
-    let extents = tile_extents(problem, fragments, input.stride, input.bytes, y_stride);
-    if plan.multicast > 1 {
-        let tile = [plan.tokens / plan.multicast, plan.box_columns(types)];
-        // SAFETY: as below; copies by tensor map stay inside of its matrix.
-        unsafe {
+    let bound = Binding::of(client, call)?;
+    // SAFETY: `Call` holds operands that fit together, and the kernels stay inside of them; copies
+    // by tensor map stay inside of its matrix.
+    unsafe {
+        if plan.multicast > 1 {
+            let tile = [plan.tokens / plan.multicast, plan.box_columns(types)];
             wgmma_multicast::launch_unchecked(
                 client,
                 count,
                 dim,
-                address,
-                width,
+                bound.address,
+                bound.width,
                 tensor_map(call, tile),
-                input.scales.into(),
-                weights.words().arg(),
-                weights.row_scales().arg(),
-                call.bias.map(|bias| bias.arg()).into(),
-                y,
-                extents,
-                problem.code,
+                product_args(call, weights, input.tokens, bound.y_stride),
+                bound.y,
                 types,
-                call.integers(),
                 plan,
                 input.dtype,
                 types.accumulator(),
-                y_type,
-                call.bias_dtype(),
+                bound.y_type,
+                bound.bias_type,
+            );
+        } else {
+            wgmma::launch_unchecked(
+                client,
+                count,
+                dim,
+                bound.address,
+                bound.width,
+                input.x,
+                product_args(call, weights, input.tokens, bound.y_stride),
+                bound.y,
+                types,
+                plan,
+                input.dtype,
+                types.accumulator(),
+                bound.y_type,
+                bound.bias_type,
             );
         }
-        return Ok(());
-    }
-    // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
-    unsafe {
-        wgmma::launch_unchecked(
-            client,
-            count,
-            dim,
-            address,
-            width,
-            input.x,
-            input.scales.into(),
-            weights.words().arg(),
-            weights.row_scales().arg(),
-            call.bias.map(|bias| bias.arg()).into(),
-            y,
-            extents,
-            problem.code,
-            types,
-            call.integers(),
-            plan,
-            input.dtype,
-            types.accumulator(),
-            y_type,
-            call.bias_dtype(),
-        );
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Hopper's warpgroup products (compute capability 9.0): `Yᵀ = W · Xᵀ`, weights decoded in
-//! registers as the left operand, activations in swizzled shared memory as the right one. Cubes
-//! stay for several output tiles; a ring of asynchronous copies runs ahead of the products and
-//! across tiles.
+//! Hopper's warpgroup products (compute capability 9.0): `Yᵀ = W · Xᵀ`. Weights are the left
+//! operand, decoded in registers; activations are the right one, in swizzled shared memory. Cubes
+//! are persistent: each computes several output tiles, and a ring of asynchronous copies runs ahead
+//! of the products, across tiles.
 //!
-//! Few tokens run `kernel`: every unit copies, cubes of a cluster share the columns of a tile. Many
-//! tokens run `multicast`: cubes of a cluster share activations, one unit of each copies. [`wgmma_fused`](super::wgmma_fused)
-//! quantises float activations itself.
+//! With few tokens, `kernel` runs: every unit copies, and cubes of a cluster divide the columns of
+//! a tile. With many tokens, `multicast` runs: cubes of a cluster share activations, and one unit
+//! of each copies. [`wgmma_fused`](super::wgmma_fused) quantises float activations itself.
 
 mod base;
 mod kernel;
@@ -21,4 +21,4 @@ pub(crate) use launch::launch;
 pub(crate) use product::{
     RightOperand, accumulator, declare_accumulators, descriptor, finish_products, start,
 };
-pub(crate) use tile::{Tile, first_row, place};
+pub(crate) use tile::{WarpgroupTile, first_row, output_tile};

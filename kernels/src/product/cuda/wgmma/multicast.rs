@@ -1,10 +1,10 @@
-//! Device code of the warpgroup GEMM whose cubes share activations: those of a cluster work on the same
-//! tokens, each with weight rows of its own, and every tile of activations is fetched once for all of
-//! them. Two warpgroups of a cube multiply, one unit of a third copies.
+//! Device code of the warpgroup GEMM whose cubes share activations. The cubes of a cluster work on
+//! the same tokens, each with weight rows of its own, and every tile of activations is copied once
+//! for all (multicast). A cube has two consumer warpgroups, which multiply, and a producer
+//! warpgroup, one unit of which copies.
 
 use cubecl::prelude::*;
 use cubecl_cpp::cuda::ptx::tensor_map_address;
-use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
@@ -12,12 +12,13 @@ use super::product::{RightOperand, declare_accumulators, descriptor, finish_prod
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
-use super::tile::{Tile, place};
+use super::tile::{WarpgroupTile, output_tile};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::device_code::ptx::cluster::leave_cluster;
 use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
 use crate::device_code::ptx::{global_address, load_line, shared_address};
+use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 
 /// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`. A tile of `x` is 128 bytes of
@@ -33,15 +34,9 @@ use crate::product::cuda::stage::TileExtents;
 )]
 pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     x: &TensorMap<F, Tiled>,
-    x_scales: ComptimeOption<&[f32]>,
-    words: &[u32],
-    row_scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: TileExtents,
-    #[comptime] code: WeightCode,
     #[comptime] types: MmaType,
-    #[comptime] integers: bool,
     #[comptime] plan: WgmmaBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(A)] _sum_type: ElemType,
@@ -58,9 +53,9 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
     let mut ring = open(base, shape);
     let cubes = comptime!(plan.multicast);
     let rank = CUBE_POS % cubes;
-    let tiles_m = (extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
+    let tiles_m = (args.extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
     let rows = comptime!(plan.rows() * plan.multicast);
-    let tiles_n = (extents.n + comptime!(rows - 1)) / rows;
+    let tiles_n = (args.extents.n + comptime!(rows - 1)) / rows;
     let count = tiles_m * tiles_n;
     let row_tiles = rank * comptime!(plan.rows() / 64);
     let mut index = CUBE_POS / cubes;
@@ -70,14 +65,22 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
         if UNIT_POS == comptime!(plan.units() as u32) {
             let map = tensor_map_address::<F, Tiled>(x);
             prefetch_map(map);
-            let w_base = global_address::<u32>(words);
+            let w_base = global_address::<u32>(args.words);
             while index < count {
-                let mut tile = place(index, tiles_m, tiles_n, plan);
+                let mut tile = output_tile(index, tiles_m, tiles_n, plan);
                 tile.row_tile += row_tiles;
                 let mut column = 0usize.runtime();
-                while column < extents.col_tiles {
+                while column < args.extents.col_tiles {
                     fill(
-                        &ring, map, w_base, &tile, column, rank, &extents, types, plan,
+                        &ring,
+                        map,
+                        w_base,
+                        &tile,
+                        column,
+                        rank,
+                        &args.extents,
+                        types,
+                        plan,
                     );
                     advance(&mut ring, shape);
                     column += 1;
@@ -91,13 +94,11 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
         let within = (unit / 128) * comptime!(2048 * plan.tiles) + unit % 128 * 16;
         let within = u32::cast_from(within) + comptime!(plan.x_bytes(types) as u32);
         while index < count {
-            let mut tile = place(index, tiles_m, tiles_n, plan);
+            let mut tile = output_tile(index, tiles_m, tiles_n, plan);
             tile.row_tile += row_tiles;
-            let scales = load_scales::<B>(
-                &x_scales, row_scales, &bias, &extents, &tile, integers, plan,
-            );
+            let scales = load_scales::<B>(args, &tile, plan);
             let mut column = 0usize.runtime();
-            while column < extents.col_tiles {
+            while column < args.extents.col_tiles {
                 await_filled(&ring, shape);
                 let stage = stage(&ring, shape);
                 let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
@@ -106,8 +107,9 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
                     held[i] = load_line(stage + within + comptime!(2048 * i as u32));
                 }
                 let right = descriptor(stage, RightOperand::ColumnsInner);
+                let code = comptime!(args.code);
                 products(&held, right, 0usize, column == 0, code, types, plan);
-                // The products of the stage before are over now, in this warp.
+                // This warp's products of the previous stage are complete now.
                 release_previous(&ring, column > 0, shape);
                 #[unroll]
                 for i in 1..comptime!(4 / plan.slices()) {
@@ -119,7 +121,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
             }
             finish_products();
             release_previous(&ring, true, shape);
-            write::<A, O, W>(&scales, y, &extents, &tile, code, integers, types, plan);
+            write::<A, O, B, W>(args, &scales, y, &tile, types, plan);
             index += CUBE_COUNT / cubes;
         }
     }
@@ -134,7 +136,7 @@ fn fill(
     ring: &Ring,
     map: u64,
     w_base: u64,
-    tile: &Tile,
+    tile: &WarpgroupTile,
     column: usize,
     rank: usize,
     extents: &TileExtents,

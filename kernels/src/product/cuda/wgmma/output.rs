@@ -1,14 +1,13 @@
 //! From the accumulators of a warpgroup to outputs.
 
 use cubecl::prelude::*;
-use tritburn_formats::WeightCode;
 
 use super::base::WgmmaBlueprint;
 use super::product::accumulator;
-use super::tile::{Tile, first_row};
+use super::tile::{WarpgroupTile, first_row};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, outputs, row_pair, store_line, token_scale};
-use crate::product::cuda::stage::TileExtents;
+use crate::product::cuda::args::ProductArgs;
 
 /// What a unit multiplies its sums with.
 #[derive(CubeType)]
@@ -19,23 +18,20 @@ pub(in crate::product::cuda) struct Scales {
     pub tokens: Array<f32>,
 }
 
-/// Loads the scales and biases of this unit's outputs; early, so that nothing waits for them.
+/// Loads the scales and biases of this unit's outputs. Called early, to hide the latency.
 #[cube]
 pub(in crate::product::cuda) fn load_scales<B: Float>(
-    x_scales: &ComptimeOption<&[f32]>,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
-    extents: &TileExtents,
-    tile: &Tile,
-    #[comptime] integers: bool,
+    args: &ProductArgs<B>,
+    tile: &WarpgroupTile,
     #[comptime] plan: WgmmaBlueprint,
 ) -> Scales {
-    let pairs = load_pairs::<B>(row_scales, bias, extents, tile.row_tile, plan);
+    let pairs = load_pairs::<B>(args, tile.row_tile, plan);
     let mut tokens = Array::<f32>::new(comptime!(plan.tokens / 4));
     #[unroll]
     for i in 0..comptime!(plan.tokens / 4) {
         let token = tile.token + comptime!(8 * (i / 2) + i % 2) + 2 * (UNIT_POS as usize % 4);
-        tokens[i] = token_scale(x_scales, min(token, extents.m - 1), integers);
+        let token = min(token, args.extents.m - 1);
+        tokens[i] = token_scale(&args.x_scales, token, comptime!(args.integers));
     }
     Scales { pairs, tokens }
 }
@@ -44,51 +40,43 @@ pub(in crate::product::cuda) fn load_scales<B: Float>(
 /// `row_tile`.
 #[cube]
 pub(in crate::product::cuda) fn load_pairs<B: Float>(
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
-    extents: &TileExtents,
+    args: &ProductArgs<B>,
     row_tile: usize,
     #[comptime] plan: WgmmaBlueprint,
 ) -> Sequence<RowPair> {
+    let rows = args.extents.n;
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
     for part in 0..comptime!(plan.tiles) {
         let row = first_row(row_tile, plan) + comptime!(64 * part);
-        let row = min(row, extents.n - 1);
-        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+        let row = min(row, rows - 1);
+        pairs.push(row_pair::<B>(row, rows, args.row_scales, &args.bias, true));
     }
     pairs
 }
 
-/// Rescales and stores the sums of this warpgroup: a tile inside of the matrix without a branch for each
-/// pair of outputs, which would have every one wait for the last.
+/// Rescales and stores the sums of this warpgroup. A tile inside of the matrix is stored without a
+/// branch per pair of outputs, as branches would serialise the stores.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
-pub(in crate::product::cuda) fn write<A: Numeric, O: Numeric, W: Size>(
+pub(in crate::product::cuda) fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
+    args: &ProductArgs<B>,
     scales: &Scales,
     y: &mut [Vector<O, W>],
-    extents: &TileExtents,
-    tile: &Tile,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
+    tile: &WarpgroupTile,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
-    let whole = tile.token + comptime!(plan.tokens) <= extents.m
-        && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.n;
+    let whole = tile.token + comptime!(plan.tokens) <= args.extents.m
+        && tile.row_tile * 64 + comptime!(plan.rows()) <= args.extents.n;
     if whole {
         #[unroll]
         for part in 0..comptime!(plan.tiles) {
-            write_part::<A, O, W>(
-                scales, y, extents, tile, part, true, code, integers, types, plan,
-            );
+            write_part::<A, O, B, W>(args, scales, y, tile, part, true, types, plan);
         }
     } else {
         #[unroll]
         for part in 0..comptime!(plan.tiles) {
-            write_part::<A, O, W>(
-                scales, y, extents, tile, part, false, code, integers, types, plan,
-            );
+            write_part::<A, O, B, W>(args, scales, y, tile, part, false, types, plan);
         }
     }
 }
@@ -96,18 +84,17 @@ pub(in crate::product::cuda) fn write<A: Numeric, O: Numeric, W: Size>(
 /// The sums of one 64-row tile; `whole` says that all of them are inside of the matrix.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
-fn write_part<A: Numeric, O: Numeric, W: Size>(
+fn write_part<A: Numeric, O: Numeric, B: Float, W: Size>(
+    args: &ProductArgs<B>,
     scales: &Scales,
     y: &mut [Vector<O, W>],
-    extents: &TileExtents,
-    tile: &Tile,
+    tile: &WarpgroupTile,
     #[comptime] part: usize,
     #[comptime] whole: bool,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
+    let extents = &args.extents;
     let row = first_row(tile.row_tile, plan) + comptime!(64 * part);
     let token = tile.token + 2 * (UNIT_POS as usize % 4);
     if comptime!(whole).runtime() || (row < extents.n && token < extents.m) {
@@ -127,8 +114,8 @@ fn write_part<A: Numeric, O: Numeric, W: Size>(
                     scales.tokens[i],
                     accumulator::<A>(at, types),
                     accumulator::<A>(comptime!(at + 2), types),
-                    code,
-                    integers,
+                    comptime!(args.code),
+                    comptime!(args.integers),
                 );
                 store_line::<O, W>(y, first + offset * pitch, pair.first, pair.second, both);
             }

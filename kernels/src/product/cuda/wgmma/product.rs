@@ -1,4 +1,4 @@
-//! The instruction, and the registers that its sums lie in.
+//! The `wgmma` instruction, its accumulator registers and its shared-memory descriptors.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -7,8 +7,8 @@ use super::base::WgmmaBlueprint;
 use crate::device_code::MmaType;
 use crate::device_code::fragments::{decode_half, decode_int8};
 
-/// Starts the products of `plan.slices()` slices of 32 columns from number `slice` on, and waits until no
-/// others are under way. `right` is the descriptor of the column tile.
+/// Issues the wgmmas of `plan.slices()` slices of 32 columns, beginning with slice `slice`, as one
+/// group, and waits for all earlier groups. `right` is the descriptor of the column tile.
 #[cube]
 pub(crate) fn products(
     held: &Array<Vector<u32, Const<4>>>,
@@ -64,13 +64,13 @@ pub(crate) fn products(
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
-/// Waits until all products of this warp are over.
+/// Waits until all wgmmas of this warp are complete.
 #[cube]
 pub(crate) fn finish_products() {
     gpu_asm!("wgmma.wait_group.sync.aligned 0;");
 }
 
-/// How the right operand lies in shared memory, in rows of 128 bytes.
+/// Layout of the right operand in shared memory, in rows of 128 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RightOperand {
     /// A row is a token, columns (the contracted dimension) lie side by side.
@@ -79,9 +79,9 @@ pub(crate) enum RightOperand {
     TokensInner,
 }
 
-/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand that begins at
-/// `address`, of which only the low 18 bits count: above them stands the cube's number in its cluster. What
-/// begins `n` bytes later has one that is larger by `n / 16`.
+/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand at
+/// `address`. Only the low 18 bits of the address are used: the bits above hold the cube's rank in
+/// its cluster. The descriptor of an operand `n` bytes later is larger by `n / 16`.
 #[cube]
 pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
     let leading = comptime!(match right {
@@ -91,8 +91,9 @@ pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
     ((address & 0x3FFFFu32) >> 4u32) | comptime!(leading << 16)
 }
 
-/// Starts one product: 64 rows from registers, `plan.tokens` tokens from shared memory. The high word of
-/// the descriptor says 128-byte swizzle and 1024 bytes from one 8 rows to the next.
+/// Issues one wgmma: 64 rows from registers, `plan.tokens` tokens from shared memory. The high word
+/// of the descriptor selects the 128-byte swizzle and a stride of 1024 bytes between groups of 8
+/// rows.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the operands of an instruction")]
 pub(crate) fn start(
@@ -139,8 +140,8 @@ fn register_type(types: MmaType) -> &'static str {
     }
 }
 
-/// The accumulators live in PTX registers declared once: a product reads and writes them in place,
-/// which operands of an inline block cannot say.
+/// Declares the accumulators as PTX registers. A wgmma updates them in place, which the operands of
+/// an inline block cannot express, so later blocks refer to them by name.
 pub(crate) fn declare_accumulators(plan: WgmmaBlueprint, types: MmaType) -> String {
     format!(".reg .{} q<{}>;", register_type(types), plan.accumulators())
 }

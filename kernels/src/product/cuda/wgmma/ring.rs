@@ -1,5 +1,5 @@
-//! The ring of stages in shared memory that one unit of a cube fills and its warps drain, in every cube
-//! of a cluster that shares copies.
+//! The ring of stages between the producer of a cube (one unit, which copies) and its consumers
+//! (the warps that multiply). Cubes of a cluster that share copies wait for each other's consumers.
 
 use cubecl::prelude::*;
 
@@ -15,9 +15,9 @@ pub(crate) struct RingShape {
     pub stages: usize,
     /// Bytes from one stage to the next.
     pub pitch: usize,
-    /// Bytes that copies bring into a stage.
+    /// Bytes that the copies of a stage bring.
     pub bytes: usize,
-    /// Warps of a cube that drain.
+    /// Consumer warps of a cube.
     pub warps: usize,
     /// Cubes that share copies.
     pub cubes: usize,
@@ -33,18 +33,18 @@ impl RingShape {
     }
 }
 
-/// A place in the ring, and how often it came round.
+/// A position in the ring.
 #[derive(CubeType)]
 pub(crate) struct Ring {
     /// Address of the first stage.
     base: u32,
-    /// Stage.
+    /// Index of the current stage.
     slot: u32,
-    /// Rounds modulo 2.
+    /// Times the ring wrapped around, modulo 2: the parity of the barriers' phase.
     round: u32,
 }
 
-/// Makes the barriers, and waits until every cube of the cluster has its own.
+/// Initialises the barriers, and waits until every cube of the cluster has initialised its own.
 #[cube]
 pub(crate) fn open(base: u32, #[comptime] shape: RingShape) -> Ring {
     let barriers = base + comptime!((shape.stages * shape.pitch) as u32);
@@ -68,8 +68,8 @@ pub(crate) fn open(base: u32, #[comptime] shape: RingShape) -> Ring {
     }
 }
 
-/// Whether this unit's warpgroup copies instead of multiplying, which those before it do. Said by one
-/// lane: in warps that might part, the compiler would wait for each product.
+/// Whether this warpgroup is the producer (the last one). Broadcast from one lane, so that the
+/// compiler knows that the branch is uniform; otherwise it serialises the wgmmas.
 #[cube]
 pub(crate) fn copies(#[comptime] shape: RingShape) -> bool {
     plane_broadcast(UNIT_POS / 32, 0u32) >= comptime!(shape.warps as u32)
@@ -81,13 +81,14 @@ pub(crate) fn stage(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
     ring.base + ring.slot * comptime!(shape.pitch as u32)
 }
 
-/// The barrier at which the copies into the current stage count.
+/// The barrier that counts the bytes copied into the current stage.
 #[cube]
 pub(crate) fn filled(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
     ring.base + comptime!((shape.stages * shape.pitch) as u32) + ring.slot * 8
 }
 
-/// Waits until all cubes have drained the current stage, and says that copies follow.
+/// Producer: waits until the consumers of all cubes have released the current stage, and announces
+/// the bytes that will be copied.
 #[cube]
 pub(crate) fn begin_filling(ring: &Ring, #[comptime] shape: RingShape) {
     let barrier = filled(ring, shape);
@@ -95,15 +96,15 @@ pub(crate) fn begin_filling(ring: &Ring, #[comptime] shape: RingShape) {
     expect_bytes(barrier, comptime!(shape.bytes as u32).runtime());
 }
 
-/// Waits until the current stage is full.
+/// Consumer: waits until the current stage is full.
 #[cube]
 pub(crate) fn await_filled(ring: &Ring, #[comptime] shape: RingShape) {
-    // A value of its own: a field that changes would reach the instruction as an address.
+    // A copy: `gpu_asm!` would pass the address of a field that changes.
     let round = ring.round & 1;
     wait_barrier(filled(ring, shape), round);
 }
 
-/// Says, if `passed`, that this warp has read all of the stage before the current one.
+/// Consumer: if `passed`, releases the stage before the current one, to the producers of all cubes.
 #[cube]
 pub(crate) fn release_previous(ring: &Ring, passed: bool, #[comptime] shape: RingShape) {
     let last = comptime!(shape.stages as u32 - 1);
@@ -117,7 +118,7 @@ pub(crate) fn release_previous(ring: &Ring, passed: bool, #[comptime] shape: Rin
     }
 }
 
-/// Moves on by one stage.
+/// Advances to the next stage.
 #[cube]
 pub(crate) fn advance(ring: &mut Ring, #[comptime] shape: RingShape) {
     let wraps = ring.slot == comptime!(shape.stages as u32 - 1);

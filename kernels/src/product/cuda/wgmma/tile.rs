@@ -1,4 +1,4 @@
-//! Output tiles, and the order in which cubes work on them.
+//! Output tiles of a cluster, and their order.
 
 use cubecl::prelude::*;
 
@@ -6,7 +6,7 @@ use super::base::WgmmaBlueprint;
 
 /// An output tile of a cube.
 #[derive(CubeType, Clone, Copy)]
-pub(crate) struct Tile {
+pub(crate) struct WarpgroupTile {
     /// First weight row, in tiles of 64.
     pub row_tile: usize,
     /// First token.
@@ -16,12 +16,12 @@ pub(crate) struct Tile {
 /// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
 /// that the cubes at work share both operands in L2.
 #[cube]
-pub(crate) fn place(
+pub(crate) fn output_tile(
     index: usize,
     tiles_m: usize,
     tiles_n: usize,
     #[comptime] plan: WgmmaBlueprint,
-) -> Tile {
+) -> WarpgroupTile {
     let mut row_tile = index * comptime!(plan.multicast * plan.rows() / 64);
     let mut token = 0usize.runtime();
     // Divisions only where they matter: the first loads of a cube wait for them.
@@ -34,11 +34,11 @@ pub(crate) fn place(
         row_tile = (within / width) * comptime!(plan.multicast * plan.rows() / 64);
         token = (first + within % width) * comptime!(plan.tokens);
     }
-    Tile { row_tile, token }
+    WarpgroupTile { row_tile, token }
 }
 
-/// First weight row of this unit's sums in an output tile that begins at 64-row tile `row_tile`; those of
-/// its warpgroup's next 64-row tile lie 64 on.
+/// First weight row of this unit's sums in an output tile that begins at 64-row tile `row_tile`;
+/// those of its warpgroup's next 64-row tile lie 64 on.
 #[cube]
 pub(crate) fn first_row(row_tile: usize, #[comptime] plan: WgmmaBlueprint) -> usize {
     let unit = UNIT_POS as usize;

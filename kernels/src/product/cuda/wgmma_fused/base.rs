@@ -18,44 +18,44 @@ pub struct FusedBlueprint {
     pub tokens: usize,
     /// Column tiles that a cube has room for, a multiple of 4.
     pub columns: usize,
-    /// Column tiles of weights in the ring; with as many as `columns` nothing is read behind.
+    /// Column tiles of weights in the ring. With at least `columns`, all weights are resident and
+    /// no stage is reused.
     pub stages: usize,
-    /// Cubes of a cluster that share the columns of an output tile: 1, 2, 4 or 8.
+    /// Cubes of a cluster that divide the columns of an output tile: 1, 2, 4 or 8.
     pub splits: usize,
-    /// Cubes of a cluster that share the tokens, each with weight rows of its own: 1, 2, 4 or 8.
+    /// Cubes of a cluster that work on the same tokens, each with weight rows of its own: 1, 2, 4
+    /// or 8.
     pub shares: usize,
 }
 
 /// Cycles of the quantiser as a launch of its own, beside the product.
 pub(crate) const QUANTISER: usize = 2_600;
 
-// Fitted to 308 timed plans of eight shapes on an H100, in cycles of 1.75 GHz less the 2,100 of an empty
-// launch: the choice was the fastest of 40 at seven of them, and 2 % slower at the eighth. Most of such a
-// call is chains of latencies in single units, and instructions of many: so many units with few tokens
-// each win.
+// Fitted to 308 timed plans of eight shapes on an H100, in cycles of 1.75 GHz less the 2,100 of an
+// empty launch: the choice was the fastest of 40 at seven of them, and 2 % slower at the eighth.
+// Most of such a call is chains of latencies in single units, and instructions of many: so many
+// units with few tokens each win.
 
 /// Multiply-adds of one cycle and multiprocessor.
 const RATE: usize = 4096;
-/// Bytes of activations that a multiprocessor draws in a cycle when all do.
+/// Bytes of activations per cycle that a multiprocessor reads while all do.
 const X_RATE: usize = 25;
-/// Bytes of weights: other multiprocessors ask L2 for the same ones.
+/// Bytes of weights per cycle: more, as several multiprocessors read the same ones from L2.
 const W_RATE: usize = 38;
 /// Cycles of a unit for each value that it quantises.
 const QUANTISE: usize = 9;
 /// Codes that a multiprocessor sends to others of its cluster in a cycle.
 const CLUSTER_RATE: usize = 10;
-/// Cycles beside all else: the first instructions and the first line of activations.
+/// Constant cycles: the first instructions, and the latency of the first activations.
 const START: usize = 750;
-/// Cycles that a step takes at least, of which those for each warpgroup and for each of its tiles are the
-/// instructions that decode weights.
+/// Minimum cycles of a step: a constant, plus decoding, per warpgroup and per tile.
 const STEP: usize = 65;
 const STEP_WARPGROUP: usize = 15;
 const STEP_TILE: usize = 21;
-/// Cycles of the meetings of a cluster for each of its cubes: for each warpgroup of one, as every warp tells
-/// every cube, and for each cube, as that many come together.
+/// Cycles of a cluster barrier, for each cube of the cluster: per arriving warpgroup, and per cube.
 const MEETING_WARPGROUP: usize = 11;
 const MEETING_CUBE: usize = 27;
-/// Cycles of a unit for handing an accumulator register over, and for an output made of one.
+/// Cycles of a unit per accumulator register: to exchange it, and to make an output of it.
 const EXCHANGE: usize = 95;
 const OUTPUT: usize = 15;
 /// Shared memory of a multiprocessor, 1 KiB of which every cube takes for itself.
@@ -68,10 +68,12 @@ impl FusedBlueprint {
     const MAX_STAGES: usize = 16;
     /// Most lines of 16 bytes of activations that a unit holds in registers.
     const MAX_HELD: usize = 8;
-    /// Most accumulators that a cluster hands over: with 64, plans took 25 % more than the best, or worse.
+    /// Most accumulators that a cluster exchanges: with 64, plans took 25 % more than the best, or
+    /// worse.
     const MAX_HANDED: usize = 32;
 
-    /// `(warpgroups, tiles, tokens)` worth trying: the others took 19 % more than the best, or worse.
+    /// `(warpgroups, tiles, tokens)` worth trying: the others took 19 % more than the best, or
+    /// worse.
     const SHAPES: [(usize, usize, usize); 11] = [
         (1, 1, 16),
         (1, 2, 16),
@@ -86,7 +88,7 @@ impl FusedBlueprint {
         (4, 1, 64),
     ];
 
-    /// The plan that a simple model of the device holds for fastest, if any can run `problem`.
+    /// The plan that a simple model of the device predicts to be fastest, if any can run `problem`.
     pub fn new(problem: &MatmulProblem, cuda: &CudaFacts) -> Option<Self> {
         Self::ranked(problem, cuda).into_iter().next()
     }
@@ -95,8 +97,9 @@ impl FusedBlueprint {
     pub fn ranked(problem: &MatmulProblem, cuda: &CudaFacts) -> Vec<Self> {
         let mut all = Self::candidates(problem, cuda);
         all.sort_by_cached_key(|plan| {
-            // Of equals, the one with more weights on their way; but where all weights come from cold memory,
-            // more than 64 KB of each cube keep activations waiting (16×11008×4096: 8.4 against 7.5 µs).
+            // Tie-break: more bytes of weights in flight. Exception, for weights read once from
+            // cold memory: more than 64 KB per cube delay the activations (measured at
+            // 16×11008×4096: 8.4 against 7.5 µs).
             let flood = problem.m <= plan.tokens && plan.stages * plan.stage_bytes() > 64 << 10;
             (
                 plan.cycles(problem, cuda),
@@ -107,8 +110,8 @@ impl FusedBlueprint {
         all
     }
 
-    /// Plans that `problem` can run with: none without activations to be quantised whose rows start at
-    /// multiples of 16 bytes, or where rows are too long for shared memory.
+    /// Plans that `problem` can run with: none without activations to be quantised whose rows start
+    /// at multiples of 16 bytes, or where rows are too long for shared memory.
     pub fn candidates(problem: &MatmulProblem, cuda: &CudaFacts) -> Vec<Self> {
         let ActivationType::Quantized(dtype) = problem.activations else {
             return Vec::new();
@@ -136,8 +139,8 @@ impl FusedBlueprint {
         all
     }
 
-    /// Adds this shape of a cube to `all` with as many weights resident as let one fit a multiprocessor,
-    /// and as let two, as far as `problem` can run with them.
+    /// Adds this shape of a cube to `all` with as many weights resident as let one fit a
+    /// multiprocessor, and as let two, as far as `problem` can run with them.
     fn with_rings(mut self, problem: &MatmulProblem, dtype: FloatType, all: &mut Vec<Self>) {
         let steps = problem.k.div_ceil(TILE_COLS);
         self.columns = self.columns_of(steps);
@@ -173,8 +176,8 @@ impl FusedBlueprint {
         (self.splits - 1) * steps.div_ceil(self.splits) < steps
     }
 
-    /// Cycles that the product takes, by and large: comparable to those of
-    /// [`WgmmaBlueprint`] and [`QUANTISER`]. An empty launch is in none of them.
+    /// Estimate of the product's cycles, comparable to those of [`WgmmaBlueprint`] and
+    /// [`QUANTISER`]. None of them includes an empty launch.
     pub(crate) fn cycles(&self, problem: &MatmulProblem, cuda: &CudaFacts) -> usize {
         let ActivationType::Quantized(dtype) = problem.activations else {
             return usize::MAX;
@@ -204,9 +207,9 @@ impl FusedBlueprint {
         let room = SHARED / (self.shared_bytes(dtype) + 1024);
         let registers = REGISTERS[0] / (self.units() * (self.accumulators() + REGISTERS[1]));
         let room = room.min(registers).max(1);
-        // A cluster lies within a group of at most 18 multiprocessors. By the timings 32 clusters of 4, or
-        // 16 of 8, do not find 128 of them, and a call waits for those left over: 11.6 µs where as many
-        // cubes of that size took 7.9 µs in pairs.
+        // A cluster must lie within a GPC of at most 18 multiprocessors. Timings show that 32
+        // clusters of 4, or 16 of 8, do not fit at once on 132 multiprocessors, so that a second
+        // wave follows: 11.6 µs where as many cubes in pairs took 7.9 µs.
         let cores = match self.cluster() {
             4.. => cuda.multiprocessors as usize * 9 / 10,
             _ => cuda.multiprocessors as usize,
@@ -275,8 +278,8 @@ impl FusedBlueprint {
         self.chunks().div_ceil(self.parts())
     }
 
-    /// Whether activations wait in registers between the search for the largest and the rounding: whole
-    /// lines, few of them.
+    /// Whether activations wait in registers between the search for the largest and the rounding:
+    /// whole lines, few of them.
     pub(super) const fn in_registers(&self, dtype: FloatType, exact: bool) -> bool {
         exact && self.rounds() * self.chunk_rounds() * dtype.size() <= Self::MAX_HELD
     }
@@ -292,7 +295,7 @@ impl FusedBlueprint {
     }
 
     /// Shares of 8 tokens of a 64-row tile that a cube sums up.
-    pub(super) const fn sum_shares(&self) -> usize {
+    pub(super) const fn sum_groups(&self) -> usize {
         (self.tiles * self.tokens / 8).div_ceil(self.splits)
     }
 
@@ -339,7 +342,7 @@ impl FusedBlueprint {
         let staging = self.own_tokens() * self.pitch(dtype);
         let sums = match self.splits {
             1 => 0,
-            splits => 16 * self.units() * self.sum_shares() * splits,
+            splits => 16 * self.units() * self.sum_groups() * splits,
         };
         self.staging_at() + if staging > sums { staging } else { sums }
     }
@@ -376,9 +379,9 @@ impl FusedBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for sizes that the instructions do not have, clusters of more than 8 cubes,
-    /// rows of `steps` column tiles that do not fit `columns` or leave a cube without any, more registers
-    /// or shared memory than a cube gets, or a device that is no Hopper GPU.
+    /// [`KernelError::Plan`] for sizes that the instructions do not have, clusters of more than 8
+    /// cubes, rows of `steps` column tiles that do not fit `columns` or leave a cube without any,
+    /// more registers or shared memory than a cube gets, or a device that is no Hopper GPU.
     pub fn validate(
         &self,
         steps: usize,
@@ -408,167 +411,5 @@ impl FusedBlueprint {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::test_gpus::HOPPER;
-    use crate::prepack::{FragmentOrder, WeightOrder};
-    use crate::product::problem::problem;
-
-    const DTYPES: [FloatType; 3] = [FloatType::F32, FloatType::F16, FloatType::BF16];
-
-    fn floats(m: usize, n: usize, k: usize, dtype: FloatType) -> MatmulProblem {
-        MatmulProblem {
-            activations: ActivationType::Quantized(dtype),
-            order: WeightOrder::Fragments(FragmentOrder::Int8),
-            ..problem(m, n, k)
-        }
-    }
-
-    #[test]
-    fn every_candidate_fits_and_gives_each_cube_columns_and_tokens() {
-        let cuda = HOPPER.cuda.unwrap();
-        let sizes = [1usize, 127, 512, 2560, 3200, 6912, 28_672];
-        for dtype in DTYPES {
-            for (n, k) in sizes.iter().flat_map(|&n| sizes.map(|k| (n, k))) {
-                let steps = k.div_ceil(TILE_COLS);
-                for m in [1, 9, 17, 127, 1000, 8192] {
-                    let problem = floats(m, n, k, dtype);
-                    let ranked = FusedBlueprint::ranked(&problem, &cuda);
-                    assert_eq!(
-                        FusedBlueprint::new(&problem, &cuda),
-                        ranked.first().copied()
-                    );
-                    for plan in ranked {
-                        let what = format!("{plan:?} {dtype} {m} x {n} x {k}");
-                        assert_eq!(plan.validate(steps, dtype, &HOPPER), Ok(()), "{what}");
-                        assert!(plan.shared_bytes(dtype) <= 227 << 10, "{what}");
-                        // Whole warps have whole tokens, or whole tokens whole warps.
-                        let warps = plan.units() / 32;
-                        assert_eq!(plan.teams() * plan.parts(), warps, "{what}");
-                        assert!(plan.own_tokens().is_multiple_of(plan.teams()), "{what}");
-                        assert!(plan.slots() <= 32, "{what}");
-                        assert!(plan.ring_at().is_multiple_of(1024), "{what}");
-                        assert!(plan.staging_at().is_multiple_of(128), "{what}");
-                        assert!(plan.maxima_at(dtype).is_multiple_of(16), "{what}");
-                        assert!(plan.barriers_at(dtype).is_multiple_of(8), "{what}");
-                    }
-                }
-            }
-        }
-    }
-
-    /// The fastest of 40 timed on an H100.
-    #[test]
-    fn the_first_choice_was_fast_where_it_was_timed() {
-        let cuda = HOPPER.cuda.unwrap();
-        // (warpgroups, tiles, tokens, stages, splits, shares)
-        let timed = [
-            ([1024, 512, 2048], (2, 2, 16, 16, 1, 2)),
-            ([1024, 2048, 512], (4, 2, 32, 4, 1, 2)),
-            ([16, 4096, 4096], (4, 1, 16, 8, 4, 1)),
-            ([128, 4096, 4096], (4, 1, 32, 4, 2, 1)),
-            ([16, 11008, 4096], (4, 2, 16, 3, 4, 1)),
-            ([256, 2560, 2560], (4, 1, 32, 8, 1, 2)),
-            ([64, 4096, 4096], (4, 1, 16, 16, 2, 1)),
-        ];
-        for ([m, n, k], expected) in timed {
-            let plan = FusedBlueprint::new(&floats(m, n, k, FloatType::BF16), &cuda).unwrap();
-            let FusedBlueprint {
-                warpgroups,
-                tiles,
-                tokens,
-                stages,
-                splits,
-                shares,
-                ..
-            } = plan;
-            let found = (warpgroups, tiles, tokens, stages, splits, shares);
-            assert_eq!(found, expected, "{m} x {n} x {k}");
-        }
-    }
-
-    #[test]
-    fn usual_shapes_have_plans_for_each_way_to_cut_a_cluster() {
-        let cuda = HOPPER.cuda.unwrap();
-        let problem = floats(1024, 1024, 2048, FloatType::BF16);
-        let all = FusedBlueprint::candidates(&problem, &cuda);
-        for splits in [1, 2, 4, 8] {
-            for shares in [1, 2, 4, 8].into_iter().filter(|n| n * splits <= 8) {
-                let found = |plan: &FusedBlueprint| (plan.splits, plan.shares) == (splits, shares);
-                assert!(all.iter().any(found), "{splits} x {shares}");
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_is_planned_where_the_kernel_cannot_run() {
-        let cuda = HOPPER.cuda.unwrap();
-        let good = floats(64, 512, 2048, FloatType::BF16);
-        let int8 = problem(64, 512, 2048);
-        let crooked = MatmulProblem {
-            whole_lines: false,
-            ..good
-        };
-        let long = floats(64, 512, 200_000, FloatType::F32);
-        assert!(FusedBlueprint::new(&good, &cuda).is_some());
-        for problem in [int8, crooked, long] {
-            assert_eq!(FusedBlueprint::new(&problem, &cuda), None, "{problem:?}");
-        }
-        let ampere = CudaFacts {
-            capability: 80,
-            ..cuda
-        };
-        assert_eq!(FusedBlueprint::new(&good, &ampere), None);
-    }
-
-    #[test]
-    fn sizes_that_do_not_exist_are_refused() {
-        let plan = FusedBlueprint {
-            warpgroups: 2,
-            tiles: 1,
-            tokens: 64,
-            columns: 8,
-            stages: 8,
-            splits: 2,
-            shares: 4,
-        };
-        let validate = |plan: FusedBlueprint, steps| plan.validate(steps, FloatType::BF16, &HOPPER);
-        assert_eq!(validate(plan, 16), Ok(()));
-        // 17 tiles do not fit twice 8, and one tile does not go round.
-        let wrong = [
-            (plan, 17),
-            (plan, 1),
-            (FusedBlueprint { splits: 4, ..plan }, 16),
-            (FusedBlueprint { splits: 0, ..plan }, 16),
-            (FusedBlueprint { shares: 0, ..plan }, 16),
-            (FusedBlueprint { tokens: 0, ..plan }, 16),
-            (
-                FusedBlueprint {
-                    tokens: 256,
-                    ..plan
-                },
-                16,
-            ),
-            (FusedBlueprint { columns: 6, ..plan }, 12),
-            (
-                FusedBlueprint {
-                    columns: 64,
-                    ..plan
-                },
-                16,
-            ),
-            (FusedBlueprint { stages: 0, ..plan }, 16),
-            (
-                FusedBlueprint {
-                    warpgroups: 3,
-                    ..plan
-                },
-                16,
-            ),
-        ];
-        for (plan, steps) in wrong {
-            let refused = validate(plan, steps);
-            assert!(matches!(refused, Err(KernelError::Plan { .. })), "{plan:?}");
-        }
-    }
-}
+#[path = "base_tests.rs"]
+mod tests;

@@ -1,21 +1,21 @@
-//! The shared memory of the other cubes of a cluster, and stores to it that count themselves.
+//! Asynchronous stores to the shared memory of other cubes of a cluster (`st.async`).
 //!
-//! A barrier of the cluster that makes stores visible waits for all memory traffic of a unit, weights on
-//! their way included. Here a store tells a barrier in the memory it goes to how many bytes came
-//! (`st.async` with `mbarrier`), and the reader waits for the bytes that it expects.
+//! A release at the cluster's barrier would wait for all outstanding memory operations of a unit,
+//! prefetched weights included. Instead, each store signals an `mbarrier` in the destination's
+//! shared memory, and the reader waits until the expected number of bytes has arrived.
 
 use cubecl::prelude::*;
 
 use crate::device_code::ptx::barrier::{
     expect_bytes, init_barrier, publish_barriers, wait_barrier,
 };
-use crate::device_code::ptx::operand;
+use crate::device_code::ptx::temporary;
 
-/// Where what lies at `address` here lies in cube `rank` of the cluster. All of a cube's shared memory
-/// is as far away.
+/// Maps a shared-memory address of this cube to the same address in cube `rank` (`mapa`). The
+/// difference is the same for all addresses.
 #[cube]
 pub(super) fn peer_address(address: u32, rank: u32) -> u32 {
-    let (address, rank) = (operand(address), operand(rank));
+    let (address, rank) = (temporary(address), temporary(rank));
     let out: u32;
     gpu_asm!(
         "mapa.shared::cluster.u32 {out}, {address}, {rank};",
@@ -24,11 +24,12 @@ pub(super) fn peer_address(address: u32, rank: u32) -> u32 {
         rank = in(_) rank,
         options(nomem),
     );
-    operand(out)
+    temporary(out)
 }
 
-/// Makes the 8 bytes at `address` a barrier that lets pass once `bytes` have come, for every cube of
-/// the cluster after [`announce_cluster`](crate::device_code::ptx::cluster::announce_cluster). One unit does so.
+/// Initialises a barrier at `address` (8 bytes) whose first phase completes once `bytes` bytes have
+/// arrived. One unit calls this; other cubes may signal it after
+/// [`announce_cluster`](crate::device_code::ptx::cluster::announce_cluster).
 #[cube]
 pub(super) fn await_bytes(address: u32, bytes: u32) {
     init_barrier(address, 1u32);
@@ -36,19 +37,19 @@ pub(super) fn await_bytes(address: u32, bytes: u32) {
     expect_bytes(address, bytes);
 }
 
-/// Waits for the bytes that the barrier at `address` expects. They are in this cube's memory once they
-/// count, and no cache lies between: the wait acquires for this cube only, where the letter of the PTX
-/// memory model asks for the cluster, which would throw L1 away.
+/// Waits for the bytes that the barrier at `address` expects. The wait acquires at cube scope. The
+/// PTX memory model asks for cluster scope, which would invalidate L1; it is not needed, because
+/// counted bytes are already in this cube's shared memory, which is not cached.
 #[cube]
 pub(super) fn wait_bytes(address: u32) {
     wait_barrier(address, 0u32);
 }
 
-/// Sends 16 bytes to `peer`, an address from [`peer_address`] as is that of the `barrier` which counts
-/// them.
+/// Stores 16 bytes at `peer`, and has `barrier` count them. Both are addresses from
+/// [`peer_address`].
 #[cube]
 pub(super) fn send_line(peer: u32, barrier: u32, a: u32, b: u32, c: u32, d: u32) {
-    let (peer, barrier) = (operand(peer), operand(barrier));
+    let (peer, barrier) = (temporary(peer), temporary(barrier));
     gpu_asm!(
         "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 ",
         "[{peer}], {{{a}, {b}, {c}, {d}}}, [{barrier}];",
@@ -58,10 +59,10 @@ pub(super) fn send_line(peer: u32, barrier: u32, a: u32, b: u32, c: u32, d: u32)
     );
 }
 
-/// Sends a word, as [`send_line`] does 16 bytes.
+/// As [`send_line`], for one word.
 #[cube]
 pub(super) fn send_word(peer: u32, barrier: u32, value: u32) {
-    let (peer, barrier, value) = (operand(peer), operand(barrier), operand(value));
+    let (peer, barrier, value) = (temporary(peer), temporary(barrier), temporary(value));
     gpu_asm!(
         "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [{peer}], {value}, [{barrier}];",
         peer = in(_) peer,

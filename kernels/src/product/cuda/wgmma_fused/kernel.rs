@@ -11,16 +11,17 @@ use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, prefetch_scales};
 use crate::device_code::ptx::cluster::{announce_cluster, wait_cluster};
 use crate::device_code::ptx::{
-    copy_async, copy_async_commit, copy_async_wait, global_address, load_line, shared_address,
-    show_tensor_cores,
+    copy_async, copy_async_commit, copy_async_wait, fence_async_proxy, global_address, load_line,
+    shared_address,
 };
 use crate::operand::FloatType;
+use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 use crate::product::cuda::wgmma::output::{Scales, load_pairs, write};
 use crate::product::cuda::wgmma::product::{
     RightOperand, declare_accumulators, descriptor, finish_products, products,
 };
-use crate::product::cuda::wgmma::tile::Tile;
+use crate::product::cuda::wgmma::tile::WarpgroupTile;
 
 /// What a cube works on.
 #[derive(CubeType, Clone, Copy)]
@@ -81,12 +82,8 @@ fn memory_at(codes: u32, #[comptime] dtype: FloatType, #[comptime] plan: FusedBl
 )]
 pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     x: &[F],
-    words: &[u32],
-    row_scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: TileExtents,
-    #[comptime] code: WeightCode,
     #[comptime] dtype: FloatType,
     #[comptime] exact: bool,
     #[comptime] plan: FusedBlueprint,
@@ -109,7 +106,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     let per_cube = if comptime!(exact) {
         comptime!(plan.columns).runtime()
     } else {
-        (extents.col_tiles + comptime!(splits - 1)) / splits
+        (args.extents.col_tiles + comptime!(splits - 1)) / splits
     };
     let row_group = cube / comptime!(plan.cluster()) * shares + rank / splits;
     let place = Place {
@@ -119,7 +116,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         steps: if comptime!(exact) {
             per_cube
         } else {
-            min(per_cube, extents.col_tiles - split * per_cube)
+            min(per_cube, args.extents.col_tiles - split * per_cube)
         },
         row_tile: row_group * comptime!(plan.rows() / 64),
         token: CUBE_POS_Y as usize * comptime!(plan.tokens),
@@ -129,9 +126,9 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     let x_base = global_address::<F>(x);
     let in_registers = comptime!(plan.in_registers(dtype, exact));
     let held = if comptime!(in_registers) {
-        hold(x_base, &place, &extents, dtype, plan)
+        hold(x_base, &place, &args.extents, dtype, plan)
     } else {
-        stage(x_base, &memory, &place, &extents, dtype, exact, plan);
+        stage(x_base, &memory, &place, &args.extents, dtype, exact, plan);
         copy_async_commit();
         Array::<Vector<u32, Const<4>>>::new(1usize)
     };
@@ -142,10 +139,10 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         announce_cluster();
     }
     let weights = weights(
-        global_address::<u32>(words),
+        global_address::<u32>(args.words),
         &memory,
         &place,
-        &extents,
+        &args.extents,
         plan,
     );
     #[unroll]
@@ -155,10 +152,10 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     }
     let product = comptime!(plan.product());
     let pairs = if comptime!(splits == 1) {
-        load_pairs::<B>(row_scales, &bias, &extents, place.row_tile, product)
+        load_pairs::<B>(args, place.row_tile, product)
     } else {
         let rows = comptime!(plan.rows()).runtime();
-        prefetch_scales(place.row_tile * 64, rows, extents.n, row_scales);
+        prefetch_scales(place.row_tile * 64, rows, args.extents.n, args.row_scales);
         Sequence::<RowPair>::new()
     };
     if comptime!(!in_registers) {
@@ -186,35 +183,26 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     }
     if comptime!(shares > 1) {
         wait_bytes(memory.barriers + 8);
-        show_tensor_cores();
+        fence_async_proxy();
     } else {
-        show_tensor_cores();
+        fence_async_proxy();
         sync_cube();
     }
 
-    multiply(&memory, &weights, &place, code, plan);
+    multiply(&memory, &weights, &place, comptime!(args.code), plan);
     if comptime!(splits > 1) {
         // Every unit of the cluster has said so.
         wait_cluster();
         hand_over(&memory, &place, plan);
-        write_shared::<O, B, W>(&memory, row_scales, &bias, y, &extents, &place, code, plan);
+        write_shared::<O, B, W>(args, &memory, y, &place, plan);
     } else {
         let tokens = token_scales(&memory, plan);
         let scales = Scales { pairs, tokens };
-        let tile = Tile {
+        let tile = WarpgroupTile {
             row_tile: place.row_tile,
             token: place.token,
         };
-        write::<i32, O, W>(
-            &scales,
-            y,
-            &extents,
-            &tile,
-            code,
-            false,
-            MmaType::Int8,
-            product,
-        );
+        write::<i32, O, B, W>(args, &scales, y, &tile, MmaType::Int8, product);
     }
 }
 
@@ -224,7 +212,8 @@ fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     if comptime!(plan.splits > 1) {
         let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
         await_bytes(memory.barriers, maxima.runtime());
-        // A line of every unit of every cube that shares the columns, for each 8 tokens summed up here.
+        // A line of every unit of every cube that shares the columns, for each 8 tokens summed up
+        // here.
         let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
         let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
         let lines = comptime!((plan.units() * plan.splits) as u32);
@@ -236,8 +225,8 @@ fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     }
 }
 
-/// This unit's part of the weights, 16 bytes of every tile of 64 rows that its warpgroup multiplies: nothing
-/// but its own copies is ever waited for.
+/// This unit's part of the weights, 16 bytes of every tile of 64 rows that its warpgroup
+/// multiplies: nothing but its own copies is ever waited for.
 #[derive(CubeType)]
 struct Weights {
     /// Of each tile, global addresses in the first column tile.
@@ -276,8 +265,8 @@ fn weights(
     }
 }
 
-/// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`, and
-/// closes the group whether there are any or not.
+/// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`,
+/// and closes the group whether there are any or not.
 #[cube]
 fn copy_weights(
     weights: &Weights,

@@ -4,10 +4,11 @@ use cubecl::prelude::*;
 
 use super::base::FusedBlueprint;
 use super::kernel::fused;
-use crate::device::{DeviceFacts, address};
+use crate::device::DeviceFacts;
 use crate::error::KernelError;
 use crate::prepack::PrepackedWeights;
-use crate::product::cuda::stage::tile_extents;
+use crate::product::cuda::args::{Binding, product_args};
+use crate::product::cuda::input::InputLines;
 use crate::product::{ActivationType, Call, Input};
 
 /// Most token tiles of a launch: cubes along y.
@@ -16,8 +17,8 @@ const MAX_TOKEN_TILES: usize = 65_535;
 /// Runs `call` with `plan`. M = 0 launches nothing.
 ///
 /// # Errors
-/// [`KernelError::Plan`] for what the plan or the kernel cannot run, [`KernelError::GridTooLarge`] or
-/// [`KernelError::AddressWidth`].
+/// [`KernelError::Plan`] for what the plan or the kernel cannot run, [`KernelError::GridTooLarge`]
+/// or [`KernelError::AddressWidth`].
 pub(crate) fn launch(
     client: &Client,
     call: &Call<'_>,
@@ -54,32 +55,26 @@ pub(crate) fn launch(
     let cubes = row_groups * plan.cluster();
     let count = CubeCount::Static(cubes as u32, token_tiles as u32, 1);
     let dim = CubeDim::new_1d(plan.units() as u32);
-    let address = address(client, &call.extents())?;
-    let width = call.pair_width();
-    let (y, y_stride, y_type) = call.output_lines(width);
-    let (stride, bytes) = (x.row_stride() * dtype.size(), problem.k * dtype.size());
-    let extents = tile_extents(problem, fragments, stride, bytes, y_stride);
+    let input = InputLines::of(call)?;
+    let bound = Binding::of(client, call)?;
+    let args = product_args(call, weights, input.tokens, bound.y_stride);
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         fused::launch_unchecked(
             client,
             count,
             dim,
-            address,
-            width,
-            x.lines(1),
-            weights.words().arg(),
-            weights.row_scales().arg(),
-            call.bias.map(|bias| bias.arg()).into(),
-            y,
-            extents,
-            problem.code,
+            bound.address,
+            bound.width,
+            input.x,
+            args,
+            bound.y,
             dtype,
             plan.is_exact(problem.k),
             plan,
-            dtype.elem(),
-            y_type,
-            call.bias_dtype(),
+            input.dtype,
+            bound.y_type,
+            bound.bias_type,
         );
     }
     Ok(())

@@ -1,11 +1,12 @@
-//! The warpgroup product that quantises its own activations: one launch where [`wgmma`](super::wgmma) needs the
-//! quantiser's before it.
+//! Quantises float activations and multiplies in one launch; the kernel in [`wgmma`](super::wgmma)
+//! needs a separate quantiser launch.
 //!
-//! A cluster is `splits × shares` cubes. `splits` cubes share the columns of an output tile, `shares`
-//! cubes have the same tokens and columns and other weight rows. A cube brings weights and its part of
-//! the activations on their way, finds the largest magnitude of each of its tokens, tells those that
-//! hold the rest of the row, and writes the tokens as int8 into the shared memory of every cube that
-//! multiplies them. From there on it is the product of resident activations with a ring of weights.
+//! A cluster is `splits × shares` cubes. `splits` cubes divide the columns of an output tile;
+//! `shares` cubes work on the same tokens and columns with different weight rows. Each cube starts
+//! the copies of its weights, loads its part of the activations, and finds the largest magnitude of
+//! each of its tokens in its columns. It sends the maxima to the cubes that have the tokens' other
+//! columns, rounds its tokens, and writes the int8 codes to the shared memory of every cube that
+//! multiplies them. The main loop then multiplies resident activations with a ring of weights.
 
 mod base;
 mod cluster;

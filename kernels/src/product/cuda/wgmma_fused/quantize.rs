@@ -1,7 +1,8 @@
-//! From the activations of a cluster's tokens to int8 in the shared memory of all its cubes.
+//! Quantises the tokens of a cluster and distributes the int8 codes to the shared memory of its
+//! cubes.
 //!
-//! Between the search for the largest and the rounding, activations wait in registers where a warp has
-//! few, else in shared memory.
+//! Activations are read once. Between the search for the maximum and the rounding they stay in
+//! registers if a warp has few of them, else in shared memory.
 
 use cubecl::prelude::*;
 
@@ -18,8 +19,8 @@ use crate::operand::FloatType;
 use crate::product::cuda::stage::TileExtents;
 use crate::quantize::activation::{rounding_of, scale_of};
 
-/// What a warp does of the tokens that its cube quantises: `plan.rounds()`, every `plan.teams()`-th from
-/// `token`; of their chunks of 512 columns `plan.chunk_rounds()`, every `plan.parts()`-th from `part`.
+/// The share of one warp: tokens `token`, `token + teams`, … (`plan.rounds()` of them), and of each
+/// the 512-column chunks `part`, `part + parts`, … (`plan.chunk_rounds()` of them).
 #[derive(CubeType, Clone, Copy)]
 struct Work {
     token: u32,
@@ -37,7 +38,7 @@ fn work(#[comptime] plan: FusedBlueprint) -> Work {
     }
 }
 
-/// Whether there is a chunk of number `chunk` in round `round`.
+/// Whether chunk `chunk`, of round `round`, exists.
 #[cube]
 fn has_chunk(chunk: u32, round: u32, #[comptime] plan: FusedBlueprint) -> bool {
     let (chunks, parts) = comptime!((plan.chunks() as u32, plan.parts() as u32));
@@ -46,15 +47,15 @@ fn has_chunk(chunk: u32, round: u32, #[comptime] plan: FusedBlueprint) -> bool {
         || chunk < chunks
 }
 
-/// Where line `line` of a chunk, 32 · `size` lines of 16 bytes, lies in it: 8 lanes that read each
-/// `size`-th line find them in different banks.
+/// Byte offset of line `line` in a chunk of 32 · `size` lines of 16 bytes. Swizzled, so that 8
+/// lanes that read every `size`-th line access different banks.
 #[cube]
 fn swizzled(line: u32, #[comptime] size: u32) -> u32 {
     (line ^ ((line >> 3) & comptime!(size - 1))) * 16
 }
 
-/// Starts the copies of this cube's tokens and columns. What lies past M, K or the columns becomes
-/// zeros.
+/// Starts copying this cube's tokens and columns to shared memory. Elements past M, K or the cube's
+/// columns become zeros.
 #[cube]
 pub(super) fn stage(
     x_base: u64,
@@ -75,7 +76,7 @@ pub(super) fn stage(
         let row = work.token + round * comptime!(plan.teams() as u32);
         let token = first + usize::cast_from(row);
         let inside = token < extents.m;
-        // Of a token past the last, nothing is read.
+        // Tokens past the last are not read.
         let left = select(inside, left, 0u32);
         let from = u64::cast_from(select(inside, token, 0usize)) * u64::cast_from(extents.x_stride)
             + u64::cast_from(start)
@@ -104,8 +105,8 @@ pub(super) fn stage(
     }
 }
 
-/// Loads the activations that a warp holds in registers: of each of its tokens and chunks, `dtype.size()`
-/// lines of 16 bytes.
+/// Loads this warp's activations into registers: `dtype.size()` lines of 16 bytes a lane for each
+/// of its tokens and chunks.
 #[cube]
 pub(super) fn hold(
     x_base: u64,
@@ -143,7 +144,8 @@ pub(super) fn hold(
     held
 }
 
-/// The lines of a chunk of the token in row `row`: of number `index` among those held, if any are.
+/// This lane's lines of chunk `chunk` of token `row`: entry `index` of `held` if activations are in
+/// registers, else from shared memory.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "where a line may be")]
 fn lines_of(
@@ -173,8 +175,9 @@ fn lines_of(
     lines
 }
 
-/// The largest magnitude that this warp finds in each of its tokens: sent to the cubes that hold the
-/// tokens' other columns, or returned where it has all of them.
+/// The largest magnitude of each of this warp's tokens in its columns. Returned if the warp has all
+/// columns of a token; else stored for the cube's other warps, or sent to the cubes that have the
+/// other columns.
 #[cube]
 pub(super) fn find_maxima(
     held: &Array<Vector<u32, Const<4>>>,
@@ -187,7 +190,7 @@ pub(super) fn find_maxima(
     let work = work(plan);
     let splits = comptime!(plan.splits as u32);
     let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
-    // Of the lane-th cube that shares the columns: its memory, as far from here.
+    // Offset of the shared memory of the lane-th cube of the same tokens.
     let rank = u32::cast_from(place.share) * splits + work.lane % splits;
     let away = peer_address(memory.codes, rank) - memory.codes;
     let mut tops = Array::<u32>::new(comptime!(plan.rounds()));
@@ -230,8 +233,8 @@ pub(super) fn find_maxima(
     tops
 }
 
-/// Rounds this cube's tokens to int8, to the bits of the quantiser, and puts codes and scales into every
-/// cube that multiplies them.
+/// Rounds this cube's tokens to int8, with the same bits as the quantiser kernel, and stores codes
+/// and scales in every cube that multiplies them.
 #[cube]
 #[allow(
     clippy::too_many_arguments,
@@ -252,8 +255,8 @@ pub(super) fn spread(
     let own = u32::cast_from(place.share);
     let split = u32::cast_from(place.split);
     let barrier = memory.barriers + 8;
-    // How far away the memory of each cube is that shares the tokens. A cube begins with itself, so that
-    // they do not all write to one.
+    // Offsets of the shared memory of the cubes with the same columns. Each cube begins with
+    // itself, so that they do not all write to one at a time.
     let mut away = Array::<u32>::new(comptime!(plan.shares));
     #[unroll]
     for i in 0..shares {
@@ -272,8 +275,8 @@ pub(super) fn spread(
         let rounding = rounding_of(top);
         let (finite, a) = (rounding.finite, rounding.a);
         let token = own * comptime!(plan.own_tokens() as u32) + row;
-        // As wgmma reads it: a column tile after the other, rows of 128 bytes, line l at
-        // l xor (row mod 8).
+        // The layout that wgmma reads: column tiles of rows of 128 bytes, line l at l xor (row mod
+        // 8).
         let to = memory.codes
             + token * 128
             + work.lane / 8 * comptime!(plan.x_bytes() as u32)

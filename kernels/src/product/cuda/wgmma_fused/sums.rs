@@ -1,7 +1,6 @@
 //! From sums in registers to outputs, with the scales of tokens that lie in shared memory.
 
 use cubecl::prelude::*;
-use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
 use super::cluster::{peer_address, send_line, wait_bytes};
@@ -9,7 +8,7 @@ use super::kernel::{Memory, Place};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, row_pair, write_pair};
 use crate::device_code::ptx::{load_floats, load_line};
-use crate::product::cuda::stage::TileExtents;
+use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::wgmma::product::accumulator;
 use crate::product::cuda::wgmma::tile::first_row;
 
@@ -57,33 +56,37 @@ pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedB
     }
 }
 
-/// Adds up, lowest split first, rescales and stores this cube's share of the sums, once all are there.
+/// Adds up, lowest split first, rescales and stores this cube's share of the sums, once all are
+/// there.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
+    args: &ProductArgs<B>,
     memory: &Memory,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
     y: &mut [Vector<O, W>],
-    extents: &TileExtents,
     place: &Place,
-    #[comptime] code: WeightCode,
     #[comptime] plan: FusedBlueprint,
 ) {
+    let extents = &args.extents;
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
     let first = first_row(place.row_tile, comptime!(plan.product()));
     // Scales of rows come while the others' sums do.
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
-    for i in 0..comptime!(plan.sum_shares()) {
+    for i in 0..comptime!(plan.sum_groups()) {
         let group = place.split + comptime!(i * plan.splits);
         let row = min(first + group / per_tile * 64, extents.n - 1);
-        pairs.push(row_pair::<B>(row, extents.n, row_scales, bias, true));
+        pairs.push(row_pair::<B>(
+            row,
+            extents.n,
+            args.row_scales,
+            &args.bias,
+            true,
+        ));
     }
     wait_bytes(memory.barriers + 16);
     #[unroll]
-    for i in 0..comptime!(plan.sum_shares()) {
+    for i in 0..comptime!(plan.sum_groups()) {
         let group = place.split + comptime!(i * plan.splits);
         let row = first + group / per_tile * 64;
         if group < count && row < extents.n {
@@ -113,7 +116,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
                         scale.extract(e),
                         sum0,
                         sum1,
-                        code,
+                        comptime!(args.code),
                         false,
                     );
                 }

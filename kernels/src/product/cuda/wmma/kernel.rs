@@ -8,8 +8,9 @@ use super::base::WmmaBlueprint;
 use crate::device_code::epilogue::{row_pair, token_scale, write_pair};
 use crate::device_code::fragments::decode_int8;
 use crate::device_code::ptx::{global_address, load_line, shared_address, store_word};
+use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::{
-    OutputTile, RowSpacing, TileExtents, await_stages, commit_stage, copy_stage, place,
+    OutputTile, RowSpacing, await_stages, commit_stage, copy_stage, output_tile,
 };
 
 /// Bytes from row to row of the operands in shared memory.
@@ -23,21 +24,15 @@ const PITCH: usize = RowSpacing::Padded.pitch();
 )]
 pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     x: &[u32],
-    x_scales: ComptimeOption<&[f32]>,
-    words: &[u32],
-    row_scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
-    extents: TileExtents,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
     #[comptime] plan: WmmaBlueprint,
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
     let shape = comptime!(plan.shape());
-    let tiles_m = (extents.m + comptime!(plan.tokens() - 1)) / comptime!(plan.tokens());
-    let tiles_n = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
+    let tiles_m = (args.extents.m + comptime!(plan.tokens() - 1)) / comptime!(plan.tokens());
+    let tiles_n = (args.extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     if CUBE_POS >= tiles_m * tiles_n {
         terminate!();
     }
@@ -48,19 +43,20 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
         comptime!(plan.warps_n * plan.warps_m * plan.window()),
         128usize,
     );
-    let (x_base, w_base) = (global_address::<u32>(x), global_address::<u32>(words));
-    let tile = place(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
+    let (x_base, w_base) = (global_address::<u32>(x), global_address::<u32>(args.words));
+    let tile = output_tile(CUBE_POS, tiles_m, tiles_n, comptime!(plan.group), shape);
 
     for stage in 0..comptime!(plan.stages - 1).runtime() {
-        if stage < extents.col_tiles {
+        if stage < args.extents.col_tiles {
             let to = ring + stage as u32 * comptime!(shape.bytes() as u32);
-            copy_stage(to, x_base, w_base, &tile, stage, &extents, shape);
+            copy_stage(to, x_base, w_base, &tile, stage, &args.extents, shape);
         }
         commit_stage(comptime!(shape.copies));
     }
     await_stages(comptime!(plan.stages - 2), comptime!(shape.copies));
     sync_cube();
     let decoded = comptime!(plan.stages * shape.bytes());
+    let code = comptime!(args.code);
     decode(ring, ring + comptime!(decoded as u32), code, plan);
 
     let mut acc = Sequence::<Matrix<i32>>::new();
@@ -88,26 +84,26 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     let mut from = 0usize.runtime();
     let mut to = last.runtime();
     let mut step = 0usize.runtime();
-    while step < extents.col_tiles {
+    while step < args.extents.col_tiles {
         await_stages(comptime!(plan.stages - 3), comptime!(shape.copies));
         sync_cube();
         // The slot, and below the decoded weights, that the step before has read.
         let ahead = step + comptime!(plan.stages - 1);
-        if ahead < extents.col_tiles {
+        if ahead < args.extents.col_tiles {
             copy_stage(
                 ring + to as u32,
                 x_base,
                 w_base,
                 &tile,
                 ahead,
-                &extents,
+                &args.extents,
                 shape,
             );
         }
         commit_stage(comptime!(shape.copies));
         let next = select(from == last, 0usize, from + comptime!(shape.bytes()));
         let weights = decoded + (step % 2) * comptime!(plan.decoded_bytes());
-        if step + 1 < extents.col_tiles {
+        if step + 1 < args.extents.col_tiles {
             let other = decoded + ((step + 1) % 2) * comptime!(plan.decoded_bytes());
             decode(ring + next as u32, ring + other as u32, code, plan);
         }
@@ -128,10 +124,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
         strip: tile.strip + first_row / 16,
         token: tile.token + first_token,
     };
-    write::<O, B, W>(
-        &x_scales, row_scales, &bias, y, &acc, &mut sums, window, &extents, &tile, code, integers,
-        plan,
-    );
+    write::<O, B, W>(args, y, &acc, &mut sums, window, &tile, plan);
 }
 
 /// Decodes the words of the stage at `stage` to rows of 128 int8 at `to`. Rows `2g` and `2g + 1` of
@@ -223,21 +216,16 @@ fn load(
 /// Rescales and stores the sums of this warp, a window of whole strips at a time: fragments to
 /// shared memory, from there to y.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 fn write<O: Numeric, B: Float, W: Size>(
-    x_scales: &ComptimeOption<&[f32]>,
-    row_scales: &[f32],
-    bias: &ComptimeOption<&[B]>,
+    args: &ProductArgs<B>,
     y: &mut [Vector<O, W>],
     acc: &Sequence<Matrix<i32>>,
     sums: &mut [i32],
     window: usize,
-    extents: &TileExtents,
     tile: &OutputTile,
-    #[comptime] code: WeightCode,
-    #[comptime] integers: bool,
     #[comptime] plan: WmmaBlueprint,
 ) {
+    let extents = &args.extents;
     let fragment = comptime!(plan.fragment);
     let width = comptime!(plan.window_rows());
     let fragments = comptime!(width / fragment.n());
@@ -264,7 +252,7 @@ fn write<O: Numeric, B: Float, W: Size>(
             sync_plane();
             let row = tile.strip * 16 + comptime!(part * width) + 2 * within;
             if row < extents.n {
-                let pair = row_pair::<B>(row, extents.n, row_scales, bias, true);
+                let pair = row_pair::<B>(row, extents.n, args.row_scales, &args.bias, true);
                 #[unroll]
                 for pass in 0..comptime!(fragment.m() * pairs / 32) {
                     let local = lane / pairs + comptime!(pass * 32 / pairs);
@@ -275,11 +263,11 @@ fn write<O: Numeric, B: Float, W: Size>(
                             y,
                             token * extents.y_stride,
                             &pair,
-                            token_scale(x_scales, token, integers),
+                            token_scale(&args.x_scales, token, comptime!(args.integers)),
                             sums[at],
                             sums[at + 8],
-                            code,
-                            integers,
+                            comptime!(args.code),
+                            comptime!(args.integers),
                         );
                     }
                 }

@@ -4,11 +4,11 @@ use cubecl::prelude::*;
 
 use super::base::WmmaBlueprint;
 use super::kernel::wmma_gemm;
-use crate::device::{DeviceFacts, address, cubes};
+use crate::device::{DeviceFacts, cubes};
 use crate::error::KernelError;
 use crate::prepack::PrepackedWeights;
+use crate::product::cuda::args::{Binding, product_args};
 use crate::product::cuda::input::InputLines;
-use crate::product::cuda::stage::tile_extents;
 use crate::product::{Call, Input};
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
@@ -36,31 +36,22 @@ pub(crate) fn launch(
     let tiles = problem.n.div_ceil(plan.rows()) * problem.m.div_ceil(plan.tokens());
     let count = cubes(client, tiles, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
-    let address = address(client, &call.extents())?;
-    let width = call.pair_width();
-    let (y, y_stride, y_type) = call.output_lines(width);
-    let fragments = weights.fragment_layout();
-    let extents = tile_extents(problem, fragments, input.stride, input.bytes, y_stride);
+    let bound = Binding::of(client, call)?;
+    let args = product_args(call, weights, input.tokens, bound.y_stride);
     // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
     unsafe {
         wmma_gemm::launch_unchecked(
             client,
             count,
             dim,
-            address,
-            width,
+            bound.address,
+            bound.width,
             input.x,
-            input.scales.into(),
-            weights.words().arg(),
-            weights.row_scales().arg(),
-            call.bias.map(|bias| bias.arg()).into(),
-            y,
-            extents,
-            problem.code,
-            call.integers(),
+            args,
+            bound.y,
             plan,
-            y_type,
-            call.bias_dtype(),
+            bound.y_type,
+            bound.bias_type,
         );
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Plan of the portable GEMM.
 
 use crate::device::DeviceFacts;
-use crate::device_code::dot::{IntegerDot, Tile};
+use crate::device_code::dot::{IntegerDot, UnitTile};
 use crate::error::KernelError;
 use crate::product::{ActivationType, MatmulProblem};
 
@@ -9,7 +9,7 @@ use crate::product::{ActivationType, MatmulProblem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GemmBlueprint {
     /// Outputs of a unit.
-    pub tile: Tile,
+    pub tile: UnitTile,
     /// Units of a cube along the weight rows.
     pub units_n: usize,
     /// Units of a cube along the tokens.
@@ -28,7 +28,7 @@ impl GemmBlueprint {
             // Threads: each takes rows of its own, so that weights are read once.
             let tokens = problem.m.clamp(1, 4);
             return Self {
-                tile: Tile { rows: 4, tokens },
+                tile: UnitTile { rows: 4, tokens },
                 units_n: units,
                 units_m: 1,
                 dot: IntegerDot::Wide,
@@ -44,7 +44,7 @@ impl GemmBlueprint {
             .min(problem.m.div_ceil(tokens).next_power_of_two())
             .max(1);
         Self {
-            tile: Tile {
+            tile: UnitTile {
                 rows: tokens,
                 tokens,
             },
@@ -150,7 +150,7 @@ mod tests {
     fn plans_that_no_kernel_runs_are_refused() {
         let device = device(true);
         let good = GemmBlueprint::new(&problem(64, true), &device);
-        let tile = |rows, tokens| Tile { rows, tokens };
+        let tile = |rows, tokens| UnitTile { rows, tokens };
         for bad in [
             GemmBlueprint {
                 tile: tile(0, 4),

@@ -1,12 +1,12 @@
 //! Device code of the portable GEMM.
 
 use cubecl::prelude::*;
-use tritburn_formats::WeightCode;
 
 use super::base::GemmBlueprint;
-use crate::device_code::decode::{ScaleKind, ScaleMap, rounded_product, scale_index};
-use crate::device_code::dot::{Tile, Words, dot_f32, dot_i32};
+use crate::device_code::decode::{ScaleKind, rounded_product, scale_index};
+use crate::device_code::dot::{UnitTile, Words, dot_f32, dot_i32};
 use crate::device_code::extents::Extents;
+use crate::product::portable::args::PortableArgs;
 
 /// The outputs of this unit.
 #[derive(CubeType)]
@@ -59,20 +59,18 @@ fn place(extents: &Extents, #[comptime] plan: GemmBlueprint) -> Place {
 pub(super) fn w2a8<O: Numeric, B: Float>(
     x: &[Vector<u32, Const<4>>],
     x_scales: &[f32],
-    words: &[u32],
-    scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &PortableArgs<B>,
     y: &mut [O],
-    map: ScaleMap,
-    extents: Extents,
-    #[comptime] code: WeightCode,
     #[comptime] integers: bool,
     #[comptime] plan: GemmBlueprint,
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
+    let (words, scales) = (args.words, args.scales);
+    let (map, extents) = (&args.map, &args.extents);
+    let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(&extents, plan);
+    let place = place(extents, plan);
     if place.tokens[0] >= extents.m {
         terminate!();
     }
@@ -110,8 +108,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
             #[unroll]
             for r in 0..comptime!(tile.rows) {
                 let row = min(place.rows[r], extents.n - 1);
-                let scale =
-                    scales[scale_index(&map, row, start)] * comptime!(code.unit()).runtime();
+                let scale = scales[scale_index(map, row, start)] * comptime!(code.unit()).runtime();
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
@@ -150,7 +147,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 }
             }
         }
-        store(y, &sums, bias, &place, &extents, tile);
+        store(y, &sums, &args.bias, &place, extents, tile);
     }
 }
 
@@ -162,20 +159,18 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
 )]
 pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     x: &[Vector<F, V>],
-    words: &[u32],
-    scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &PortableArgs<B>,
     y: &mut [O],
-    map: ScaleMap,
-    extents: Extents,
-    #[comptime] code: WeightCode,
     #[comptime] plan: GemmBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
+    let (words, scales) = (args.words, args.scales);
+    let (map, extents) = (&args.map, &args.extents);
+    let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(&extents, plan);
+    let place = place(extents, plan);
     if place.tokens[0] >= extents.m {
         terminate!();
     }
@@ -210,7 +205,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         #[unroll]
         for r in 0..comptime!(tile.rows) {
             let row = min(place.rows[r], extents.n - 1);
-            let scale = scales[scale_index(&map, row, start)] * comptime!(code.unit()).runtime();
+            let scale = scales[scale_index(map, row, start)] * comptime!(code.unit()).runtime();
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
@@ -219,7 +214,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         }
         start += span;
     }
-    store(y, &sums, bias, &place, &extents, tile);
+    store(y, &sums, &args.bias, &place, extents, tile);
 }
 
 /// Adds the bias, rounds once, and writes what lies inside of y.
@@ -227,10 +222,10 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
 fn store<O: Numeric, B: Float>(
     y: &mut [O],
     sums: &Array<f32>,
-    bias: ComptimeOption<&[B]>,
+    bias: &ComptimeOption<&[B]>,
     place: &Place,
     extents: &Extents,
-    #[comptime] tile: Tile,
+    #[comptime] tile: UnitTile,
 ) {
     let mut out = Array::<f32>::new(comptime!(tile.len()));
     #[unroll]

@@ -4,11 +4,10 @@ use cubecl::prelude::*;
 
 use super::base::GemmBlueprint;
 use super::kernel::{w2a8, w2a16};
-use crate::device::{DeviceFacts, address, cubes};
-use crate::device_code::decode::scale_map;
-use crate::device_code::extents::ExtentsLaunch;
+use crate::device::{DeviceFacts, cubes};
 use crate::error::KernelError;
-use crate::operand::{PackedWeights, QuantizedActivations};
+use crate::operand::PackedWeights;
+use crate::product::portable::args::{Binding, portable_args};
 use crate::product::{Call, Input};
 
 /// Runs `call` with `plan`. M = 0 launches nothing.
@@ -30,15 +29,7 @@ pub(crate) fn launch(
     let boxes = problem.n.div_ceil(plan.rows()) * problem.m.div_ceil(plan.tokens());
     let count = cubes(client, boxes, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
-    let address = address(client, &call.extents())?;
-    let layout = weights.layout();
-    let (y, _, y_stride, y_type) = call.output();
-    let (words, scales) = (weights.words().arg(), weights.scales().arg());
-    let bias = call.bias.map(|bias| bias.arg());
-    let extents = |x_stride| {
-        let words = layout.words_per_row();
-        ExtentsLaunch::new(problem.m, problem.n, problem.k, words, x_stride, y_stride)
-    };
+    let bound = Binding::of(client, call)?;
     // SAFETY: `Call` holds operands that fit together, and the kernels stay inside of them.
     unsafe {
         match &call.x {
@@ -46,20 +37,15 @@ pub(crate) fn launch(
                 client,
                 count,
                 dim,
-                address,
+                bound.address,
                 x.codes().lines(4),
                 x.scales().arg(),
-                words,
-                scales,
-                bias.into(),
-                y,
-                scale_map(layout),
-                extents(QuantizedActivations::words_per_row(problem.k) / 4),
-                problem.code,
+                portable_args(call, weights, bound.y_stride),
+                bound.y,
                 call.integers(),
                 plan,
-                y_type,
-                call.bias_dtype(),
+                bound.y_type,
+                bound.bias_type,
             ),
             Input::Float(x) => {
                 let width = x.line_width().min(plan.lanes);
@@ -67,21 +53,16 @@ pub(crate) fn launch(
                     client,
                     count,
                     dim,
-                    address,
+                    bound.address,
                     width,
                     plan.lanes,
                     x.lines(width),
-                    words,
-                    scales,
-                    bias.into(),
-                    y,
-                    scale_map(layout),
-                    extents(x.row_stride()),
-                    problem.code,
+                    portable_args(call, weights, bound.y_stride),
+                    bound.y,
                     plan,
                     x.dtype().elem(),
-                    y_type,
-                    call.bias_dtype(),
+                    bound.y_type,
+                    bound.bias_type,
                 )
             }
         }

@@ -1,7 +1,7 @@
 //! Plan of the portable GEMV.
 
 use crate::device::DeviceFacts;
-use crate::device_code::dot::{IntegerDot, Tile};
+use crate::device_code::dot::{IntegerDot, UnitTile};
 use crate::error::KernelError;
 use crate::product::MatmulProblem;
 
@@ -9,7 +9,7 @@ use crate::product::MatmulProblem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GemvBlueprint {
     /// Outputs of a group of lanes.
-    pub tile: Tile,
+    pub tile: UnitTile,
     /// Units of a group.
     pub lanes: usize,
     /// Groups of a cube.
@@ -28,7 +28,7 @@ impl GemvBlueprint {
     pub fn new(problem: &MatmulProblem, device: &DeviceFacts) -> Self {
         let lanes = device.lanes();
         Self {
-            tile: Tile {
+            tile: UnitTile {
                 rows: 2,
                 tokens: problem.m.clamp(1, Self::MAX_TOKENS),
             },
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn plans_that_no_kernel_runs_are_refused() {
         let good = plan(4);
-        let tile = |rows, tokens| Tile { rows, tokens };
+        let tile = |rows, tokens| UnitTile { rows, tokens };
         let tight = DeviceFacts {
             shared_bytes: 4 << 10,
             ..GPU

@@ -1,12 +1,12 @@
 //! Device code of the portable GEMV.
 
 use cubecl::prelude::*;
-use tritburn_formats::WeightCode;
 
 use super::base::GemvBlueprint;
-use crate::device_code::decode::{ScaleKind, ScaleMap, rounded_product, scale_index};
+use crate::device_code::decode::{ScaleKind, rounded_product, scale_index};
 use crate::device_code::dot::{Words, dot_f32, dot_i32};
 use crate::device_code::extents::Extents;
+use crate::product::portable::args::PortableArgs;
 
 /// The outputs of this unit's group of lanes.
 #[derive(CubeType)]
@@ -54,20 +54,18 @@ fn place(extents: &Extents, #[comptime] plan: GemvBlueprint) -> Place {
 pub(super) fn w2a8<O: Numeric, B: Float>(
     x: &[Vector<u32, Const<4>>],
     x_scales: &[f32],
-    words: &[u32],
-    scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &PortableArgs<B>,
     y: &mut [O],
-    map: ScaleMap,
-    extents: Extents,
-    #[comptime] code: WeightCode,
     #[comptime] integers: bool,
     #[comptime] plan: GemvBlueprint,
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
+    let (words, scales) = (args.words, args.scales);
+    let (map, extents) = (&args.map, &args.extents);
+    let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(&extents, plan);
+    let place = place(extents, plan);
     let mut acc = Array::<i32>::new(comptime!(tile.len()));
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
     if comptime!(map.kind == ScaleKind::Group) {
@@ -151,7 +149,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         #[unroll]
         for r in 0..comptime!(tile.rows) {
             let row = min(place.row + r, extents.n - 1);
-            let scale = scales[scale_index(&map, row, 0usize)] * comptime!(code.unit()).runtime();
+            let scale = scales[scale_index(map, row, 0usize)] * comptime!(code.unit()).runtime();
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
@@ -163,9 +161,9 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         }
     }
     if comptime!(integers) {
-        store::<i32, O, B>(y, &acc, bias, &place, &extents, plan, integers);
+        store::<i32, O, B>(y, &acc, &args.bias, &place, extents, plan, integers);
     } else {
-        store::<f32, O, B>(y, &sums, bias, &place, &extents, plan, integers);
+        store::<f32, O, B>(y, &sums, &args.bias, &place, extents, plan, integers);
     }
 }
 
@@ -177,20 +175,18 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
 )]
 pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     x: &[Vector<F, V>],
-    words: &[u32],
-    scales: &[f32],
-    bias: ComptimeOption<&[B]>,
+    args: &PortableArgs<B>,
     y: &mut [O],
-    map: ScaleMap,
-    extents: Extents,
-    #[comptime] code: WeightCode,
     #[comptime] plan: GemvBlueprint,
     #[define(F)] _x_type: ElemType,
     #[define(O)] _out_type: ElemType,
     #[define(B)] _bias_type: ElemType,
 ) {
+    let (words, scales) = (args.words, args.scales);
+    let (map, extents) = (&args.map, &args.extents);
+    let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(&extents, plan);
+    let place = place(extents, plan);
     let mut acc = Array::<f32>::new(comptime!(tile.len()));
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
     #[unroll]
@@ -233,7 +229,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
             if comptime!(grouped) {
                 word = start;
             }
-            let scale = scales[scale_index(&map, row, word)] * comptime!(code.unit()).runtime();
+            let scale = scales[scale_index(map, row, word)] * comptime!(code.unit()).runtime();
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
@@ -243,7 +239,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         group += comptime!(plan.lanes);
     }
     fold::<f32>(&mut sums, place.lane, plan);
-    store::<f32, O, B>(y, &sums, bias, &place, &extents, plan, false);
+    store::<f32, O, B>(y, &sums, &args.bias, &place, extents, plan, false);
 }
 
 /// Adds up the partial sums of a group of lanes, in a fixed tree; every lane gets the result.
@@ -284,7 +280,7 @@ fn fold<T: Numeric>(acc: &mut Array<T>, lane: usize, #[comptime] plan: GemvBluep
 fn store<T: Numeric, O: Numeric, B: Float>(
     y: &mut [O],
     sums: &Array<T>,
-    bias: ComptimeOption<&[B]>,
+    bias: &ComptimeOption<&[B]>,
     place: &Place,
     extents: &Extents,
     #[comptime] plan: GemvBlueprint,

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::base::FlashPlan;
-use crate::device_code::ptx::{copy_async, load_matrices, operand};
+use crate::device_code::ptx::{copy_async, load_matrices, temporary};
 
 /// Runtime sizes; strides count pairs of elements.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -114,7 +114,7 @@ pub(super) fn copy_stage(
 /// Starts the copy of 8 bytes, or of zeros if `valid` is 0.
 #[cube]
 pub(super) fn copy_async_pair(shared: u32, global: u64, valid: u32) {
-    let (shared, valid) = (operand(shared), operand(valid));
+    let (shared, valid) = (temporary(shared), temporary(valid));
     gpu_asm!(
         "cp.async.ca.shared.global [{shared}], [{global}], 8, {valid};",
         shared = in(_) shared,

@@ -1,25 +1,25 @@
-//! How activations reach the tensor cores.
+//! The number type in which activations are multiplied.
 
 use crate::device_code::MmaType;
 use crate::operand::FloatType;
 use crate::product::ActivationType;
 
-/// How activations reach the tensor cores.
+/// The form in which tensor cores multiply activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Operand {
-    /// What is multiplied.
+pub struct MmaInput {
+    /// Type of both operands.
     pub types: MmaType,
-    /// Summands of an activation: 3 for f32, which three bf16 hold exactly.
+    /// Terms per activation: 3 for f32, whose value is the exact sum of three bf16, else 1.
     pub terms: usize,
 }
 
-impl Operand {
+impl MmaInput {
     pub(super) const INT8: Self = Self {
         types: MmaType::Int8,
         terms: 1,
     };
 
-    /// How `activations` reach the tensor cores.
+    /// The form for `activations`.
     pub(crate) const fn of(activations: ActivationType) -> Self {
         match activations {
             ActivationType::Int8 | ActivationType::Quantized(_) => Self::INT8,
