@@ -33,7 +33,7 @@ pub struct LossConfig {
 ///
 /// Logits of all tokens never exist: the output layer runs in chunks of tokens, and where gradients
 /// are asked for, a chunk's are made while its logits are there (as in Liger's fused linear cross
-/// entropy, arXiv 2410.10989); the backward pass only scales them. Logits have the dtype of `x`,
+/// entropy, arXiv 2410.10989); the backward pass only scales them. Logits are rounded to the dtype of `x`,
 /// statistics are f32, the gradient of the table is summed in f32.
 ///
 /// If no target counts the loss is 0, and so are the gradients: a batch of padding changes nothing.

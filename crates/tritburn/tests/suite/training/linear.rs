@@ -157,10 +157,9 @@ fn a_fused_product_equals_its_parts(
         ScaleGranularity::Segments { rows: vec![10, 3, 20] }
     )]
     scale: ScaleGranularity,
-    #[values((([1, 1]), 16), (([2, 5]), 100))] shape: ([usize; 2], usize),
-    #[values(false, true)] with_bias: bool,
+    #[values(([1, 1], 16, false), ([2, 5], 100, true))] shape: ([usize; 2], usize, bool),
 ) {
-    let (tokens, k) = shape;
+    let (tokens, k, with_bias) = shape;
     let layout = layout(k, scale);
     let case = Case {
         front,

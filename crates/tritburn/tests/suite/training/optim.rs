@@ -75,11 +75,12 @@ fn steps_are_those_of_burn() {
     for device in devices() {
         let (found, expected) = (train(&device, ours(), 4), train(&device, burns(), 4));
         for (found, expected) in found.values().iter().zip(&expected.values()) {
-            if tritburn::device::compiles_kernels(&device) {
-                // Compilers of kernels contract products and sums.
-                assert!(relative_error(found, expected) < 1e-6, "{device:?}");
-            } else {
-                assert_eq!(found, expected, "{device:?}");
+            // Fused kernels of Burn may contract a product and a sum.
+            let error = relative_error(found, expected);
+            assert!(error < 1e-6, "{device:?}: {error}");
+            #[cfg(feature = "flex")]
+            if device == Device::flex() {
+                assert_eq!(found, expected);
             }
         }
         assert_eq!(found.values()[3], Model::new(&device).values()[3]);
