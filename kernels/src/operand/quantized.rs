@@ -83,7 +83,7 @@ impl QuantizedActivations {
         let words = Self::words_per_row(self.cols);
         let dtype = u32::elem_type_native();
         tensor_map(
-            &self.codes.handle(),
+            self.codes.handle(),
             [self.rows, words],
             words,
             4,

@@ -141,11 +141,11 @@ struct StepExtents {
     clippy::too_many_arguments,
     reason = "a kernel's signature is its binding list"
 )]
-fn step_lines<G: Float, V: Size>(
-    param: &mut [Vector<f32, V>],
-    grad: &[Vector<G, V>],
-    m: &mut [Vector<f32, V>],
-    v: &mut [Vector<f32, V>],
+fn step_lines<G: Float, W: Size>(
+    param: &mut [Vector<f32, W>],
+    grad: &[Vector<G, W>],
+    m: &mut [Vector<f32, W>],
+    v: &mut [Vector<f32, W>],
     grad_factor: ComptimeOption<&[f32]>,
     extents: StepExtents,
     constants: Constants,
@@ -158,11 +158,11 @@ fn step_lines<G: Float, V: Size>(
         let params = param[row * extents.param_stride + line];
         let firsts = m[row * extents.m_stride + line];
         let seconds = v[row * extents.v_stride + line];
-        let mut new_params = Vector::<f32, V>::empty();
-        let mut new_firsts = Vector::<f32, V>::empty();
-        let mut new_seconds = Vector::<f32, V>::empty();
+        let mut new_params = Vector::<f32, W>::empty();
+        let mut new_firsts = Vector::<f32, W>::empty();
+        let mut new_seconds = Vector::<f32, W>::empty();
         #[unroll]
-        for j in 0..V::value() {
+        for j in 0..W::value() {
             let mut g = f32::cast_from(grads.extract(j));
             #[comptime]
             if let ComptimeOption::Some(factor) = grad_factor {

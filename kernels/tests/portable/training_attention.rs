@@ -97,7 +97,7 @@ fn gradients_equal_finite_differences() {
     let mut case = Case::random(shape(2, 5, 4, 2, 3), dtype);
     let gradient = run(&case, dtype, 0).d_qkv;
     let h = 2f32.powi(-10);
-    for i in 0..case.qkv.len() {
+    for (i, &gradient) in gradient.iter().enumerate() {
         let x = case.qkv[i];
         let sides = [x + h, x - h].map(|moved| {
             case.qkv[i] = moved;
@@ -106,12 +106,8 @@ fn gradients_equal_finite_differences() {
         case.qkv[i] = x;
         let slope = (sides[0].0 - sides[1].0) / (sides[0].1 - sides[1].1);
         // Third derivatives are of the order of 1: h² of them, and f32 sums of terms of that order.
-        let off = (gradient[i] as f64 - slope).abs();
-        assert!(
-            off <= 1e-4,
-            "d_qkv[{i}] is {}, expected {slope}",
-            gradient[i]
-        );
+        let off = (gradient as f64 - slope).abs();
+        assert!(off <= 1e-4, "d_qkv[{i}] is {gradient}, expected {slope}");
     }
 }
 

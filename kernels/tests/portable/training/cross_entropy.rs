@@ -47,7 +47,7 @@ impl Case {
         Self {
             logits: wide,
             targets,
-            label_weights: (i % 3 != 0).then(weights),
+            label_weights: (!i.is_multiple_of(3)).then(weights),
             ignore,
             z_loss: if i % 2 == 1 { 1e-2 } else { 0.0 },
             shape: [m, v],

@@ -81,6 +81,10 @@ pub(crate) enum LinearPrologue {
 }
 
 /// The weights of a product.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a call, passed once and taken apart"
+)]
 pub(crate) enum LinearWeight {
     /// Float weights, quantised here, with gradients.
     Latent(Tensor<2>),
