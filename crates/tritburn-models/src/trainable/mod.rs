@@ -24,12 +24,12 @@
 //! # let folder = tempfile::tempdir()?;
 //! let config = BitNetConfig {
 //!     vocab_size: 256,
-//!     hidden_size: 32,
+//!     hidden_size: 64,
 //!     intermediate_size: 48,
 //!     num_hidden_layers: 1,
 //!     num_attention_heads: 2,
 //!     num_key_value_heads: 1,
-//!     head_dim: 16,
+//!     head_dim: 32,
 //!     max_position_embeddings: 64,
 //!     bos_token_id: None,
 //!     eos_token_ids: Vec::new(),
