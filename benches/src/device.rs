@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::tensor::Device;
 use clap::ValueEnum;
 
@@ -21,24 +21,7 @@ pub enum Name {
 impl Name {
     /// The default device of the backend.
     pub fn open(self) -> Result<Device> {
-        match self {
-            #[cfg(feature = "flex")]
-            Self::Flex => Ok(Device::flex()),
-            #[cfg(feature = "cpu")]
-            Self::Cpu => Ok(Device::cpu()),
-            #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
-            #[cfg(feature = "vulkan")]
-            Self::Vulkan => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
-            #[cfg(feature = "metal")]
-            Self::Metal => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
-            #[cfg(feature = "rocm")]
-            Self::Rocm => Ok(Device::rocm(burn::tensor::DeviceIndex::Default)),
-            #[allow(unreachable_patterns)]
-            other => bail!("this build has no `{other}` backend: add `--features {other}`"),
-        }
+        Ok(tritburn::device::open(&self.to_string())?)
     }
 }
 

@@ -24,6 +24,7 @@ mod suite;
 mod table;
 mod timing;
 mod train;
+mod training;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,11 @@ struct Args {
     /// Only these kinds of activations
     #[arg(long, value_delimiter = ',')]
     inputs: Vec<Input>,
-    /// Other implementations to measure: all, none, or of cublas, burn, q2s
+    /// Only these cases of the training suite: step, attention, linear, loss; each may name a width or a
+    /// vocabulary, `step:768`
+    #[arg(long, value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Other implementations to measure: all, none, or of cublas, burn, q2s, torch
     #[arg(long, default_value = "all", value_parser = Selection::parse)]
     peers: Selection,
     /// Megabytes of weights that rotate when cold; default: 800 on CPUs, 256 on graphics cards
@@ -104,9 +109,40 @@ fn main() -> Result<()> {
         // Now, and not after minutes of measuring.
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    let mut report = run::run(&args)?;
+    let suites = run::suites(&args);
+    if suites.contains(&Suite::Training) {
+        measure_training(&args, suites.len() == 1)?;
+    }
+    if suites.iter().any(|suite| *suite != Suite::Training) {
+        measure_products(&args)?;
+    }
+    Ok(())
+}
+
+/// Steps and their parts; `alone` if `--output` means their JSON.
+fn measure_training(args: &Args, alone: bool) -> Result<()> {
+    let device = args.device.open()?;
+    let report = training::run(&training::Options {
+        device: &device,
+        backend: args.device,
+        torch: args.peers.torch,
+        only: &args.cases,
+        quick: args.quick,
+    })?;
+    println!("{}", report.table());
+    let output = args.output.clone().filter(|_| alone);
+    let path = output.unwrap_or_else(|| report.default_path());
+    report.save(&path)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Products, gradients and layers.
+fn measure_products(args: &Args) -> Result<()> {
+    let mut report = run::run(args)?;
     println!("{}\n{}", report.machine(), table::table(&report.rows));
-    let path = args.output.unwrap_or_else(|| report.default_path());
+    let output = args.output.clone();
+    let path = output.unwrap_or_else(|| report.default_path());
     if args.append {
         report.append_to(&path)?;
     }

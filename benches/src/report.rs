@@ -12,6 +12,18 @@ use crate::row::Row;
 /// A run with the facts of its machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// What it was measured on.
+    #[serde(flatten)]
+    pub machine: Machine,
+    /// What no kernel can go beyond.
+    pub ceilings: Ceilings,
+    /// The cases.
+    pub rows: Vec<Row>,
+}
+
+/// What a run was measured on, when and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Machine {
     /// Name of the processor or graphics card.
     pub device: String,
     /// Name of the backend.
@@ -28,10 +40,6 @@ pub struct Report {
     pub date: String,
     /// How it was started; several runs are joined by `; `.
     pub command: String,
-    /// What no kernel can go beyond.
-    pub ceilings: Ceilings,
-    /// The cases.
-    pub rows: Vec<Row>,
 }
 
 /// Versions of what was measured.
@@ -56,16 +64,15 @@ pub struct Ceilings {
     pub bf16_tops: Option<f64>,
 }
 
-impl Report {
-    /// A report of `rows` measured on `backend`, now and here.
-    pub fn new(backend: Name, ceilings: Ceilings, cublas: Option<String>, rows: Vec<Row>) -> Self {
+impl Machine {
+    /// This machine with its device of `backend`, now.
+    pub fn new(backend: Name) -> Self {
         let gpu = |query| match backend {
             Name::Flex | Name::Cpu => None,
             _ => machine::nvidia(query),
         };
-        let device = gpu("name").unwrap_or_else(machine::processor);
-        let (int8_tops, bf16_tops) = machine::tensor_core_rates(&device).unzip();
         Self {
+            device: gpu("name").unwrap_or_else(machine::processor),
             driver: gpu("driver_version"),
             clocks: gpu("clocks.sm,clocks.mem,clocks.max.sm"),
             backend: backend.to_string(),
@@ -74,31 +81,46 @@ impl Report {
                 tritburn: env!("CARGO_PKG_VERSION").into(),
                 burn: "0.22.1".into(),
                 cuda_driver: gpu("driver_version"),
-                cublas,
+                cublas: None,
             },
             date: machine::date(),
             command: machine::command(),
-            ceilings: Ceilings {
-                int8_tops,
-                bf16_tops,
-                ..ceilings
-            },
-            device,
-            rows,
         }
     }
 
-    /// Where the JSON goes: `results/DEVICE.json` beside the sources. An NVIDIA card gives its own
+    /// Where JSON goes: `results/DEVICE{suffix}.json` beside the sources. An NVIDIA card gives its own
     /// name (`h200`), everything else that of its backend.
-    pub fn default_path(&self) -> PathBuf {
+    pub fn path(&self, suffix: &str) -> PathBuf {
         let name = match self.backend.as_str() {
             "cuda" if self.driver.is_some() => slug(&self.device),
             backend => backend.to_string(),
         };
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("results")
-            .join(name)
-            .with_extension("json")
+            .join(format!("{name}{suffix}.json"))
+    }
+}
+
+impl Report {
+    /// A report of `rows` measured on `backend`, now and here.
+    pub fn new(backend: Name, ceilings: Ceilings, cublas: Option<String>, rows: Vec<Row>) -> Self {
+        let mut machine = Machine::new(backend);
+        machine.versions.cublas = cublas;
+        let (int8_tops, bf16_tops) = machine::tensor_core_rates(&machine.device).unzip();
+        Self {
+            ceilings: Ceilings {
+                int8_tops,
+                bf16_tops,
+                ..ceilings
+            },
+            machine,
+            rows,
+        }
+    }
+
+    /// Where the JSON goes: `results/DEVICE.json` beside the sources.
+    pub fn default_path(&self) -> PathBuf {
+        self.machine.path("")
     }
 
     /// Takes over what an earlier run of the same device measured and this one did not.
@@ -112,14 +134,15 @@ impl Report {
         let what = || format!("cannot append to {}", path.display());
         let text = std::fs::read_to_string(path).with_context(what)?;
         let earlier: Self = serde_json::from_str(&text).with_context(what)?;
+        let (then, now) = (&earlier.machine, &self.machine);
         ensure!(
-            earlier.device == self.device && earlier.backend == self.backend,
+            then.device == now.device && then.backend == now.backend,
             "{} was measured on {} ({}), this is {} ({})",
             path.display(),
-            earlier.device,
-            earlier.backend,
-            self.device,
-            self.backend
+            then.device,
+            then.backend,
+            now.device,
+            now.backend
         );
         self.merge(earlier);
         Ok(())
@@ -130,10 +153,11 @@ impl Report {
         rows.retain(|old| !self.rows.iter().any(|new| new.same_case(old)));
         rows.append(&mut self.rows);
         self.rows = rows;
-        self.command = format!("{}; {}", earlier.command, self.command);
+        let (then, now) = (earlier.machine, &mut self.machine);
+        now.command = format!("{}; {}", then.command, now.command);
         let measured = self.ceilings.read_bytes_per_s;
         self.ceilings.read_bytes_per_s = measured.or(earlier.ceilings.read_bytes_per_s);
-        self.versions.cublas = self.versions.cublas.take().or(earlier.versions.cublas);
+        now.versions.cublas = now.versions.cublas.take().or(then.versions.cublas);
     }
 
     /// Writes the JSON.
@@ -147,13 +171,14 @@ impl Report {
 
     /// One line about the machine.
     pub fn machine(&self) -> String {
+        let machine = &self.machine;
         let read = self.ceilings.read_bytes_per_s;
         let read = read.map_or(String::new(), |rate| {
             format!(", reads {:.0} GB/s", rate * 1e-9)
         });
         format!(
             "{} ({}, {} threads, {}{read})",
-            self.device, self.backend, self.threads, self.date
+            machine.device, machine.backend, machine.threads, machine.date
         )
     }
 }
@@ -190,7 +215,7 @@ mod tests {
         now.merge(report(vec![row(1, 64, 9.0), row(2, 64, 9.0)]));
         let times: Vec<_> = now.rows.iter().map(|row| (row.m, row.us)).collect();
         assert_eq!(times, [(1, 9.0), (2, 5.0)]);
-        assert!(now.command.contains("; "));
+        assert!(now.machine.command.contains("; "));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub fn run(args: &Args) -> Result<Report> {
             Suite::Decode | Suite::Prefill => run.products(suite)?,
             Suite::Train => run.train()?,
             Suite::Layers => run.layers()?,
+            // In a report of its own.
+            Suite::Training => {}
         }
     }
     #[cfg(feature = "cuda")]
@@ -79,10 +81,16 @@ pub fn run(args: &Args) -> Result<Report> {
 }
 
 /// The suites to run: on CPUs the large shapes of the others take minutes, so they are for asking.
-fn suites(args: &Args) -> Vec<Suite> {
+pub fn suites(args: &Args) -> Vec<Suite> {
     match (args.suite.is_empty(), args.device.is_gpu()) {
         (false, _) => args.suite.clone(),
-        (true, true) => vec![Suite::Decode, Suite::Prefill, Suite::Train, Suite::Layers],
+        (true, true) => vec![
+            Suite::Decode,
+            Suite::Prefill,
+            Suite::Train,
+            Suite::Layers,
+            Suite::Training,
+        ],
         (true, false) => vec![Suite::Layers],
     }
 }

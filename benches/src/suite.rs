@@ -13,6 +13,8 @@ pub enum Suite {
     Train,
     /// Whole layers through Burn, cold and hot weights
     Layers,
+    /// Whole training steps and their large parts, beside PyTorch's
+    Training,
 }
 
 impl Suite {
@@ -23,6 +25,7 @@ impl Suite {
             Self::Prefill => "prefill",
             Self::Train => "train",
             Self::Layers => "layers",
+            Self::Training => "training",
         }
     }
 }

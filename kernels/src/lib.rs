@@ -10,6 +10,7 @@
 //! | [`prepack`] | packed weights to the order that tensor-core kernels read |
 //! | [`product`] | `y = x · Ŵᵀ + bias`, int8 or float activations, from the kernel that suits shape and device |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
+//! | [`dense`] | products of half-precision matrices on tensor cores |
 //! | [`decoder`] | a language model around its products: norms, gated unit, rotary embedding, attention, both ends |
 //! | [`cross_entropy`], [`optimizer`] | the loss with its gradient; AdamW and clipping |
 //! | [`statistics`] | counts over packed codes |
@@ -22,6 +23,7 @@
 pub mod backward;
 pub mod cross_entropy;
 pub mod decoder;
+pub mod dense;
 pub mod device;
 mod device_code;
 pub mod error;

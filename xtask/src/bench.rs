@@ -10,7 +10,7 @@ const DEFAULT: &str = "flex";
 #[derive(clap::Args)]
 pub struct Args {
     /// Arguments for the benchmark program: `--device cuda|cpu|flex|wgpu`, `--suite
-    /// decode|prefill|train|layers`; `--help` lists the others
+    /// decode|prefill|train|layers|training`; `--help` lists the others
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }

@@ -34,7 +34,7 @@ pub fn draw(report: &Report) -> Option<Plot> {
     let ceiling = report.ceilings.read_bytes_per_s.map(|rate| rate * 1e-9);
     Some(Plot {
         title: "Weight bytes read per second, one token".into(),
-        subtitle: format!("{}: cold weights, 2 bits each", report.device),
+        subtitle: format!("{}: cold weights, 2 bits each", report.machine.device),
         x: Axis::log2(
             "packed weights, MB",
             all().map(|p| p.x),

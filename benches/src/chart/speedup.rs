@@ -29,7 +29,7 @@ pub fn draw(report: &Report) -> Option<Plot> {
         title: "Speed-up of ternary over dense products".into(),
         subtitle: format!(
             "{}: W2A8, activation quantisation included, against {}; cold weights, out × in",
-            report.device,
+            report.machine.device,
             dense_name(&rows)
         ),
         x: Axis::log2("tokens", all().map(|p| p.x), powers_of_two(0, 14)),

@@ -61,7 +61,7 @@ pub fn draw(report: &Report) -> Option<Plot> {
         title: format!("Operations per second, {n} × {k}"),
         subtitle: format!(
             "{}: cold weights; peaks are the vendor's, dense",
-            report.device
+            report.machine.device
         ),
         x: Axis::log2("tokens", all().map(|p| p.x), powers_of_two(0, 14)),
         y: Axis::log2(

@@ -22,6 +22,8 @@ pub struct Selection {
     pub burn: bool,
     /// Burn's own 2-bit quantised product.
     pub q2s: bool,
+    /// PyTorch's training step, on CUDA.
+    pub torch: bool,
 }
 
 impl Selection {
@@ -34,6 +36,7 @@ impl Selection {
             cublas: false,
             burn: false,
             q2s: false,
+            torch: false,
         };
         for name in text.split(',').map(str::trim) {
             match name {
@@ -42,14 +45,17 @@ impl Selection {
                         cublas: true,
                         burn: true,
                         q2s: true,
+                        torch: true,
                     }
                 }
                 "none" => {}
                 "cublas" => chosen.cublas = true,
                 "burn" => chosen.burn = true,
                 "q2s" => chosen.q2s = true,
+                "torch" => chosen.torch = true,
                 other => {
-                    return Err(format!("no peer `{other}`: all, none, cublas, burn, q2s"));
+                    let known = "all, none, cublas, burn, q2s, torch";
+                    return Err(format!("no peer `{other}`: {known}"));
                 }
             }
         }
@@ -79,8 +85,9 @@ mod tests {
         let chosen = Selection::parse("cublas, burn").unwrap();
         assert!(chosen.cublas && chosen.burn && !chosen.q2s);
         let none = Selection::parse("none").unwrap();
-        assert!(!none.cublas && !none.burn && !none.q2s);
-        assert!(Selection::parse("all").unwrap().q2s);
+        assert!(!none.cublas && !none.burn && !none.q2s && !none.torch);
+        let all = Selection::parse("all").unwrap();
+        assert!(all.q2s && all.torch);
         assert!(Selection::parse("mkl").is_err());
     }
 

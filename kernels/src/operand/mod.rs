@@ -12,6 +12,7 @@ mod quantized;
 mod tensor_map;
 
 pub use buffer::Buffer;
+pub(crate) use buffer::LINE_BYTES;
 pub use float::{FloatMatrix, FloatVector};
 pub use float_type::FloatType;
 pub use kv_cache::KvCache;

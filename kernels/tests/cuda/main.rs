@@ -11,6 +11,7 @@ mod attention_reference;
 
 mod attention;
 mod backward;
+mod dense;
 mod gemm;
 mod hopper;
 mod plans;

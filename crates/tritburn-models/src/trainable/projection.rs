@@ -3,7 +3,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
-use tritburn::training::{GatedActivation, Norm, gated, rms_norm};
+use tritburn::training::{GatedActivation, Norm, gated, linear, rms_norm};
 use tritburn::{BitLinear, BitLinearConfig, Error};
 
 use crate::config::BitNetConfig;
@@ -60,7 +60,7 @@ impl Projection {
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>, Error> {
         match self {
             Self::Ternary(layer) => layer.try_forward(x),
-            Self::Dense(layer) => Ok(layer.product(rms_norm(x, operand(&layer.norm))?)),
+            Self::Dense(layer) => linear(rms_norm(x, operand(&layer.norm))?, layer.weight.val()),
         }
     }
 
@@ -71,7 +71,7 @@ impl Projection {
             Self::Ternary(layer) => layer.try_forward_gated(gate_up, activation),
             Self::Dense(layer) => {
                 let norm = Some(operand(&layer.norm));
-                Ok(layer.product(gated(gate_up, activation, norm)?))
+                linear(gated(gate_up, activation, norm)?, layer.weight.val())
             }
         }
     }
@@ -105,13 +105,6 @@ impl Projection {
         if let Some(norm) = norm {
             norm.gamma = Param::from_tensor(gains);
         }
-    }
-}
-
-impl DenseLinear {
-    fn product(&self, x: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val().cast(x.dtype());
-        x.matmul(weight.transpose().unsqueeze())
     }
 }
 

@@ -16,7 +16,7 @@ use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::activation_words_per_row;
 
 use super::operand::{
-    AdamWStep, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
 };
 #[cfg(feature = "cube")]
 use super::operand::{LossGradientsMetadata, OptionalMetadata};
@@ -29,7 +29,7 @@ use crate::transformer::Heads;
 /// of [`TernaryOps`]. All arithmetic is f32, whatever the dtype of the tensors.
 ///
 /// [`prologue`](Self::prologue), [`prologue_bit_linear`](Self::prologue_bit_linear),
-/// [`prologue_packed_linear`](Self::prologue_packed_linear),
+/// [`prologue_packed_linear`](Self::prologue_packed_linear), [`dense_linear`](Self::dense_linear),
 /// [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
 /// [`linear_cross_entropy`](Self::linear_cross_entropy) have gradients; the others are what these
 /// are made of.
@@ -105,6 +105,37 @@ pub trait TrainingOps: TernaryOps {
         let (codes, scales) = Self::prologue_quantize(x, prologue);
         Self::matmul_w2a8(codes, scales, weight, bias, layout, dtype)
     }
+
+    /// `x · weightᵀ` of `x` `[T, K]` and `weight` `[N, K]`, which is rounded to the dtype of `x`:
+    /// `[T, N]` in that dtype.
+    #[fusion(default)]
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        use burn::backend::TensorMetadata;
+
+        let dtype = x.dtype();
+        let weight = match weight.dtype() == dtype {
+            true => weight,
+            false => Self::float_cast(weight, dtype.into()),
+        };
+        Self::dense_product(x, weight, [Depth::Columns; 2], dtype)
+    }
+
+    /// `left · rightᵀ` in `dtype`, with f32 sums. Both operands have one dtype; each lies as its
+    /// [`Depth`] says.
+    #[fusion(meta = |left, right, depths, dtype| {
+        let rows = |shape: &burn::tensor::Shape, depth| match depth {
+            Depth::Columns => shape[0],
+            Depth::Rows => shape[1],
+        };
+        let shape = [rows(&left.shape, depths[0]), rows(&right.shape, depths[1])];
+        TensorSpec::new(shape.into(), *dtype)
+    })]
+    fn dense_product(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        depths: [Depth; 2],
+        dtype: DType,
+    ) -> FloatTensor<Self>;
 
     /// Causal attention of `batch` sequences of equal length: `qkv`
     /// `[T, heads.fused_width()]`, rotated by its positions if there is a `table`, to

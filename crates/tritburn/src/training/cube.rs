@@ -3,6 +3,7 @@
 //! Operands are checked by [`super::api`] before they get here, so a refusal by the kernel crate is
 //! a bug and panics with its message.
 
+mod dense;
 mod loss;
 
 use burn::backend::TensorMetadata;
@@ -24,7 +25,7 @@ use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
 
 use super::backend::TrainingOps;
 use super::operand::{
-    AdamWStep, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
+    AdamWStep, Depth, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
     WantedGradients,
 };
 use crate::ops::TernaryOps;
@@ -107,6 +108,15 @@ impl TrainingOps for CubeBackend {
             (_, None) => unreachable!("a norm has gains"),
         }
         (dx, dgamma.into())
+    }
+
+    fn dense_product(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        depths: [Depth; 2],
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        dense::product(left, right, depths, dtype, None)
     }
 
     fn attention_forward(

@@ -5,6 +5,7 @@
 
 mod loss;
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, TensorData};
@@ -14,7 +15,7 @@ use tritburn_formats::layout::activation_words_per_row;
 
 use super::backend::TrainingOps;
 use super::operand::{
-    AdamWStep, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
+    AdamWStep, Depth, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
     WantedGradients,
 };
 use crate::ops::TernaryOps;
@@ -77,6 +78,32 @@ impl TrainingOps for Flex {
         });
         let dgamma = normed.then(|| vector(dgamma));
         (float_tensor(dx, shape, dtype), dgamma.into())
+    }
+
+    fn dense_product(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        depths: [Depth; 2],
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        let left = match depths[0] {
+            Depth::Columns => left,
+            Depth::Rows => Self::float_transpose(left),
+        };
+        let right = match depths[1] {
+            Depth::Columns => Self::float_transpose(right),
+            Depth::Rows => right,
+        };
+        // Flex sums half precision in half precision.
+        let [left, right] = [left, right].map(|side| match side.dtype() {
+            DType::F32 => side,
+            _ => Self::float_cast(side, DType::F32.into()),
+        });
+        let product = Self::float_matmul(left, right);
+        match dtype {
+            DType::F32 => product,
+            _ => Self::float_cast(product, dtype.into()),
+        }
     }
 
     fn attention_forward(

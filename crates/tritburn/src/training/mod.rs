@@ -31,8 +31,8 @@ mod operand;
 
 pub(crate) use api::{LinearPrologue, LinearWeight, prologue_linear};
 pub use api::{
-    LossConfig, Norm, embedding, gated, gated_bit_linear, linear_cross_entropy, norm_bit_linear,
-    rms_norm, rotary_attention, token_losses,
+    LossConfig, Norm, embedding, gated, gated_bit_linear, linear, linear_cross_entropy,
+    norm_bit_linear, rms_norm, rotary_attention, token_losses,
 };
 pub(crate) use backend::TrainingOps;
 pub use operand::GatedActivation;

@@ -84,6 +84,15 @@ impl PrologueMetadata {
     }
 }
 
+/// Where the contracted dimension of an operand of a float product lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// `[rows of the result, depth]`.
+    Columns,
+    /// `[depth, rows of the result]`.
+    Rows,
+}
+
 /// A float tensor or none.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cube"))]

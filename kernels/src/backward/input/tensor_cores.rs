@@ -6,7 +6,7 @@ use tritburn_formats::{PackedLayout, ScaleGranularity};
 use crate::device::{DeviceFacts, address, cubes};
 use crate::device_code::decode::{ScaleMap, scale_index, scale_map};
 use crate::error::KernelError;
-use crate::operand::{Buffer, FloatMatrix, FloatType, PackedWeights};
+use crate::operand::{Buffer, FloatMatrix, FloatType, LINE_BYTES, PackedWeights};
 use crate::prepack::PrepackedWeights;
 use crate::product::{self, Strategy};
 
@@ -63,7 +63,13 @@ fn scale_columns(
     let strides = [dy.row_stride(), 1];
     let handle = client.empty(dy.extent() * dy.dtype().size());
     let scaled = FloatMatrix::new(handle, shape, strides, dy.dtype())?;
-    let count = shape[0] * shape[1];
+    let whole = LINE_BYTES as usize / dy.dtype().size();
+    let width = match shape[1].is_multiple_of(whole) {
+        true => whole,
+        false => 1,
+    };
+    let lines = shape[1] / width;
+    let count = shape[0] * lines;
     // SAFETY: both matrices have the shape and stride that the kernel is given, and a scale for
     // every column.
     unsafe {
@@ -72,12 +78,13 @@ fn scale_columns(
             cubes(client, count, device.cube_units as usize)?,
             device.cube_dim(),
             address(client, &[dy.extent(), count])?,
-            dy.lines(1),
-            scaled.lines(1),
+            width,
+            dy.lines(width),
+            scaled.lines(width),
             weights.scales().arg(),
             scale_map(weights.layout()),
-            shape[1],
-            dy.row_stride(),
+            lines,
+            dy.row_stride() / width,
             count,
             dy.dtype().elem(),
         );
@@ -90,20 +97,26 @@ fn scale_columns(
     clippy::too_many_arguments,
     reason = "a kernel's signature is its binding list"
 )]
-fn scale<F: Float>(
-    dy: &[F],
-    out: &mut [F],
+fn scale<F: Float, V: Size>(
+    dy: &[Vector<F, V>],
+    out: &mut [Vector<F, V>],
     scales: &[f32],
     map: ScaleMap,
-    cols: usize,
+    lines: usize,
     stride: usize,
     count: usize,
     #[define(F)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS < count {
-        let col = ABSOLUTE_POS % cols;
-        let at = (ABSOLUTE_POS / cols) * stride + col;
-        let scale = scales[scale_index(&map, col, 0usize)];
-        out[at] = F::cast_from(f32::cast_from(dy[at]) * scale);
+        let line = ABSOLUTE_POS % lines;
+        let at = (ABSOLUTE_POS / lines) * stride + line;
+        let values = dy[at];
+        let mut scaled = Vector::<F, V>::empty();
+        #[unroll]
+        for j in 0..V::value() {
+            let scale = scales[scale_index(&map, line * V::value() + j, 0usize)];
+            scaled.insert(j, F::cast_from(f32::cast_from(values.extract(j)) * scale));
+        }
+        out[at] = scaled;
     }
 }

@@ -48,3 +48,17 @@ pub(crate) fn copy_tile(
         barrier = in(_) barrier,
     );
 }
+
+/// As [`copy_tile`], to this cube alone.
+#[cube]
+pub(crate) fn copy_own_tile(shared: u32, map: u64, row: u32, column: u32, barrier: u32) {
+    gpu_asm!(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes \
+         [{shared}], [{map}, {{{column}, {row}}}], [{barrier}];",
+        shared = in(_) shared,
+        map = in(_) map,
+        column = in(_) column,
+        row = in(_) row,
+        barrier = in(_) barrier,
+    );
+}

@@ -19,8 +19,8 @@ pub(super) struct Segments {
     pub len: usize,
     /// Segments of a row.
     pub per_row: usize,
-    /// First row.
-    pub row: usize,
+    /// First element.
+    pub start: usize,
     /// Columns of the matrix.
     pub cols: usize,
     /// Elements between rows.
@@ -69,7 +69,7 @@ pub(super) fn block_sums<F: Float>(
     let mut len = segments.len;
     if comptime!(!segments.whole_rows) {
         let start = (segment % segments.per_row) * segments.len;
-        base = (segments.row + segment / segments.per_row) * segments.stride + start;
+        base = segment / segments.per_row * segments.stride + start;
         len = min(len, segments.cols - start);
     }
 
@@ -88,9 +88,9 @@ pub(super) fn block_sums<F: Float>(
             let at = select(inside, at, first);
             let mut offset = base + at;
             if comptime!(segments.whole_rows) {
-                offset = (segments.row + at / segments.cols) * segments.stride + at % segments.cols;
+                offset = at / segments.cols * segments.stride + at % segments.cols;
             }
-            let value = f32::cast_from(x[offset]).abs();
+            let value = f32::cast_from(x[segments.start + offset]).abs();
             lanes[i] += select(inside, value, 0.0f32);
         }
         chunk += comptime!(LANES);

@@ -42,12 +42,20 @@ pub fn launch_with(
         plan,
     };
     match layout.scale() {
-        ScaleGranularity::Tensor => scales.whole_rows(0, rows, 0)?,
+        ScaleGranularity::Tensor => scales.whole_rows(0, rows, [0, 1])?,
         ScaleGranularity::Segments { rows } => {
-            let mut first = 0;
-            for (index, rows) in rows.iter().enumerate() {
-                scales.whole_rows(first, *rows, index)?;
-                first += rows;
+            let (mut first, mut index) = (0, 0);
+            for equal in rows.chunk_by(|a, b| a == b) {
+                let (rows, count) = (equal[0], equal.len());
+                if w.is_contiguous() {
+                    scales.whole_rows(first, rows, [index, count])?;
+                } else {
+                    for i in 0..count {
+                        scales.whole_rows(first + i * rows, rows, [index + i, 1])?;
+                    }
+                }
+                first += rows * count;
+                index += count;
             }
         }
         ScaleGranularity::Group { size } => scales.within_rows((*size).min(cols))?,
@@ -95,21 +103,38 @@ struct Reduction<'a> {
 }
 
 impl Reduction<'_> {
-    /// One scale, number `scale`, of `rows` rows from `first` on.
-    fn whole_rows(&self, first: usize, rows: usize, scale: usize) -> Result<(), KernelError> {
+    /// `count` scales, from number `scale` on, each of the next `rows` rows, beginning with row
+    /// `first`; one at a time where rows are pitched.
+    fn whole_rows(
+        &self,
+        first: usize,
+        rows: usize,
+        [scale, count]: [usize; 2],
+    ) -> Result<(), KernelError> {
         let cols = self.w.cols();
         let len = rows * cols;
         // Unpitched rows are one long row: no division for each element.
-        let flat = self.w.row_stride() == cols;
-        let level = Level {
-            problem: SumProblem {
-                segments: 1,
-                len,
-                per_row: if flat { 1 } else { 0 },
+        let level = match self.w.is_contiguous() {
+            true => Level {
+                problem: SumProblem {
+                    segments: count,
+                    len,
+                    per_row: 1,
+                },
+                start: first * cols,
+                cols: len,
+                stride: len,
             },
-            row: first,
-            cols: if flat { len } else { cols },
-            stride: if flat { cols } else { self.w.row_stride() },
+            false => Level {
+                problem: SumProblem {
+                    segments: 1,
+                    len,
+                    per_row: 0,
+                },
+                start: first * self.w.row_stride(),
+                cols,
+                stride: self.w.row_stride(),
+            },
         };
         self.reduce(level, [len, 1, len], scale)
     }
@@ -124,7 +149,7 @@ impl Reduction<'_> {
                 len: size,
                 per_row,
             },
-            row: 0,
+            start: 0,
             cols,
             stride: self.w.row_stride(),
         };
@@ -175,7 +200,7 @@ impl Reduction<'_> {
                     problem.segments,
                     problem.len,
                     problem.per_row.max(1),
-                    level.row,
+                    level.start,
                     level.cols,
                     level.stride,
                     problem.per_row == 0,
@@ -195,7 +220,8 @@ impl Reduction<'_> {
 #[derive(Clone, Copy)]
 struct Level {
     problem: SumProblem,
-    row: usize,
+    /// First element.
+    start: usize,
     cols: usize,
     stride: usize,
 }
@@ -204,7 +230,7 @@ impl Level {
     fn of_partials(problem: SumProblem) -> Self {
         Self {
             problem,
-            row: 0,
+            start: 0,
             cols: problem.len,
             stride: problem.len,
         }

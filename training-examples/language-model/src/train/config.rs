@@ -41,7 +41,7 @@ pub struct TrainConfig {
     /// Weight decay that the first half rises to; the second half has none.
     #[config(default = 0.1)]
     pub weight_decay: f64,
-    /// Norm to which the gradient of each parameter is clipped.
+    /// Norm to which all gradients together are clipped.
     #[config(default = 1.0)]
     pub gradient_norm: f32,
 }

@@ -49,6 +49,16 @@ pub fn flip_share() -> StepMetric {
     StepMetric::new("Code flips", Some("%"), 3, read, |share| 100.0 * share)
 }
 
+/// Norm of all gradients of the step before, ahead of clipping.
+pub fn gradient_norm() -> StepMetric {
+    StepMetric::new("Gradient norm", None, 3, read_gradient_norm, |mean| mean)
+}
+
+fn read_gradient_norm(report: &StepReport) -> Result<Option<f64>, TensorReadError> {
+    let norm = report.gradient_norm.clone();
+    norm.map(|norm| norm.try_into_scalar::<f64>()).transpose()
+}
+
 fn read_loss(report: &StepReport) -> Result<Option<f64>, TensorReadError> {
     report.loss.clone().try_into_scalar::<f64>().map(Some)
 }
@@ -170,6 +180,7 @@ mod tests {
             step: 1,
             loss,
             counts,
+            gradient_norm: None,
         };
         metric.update(&report, &metadata).unwrap()
     }

@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::grad_clipping::GradientClipping;
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
@@ -83,12 +82,11 @@ pub fn train(
     device.seed(config.seed);
     let model = config.model.init(&device)?;
     let schedule = config.schedule();
-    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone()))
-        .with_grad_clipping(GradientClipping::Norm(config.gradient_norm));
+    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone()));
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = TrainLoader::new(corpus.train.clone(), plan, first_epoch, device.clone());
-    let trainee = Trainee::new(model);
+    let trainee = Trainee::new(model, config.gradient_norm);
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
         let batch = train.batch(1);
@@ -113,6 +111,7 @@ pub fn train(
         .with_checkpointing_strategy(checkpoints.strategy())
         .metric_train(log.clone())
         .metrics((metrics::loss(), metrics::perplexity()))
+        .metric_train_numeric(metrics::gradient_norm())
         .metric_train_numeric(burn::train::metric::LearningRateMetric::new());
     if !config.model.dense {
         training = training

@@ -1,32 +1,27 @@
 //! AdamW with a weight decay that follows a schedule, and the learning rate of that schedule.
 
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
-use burn::optim::{AdamW, AdamWConfig, AdamWState, LearningRate, Optimizer};
+use burn::optim::{AdamWState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor};
+use tritburn::optim::{AdamW, AdamWConfig};
 
 use super::Schedule;
 
 /// AdamW (β 0.9 and 0.95) whose weight decay is the [`Schedule`]'s.
 ///
-/// Burn's own takes one weight decay for all steps. The step is that of AdamW's state, so a resumed
-/// optimizer goes on where it was.
+/// Burn's optimizers take one weight decay for all steps. The step is that of AdamW's state, so a
+/// resumed optimizer goes on where it was.
 #[derive(Clone)]
 pub struct DecayingAdamW {
-    adamw: AdamW,
+    config: AdamWConfig,
     schedule: Schedule,
 }
 
 impl DecayingAdamW {
     /// An optimizer for the steps of `schedule`.
     pub fn new(schedule: Schedule) -> Self {
-        let config = AdamWConfig::new()
-            .with_beta_2(0.95)
-            .with_epsilon(1e-8)
-            .with_weight_decay(0.0);
-        Self {
-            adamw: config.build(),
-            schedule,
-        }
+        let config = AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8);
+        Self { config, schedule }
     }
 }
 
@@ -35,24 +30,19 @@ impl Optimizer for DecayingAdamW {
 
     fn step<const D: usize>(
         &self,
-        lr: LearningRate,
+        rate: LearningRate,
         tensor: Tensor<D>,
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
         let step = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
         // Matrices only: the gains of norms belong near 1, not near 0.
-        let decay = if D > 1 {
-            lr * self.schedule.weight_decay(step)
-        } else {
-            0.0
+        let decay = match D {
+            1 => 0.0,
+            _ => self.schedule.weight_decay(step),
         };
-        let tensor = if decay == 0.0 {
-            tensor
-        } else {
-            tensor.mul_scalar(1.0 - decay)
-        };
-        self.adamw.step(lr, tensor, grad, state)
+        let adamw = self.config.clone().with_weight_decay(decay as f32).build();
+        adamw.step(rate, tensor, grad, state)
     }
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {

@@ -8,6 +8,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use tritburn::optim::clip_by_global_norm;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn_models::TrainableModel;
 
@@ -24,23 +25,31 @@ pub struct Trainee {
     /// Counts codes; none in a float model.
     #[module(skip)]
     watch: Option<Arc<CodeWatch>>,
+    /// Norm of all gradients that a step is clipped to.
+    #[module(skip)]
+    max_norm: f32,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
     /// What the latest step did to the codes, if it was watched.
     #[module(skip)]
     counts: Option<CodeCounts>,
+    /// Norm of the latest step's gradients before clipping, `[1]`.
+    #[module(skip)]
+    gradient_norm: Option<Tensor<1>>,
 }
 
 impl Trainee {
-    /// A model about to be trained.
-    pub fn new(model: TrainableModel) -> Self {
+    /// A model about to be trained, with gradients clipped to a norm of `max_norm`.
+    pub fn new(model: TrainableModel, max_norm: f32) -> Self {
         let watch = CodeWatch::new(&model).ok();
         Self {
             watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
             model,
+            max_norm,
             steps: 0,
             counts: None,
+            gradient_norm: None,
         }
     }
 
@@ -76,6 +85,7 @@ impl TrainStep for Trainee {
             step: batch.step,
             loss: loss.clone().detach(),
             counts: self.counts.clone(),
+            gradient_norm: self.gradient_norm.clone(),
         };
         TrainOutput::new(self, loss.backward(), report)
     }
@@ -87,8 +97,10 @@ impl TrainStep for Trainee {
         gradients: GradientsParams,
     ) -> Self {
         let before = self.codes_before();
+        let (gradients, norm) = clip_by_global_norm(gradients, &self, self.max_norm);
         let mut trained = optimizer.step(rate, self, gradients);
         trained.count(before);
+        trained.gradient_norm = Some(norm);
         trained
     }
 }
@@ -103,6 +115,7 @@ impl InferenceStep for Trainee {
             step: batch.step,
             loss,
             counts: None,
+            gradient_norm: None,
         }
     }
 }
@@ -116,6 +129,8 @@ pub struct StepReport {
     pub loss: Tensor<1>,
     /// What the step before did to the codes, where it was watched.
     pub counts: Option<CodeCounts>,
+    /// Norm of the gradients of the step before, ahead of clipping, `[1]`.
+    pub gradient_norm: Option<Tensor<1>>,
 }
 
 impl ItemLazy for StepReport {

@@ -127,7 +127,9 @@ fn check(
         check_device("label weights", &weights.device(), &x.device())?;
     }
     let row = vocabulary * x.dtype().size();
-    let chunk = config.chunk.unwrap_or((CHUNK_BYTES / row).max(1));
+    let chunk = config
+        .chunk
+        .unwrap_or_else(|| whole_tiles(CHUNK_BYTES / row));
     if chunk == 0 {
         return Err(Error::EmptyChunk);
     }
@@ -136,6 +138,16 @@ fn check(
         z_loss: config.z_loss,
         chunk,
     })
+}
+
+/// At least one token, and whole tiles of the products where there are several.
+fn whole_tiles(tokens: usize) -> usize {
+    const TILE: usize = 256;
+    match tokens {
+        0 => 1,
+        TILE.. => tokens / TILE * TILE,
+        few => few,
+    }
 }
 
 fn label_weights(config: &LossConfig) -> Optional<Dispatch> {

@@ -2,12 +2,14 @@
 
 mod attention;
 mod check;
+mod dense;
 mod embedding;
 mod linear;
 mod loss;
 mod rows;
 
 pub use attention::rotary_attention;
+pub use dense::linear;
 pub use embedding::embedding;
 pub(crate) use linear::{LinearPrologue, LinearWeight, prologue_linear};
 pub use linear::{gated_bit_linear, norm_bit_linear};

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `rows` | norms and gated units |
 //! | `linear` | the same in front of a quantised product |
-//! | `attention`, `embedding`, `loss` | as they are called |
+//! | `attention`, `dense`, `embedding`, `loss` | as they are called |
 
 mod attention;
+mod dense;
 mod embedding;
 mod linear;
 mod loss;
@@ -21,7 +22,7 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::TrainingOps;
 use super::operand::{
-    AdamWStep, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
 };
 use crate::ops::{Bias, WeightOperand};
 use crate::transformer::Heads;
@@ -68,6 +69,20 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         layout: PackedLayout,
     ) -> FloatTensor<Self> {
         linear::packed_linear::<B, C>(x, prologue, weight, bias, layout)
+    }
+
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        dense::linear::<B, C>(x, weight)
+    }
+
+    fn dense_product(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        depths: [Depth; 2],
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        let (left, right) = (left.into_primitive(), right.into_primitive());
+        constant::<B, C>(B::dense_product(left, right, depths, dtype))
     }
 
     fn rotary_attention(

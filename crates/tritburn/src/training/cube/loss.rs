@@ -4,12 +4,12 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::{DType, Slice};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_kernels::cross_entropy::{self, CrossEntropy};
 
+use super::dense::product;
 use crate::ops::cube::{buffer, checked, empty, float_matrix, float_vector};
-use crate::training::operand::{LossGradients, LossOptions, Optional, WantedGradients};
+use crate::training::operand::{Depth, LossGradients, LossOptions, Optional, WantedGradients};
 
 /// Losses, weights and the wanted gradients; logits of `options.chunk` tokens exist at a time.
 pub(super) fn run(
@@ -33,7 +33,13 @@ pub(super) fn run(
         let range = Slice::from(first..(first + options.chunk).min(tokens));
         let rows = CubeBackend::float_slice(x.clone(), &[range]);
         let targets = CubeBackend::int_slice(targets.clone(), &[range]);
-        let logits = CubeBackend::float_matmul(rows.clone(), transpose(table.clone()));
+        let logits = product(
+            rows.clone(),
+            table.clone(),
+            [Depth::Columns; 2],
+            dtype,
+            None,
+        );
         let per_token = || empty(&x, targets.shape(), DType::F32);
         let (loss, weight) = (per_token(), per_token());
         let matrix = float_matrix(logits.clone());
@@ -53,14 +59,12 @@ pub(super) fn run(
         losses.push(loss);
         weights.push(weight);
         if wanted.input {
-            d_input.push(CubeBackend::float_matmul(logits.clone(), table.clone()));
+            let depths = [Depth::Columns, Depth::Rows];
+            d_input.push(product(logits.clone(), table.clone(), depths, dtype, None));
         }
         if wanted.table {
-            let part = product_f32(transpose(logits), rows);
-            d_table = Some(match d_table.take() {
-                None => part,
-                Some(sum) => CubeBackend::float_add(sum, part),
-            });
+            let sum = d_table.take();
+            d_table = Some(product(logits, rows, [Depth::Rows; 2], DType::F32, sum));
         }
     }
     LossGradients {
@@ -71,21 +75,10 @@ pub(super) fn run(
     }
 }
 
-fn transpose(tensor: CubeTensor) -> CubeTensor {
-    <CubeBackend as FloatTensorOps<CubeBackend>>::float_transpose(tensor)
-}
-
 /// The parts of all chunks; one of its own is not copied.
 fn joined(mut parts: Vec<CubeTensor>) -> CubeTensor {
     match parts.len() {
         1 => parts.remove(0),
         _ => CubeBackend::float_cat(parts, 0),
     }
-}
-
-/// A product in f32, whatever the dtype of the operands.
-fn product_f32(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
-    let strategy = MatmulStrategy::default();
-    matmul(lhs, rhs, None, strategy, DType::F32)
-        .unwrap_or_else(|error| panic!("operands were checked before dispatch: {error:?}"))
 }

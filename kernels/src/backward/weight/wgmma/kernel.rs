@@ -18,7 +18,7 @@ use crate::product::cuda::wgmma::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
 use crate::product::cuda::wgmma::{
-    RightOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
+    SharedOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
     first_row, output_tile, start,
 };
 
@@ -33,8 +33,14 @@ pub(super) struct OuterExtents {
     pub token_tiles: usize,
     /// Tiles of 64 inputs.
     pub input_tiles: usize,
+    /// Parts of the tokens, each with sums of its own.
+    pub parts: usize,
+    /// Token tiles of a part; the last may have fewer.
+    pub share: usize,
     /// Elements between rows of dW.
     pub dw_stride: usize,
+    /// Elements between parts of dW.
+    pub part_stride: usize,
 }
 
 /// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. A tile of `dy` is 64 tokens of 64 outputs,
@@ -65,7 +71,8 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     let tiles_n = (extents.n + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
     let inputs = comptime!(plan.rows() * plan.multicast);
     let tiles_k = (extents.k + comptime!(inputs - 1)) / inputs;
-    let count = tiles_n * tiles_k;
+    let tiles = tiles_n * tiles_k;
+    let count = tiles * extents.parts;
     let input_tiles = rank * comptime!(plan.rows() / 64);
     let mut index = CUBE_POS / cubes;
 
@@ -76,10 +83,11 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             prefetch_map(map);
             let x_base = global_address::<u32>(fragments);
             while index < count {
-                let mut tile = output_tile(index, tiles_n, tiles_k, plan);
+                let mut tile = output_tile(index % tiles, tiles_n, tiles_k, plan);
                 tile.row_tile += input_tiles;
-                let mut step = 0usize.runtime();
-                while step < extents.token_tiles {
+                let mut step = index / tiles * extents.share;
+                let end = min(step + extents.share, extents.token_tiles);
+                while step < end {
                     fill(&ring, map, x_base, &tile, step, rank, &extents);
                     advance(&mut ring, RING);
                     step += 1;
@@ -97,15 +105,18 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
         let scales =
             comptime!((GRADIENT_BYTES + ACTIVATION_BYTES) as u32) + u32::cast_from(lane % 4) * 8;
         while index < count {
-            let mut tile = output_tile(index, tiles_n, tiles_k, plan);
+            let part = index / tiles;
+            let mut tile = output_tile(index % tiles, tiles_n, tiles_k, plan);
             tile.row_tile += input_tiles;
-            let mut step = 0usize.runtime();
-            while step < extents.token_tiles {
+            let first_step = part * extents.share;
+            let end = min(first_step + extents.share, extents.token_tiles);
+            let mut step = first_step;
+            while step < end {
                 await_filled(&ring, RING);
                 let stage = stage(&ring, RING);
                 #[unroll]
                 for slice in 0..4usize {
-                    let first = comptime!(slice == 0).runtime() && step == 0;
+                    let first = comptime!(slice == 0).runtime() && step == first_step;
                     products(
                         stage,
                         stage + activations,
@@ -116,7 +127,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
                     );
                     // This warp's products of the previous stage are complete now.
                     if comptime!(slice == 0) {
-                        release_previous(&ring, step > 0, RING);
+                        release_previous(&ring, step > first_step, RING);
                     }
                 }
                 advance(&mut ring, RING);
@@ -128,10 +139,11 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
                 && tile.row_tile * 64 + comptime!(plan.rows()) <= extents.k;
             // A tile inside of the matrix is stored without a branch per pair of outputs, as
             // branches would serialise the stores.
+            let start = part * extents.part_stride;
             if whole {
-                write::<O, W>(dw, &tile, &extents, true, types);
+                write::<O, W>(dw, start, &tile, &extents, true, types);
             } else {
-                write::<O, W>(dw, &tile, &extents, false, types);
+                write::<O, W>(dw, start, &tile, &extents, false, types);
             }
             index += CUBE_COUNT / cubes;
         }
@@ -211,7 +223,7 @@ fn products(
         }
     }
     gpu_asm!("wgmma.fence.sync.aligned;");
-    let right = descriptor(stage, RightOperand::TokensInner) + comptime!(128 * slice as u32);
+    let right = descriptor(stage, SharedOperand::DepthOuter) + comptime!(128 * slice as u32);
     let more = u32::cast_from(!first);
     #[unroll]
     for tile in 0..comptime!(plan.tiles) {
@@ -223,7 +235,7 @@ fn products(
             right,
             more,
             tile,
-            RightOperand::TokensInner,
+            SharedOperand::DepthOuter,
             types,
             plan,
         );
@@ -235,6 +247,7 @@ fn products(
 #[cube]
 fn write<O: Float, W: Size>(
     dw: &mut [Vector<O, W>],
+    start: usize,
     tile: &WarpgroupTile,
     extents: &OuterExtents,
     #[comptime] whole: bool,
@@ -248,7 +261,7 @@ fn write<O: Float, W: Size>(
         let left = extents.n - output;
         // In lines of dW: rows are whole lines where a line is more than an element.
         let width = W::value();
-        let line = (output * extents.dw_stride + input) / width;
+        let line = (start + output * extents.dw_stride + input) / width;
         let pitch = extents.dw_stride / width;
         #[unroll]
         for i in 0..comptime!(plan.tokens / 4) {

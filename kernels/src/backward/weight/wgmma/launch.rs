@@ -9,6 +9,8 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType, QuantizedActivations};
+use crate::product::cuda::wgmma::parts_of_depth;
+use crate::rows::add_parts;
 
 /// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and tokens enough.
@@ -38,17 +40,29 @@ pub(in crate::backward::weight) fn launch(
     // Behind the tiles, the scales of the tokens.
     let words = tile_words + token_tiles * STEP_TOKENS;
     let fragments = Buffer::new(client.empty(words * 4), words);
-    let address = address(client, &[dy.extent(), dw.extent(), words])?;
     let dim = device.cube_dim();
     let pairs = tile_words / 2;
     let width = match k.is_multiple_of(2) && dw.starts_pairs() {
         true => 2,
         false => 1,
     };
-    let clusters = k.div_ceil(PLAN.rows() * PLAN.multicast) * n.div_ceil(PLAN.tokens);
+    let tiles = k.div_ceil(PLAN.rows() * PLAN.multicast) * n.div_ceil(PLAN.tokens);
+    let parts = match dw.is_contiguous() {
+        true => parts_of_depth(&PLAN, tiles, token_tiles, n * k, device),
+        false => 1,
+    };
+    let sums = (parts > 1).then(|| {
+        let len = parts * n * k;
+        Buffer::new(client.empty(len * size_of::<f32>()), len)
+    });
+    let (to, extent, dtype) = match &sums {
+        Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
+        None => (dw.lines(width), dw.extent(), dw.dtype()),
+    };
     let words_per_row = QuantizedActivations::words_per_row(k);
-    // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, and
-    // the kernels stay inside of them.
+    let address = address(client, &[dy.extent(), extent, words])?;
+    // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, the
+    // sums of all parts have room, and the kernels stay inside of them.
     unsafe {
         transpose::launch_unchecked(
             client,
@@ -65,18 +79,30 @@ pub(in crate::backward::weight) fn launch(
         );
         outer::launch_unchecked(
             client,
-            CubeCount::Static(PLAN.cubes(clusters, device) as u32, 1, 1),
+            CubeCount::Static(PLAN.cubes(tiles * parts, device) as u32, 1, 1),
             CubeDim::new_1d(PLAN.cube_units() as u32),
             address,
             width,
             dy.tensor_map([STEP_TOKENS, 64]),
             fragments.arg(),
-            dw.lines(width),
-            OuterExtentsLaunch::new(n, k, token_tiles, input_tiles, dw.row_stride()),
+            to,
+            OuterExtentsLaunch::new(
+                n,
+                k,
+                token_tiles,
+                input_tiles,
+                parts,
+                token_tiles.div_ceil(parts),
+                dw.row_stride(),
+                n * k,
+            ),
             MmaType::of(dy.dtype()),
             dy.dtype().elem(),
-            dw.dtype().elem(),
+            dtype.elem(),
         );
     }
-    Ok(())
+    match sums {
+        Some(sums) => add_parts(client, &sums, dw, false),
+        None => Ok(()),
+    }
 }

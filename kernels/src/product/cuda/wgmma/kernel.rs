@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
 use super::product::{
-    RightOperand, accumulator, declare_accumulators, descriptor, finish_products, products,
+    SharedOperand, accumulator, declare_accumulators, descriptor, finish_products, products,
 };
 use super::tile::{WarpgroupTile, first_row, output_tile};
 use crate::device_code::MmaType;
@@ -131,7 +131,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         for i in 0..comptime!(plan.tiles) {
             held[i] = load_line(weights + comptime!(2048 * i as u32));
         }
-        let right = descriptor(stage, RightOperand::ColumnsInner);
+        let right = descriptor(stage, SharedOperand::DepthInner);
         let code = comptime!(args.code);
         products(&held, right, 0usize, step == 0, code, types, plan);
         // Refills the stage of two steps before: every warpgroup has waited for its products.

@@ -12,13 +12,16 @@ mod kernel;
 mod launch;
 mod multicast;
 pub(crate) mod output;
+mod parts;
 pub(crate) mod product;
 pub(crate) mod ring;
 pub(crate) mod tile;
 
 pub use base::WgmmaBlueprint;
 pub(crate) use launch::launch;
+pub(crate) use parts::parts_of_depth;
 pub(crate) use product::{
-    RightOperand, accumulator, declare_accumulators, descriptor, finish_products, start,
+    SharedOperand, accumulator, declare_accumulators, descriptor, finish_products, slice_offset,
+    start, start_shared,
 };
 pub(crate) use tile::{WarpgroupTile, first_row, output_tile};

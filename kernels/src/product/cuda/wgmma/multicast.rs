@@ -8,7 +8,7 @@ use cubecl_cpp::cuda::ptx::tensor_map_address;
 
 use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
-use super::product::{RightOperand, declare_accumulators, descriptor, finish_products, products};
+use super::product::{SharedOperand, declare_accumulators, descriptor, finish_products, products};
 use super::ring::{
     Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
 };
@@ -106,7 +106,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
                 for i in 0..comptime!(plan.tiles) {
                     held[i] = load_line(stage + within + comptime!(2048 * i as u32));
                 }
-                let right = descriptor(stage, RightOperand::ColumnsInner);
+                let right = descriptor(stage, SharedOperand::DepthInner);
                 let code = comptime!(args.code);
                 products(&held, right, 0usize, column == 0, code, types, plan);
                 // This warp's products of the previous stage are complete now.

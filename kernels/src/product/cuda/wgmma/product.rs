@@ -55,7 +55,7 @@ pub(crate) fn products(
                 descriptor,
                 more,
                 tile,
-                RightOperand::ColumnsInner,
+                SharedOperand::DepthInner,
                 types,
                 plan,
             );
@@ -70,23 +70,24 @@ pub(crate) fn finish_products() {
     gpu_asm!("wgmma.wait_group.sync.aligned 0;");
 }
 
-/// Layout of the right operand in shared memory, in rows of 128 bytes.
+/// Layout of an operand in shared memory, in rows of 128 bytes. Depth is the contracted dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum RightOperand {
-    /// A row is a token, columns (the contracted dimension) lie side by side.
-    ColumnsInner,
-    /// A row is a column, 64 half-precision tokens lie side by side; 8192 bytes to the next 64.
-    TokensInner,
+pub(crate) enum SharedOperand {
+    /// A row is a token (or a row of the left operand); its depth lies side by side.
+    DepthInner,
+    /// A row is one place of the depth, 64 half-precision tokens lie side by side; 8192 bytes to the
+    /// next 64.
+    DepthOuter,
 }
 
-/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of a right operand at
+/// The low word of the descriptor (PTX ISA, "Matrix descriptor format") of an operand at
 /// `address`. Only the low 18 bits of the address are used: the bits above hold the cube's rank in
 /// its cluster. The descriptor of an operand `n` bytes later is larger by `n / 16`.
 #[cube]
-pub(crate) fn descriptor(address: u32, #[comptime] right: RightOperand) -> u32 {
+pub(crate) fn descriptor(address: u32, #[comptime] right: SharedOperand) -> u32 {
     let leading = comptime!(match right {
-        RightOperand::ColumnsInner => 1u32,
-        RightOperand::TokensInner => 8192 >> 4,
+        SharedOperand::DepthInner => 1u32,
+        SharedOperand::DepthOuter => 8192 >> 4,
     });
     ((address & 0x3FFFFu32) >> 4u32) | comptime!(leading << 16)
 }
@@ -104,7 +105,7 @@ pub(crate) fn start(
     descriptor: u32,
     more: u32,
     #[comptime] tile: usize,
-    #[comptime] right: RightOperand,
+    #[comptime] right: SharedOperand,
     #[comptime] types: MmaType,
     #[comptime] plan: WgmmaBlueprint,
 ) {
@@ -112,8 +113,8 @@ pub(crate) fn start(
     let name = comptime!(instruction(plan, types));
     let modifiers = comptime!(match (types, right) {
         (MmaType::Int8, _) => "",
-        (_, RightOperand::ColumnsInner) => ", 1, 1, 0",
-        (_, RightOperand::TokensInner) => ", 1, 1, 1",
+        (_, SharedOperand::DepthInner) => ", 1, 1, 0",
+        (_, SharedOperand::DepthOuter) => ", 1, 1, 1",
     });
     let high = comptime!(64u32 | (1 << 30)).runtime();
     gpu_asm!(
@@ -121,6 +122,41 @@ pub(crate) fn start(
         "{name} {sums}, {{{a0}, {a1}, {a2}, {a3}}}, d, p{modifiers}; }}",
         descriptor = in(_) descriptor, high = in(_) high, more = in(_) more,
         a0 = in(_) a0, a1 = in(_) a1, a2 = in(_) a2, a3 = in(_) a3,
+    );
+}
+
+/// What the descriptor of half-precision operands grows by for the `slice`-th 16 of the depth.
+pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
+    let bytes = match operand {
+        SharedOperand::DepthInner => 32,
+        SharedOperand::DepthOuter => 16 * 128,
+    };
+    (slice * bytes >> 4) as u32
+}
+
+/// Issues one wgmma of half-precision operands, both in shared memory: 64 rows of the left one,
+/// `plan.tokens` of the right one, depth 16. `left` and `right` are the low words of descriptors,
+/// `orders` says how each lies.
+#[cube]
+pub(crate) fn start_shared(
+    left: u32,
+    right: u32,
+    more: u32,
+    #[comptime] orders: [SharedOperand; 2],
+    #[comptime] types: MmaType,
+    #[comptime] plan: WgmmaBlueprint,
+) {
+    let sums = comptime!(accumulator_list(plan, 0));
+    let name = comptime!(instruction(plan, types));
+    let [left_outer, right_outer] =
+        comptime!(orders.map(|order| u32::from(order == SharedOperand::DepthOuter)));
+    let high = comptime!(64u32 | (1 << 30)).runtime();
+    gpu_asm!(
+        "{{ .reg .b64 a, b; .reg .pred p; mov.b64 a, {{{left}, {high}}}; \
+         mov.b64 b, {{{right}, {high}}}; setp.ne.u32 p, {more}, 0; ",
+        "{name} {sums}, a, b, p, 1, 1, {left_outer}, {right_outer}; }}",
+        left = in(_) left, right = in(_) right, high = in(_) high, more = in(_) more,
+        left_outer = const left_outer, right_outer = const right_outer,
     );
 }
 

@@ -19,7 +19,7 @@ use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 use crate::product::cuda::wgmma::output::{Scales, load_pairs, write};
 use crate::product::cuda::wgmma::product::{
-    RightOperand, declare_accumulators, descriptor, finish_products, products,
+    SharedOperand, declare_accumulators, descriptor, finish_products, products,
 };
 use crate::product::cuda::wgmma::tile::WarpgroupTile;
 
@@ -300,7 +300,7 @@ fn multiply(
     let tile = comptime!(plan.product());
     let mut step = 0usize.runtime();
     let mut stage = weights.to;
-    let mut right = descriptor(memory.codes, RightOperand::ColumnsInner);
+    let mut right = descriptor(memory.codes, SharedOperand::DepthInner);
     while step < place.steps {
         copy_async_wait(comptime!(plan.stages - 1));
         let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));

@@ -1,0 +1,57 @@
+//! Plan of the dense product.
+
+use crate::product::cuda::wgmma::WgmmaBlueprint;
+use crate::product::cuda::wgmma::ring::RingShape;
+
+/// Depth of a step.
+pub(super) const STEP_DEPTH: usize = 64;
+
+/// 128 rows × 256 columns a cube; the two cubes of a cluster share their columns' operand. In the
+/// blueprint, tokens are columns.
+pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
+    warpgroups: 2,
+    tiles: 1,
+    tokens: 256,
+    stages: 4,
+    splits: 1,
+    multicast: 2,
+    group: 8,
+};
+
+/// Rows and columns of a block: what one copy brings, and what an instruction reads of the left
+/// operand.
+pub(super) const BLOCK: usize = 64;
+/// Bytes of a block of half-precision floats.
+pub(super) const BLOCK_BYTES: usize = BLOCK * STEP_DEPTH * 2;
+/// Blocks of the right operand that a cube fetches for its cluster.
+pub(super) const RIGHT_BLOCKS: usize = PLAN.tokens / BLOCK / PLAN.multicast;
+/// Blocks of the left operand that a cube fetches for itself.
+pub(super) const LEFT_BLOCKS: usize = PLAN.rows() / BLOCK;
+/// Bytes of the right operand in a stage; the left one lies behind.
+pub(super) const RIGHT_BYTES: usize = PLAN.multicast * RIGHT_BLOCKS * BLOCK_BYTES;
+/// Bytes of a stage.
+const STAGE_BYTES: usize = RIGHT_BYTES + LEFT_BLOCKS * BLOCK_BYTES;
+
+/// The ring that a cube fills.
+pub(super) const RING: RingShape = RingShape {
+    stages: PLAN.stages,
+    pitch: STAGE_BYTES,
+    bytes: STAGE_BYTES,
+    warps: 4 * PLAN.warpgroups,
+    cubes: PLAN.multicast,
+};
+/// Bytes of shared memory, with room to align the first stage.
+pub(super) const SHARED_BYTES: usize = RING.shared_bytes() + 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_fits_hopper() {
+        let shared = SHARED_BYTES;
+        assert!(shared <= 232_448, "{shared} bytes of shared memory");
+        assert_eq!(RIGHT_BYTES, PLAN.tokens * STEP_DEPTH * 2);
+        assert_eq!(LEFT_BLOCKS, PLAN.warpgroups * PLAN.tiles);
+    }
+}

@@ -1,0 +1,282 @@
+//! Device code of the dense product.
+
+use cubecl::prelude::*;
+use cubecl_cpp::cuda::ptx::tensor_map_address;
+
+use super::base::{
+    BLOCK, BLOCK_BYTES, LEFT_BLOCKS, PLAN, RIGHT_BLOCKS, RIGHT_BYTES, RING, SHARED_BYTES,
+    STEP_DEPTH,
+};
+use crate::device_code::MmaType;
+use crate::device_code::epilogue::store_line;
+use crate::device_code::ptx::bulk::{copy_own_tile, copy_tile, prefetch_map};
+use crate::device_code::ptx::cluster::leave_cluster;
+use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
+use crate::device_code::ptx::shared_address;
+use crate::product::cuda::wgmma::ring::{
+    Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
+};
+use crate::product::cuda::wgmma::{
+    SharedOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
+    output_tile, slice_offset, start_shared,
+};
+
+/// Runtime sizes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct DenseExtents {
+    /// Rows of the output.
+    pub rows: usize,
+    /// Columns of the output.
+    pub cols: usize,
+    /// Steps of 64 of the depth.
+    pub steps: usize,
+    /// Parts of the depth, each with sums of its own.
+    pub parts: usize,
+    /// Steps of a part; the last may have fewer.
+    pub share: usize,
+    /// Elements between rows of the output.
+    pub stride: usize,
+    /// Elements between parts of the output.
+    pub part_stride: usize,
+}
+
+/// What is known when the kernel is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Form {
+    pub left: SharedOperand,
+    pub right: SharedOperand,
+    /// Whether sums are added to what the output holds.
+    pub accumulate: bool,
+    pub types: MmaType,
+}
+
+/// The sums of all output tiles, one after the other: part by part, and tiles within a part.
+#[cube(
+    launch_unchecked,
+    address_type = "dynamic",
+    cluster_dim = CubeDim::new_1d(PLAN.multicast as u32)
+)]
+pub(super) fn dense<F: Float, O: Float, W: Size>(
+    left: &TensorMap<F, Tiled>,
+    right: &TensorMap<F, Tiled>,
+    out: &mut [Vector<O, W>],
+    extents: DenseExtents,
+    #[comptime] form: Form,
+    #[define(F)] _operand_type: ElemType,
+    #[define(O)] _out_type: ElemType,
+) {
+    let plan = comptime!(PLAN);
+    let types = comptime!(form.types);
+    let shared = Shared::<[u32]>::new_aligned_slice(comptime!(SHARED_BYTES / 4), 1024usize);
+    let base = (shared_address::<u32>(&shared) + 1023u32) & 0xFFFF_FC00u32;
+    let declare = comptime!(declare_accumulators(plan, types));
+    gpu_asm!("{declare}");
+
+    let mut ring = open(base, RING);
+    let cubes = comptime!(plan.multicast);
+    let rank = CUBE_POS % cubes;
+    let col_tiles = (extents.cols + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
+    let rows = comptime!(plan.rows() * plan.multicast);
+    let row_tiles = (extents.rows + comptime!(rows - 1)) / rows;
+    let tiles = col_tiles * row_tiles;
+    let count = tiles * extents.parts;
+    let mut index = CUBE_POS / cubes;
+
+    if copies(RING) {
+        give_registers(comptime!(REGISTERS[1]));
+        if UNIT_POS == comptime!(plan.units() as u32) {
+            let left = tensor_map_address::<F, Tiled>(left);
+            let right = tensor_map_address::<F, Tiled>(right);
+            prefetch_map(left);
+            prefetch_map(right);
+            while index < count {
+                let tile = own_tile(index % tiles, col_tiles, row_tiles, rank);
+                let mut step = index / tiles * extents.share;
+                let end = min(step + extents.share, extents.steps);
+                while step < end {
+                    fill(&ring, left, right, &tile, step, rank, form);
+                    advance(&mut ring, RING);
+                    step += 1;
+                }
+                index += CUBE_COUNT / cubes;
+            }
+        }
+    } else {
+        take_registers(comptime!(REGISTERS[0]));
+        let block = UNIT_POS / 128 * comptime!(BLOCK_BYTES as u32);
+        while index < count {
+            let part = index / tiles;
+            let tile = own_tile(index % tiles, col_tiles, row_tiles, rank);
+            let first = part * extents.share;
+            let end = min(first + extents.share, extents.steps);
+            let mut step = first;
+            while step < end {
+                await_filled(&ring, RING);
+                let stage = stage(&ring, RING);
+                products(stage, block, step == first, form);
+                // This warp's products of the previous stage are complete now.
+                release_previous(&ring, step > first, RING);
+                advance(&mut ring, RING);
+                step += 1;
+            }
+            finish_products();
+            release_previous(&ring, true, RING);
+            let start = part * extents.part_stride;
+            let whole = tile.token + comptime!(plan.tokens) <= extents.cols
+                && tile.row_tile * BLOCK + comptime!(plan.rows()) <= extents.rows;
+            // A tile inside of the matrix is stored without a branch per pair of outputs, as
+            // branches would serialise the stores.
+            if whole {
+                write::<O, W>(out, start, &tile, &extents, true, form);
+            } else {
+                write::<O, W>(out, start, &tile, &extents, false, form);
+            }
+            index += CUBE_COUNT / cubes;
+        }
+    }
+    leave_cluster();
+}
+
+/// Output tile `index` of a part: this cube's rows of the tile of its cluster.
+#[cube]
+fn own_tile(index: usize, col_tiles: usize, row_tiles: usize, rank: usize) -> WarpgroupTile {
+    let plan = comptime!(PLAN);
+    let mut tile = output_tile(index, col_tiles, row_tiles, plan);
+    tile.row_tile += rank * comptime!(plan.rows() / BLOCK);
+    tile
+}
+
+/// Starts the copies of a step: this cube's share of the right operand to both cubes, and its own
+/// left operand. What lies outside of a matrix becomes zero.
+#[cube]
+fn fill(
+    ring: &Ring,
+    left: u64,
+    right: u64,
+    tile: &WarpgroupTile,
+    step: usize,
+    rank: usize,
+    #[comptime] form: Form,
+) {
+    begin_filling(ring, RING);
+    let (stage, barrier) = (stage(ring, RING), filled(ring, RING));
+    let depth = u32::cast_from(step * STEP_DEPTH);
+    let share = rank * comptime!(RIGHT_BLOCKS);
+    let first = u32::cast_from(tile.token + share * BLOCK);
+    let to = stage + u32::cast_from(share) * comptime!(BLOCK_BYTES as u32);
+    #[unroll]
+    for i in 0..comptime!(RIGHT_BLOCKS as u32) {
+        let (at, to) = (
+            first + comptime!(BLOCK as u32 * i),
+            to + comptime!(BLOCK_BYTES as u32 * i),
+        );
+        let cubes = comptime!(PLAN.multicast as u32);
+        match comptime!(form.right) {
+            SharedOperand::DepthInner => copy_tile(to, right, at, depth, barrier, cubes),
+            SharedOperand::DepthOuter => copy_tile(to, right, depth, at, barrier, cubes),
+        }
+    }
+    let first = u32::cast_from(tile.row_tile * BLOCK);
+    let to = stage + comptime!(RIGHT_BYTES as u32);
+    #[unroll]
+    for i in 0..comptime!(LEFT_BLOCKS as u32) {
+        let (at, to) = (
+            first + comptime!(BLOCK as u32 * i),
+            to + comptime!(BLOCK_BYTES as u32 * i),
+        );
+        match comptime!(form.left) {
+            SharedOperand::DepthInner => copy_own_tile(to, left, at, depth, barrier),
+            SharedOperand::DepthOuter => copy_own_tile(to, left, depth, at, barrier),
+        }
+    }
+}
+
+/// Starts the products of a stage, and waits for those of the stage before. `block` is the offset of
+/// this warpgroup's left operand.
+#[cube]
+fn products(stage: u32, block: u32, first: bool, #[comptime] form: Form) {
+    let right = descriptor(stage, comptime!(form.right));
+    let left = descriptor(
+        stage + comptime!(RIGHT_BYTES as u32) + block,
+        comptime!(form.left),
+    );
+    gpu_asm!("wgmma.fence.sync.aligned;");
+    #[unroll]
+    for slice in 0..comptime!(STEP_DEPTH / 16) {
+        let more = match comptime!(slice) {
+            0 => u32::cast_from(!first),
+            _ => 1u32.runtime(),
+        };
+        start_shared(
+            left + comptime!(slice_offset(form.left, slice)),
+            right + comptime!(slice_offset(form.right, slice)),
+            more,
+            comptime!([form.left, form.right]),
+            comptime!(form.types),
+            PLAN,
+        );
+    }
+    gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
+}
+
+/// Stores the sums of this warpgroup's 64 rows; `whole` says that all are inside of the matrix.
+#[cube]
+fn write<O: Float, W: Size>(
+    out: &mut [Vector<O, W>],
+    start: usize,
+    tile: &WarpgroupTile,
+    extents: &DenseExtents,
+    #[comptime] whole: bool,
+    #[comptime] form: Form,
+) {
+    let plan = comptime!(PLAN);
+    let unit = UNIT_POS as usize;
+    let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
+    let col = tile.token + 2 * (lane % 4);
+    // In lines of the output: rows are whole lines where a line is more than an element.
+    let width = W::value();
+    #[unroll]
+    for half in 0..2usize {
+        let row = (tile.row_tile + warpgroup) * BLOCK + warp * 16 + lane / 4 + comptime!(8 * half);
+        if comptime!(whole).runtime() || row < extents.rows {
+            let line = (start + row * extents.stride + col) / width;
+            #[unroll]
+            for i in 0..comptime!(plan.tokens / 8) {
+                let at = col + comptime!(8 * i);
+                if comptime!(whole).runtime() || at < extents.cols {
+                    let line = line + comptime!(8 * i) / width;
+                    let both = comptime!(whole).runtime() || at + 1 < extents.cols;
+                    let sum = comptime!(4 * i + 2 * half);
+                    let first = accumulator::<f32>(sum, comptime!(form.types));
+                    let second = accumulator::<f32>(comptime!(sum + 1), comptime!(form.types));
+                    add_line::<O, W>(out, line, first, second, both, comptime!(form.accumulate));
+                }
+            }
+        }
+    }
+}
+
+/// Stores two adjacent sums, added to what is there if `accumulate`.
+#[cube]
+fn add_line<O: Float, W: Size>(
+    out: &mut [Vector<O, W>],
+    line: usize,
+    first: f32,
+    second: f32,
+    both: bool,
+    #[comptime] accumulate: bool,
+) {
+    let (mut first, mut second) = (first, second);
+    if comptime!(accumulate) {
+        let width = W::value();
+        if comptime!(width == 2) {
+            let old = out[line];
+            first += f32::cast_from(old.extract(0usize));
+            second += f32::cast_from(old.extract(1usize));
+        } else {
+            first += f32::cast_from(out[line].extract(0usize));
+            second += f32::cast_from(out[select(both, line + 1, line)].extract(0usize));
+        }
+    }
+    store_line::<O, W>(out, line, O::cast_from(first), O::cast_from(second), both);
+}

@@ -1,0 +1,147 @@
+//! Checked launch of the dense product.
+
+use cubecl::prelude::*;
+
+use super::base::{BLOCK, PLAN, SHARED_BYTES, STEP_DEPTH};
+use super::kernel::{DenseExtentsLaunch, Form, dense};
+use crate::device::{DeviceFacts, address};
+use crate::device_code::MmaType;
+use crate::error::KernelError;
+use crate::operand::{Buffer, FloatMatrix, FloatType};
+use crate::product::cuda::wgmma::{SharedOperand, parts_of_depth};
+use crate::rows::add_parts;
+
+/// Where the contracted dimension of an operand lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// `[rows of the output, depth]`.
+    Columns,
+    /// `[depth, rows of the output]`.
+    Rows,
+}
+
+/// An operand of a dense product.
+#[derive(Clone, Copy, Debug)]
+pub struct DenseOperand<'a> {
+    /// bf16 or f16.
+    pub matrix: &'a FloatMatrix,
+    /// Its contracted dimension.
+    pub depth: Depth,
+}
+
+impl DenseOperand<'_> {
+    /// Rows (or columns) that it gives the output, then depth.
+    fn sizes(&self) -> [usize; 2] {
+        let (rows, cols) = (self.matrix.rows(), self.matrix.cols());
+        match self.depth {
+            Depth::Columns => [rows, cols],
+            Depth::Rows => [cols, rows],
+        }
+    }
+
+    fn shared(&self) -> SharedOperand {
+        match self.depth {
+            Depth::Columns => SharedOperand::DepthInner,
+            Depth::Rows => SharedOperand::DepthOuter,
+        }
+    }
+}
+
+/// Whether [`launch`] takes these operands on `client`'s device.
+pub fn runs(client: &Client, left: DenseOperand, right: DenseOperand) -> bool {
+    let device = DeviceFacts::of(client);
+    let [left, right] = [left.matrix, right.matrix];
+    PLAN.runs_on(&device)
+        && SHARED_BYTES <= device.shared_bytes
+        && left.dtype() == right.dtype()
+        && left.dtype() != FloatType::F32
+        && [left, right]
+            .iter()
+            .all(|matrix| matrix.starts_lines() && matrix.rows() > 0)
+}
+
+/// `out = left · rightᵀ`, or `out += left · rightᵀ` if `accumulate`; transposes are by the operands'
+/// [`Depth`]. `out` `[rows of left, rows of right]` is written whole.
+///
+/// # Errors
+/// [`KernelError`] if shapes differ, an operand does not [`run`](runs), or the device lacks a type.
+pub fn launch(
+    client: &Client,
+    left: DenseOperand,
+    right: DenseOperand,
+    out: &FloatMatrix,
+    accumulate: bool,
+) -> Result<(), KernelError> {
+    let ([rows, depth], [cols, right_depth]) = (left.sizes(), right.sizes());
+    if depth != right_depth {
+        return Err(KernelError::Shape {
+            operand: "right operand",
+            expected: [cols, depth],
+            found: [cols, right_depth],
+        });
+    }
+    out.check(client, "output", [rows, cols])?;
+    if !runs(client, left, right) {
+        return Err(KernelError::Plan {
+            reason: format!(
+                "dense products want a GPU of compute capability 9.0 and half-precision rows that \
+                 start at multiples of 16 bytes; these are {:?} and {:?}",
+                left.matrix.dtype(),
+                right.matrix.dtype()
+            ),
+        });
+    }
+    let device = DeviceFacts::of(client);
+    let tiles = rows.div_ceil(PLAN.rows() * PLAN.multicast) * cols.div_ceil(PLAN.tokens);
+    let steps = depth.div_ceil(STEP_DEPTH);
+    let parts = match out.is_contiguous() {
+        true => parts_of_depth(&PLAN, tiles, steps, rows * cols, &device),
+        false => 1,
+    };
+    let form = Form {
+        left: left.shared(),
+        right: right.shared(),
+        accumulate: accumulate && parts == 1,
+        types: MmaType::of(left.matrix.dtype()),
+    };
+    let pairs = cols.is_multiple_of(2) && out.starts_pairs();
+    let width = if pairs { 2 } else { 1 };
+    let sums = (parts > 1).then(|| {
+        let len = parts * rows * cols;
+        Buffer::new(client.empty(len * size_of::<f32>()), len)
+    });
+    let (to, extent, dtype) = match &sums {
+        Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
+        None => (out.lines(width), out.extent(), out.dtype()),
+    };
+    // SAFETY: the operands hold what their shapes say, the sums of all parts have room, and the
+    // kernel stays inside of them.
+    unsafe {
+        dense::launch_unchecked(
+            client,
+            CubeCount::Static(PLAN.cubes(tiles * parts, &device) as u32, 1, 1),
+            CubeDim::new_1d(PLAN.cube_units() as u32),
+            address(client, &[extent])?,
+            width,
+            left.matrix.tensor_map([BLOCK, BLOCK]),
+            right.matrix.tensor_map([BLOCK, BLOCK]),
+            to,
+            DenseExtentsLaunch::new(
+                rows,
+                cols,
+                steps,
+                parts,
+                steps.div_ceil(parts),
+                out.row_stride(),
+                rows * cols,
+            ),
+            form,
+            left.matrix.dtype().elem(),
+            dtype.elem(),
+        );
+    }
+    match sums {
+        Some(sums) => add_parts(client, &sums, out, accumulate),
+        None => Ok(()),
+    }
+}
