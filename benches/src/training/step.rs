@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Distribution, Int, Tensor};
-use tritburn::optim::{AdamWConfig, clip_by_global_norm};
+use tritburn::optim::{AdamWConfig, GlobalNormClip};
 use tritburn_models::BitNetConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
@@ -27,7 +27,8 @@ pub fn measure(options: &Options, model: &Model, variant: Variant) -> Result<Mea
     let how = TrainableOptions::for_device(&device);
     let mut trained = Some(TrainableModel::new(&config(model, variant), &how, &device)?);
     let adamw = AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8);
-    let mut optimizer = adamw.init();
+    let clip = GlobalNormClip::new(1.0);
+    let mut optimizer = ModuleOptimizer::from(adamw.build().with_clip(clip.clone()));
     let tokens = || {
         let range = Distribution::Uniform(0.0, model.vocabulary as f64);
         Tensor::<2, Int>::random([model.batch_size, model.context], range, &device)
@@ -41,7 +42,7 @@ pub fn measure(options: &Options, model: &Model, variant: Variant) -> Result<Mea
         };
         let loss = model.loss(inputs.clone(), targets.clone())?;
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        let (gradients, _) = clip_by_global_norm(gradients, &model, 1.0);
+        clip.measure(&gradients, &model);
         trained = Some(optimizer.step(1e-3, model, gradients));
         Ok(())
     })

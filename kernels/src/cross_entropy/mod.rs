@@ -9,7 +9,9 @@ mod base;
 mod fold;
 mod launch;
 mod lines;
+mod mean;
 mod strided;
 
 pub use base::CrossEntropy;
 pub use launch::launch;
+pub use mean::mean;

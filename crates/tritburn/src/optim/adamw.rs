@@ -5,6 +5,7 @@ use burn::config::Config;
 use burn::optim::{AdamWState, AdaptiveMomentumState, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 
+use super::clip::GlobalNormClip;
 use crate::training::{AdamWStep, Moments, TrainingOps};
 
 /// Creates an [`AdamW`].
@@ -34,6 +35,7 @@ impl AdamWConfig {
     pub fn build(&self) -> AdamW {
         AdamW {
             config: self.clone(),
+            clip: None,
         }
     }
 }
@@ -51,6 +53,17 @@ impl AdamWConfig {
 #[derive(Clone, Debug)]
 pub struct AdamW {
     config: AdamWConfig,
+    clip: Option<GlobalNormClip>,
+}
+
+impl AdamW {
+    /// The same, with gradients multiplied by the factor that `clip` found last, in the same launch.
+    pub fn with_clip(self, clip: GlobalNormClip) -> Self {
+        Self {
+            clip: Some(clip),
+            ..self
+        }
+    }
 }
 
 impl Optimizer for AdamW {
@@ -81,9 +94,12 @@ impl Optimizer for AdamW {
             learning_rate: rate,
             time: time as u32,
         };
+        let factor = self.clip.as_ref().and_then(GlobalNormClip::factor);
+        let factor = factor.map(|factor| factor.to_device(&grad.device()));
         let (tensor, first, second) = <Dispatch as TrainingOps>::adamw(
             tensor.into_dispatch(),
             grad.into_dispatch(),
+            factor.map(Tensor::into_dispatch).into(),
             moments,
             step,
         );

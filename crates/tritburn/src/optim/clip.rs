@@ -1,6 +1,7 @@
 //! Clipping of gradients by the norm of all of them.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::Dispatch;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -9,12 +10,12 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::training::TrainingOps;
 
-/// Added to the norm, as torch's `clip_grad_norm_` does.
-const EPSILON: f32 = 1e-6;
-
 /// Scales the gradients of `model` so that the norm of all of them together is at most `max_norm`
 /// (Pascanu et al. 2013, arXiv 1211.5063): each is multiplied by
 /// `min(1, max_norm / (norm + 1e-6))`. Returns them and the norm before that, F32 `[1]`.
+///
+/// For any optimiser; with [`AdamW`](super::AdamW), a [`GlobalNormClip`] does the same and saves a
+/// pass over the gradients.
 ///
 /// All of it happens on the device of the first gradient, squares are summed in f32, and the host
 /// waits for nothing: read the norm when it is to be shown. A gradient that is not finite makes
@@ -24,33 +25,86 @@ pub fn clip_by_global_norm<M: Module>(
     model: &M,
     max_norm: f32,
 ) -> (GradientsParams, Tensor<1>) {
+    let Measured { ids, norm, factor } = measure(&grads, model, max_norm);
+    let mut scale = Scale {
+        grads: &mut grads,
+        left: ids,
+        factor,
+    };
+    model.visit(&mut scale);
+    (grads, norm)
+}
+
+/// [`clip_by_global_norm`] inside of an optimiser's step: [`measure`](Self::measure) finds the norm, and
+/// an [`AdamW`](super::AdamW) [that holds](super::AdamW::with_clip) a clone of this multiplies gradients
+/// by the factor where it reads them.
+#[derive(Clone, Debug)]
+pub struct GlobalNormClip {
+    max_norm: f32,
+    factor: Arc<Mutex<Option<Tensor<1>>>>,
+}
+
+impl GlobalNormClip {
+    /// A clip to a norm of `max_norm`; nothing is clipped before the first measurement.
+    pub fn new(max_norm: f32) -> Self {
+        Self {
+            max_norm,
+            factor: Arc::default(),
+        }
+    }
+
+    /// The norm of the gradients of `model` together, F32 `[1]`. What it is clipped by holds for every
+    /// step until the next measurement.
+    pub fn measure<M: Module>(&self, grads: &GradientsParams, model: &M) -> Tensor<1> {
+        let Measured { norm, factor, .. } = measure(grads, model, self.max_norm);
+        *self.factor.lock().unwrap_or_else(PoisonError::into_inner) = Some(factor);
+        norm
+    }
+
+    /// What gradients are multiplied by, F32 `[1]`.
+    pub(super) fn factor(&self) -> Option<Tensor<1>> {
+        let factor = self.factor.lock().unwrap_or_else(PoisonError::into_inner);
+        factor.clone()
+    }
+}
+
+/// The gradients of a model as one.
+struct Measured {
+    /// Parameters that have some.
+    ids: BTreeSet<ParamId>,
+    /// Their norm, F32 `[1]`.
+    norm: Tensor<1>,
+    /// What clips it, F32 `[1]`.
+    factor: Tensor<1>,
+}
+
+fn measure<M: Module>(grads: &GradientsParams, model: &M, max_norm: f32) -> Measured {
     let mut found = Found {
-        grads: &grads,
+        grads,
         ids: BTreeSet::new(),
         device: None,
     };
     model.visit(&mut found);
     let Found { ids, device, .. } = found;
     let Some(device) = device else {
-        let device = model.devices().first().cloned().unwrap_or_default();
-        return (grads, Tensor::zeros([1], (&device.inner(), DType::F32)));
+        let device = model.devices().first().cloned().unwrap_or_default().inner();
+        return Measured {
+            ids,
+            norm: Tensor::zeros([1], (&device, DType::F32)),
+            factor: Tensor::ones([1], (&device, DType::F32)),
+        };
     };
     let mut squares = Squares {
-        grads: &grads,
+        grads,
         left: ids.clone(),
         at: 0,
         sums: Tensor::zeros([ids.len()], (&device, DType::F32)),
     };
     model.visit(&mut squares);
-    let norm = squares.sums.sum().sqrt();
-    let factor = (norm.clone() + EPSILON).recip().mul_scalar(max_norm);
-    let mut scale = Scale {
-        grads: &mut grads,
-        left: ids,
-        factor: factor.clamp_max(1.0),
-    };
-    model.visit(&mut scale);
-    (grads, norm)
+    let (norm, factor) =
+        <Dispatch as TrainingOps>::clip_factor(squares.sums.into_dispatch(), max_norm);
+    let [norm, factor] = [norm, factor].map(Tensor::from_dispatch);
+    Measured { ids, norm, factor }
 }
 
 /// Parameters that have gradients, each once however often a model holds it.

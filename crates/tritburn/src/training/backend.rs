@@ -248,17 +248,29 @@ pub trait TrainingOps: TernaryOps {
         options: LossOptions,
     ) -> FloatTensor<Self> {
         let (losses, weights) = Self::token_losses(x, table, targets, label_weights, options);
-        Self::float_mul(Self::float_sum(losses), reciprocal_of_sum::<Self>(weights))
+        Self::mean_loss(losses, weights).0
     }
 
-    /// A step of AdamW: the parameter, of any shape, and its new moments. On CubeCL devices all
-    /// three are written in place.
-    #[fusion(meta = |parameter, _gradient, _moments, _step| {
+    /// `Σ losses / Σ weights` and `1 / Σ weights` of F32 `[T]`, both F32 `[1]`. The second is finite
+    /// where all weights are zero: losses of zero times it are zero.
+    #[fusion(meta = |losses, _weights| {
+        let one = TensorSpec::new([1].into(), losses.dtype);
+        (one.clone(), one)
+    })]
+    fn mean_loss(
+        losses: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// A step of AdamW: the parameter, of any shape, and its new moments. The gradient is multiplied
+    /// by `factor`, F32 `[1]`, if there is one. On CubeCL devices all three are written in place.
+    #[fusion(meta = |parameter, _gradient, _factor, _moments, _step| {
         (parameter.clone(), parameter.clone(), parameter.clone())
     })]
     fn adamw(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+        #[extension_type] factor: Optional<Self>,
         #[extension_type] moments: Moments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
@@ -271,10 +283,15 @@ pub trait TrainingOps: TernaryOps {
         x: FloatTensor<Self>,
         index: usize,
     ) -> FloatTensor<Self>;
-}
 
-/// `1 / Σ weights`, and finite where the sum is zero: a loss of zero times it is zero.
-pub(super) fn reciprocal_of_sum<B: TrainingOps>(weights: FloatTensor<B>) -> FloatTensor<B> {
-    let sum = B::float_sum(weights);
-    B::float_recip(B::float_clamp_min(sum, f32::MIN_POSITIVE.into()))
+    /// From sums of squares, F32 `[n]`: the root of their sum, and what clips it to `max_norm`,
+    /// `min(1, max_norm / (root + 1e-6))`, both F32 `[1]`.
+    #[fusion(meta = |sums, _max_norm| {
+        let one = TensorSpec::new([1].into(), sums.dtype);
+        (one.clone(), one)
+    })]
+    fn clip_factor(
+        sums: FloatTensor<Self>,
+        max_norm: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }

@@ -16,6 +16,7 @@ use burn_cubecl::ops::{numeric::zeros_client, reshape};
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_kernels::FloatMatrix;
+use tritburn_kernels::cross_entropy;
 use tritburn_kernels::decoder::attention::training as attention;
 use tritburn_kernels::decoder::embedding;
 use tritburn_kernels::decoder::glu::{self, NormGradient};
@@ -239,9 +240,23 @@ impl TrainingOps for CubeBackend {
         loss::run(x, table, targets, label_weights, options, wanted)
     }
 
+    fn mean_loss(
+        losses: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let one = || empty(&losses, [1].into(), DType::F32);
+        let (mean, reciprocal) = (one(), one());
+        let (to, by) = (buffer(&mean), buffer(&reciprocal));
+        let client = losses.client.clone();
+        let (losses, weights) = (float_vector(losses), float_vector(weights));
+        checked(cross_entropy::mean(&client, &losses, &weights, &to, &by));
+        (mean, reciprocal)
+    }
+
     fn adamw(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+        factor: Optional<Self>,
         moments: Moments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
@@ -258,6 +273,7 @@ impl TrainingOps for CubeBackend {
             }
         };
         let parameter = owned_f32(parameter);
+        let factor = factor.into_option().map(|factor| buffer(&factor));
         checked(optimizer::adamw(
             &client,
             AdamW {
@@ -268,7 +284,7 @@ impl TrainingOps for CubeBackend {
                 weight_decay: step.weight_decay,
                 step: step.time,
             },
-            None,
+            factor.as_ref(),
             AdamWOperands {
                 param: &matrix_of_any_rank(parameter.clone()),
                 grad: &matrix_of_any_rank(gradient),
@@ -292,6 +308,24 @@ impl TrainingOps for CubeBackend {
         let x = matrix_of_any_rank(x);
         checked(optimizer::square_sum(&client, &x, &buffer(&sums), index));
         sums
+    }
+
+    fn clip_factor(
+        sums: FloatTensor<Self>,
+        max_norm: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let one = || empty(&sums, [1].into(), DType::F32);
+        let (norm, factor) = (one(), one());
+        let (to, by) = (buffer(&norm), buffer(&factor));
+        let client = sums.client.clone();
+        checked(optimizer::clip_factor(
+            &client,
+            &buffer(&sums),
+            max_norm,
+            &to,
+            &by,
+        ));
+        (norm, factor)
     }
 }
 

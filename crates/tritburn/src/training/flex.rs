@@ -22,6 +22,9 @@ use crate::ops::TernaryOps;
 use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
 use crate::transformer::{Heads, TransformerOps};
 
+/// Added to the norm of gradients, as torch's `clip_grad_norm_` does.
+const CLIP_EPSILON: f32 = 1e-6;
+
 impl TrainingOps for Flex {
     fn prologue(x: FloatTensor<Self>, prologue: Prologue<Self>) -> FloatTensor<Self> {
         let [tokens, width] = x.shape().dims();
@@ -212,15 +215,33 @@ impl TrainingOps for Flex {
         loss::run(x, table, targets, label_weights, options, wanted)
     }
 
+    fn mean_loss(
+        losses: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let sum = Self::float_clamp_min(Self::float_sum(weights), f32::MIN_POSITIVE.into());
+        let reciprocal = Self::float_recip(sum);
+        let mean = Self::float_mul(Self::float_sum(losses), reciprocal.clone());
+        (mean, reciprocal)
+    }
+
     fn adamw(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+        factor: Optional<Self>,
         moments: Moments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (shape, dtype) = (parameter.shape(), parameter.dtype());
         let mut parameter = contiguous_f32(parameter);
-        let gradient = contiguous_f32(gradient);
+        let mut gradient = contiguous_f32(gradient);
+        if let Some(factor) = factor.into_option() {
+            let factor = contiguous_f32(factor);
+            let factor = slice!(factor, f32)[0];
+            for value in gradient.storage_mut::<f32>() {
+                *value *= factor;
+            }
+        }
         let (mut first, mut second) = match moments {
             Moments::Absent => {
                 let zeros = || FlexTensor::zeros(shape.clone(), DType::F32);
@@ -261,6 +282,18 @@ impl TrainingOps for Flex {
         let (x, mut sums) = (contiguous_f32(x), contiguous_f32(sums));
         sums.storage_mut::<f32>()[index] = kernels::square_sum(slice!(x, f32));
         sums
+    }
+
+    fn clip_factor(
+        sums: FloatTensor<Self>,
+        max_norm: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let sums = contiguous_f32(sums);
+        let norm = slice!(sums, f32).iter().sum::<f32>().sqrt();
+        let factor = max_norm / (norm + CLIP_EPSILON);
+        // NaN is not 1 or more.
+        let factor = if factor >= 1.0 { 1.0 } else { factor };
+        (vector(vec![norm]), vector(vec![factor]))
     }
 }
 

@@ -67,12 +67,22 @@ impl LinePlan {
     /// Units that a row gets if it can be: more wait longer for each other.
     const UNITS: usize = 512;
 
-    /// A plan for rows of `lines` lines of `width` values.
-    pub fn new(lines: usize, width: usize, device: &DeviceFacts) -> Option<Self> {
+    /// Rows that keep a device busy if each has only a few planes.
+    const MANY: usize = 4096;
+
+    /// A plan for `rows` rows of `lines` lines of `width` values.
+    pub fn new(rows: usize, lines: usize, width: usize, device: &DeviceFacts) -> Option<Self> {
         let most = device.max_units.min(1024) as usize;
         let lanes = LANES as usize;
-        // One line a unit as long as units last: nothing is quicker than all loads at once.
         let per_unit = match lines <= most {
+            // As many lines a unit as it may hold: few planes wait for each other, and a unit has all
+            // its loads under way at once.
+            true if rows >= Self::MANY => {
+                let most = Self::MOST_VALUES / width;
+                let planes = lines.div_ceil(lanes * most);
+                lines.div_ceil(lanes * planes)
+            }
+            // One line a unit as long as units last: nothing is quicker than all loads at once.
             true => 1,
             false => lines.div_ceil(Self::UNITS.min(most)),
         };

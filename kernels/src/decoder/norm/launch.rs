@@ -106,7 +106,7 @@ impl Rows<'_> {
     fn line_plan(&self, client: &Client, device: &DeviceFacts) -> Option<(usize, LinePlan)> {
         let width = self.width();
         let possible = device.lockstep && planes(client) && width > 1;
-        let plan = LinePlan::new(self.cols / width, width, device);
+        let plan = LinePlan::new(self.x.rows(), self.cols / width, width, device);
         plan.filter(|_| possible).map(|plan| (width, plan))
     }
 

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use tritburn_kernels::cross_entropy::{self, CrossEntropy};
-use tritburn_kernels::{FloatMatrix, FloatType, FloatVector};
+use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FloatVector};
 
 use super::derivative::{differences, widen};
 use crate::device::{client, supported};
@@ -234,4 +234,35 @@ fn operands_that_do_not_fit_are_refused() {
         error(&[0, 1], 2, 2),
         "label weights needs 4 elements, the buffer was given with 2"
     );
+}
+
+#[test]
+fn a_mean_is_that_of_the_tokens_that_count() {
+    let client = client();
+    for len in [1, 3, 255, 1024, 5001] {
+        let mut rng = rng(len);
+        let weights: Vec<f32> = (0..len).map(|_| rng.random_range(0..3) as f32).collect();
+        // Whole numbers: sums are exact.
+        let losses: Vec<f32> = (0..len).map(|_| rng.random_range(0..100) as f32).collect();
+        for weights in [vec![0.0; len], weights] {
+            let [mean, reciprocal] = [(); 2].map(|()| upload(&client, &[f32::NAN], FloatType::F32));
+            let one = |handle: &cubecl::server::Handle| Buffer::new(handle.clone(), 1);
+            let found = cross_entropy::mean(
+                &client,
+                &float_vector(&client, &losses, FloatType::F32),
+                &float_vector(&client, &weights, FloatType::F32),
+                &one(&mean),
+                &one(&reciprocal),
+            );
+            found.unwrap();
+            let sum = |values: &[f32]| values.iter().sum::<f32>();
+            let expected = 1.0 / sum(&weights).max(f32::MIN_POSITIVE);
+            let read = |handle| download(&client, handle, FloatType::F32)[0];
+            let close = |found: f32, expected: f32| (found / expected - 1.0).abs() < 1e-6;
+            assert!(close(read(&reciprocal), expected), "{len}");
+            if sum(&weights) > 0.0 {
+                assert!(close(read(&mean), sum(&losses) * expected), "{len}");
+            }
+        }
+    }
 }

@@ -21,6 +21,7 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 
+use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::SaveOptions;
@@ -82,11 +83,12 @@ pub fn train(
     device.seed(config.seed);
     let model = config.model.init(&device)?;
     let schedule = config.schedule();
-    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone()));
+    let clip = GlobalNormClip::new(config.gradient_norm);
+    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone(), clip.clone()));
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = TrainLoader::new(corpus.train.clone(), plan, first_epoch, device.clone());
-    let trainee = Trainee::new(model, config.gradient_norm);
+    let trainee = Trainee::new(model, clip);
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
         let batch = train.batch(1);

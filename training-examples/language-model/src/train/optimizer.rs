@@ -3,7 +3,7 @@
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use burn::optim::{AdamWState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor};
-use tritburn::optim::{AdamW, AdamWConfig};
+use tritburn::optim::{AdamW, AdamWConfig, GlobalNormClip};
 
 use super::Schedule;
 
@@ -14,14 +14,19 @@ use super::Schedule;
 #[derive(Clone)]
 pub struct DecayingAdamW {
     config: AdamWConfig,
+    clip: GlobalNormClip,
     schedule: Schedule,
 }
 
 impl DecayingAdamW {
-    /// An optimizer for the steps of `schedule`.
-    pub fn new(schedule: Schedule) -> Self {
+    /// An optimizer for the steps of `schedule`, with gradients multiplied by what `clip` measured.
+    pub fn new(schedule: Schedule, clip: GlobalNormClip) -> Self {
         let config = AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8);
-        Self { config, schedule }
+        Self {
+            config,
+            clip,
+            schedule,
+        }
     }
 }
 
@@ -42,6 +47,7 @@ impl Optimizer for DecayingAdamW {
             _ => self.schedule.weight_decay(step),
         };
         let adamw = self.config.clone().with_weight_decay(decay as f32).build();
+        let adamw = adamw.with_clip(self.clip.clone());
         adamw.step(rate, tensor, grad, state)
     }
 
@@ -104,7 +110,7 @@ mod tests {
     #[test]
     fn each_step_is_that_of_an_adamw_with_the_weight_decay_of_the_step() {
         let device = Device::default();
-        let optimizer = DecayingAdamW::new(schedule());
+        let optimizer = DecayingAdamW::new(schedule(), GlobalNormClip::new(1.0));
         let (mut tensor, mut state) = (Tensor::<2>::ones([2, 3], &device), None);
         for step in 1..=10 {
             let decay = schedule().weight_decay(step) as f32;
@@ -124,7 +130,7 @@ mod tests {
     #[test]
     fn gains_of_norms_do_not_decay() {
         let device = Device::default();
-        let optimizer = DecayingAdamW::new(schedule());
+        let optimizer = DecayingAdamW::new(schedule(), GlobalNormClip::new(1.0));
         let gain = Tensor::<1>::ones([4], &device);
         let mut state = None;
         for _ in 0..5 {

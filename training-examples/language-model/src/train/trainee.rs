@@ -8,7 +8,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use tritburn::optim::clip_by_global_norm;
+use tritburn::optim::GlobalNormClip;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn_models::TrainableModel;
 
@@ -25,9 +25,9 @@ pub struct Trainee {
     /// Counts codes; none in a float model.
     #[module(skip)]
     watch: Option<Arc<CodeWatch>>,
-    /// Norm of all gradients that a step is clipped to.
+    /// What all gradients together are clipped to.
     #[module(skip)]
-    max_norm: f32,
+    clip: GlobalNormClip,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -40,13 +40,13 @@ pub struct Trainee {
 }
 
 impl Trainee {
-    /// A model about to be trained, with gradients clipped to a norm of `max_norm`.
-    pub fn new(model: TrainableModel, max_norm: f32) -> Self {
+    /// A model about to be trained by an optimizer that holds a clone of `clip`.
+    pub fn new(model: TrainableModel, clip: GlobalNormClip) -> Self {
         let watch = CodeWatch::new(&model).ok();
         Self {
             watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
             model,
-            max_norm,
+            clip,
             steps: 0,
             counts: None,
             gradient_norm: None,
@@ -97,7 +97,7 @@ impl TrainStep for Trainee {
         gradients: GradientsParams,
     ) -> Self {
         let before = self.codes_before();
-        let (gradients, norm) = clip_by_global_norm(gradients, &self, self.max_norm);
+        let norm = self.clip.measure(&gradients, &self);
         let mut trained = optimizer.step(rate, self, gradients);
         trained.count(before);
         trained.gradient_norm = Some(norm);

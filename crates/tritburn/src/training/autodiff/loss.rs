@@ -7,7 +7,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::DType;
 
-use super::super::backend::{TrainingOps, reciprocal_of_sum};
+use super::super::backend::TrainingOps;
 use super::super::operand::{LossOptions, Optional, WantedGradients};
 use super::{in_dtype, inner_option};
 
@@ -84,8 +84,7 @@ pub(super) fn linear_cross_entropy<B: TrainingOps, C: CheckpointStrategy>(
         OpsKind::Tracked(prep) => {
             let table_dtype = table.dtype();
             let found = B::loss_gradients(x, table, targets, labels, options, wanted);
-            let reciprocal = reciprocal_of_sum::<B>(found.weights);
-            let loss = B::float_mul(B::float_sum(found.losses), reciprocal.clone());
+            let (loss, reciprocal) = B::mean_loss(found.losses, found.weights);
             let saved = Saved {
                 d_input: found.d_input,
                 d_table: found.d_table,

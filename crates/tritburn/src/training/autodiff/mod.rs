@@ -197,9 +197,19 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         loss::linear_cross_entropy::<B, C>(x, table, targets, label_weights, options)
     }
 
+    fn mean_loss(
+        losses: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (losses, weights) = (losses.into_primitive(), weights.into_primitive());
+        let (mean, reciprocal) = B::mean_loss(losses, weights);
+        (constant::<B, C>(mean), constant::<B, C>(reciprocal))
+    }
+
     fn adamw(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+        factor: Optional<Self>,
         moments: Moments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
@@ -213,6 +223,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         let (parameter, first, second) = B::adamw(
             parameter.into_primitive(),
             gradient.into_primitive(),
+            inner_option::<B, C>(factor),
             moments,
             step,
         );
@@ -230,6 +241,14 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (sums, x) = (sums.into_primitive(), x.into_primitive());
         constant::<B, C>(B::write_square_sum(sums, x, index))
+    }
+
+    fn clip_factor(
+        sums: FloatTensor<Self>,
+        max_norm: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (norm, factor) = B::clip_factor(sums.into_primitive(), max_norm);
+        (constant::<B, C>(norm), constant::<B, C>(factor))
     }
 }
 

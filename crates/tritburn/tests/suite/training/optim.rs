@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor};
-use tritburn::optim::{AdamWConfig, clip_by_global_norm};
+use tritburn::optim::{AdamWConfig, GlobalNormClip, clip_by_global_norm};
 
 use super::tensor;
 use crate::common::{devices, relative_error, to_vec};
@@ -162,5 +162,30 @@ fn without_gradients_the_norm_is_zero() {
         let (grads, norm) = clip_by_global_norm(GradientsParams::new(), &model, 1.0);
         assert!(grads.is_empty());
         assert_eq!(to_vec(norm), [0.0]);
+    }
+}
+
+#[test]
+fn a_clip_inside_of_the_step_is_the_one_before_it() {
+    for device in devices() {
+        for max_norm in [0.25, 1e6] {
+            let config = AdamWConfig::new().with_weight_decay(0.1);
+            let mut before = config.init();
+            let clip = GlobalNormClip::new(max_norm);
+            let mut inside = ModuleOptimizer::from(config.build().with_clip(clip.clone()));
+            let (mut expected, mut found) = (Model::new(&device), Model::new(&device));
+            for step in 0..3 {
+                let grads = found.gradients(step);
+                let norm = clip.measure(&grads, &found);
+                found = inside.step(0.01, found, grads);
+                let grads = expected.gradients(step);
+                let (grads, expected_norm) = clip_by_global_norm(grads, &expected, max_norm);
+                expected = before.step(0.01, expected, grads);
+                assert_eq!(to_vec(norm), to_vec(expected_norm), "{device:?}");
+            }
+            for (found, expected) in found.values().iter().zip(&expected.values()) {
+                assert!(relative_error(found, expected) < 1e-6, "{device:?}");
+            }
+        }
     }
 }

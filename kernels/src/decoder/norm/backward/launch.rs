@@ -62,8 +62,9 @@ pub(crate) struct RowGradients<'a> {
 impl RowGradients<'_> {
     /// Values of a row that a unit holds, next to its share of gamma and of gamma's gradient.
     const MOST_VALUES: usize = 24;
-    /// Cubes of a multiprocessor.
-    const PER_PROCESSOR: usize = 3;
+    /// Cubes of a multiprocessor: 256 units of some 128 registers fit twice. A third would wait for the
+    /// others to end, and run alone.
+    const PER_PROCESSOR: usize = 2;
     /// Rows of a partial sum of the passes over memory.
     const CHUNK: usize = 64;
 
