@@ -7,11 +7,11 @@
 pub mod cli;
 pub mod commands;
 pub mod data;
-
 pub mod error;
 pub mod evaluate;
 pub mod generate;
 mod hash;
+pub mod logging;
 pub mod model;
 pub mod report;
 pub mod train;

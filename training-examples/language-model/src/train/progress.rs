@@ -26,8 +26,6 @@ type Label = (MetricName, String);
 /// Burn's own renderer for this case prints a line a step, without metrics.
 pub struct PlainProgress {
     plan: Plan,
-    /// Steps done before this process.
-    resumed_at: usize,
     /// Steps done before this epoch.
     epoch_start: usize,
     steps_done: usize,
@@ -36,25 +34,22 @@ pub struct PlainProgress {
     /// Latest values in order of registration.
     train: Vec<(Label, f64)>,
     valid: Vec<(Label, f64)>,
-    begun: Instant,
-    printed: Instant,
+    /// When the latest line was printed, and the steps that were done then.
+    printed: (Instant, usize),
 }
 
 impl PlainProgress {
     /// Progress of a training that begins after step `resumed_at`.
     pub fn new(plan: Plan, resumed_at: usize) -> Self {
-        let now = Instant::now();
         Self {
             plan,
-            resumed_at,
             epoch_start: resumed_at,
             steps_done: resumed_at,
             training: true,
             metrics: HashMap::new(),
             train: Vec::new(),
             valid: Vec::new(),
-            begun: now,
-            printed: now,
+            printed: (Instant::now(), resumed_at),
         }
     }
 
@@ -76,16 +71,25 @@ impl PlainProgress {
         }
     }
 
-    fn print(&mut self, what: &str, values: &[(Label, f64)]) {
+    /// A line about the training, with its speed since the latest line: steps before that were slower if
+    /// kernels were compiled.
+    fn print_step(&mut self) {
+        let (since, done_then) = self.printed;
+        let rate = (self.steps_done - done_then) as f64 / since.elapsed().as_secs_f64();
+        let left = (self.plan.steps - self.steps_done) as f64 / rate.max(1e-9);
+        let tokens = rate * (self.plan.batch_size * self.plan.context) as f64;
+        let speed = format!("  {tokens:.0} tokens/s  {left:.0} s left");
+        self.print("step", &self.train.clone(), &speed);
+    }
+
+    fn print(&mut self, what: &str, values: &[(Label, f64)], speed: &str) {
         let (done, total) = (self.steps_done, self.plan.steps);
-        let rate = (done - self.resumed_at) as f64 / self.begun.elapsed().as_secs_f64();
-        let left = (total - done) as f64 / rate.max(1e-9);
         let values: String = values
             .iter()
             .map(|((name, unit), value)| format!("  {name} {}{unit}", short(*value)))
             .collect();
-        println!("{what} {done}/{total}{values}  {rate:.2} steps/s  {left:.0} s left");
-        self.printed = Instant::now();
+        println!("{what} {done}/{total}{values}{speed}");
+        self.printed = (Instant::now(), done);
     }
 }
 
@@ -117,7 +121,7 @@ impl MetricsRendererTraining for PlainProgress {
 
 impl TrainingProgressLogger for PlainProgress {
     fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {
-        self.begun = Instant::now();
+        self.printed.0 = Instant::now();
     }
 
     fn start_split(&mut self, split: &str, _total_items: usize) {
@@ -129,16 +133,15 @@ impl TrainingProgressLogger for PlainProgress {
             return;
         }
         self.steps_done = self.epoch_start + items_processed;
-        if self.printed.elapsed() >= INTERVAL {
-            let values = self.train.clone();
-            self.print("step", &values);
+        if self.printed.0.elapsed() >= INTERVAL {
+            self.print_step();
         }
     }
 
     fn update_epoch(&mut self, epoch: usize) {
         self.epoch_start = (epoch * self.plan.epoch_steps).min(self.plan.steps);
         let values = self.valid.clone();
-        self.print("held-out text after step", &values);
+        self.print("held-out text after step", &values, "");
     }
 
     fn end_split(&mut self) {}

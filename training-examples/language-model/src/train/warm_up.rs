@@ -4,7 +4,6 @@
 //! happens here, ahead of the training: its first step is as fast as its last, and nobody looks at
 //! a silent terminal.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use burn::train::{InferenceStep, TrainStep};
 
 use super::Trainee;
 use crate::data::ByteBatch;
+use crate::logging::Counts;
 
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -56,22 +56,22 @@ struct Heartbeat {
 
 impl Heartbeat {
     fn start() -> Self {
-        CompilerLog::install();
         let (stop, stopped) = channel();
         let begun = Instant::now();
         let thread = std::thread::spawn(move || {
+            let counts = Counts::listen();
             let mut said = false;
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 said = true;
                 println!(
-                    "getting ready for the first step: {} kernels compiled, {} operations tuned, {} s",
-                    COMPILED.load(Ordering::Relaxed),
-                    TUNED.load(Ordering::Relaxed),
-                    begun.elapsed().as_secs()
+                    "getting ready for the first step: {} s{}",
+                    begun.elapsed().as_secs(),
+                    counts.in_words()
                 );
             }
             if said {
-                println!("ready after {:.1} s", begun.elapsed().as_secs_f64());
+                let seconds = begun.elapsed().as_secs_f64();
+                println!("ready after {seconds:.1} s{}", counts.in_words());
             }
         });
         Self {
@@ -88,67 +88,5 @@ impl Drop for Heartbeat {
             // A thread that prints has no result.
             let _ = thread.join();
         }
-        log::set_max_level(log::LevelFilter::Off);
-    }
-}
-
-static COMPILED: AtomicUsize = AtomicUsize::new(0);
-static TUNED: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what CubeCL logs of its compiler and of its tuner.
-struct CompilerLog;
-
-impl CompilerLog {
-    fn install() {
-        // Another logger stays in place; then nothing is counted.
-        if log::set_logger(&Self).is_ok() {
-            log::set_max_level(log::LevelFilter::Trace);
-        }
-    }
-}
-
-impl log::Log for CompilerLog {
-    fn enabled(&self, metadata: &log::Metadata) -> bool {
-        metadata.target().starts_with("cubecl")
-    }
-
-    fn log(&self, record: &log::Record) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let counter = match record.args().as_str() {
-            Some(text) if text.starts_with("Compiling kernel") => &COMPILED,
-            None if record.target() == "cubecl_runtime::tune::tuner" => &TUNED,
-            _ => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn flush(&self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use log::Log;
-
-    use super::*;
-
-    #[test]
-    fn what_the_compiler_says_is_counted_and_nothing_else() {
-        let say = |target: &str, text: std::fmt::Arguments| {
-            let record = log::Record::builder().target(target).args(text).build();
-            CompilerLog.log(&record);
-        };
-        let before = COMPILED.load(Ordering::Relaxed);
-        say(
-            "cubecl_cuda::compute::context",
-            format_args!("Compiling kernel"),
-        );
-        say(
-            "cubecl_cuda::compute::context",
-            format_args!("Using PTX cache"),
-        );
-        say("somebody", format_args!("Compiling kernel"));
-        assert_eq!(COMPILED.load(Ordering::Relaxed), before + 1);
     }
 }
