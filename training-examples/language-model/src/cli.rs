@@ -20,6 +20,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Turn text into files of tokens, for texts that are larger than memory or trained on often.
+    Tokenize(TokenizeArgs),
     /// Train a model.
     Train(TrainArgs),
     /// Pack a trained model to 2 bits a weight.
@@ -43,9 +45,13 @@ pub struct DeviceArgs {
 /// A model and a training of it; what is not given has its default.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConfigArgs {
-    /// Text file, or folder of them [default: Rust sources this program is built from]
+    /// Text or JSON-lines (`text`) file, folder of them, or folder that `tokenize` wrote [default: Rust
+    /// sources this program is built from]
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// `tokenizer.json`, or a folder with one [default: tokens are bytes]
+    #[arg(long)]
+    pub tokenizer: Option<PathBuf>,
     /// Seed of the first weights and of the order of the text.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -58,12 +64,21 @@ pub struct ConfigArgs {
     /// Steps from one checkpoint to the next.
     #[arg(long)]
     pub checkpoint_steps: Option<usize>,
+    /// Steps over which the learning rate rises to its peak.
+    #[arg(long)]
+    pub warmup_steps: Option<usize>,
     /// Peak learning rate of the first half of the steps.
     #[arg(long)]
     pub learning_rate: Option<f64>,
     /// Peak learning rate of the second half of the steps.
     #[arg(long)]
     pub second_learning_rate: Option<f64>,
+    /// Weight decay that the first half rises to; the second half has none.
+    #[arg(long)]
+    pub weight_decay: Option<f64>,
+    /// Norm to which all gradients together are clipped.
+    #[arg(long)]
+    pub gradient_norm: Option<f32>,
     /// Width of the residual stream.
     #[arg(long)]
     pub d_model: Option<usize>,
@@ -76,7 +91,7 @@ pub struct ConfigArgs {
     /// Number of attention heads.
     #[arg(long)]
     pub heads: Option<usize>,
-    /// Bytes the model sees at once.
+    /// Tokens the model sees at once.
     #[arg(long)]
     pub context: Option<usize>,
     /// Train the float twin: the same data and steps with float projections.
@@ -103,10 +118,14 @@ impl ConfigArgs {
                 ..model
             },
             data: self.data.clone().or(base.data),
+            tokenizer: self.tokenizer.clone().or(base.tokenizer),
             seed: self.seed.unwrap_or(base.seed),
             steps: self.steps.unwrap_or(base.steps),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
             checkpoint_steps: self.checkpoint_steps.unwrap_or(base.checkpoint_steps),
+            warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            gradient_norm: self.gradient_norm.unwrap_or(base.gradient_norm),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             second_learning_rate: self
                 .second_learning_rate
@@ -114,6 +133,23 @@ impl ConfigArgs {
             ..base
         }
     }
+}
+
+/// Arguments of `tokenize`.
+#[derive(Args, Debug)]
+pub struct TokenizeArgs {
+    /// Text or JSON-lines (`text`) file, or folder of them.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder for the tokens and their tokenizer; `train --data` takes it.
+    #[arg(long)]
+    pub output: PathBuf,
+    /// `tokenizer.json`, or a folder with one [default: tokens are bytes]
+    #[arg(long, conflicts_with = "bpe")]
+    pub tokenizer: Option<PathBuf>,
+    /// Train a byte-level BPE tokenizer of so many tokens on the text, and use it.
+    #[arg(long)]
+    pub bpe: Option<usize>,
 }
 
 /// Arguments of `train`.
@@ -125,6 +161,10 @@ pub struct TrainArgs {
     /// Go on from the newest checkpoint in the folder; its options are kept.
     #[arg(long)]
     pub resume: bool,
+    /// Begin with the options of this file, the `config.json` of another training; options given here go
+    /// before.
+    #[arg(long = "config", value_name = "FILE", conflicts_with = "resume")]
+    pub config_file: Option<PathBuf>,
     /// Model and training.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -153,19 +193,19 @@ pub struct GenerateArgs {
     /// Text to go on from.
     #[arg(long, default_value = "")]
     pub prompt: String,
-    /// Bytes to write.
+    /// Tokens to write.
     #[arg(long, default_value_t = 400)]
     pub max_new_tokens: usize,
-    /// Below 1 sharpens the choice of each byte, above 1 flattens it.
+    /// Below 1 sharpens the choice of each token, above 1 flattens it.
     #[arg(long, default_value_t = 0.8, value_parser = positive)]
     pub temperature: f32,
-    /// Choose among the likeliest so many bytes; 0 means all.
+    /// Choose among the likeliest so many tokens; 0 means all.
     #[arg(long, default_value_t = 40)]
     pub top_k: usize,
     /// Seed of the choice.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// Always take the likeliest byte.
+    /// Always take the likeliest token.
     #[arg(long)]
     pub greedy: bool,
     /// Where to compute.
@@ -191,7 +231,7 @@ fn positive(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
         Ok(value) => Err(format!(
-            "{value} is not above 0; --greedy takes the likeliest byte"
+            "{value} is not above 0; --greedy takes the likeliest token"
         )),
         Err(error) => Err(error.to_string()),
     }

@@ -73,6 +73,12 @@ pub enum Error {
         /// The folder of the training.
         folder: PathBuf,
     },
+    /// The demo was to train on tokens.
+    #[error("the demo trains on bytes: --data names tokens of a vocabulary of {found}")]
+    DemoTokens {
+        /// Number of tokens of the vocabulary.
+        found: usize,
+    },
     /// The demo's promises were not kept.
     #[error("the demo ran, but {}", failures.join("; "))]
     Demo {

@@ -12,8 +12,8 @@ use crate::data::{Corpus, ValidLoader};
 use crate::error::Error;
 use crate::generate::stretches;
 
-/// Bytes that an evaluation predicts, where the held-out text has as many.
-const BYTES: usize = 64 << 10;
+/// Tokens that an evaluation predicts, where the held-out text has as many.
+const TOKENS: usize = 64 << 10;
 
 /// Windows read at once.
 const BATCH: usize = 16;
@@ -21,18 +21,18 @@ const BATCH: usize = 16;
 /// The held-out windows on which models are compared.
 pub struct Evaluation {
     loader: ValidLoader,
-    /// Cost of the bytes under [`Corpus::unigram_nats`].
+    /// Cost of the tokens under [`Corpus::unigram_nats`].
     pub unigram_nats: f64,
-    /// Number of bytes predicted.
-    pub bytes: usize,
+    /// Number of tokens predicted.
+    pub tokens: usize,
 }
 
 impl Evaluation {
-    /// Windows of `context` bytes, spread evenly over the held-out text.
+    /// Windows of `context` tokens, spread evenly over the held-out text.
     pub fn new(corpus: &Corpus, context: usize, device: &Device) -> Self {
-        let windows = BYTES.div_ceil(context);
+        let windows = TOKENS.div_ceil(context);
         let loader = ValidLoader::new(
-            corpus.valid.clone(),
+            corpus.valid.tokens.clone(),
             windows,
             BATCH,
             context,
@@ -41,12 +41,12 @@ impl Evaluation {
         let targets = loader.targets();
         Self {
             unigram_nats: corpus.unigram_nats(&targets),
-            bytes: targets.len(),
+            tokens: targets.len(),
             loader,
         }
     }
 
-    /// Mean cross-entropy of a model that trains, in nats a byte.
+    /// Mean cross-entropy of a model that trains, in nats a token.
     ///
     /// # Errors
     /// [`Error`] if the device fails.
@@ -60,7 +60,7 @@ impl Evaluation {
         Ok(sum / f64::from(count))
     }
 
-    /// Mean cross-entropy of a model that serves, in nats a byte.
+    /// Mean cross-entropy of a model that serves, in nats a token.
     ///
     /// # Errors
     /// [`Error`] if the device fails.
@@ -113,11 +113,11 @@ impl Reader {
         Ok(Self { session })
     }
 
-    /// Logits behind each byte of `windows` `[batch, length]`: `[batch, length, 256]`.
+    /// Logits behind each token of `windows` `[batch, length]`: `[batch, length, vocabulary]`.
     fn logits(&mut self, windows: Tensor<2, Int>) -> Result<Tensor<3>, Error> {
         let [_, length] = windows.dims();
-        let bytes = windows.try_into_vec_as::<u32>()?;
-        let logits = bytes.chunks(length).map(|window| {
+        let ids = windows.try_into_vec_as::<u32>()?;
+        let logits = ids.chunks(length).map(|window| {
             self.session.clear();
             self.session.prefill_all(window)
         });
@@ -125,13 +125,14 @@ impl Reader {
     }
 }
 
-/// Whether `model`, continuing `prompt` as [`generate`](crate::generate::generate) does, finds each byte
+/// Whether `model`, continuing `prompt` as [`generate`](crate::generate::generate) does, finds each token
 /// of `text` the likeliest: then it would have written the same.
 ///
 /// # Errors
 /// [`Error`] if the device fails.
-pub fn likeliest(model: &TrainableModel, prompt: &[u8], text: &[u8]) -> Result<bool, Error> {
-    let whole: Vec<i32> = [prompt, text].concat().into_iter().map(i32::from).collect();
+pub fn likeliest(model: &TrainableModel, prompt: &[u32], text: &[u32]) -> Result<bool, Error> {
+    let ids = [prompt, text].concat().into_iter();
+    let whole: Vec<i32> = ids.map(|id| id as i32).collect();
     let context = model.config().max_position_embeddings;
     for stretch in stretches(prompt.len(), text.len(), context) {
         let end = stretch.first + stretch.read + stretch.new;

@@ -8,19 +8,19 @@ use tritburn_models::generate::{GenerationOptions, Session};
 use tritburn_models::model::ModelError;
 use tritburn_models::sample::Sampling;
 
-/// A part of a text that is written in one go: `read` bytes from `first` on are read, then `new` bytes
-/// follow, all within the context.
+/// A part of a text that is written in one go: `read` tokens from `first` on are read, then `new`
+/// tokens follow, all within the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// Index of the first byte that is read.
+    /// Index of the first token that is read.
     pub first: usize,
-    /// Bytes read.
+    /// Tokens read.
     pub read: usize,
-    /// Bytes written.
+    /// Tokens written.
     pub new: usize,
 }
 
-/// The stretches in which a model of `context` positions continues `prompt` bytes by `length`.
+/// The stretches in which a model of `context` positions continues `prompt` tokens by `length`.
 ///
 /// When the context is full, its newer half is read again as a context of its own: the model sees
 /// between half a context and a whole one. `prompt` and `context` are at least 1 and 2.
@@ -29,7 +29,7 @@ pub fn stretches(prompt: usize, length: usize, context: usize) -> Vec<Stretch> {
     let mut read = prompt.min(context);
     let mut stretches = Vec::new();
     while text < end {
-        // The last byte of a stretch needs no position.
+        // The last token of a stretch needs no position.
         let new = (context + 1 - read).min(end - text);
         stretches.push(Stretch {
             first: text - read,
@@ -42,20 +42,19 @@ pub fn stretches(prompt: usize, length: usize, context: usize) -> Vec<Stretch> {
     stretches
 }
 
-/// The bytes with which `model` continues `prompt`; `length` of them, in [`stretches`]. An empty prompt
-/// counts as a line break.
+/// The tokens with which `model` continues `prompt`, at least one token; `length` of them, in
+/// [`stretches`].
 ///
 /// # Errors
 /// [`ModelError`] if the device fails or logits are no numbers.
 pub fn generate(
     model: &Arc<BitNetForCausalLm>,
-    prompt: &[u8],
+    prompt: &[u32],
     length: usize,
     sampling: Sampling,
-) -> Result<Vec<u8>, ModelError> {
+) -> Result<Vec<u32>, ModelError> {
     let context = model.config().max_position_embeddings;
-    let prompt = if prompt.is_empty() { b"\n" } else { prompt };
-    let mut text: Vec<u32> = prompt.iter().copied().map(u32::from).collect();
+    let mut text = prompt.to_vec();
     let mut session = Session::new(model.clone(), 1, context)?;
     for (index, stretch) in stretches(text.len(), length, context).iter().enumerate() {
         session.clear();
@@ -73,10 +72,7 @@ pub fn generate(
         let written = tritburn_models::generate::generate(&mut session, &[read], &options, go_on)?;
         text.extend(written.ids.concat());
     }
-    let written = text.split_off(prompt.len()).into_iter();
-    Ok(written
-        .map(|id| u8::try_from(id).expect("a vocabulary of bytes"))
-        .collect())
+    Ok(text.split_off(prompt.len()))
 }
 
 #[cfg(test)]
@@ -129,13 +125,13 @@ mod tests {
         let device = Device::default();
         device.seed(3);
         let trained = config(8).init(&device).unwrap();
-        let prompt = b"let mut value";
-        let written = generate(&served(&trained), prompt, 20, Sampling::greedy()).unwrap();
+        let prompt = b"let mut value".map(u32::from);
+        let written = generate(&served(&trained), &prompt, 20, Sampling::greedy()).unwrap();
         assert_eq!(written.len(), 20);
-        assert!(likeliest(&trained, prompt, &written).unwrap());
+        assert!(likeliest(&trained, &prompt, &written).unwrap());
         let mut other = written.clone();
         other[17] ^= 1;
-        assert!(!likeliest(&trained, prompt, &other).unwrap());
+        assert!(!likeliest(&trained, &prompt, &other).unwrap());
     }
 
     #[test]
@@ -149,7 +145,7 @@ mod tests {
                 seed,
                 ..Sampling::default()
             };
-            generate(&model, b"", 16, sampling).unwrap()
+            generate(&model, &[10], 16, sampling).unwrap()
         };
         assert_eq!(write(1), write(1));
         assert_ne!(write(1), write(2));

@@ -1,4 +1,4 @@
-//! The model of this program: sizes for a decoder of `tritburn-models`, with bytes as tokens.
+//! The model of this program: sizes for a decoder of `tritburn-models`.
 
 use burn::config::Config;
 use burn::tensor::{DType, Device};
@@ -8,9 +8,6 @@ use thiserror::Error;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableError, TrainableOptions};
 use tritburn_models::{BitNetConfig, TrainableModel};
-
-/// Number of distinct tokens: the model reads and writes bytes.
-pub const VOCABULARY: usize = 256;
 
 /// Standard deviation of the fresh embedding. Small, because it is the output layer too.
 const EMBEDDING_STD: f64 = 0.02;
@@ -30,7 +27,10 @@ pub struct ModelConfig {
     /// Number of attention heads; divides `d_model` into heads of even width.
     #[config(default = 4)]
     pub heads: usize,
-    /// Number of bytes the model sees at once.
+    /// Number of distinct tokens: 256 for bytes. A training takes it from its tokenizer.
+    #[config(default = 256)]
+    pub vocabulary: usize,
+    /// Number of tokens the model sees at once.
     #[config(default = 128)]
     pub context: usize,
     /// Base of the rotary frequencies.
@@ -75,7 +75,7 @@ impl ModelConfig {
     /// The architecture of BitNet b1.58 2B4T (arXiv 2504.12285) in these sizes.
     pub fn decoder(&self) -> BitNetConfig {
         BitNetConfig {
-            vocab_size: VOCABULARY,
+            vocab_size: self.vocabulary,
             hidden_size: self.d_model,
             intermediate_size: self.d_ff,
             num_hidden_layers: self.layers,
@@ -136,7 +136,7 @@ pub enum ConfigError {
         name: &'static str,
     },
     /// The context leaves nothing to predict from.
-    #[error("a context of {context} bytes is too short: at least 2 are needed")]
+    #[error("a context of {context} tokens is too short: at least 2 are needed")]
     Context {
         /// The context asked for.
         context: usize,

@@ -70,6 +70,14 @@ pub enum TextError {
         /// Number of tokens of the model.
         vocabulary: usize,
     },
+    /// A vocabulary too small for a tokenizer of its kind.
+    #[error("a vocabulary of {found} tokens is too small, at least {least} are needed")]
+    Vocabulary {
+        /// The size asked for.
+        found: usize,
+        /// The smallest possible.
+        least: usize,
+    },
     /// The chat template is wrong, or refuses the messages.
     #[error("the chat template fails")]
     Template(#[from] minijinja::Error),

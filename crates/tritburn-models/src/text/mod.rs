@@ -3,6 +3,7 @@
 //! What a checkpoint carries for this is in its [`TokenizerFiles`], whatever its format: files in
 //! a folder, or metadata of a GGUF file.
 
+mod bpe;
 mod bytes;
 mod chat;
 mod date;

@@ -15,7 +15,6 @@ use tritburn_models::trainable::TrainableOptions;
 use tritburn_models::{BitNetForCausalLm, TrainableModel, checkpoint};
 
 use crate::cli::DemoArgs;
-use crate::data::Corpus;
 use crate::error::Error;
 use crate::evaluate::{Evaluation, likeliest};
 use crate::generate::generate;
@@ -45,12 +44,22 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             folder: args.output.clone(),
         });
     }
-    let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
+    // Of bytes: its report compares texts byte by byte.
+    let config = TrainConfig {
+        tokenizer: None,
+        ..config
+    };
+    let corpus = config.corpus()?;
+    if corpus.vocabulary.size != config.model.vocabulary {
+        return Err(Error::DemoTokens {
+            found: corpus.vocabulary.size,
+        });
+    }
     println!(
         "{}: {:.1} MB to train on, {:.1} MB held out",
         corpus.source,
-        corpus.train.len() as f64 / 1e6,
-        corpus.valid.len() as f64 / 1e6
+        corpus.train.bytes as f64 / 1e6,
+        corpus.valid.bytes as f64 / 1e6
     );
     let evaluation = Evaluation::new(&corpus, config.model.context, &device);
 
@@ -78,7 +87,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
         &device,
     )?;
     let packed_exact = super::serve(&folder, &LoadOptions::default(), &device)?;
-    let greedy = generate(&packed_exact, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
+    let prompt: Vec<u32> = PROMPT.iter().copied().map(u32::from).collect();
+    let greedy = generate(&packed_exact, &prompt, GREEDY_BYTES, Sampling::greedy())?;
     let codes = layer_codes(&model)?;
     let sampling = Sampling {
         temperature: 0.7,
@@ -86,7 +96,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
         seed: config.seed,
         ..Sampling::default()
     };
-    let sample = [PROMPT, &generate(&packed, PROMPT, SAMPLE_BYTES, sampling)?].concat();
+    let written = generate(&packed, &prompt, SAMPLE_BYTES, sampling)?;
+    let sample: Vec<u8> = prompt.iter().chain(&written).map(|id| *id as u8).collect();
     let report = Report {
         unigram_nats: evaluation.unigram_nats,
         initial_loss,
@@ -105,7 +116,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             &packed_exact,
             LOGIT_BATCHES,
         )?,
-        greedy_tokens_equal: likeliest(&exact, PROMPT, &greedy)?,
+        greedy_tokens_equal: likeliest(&exact, &prompt, &greedy)?,
         float_tokens_per_s: speed(&float_twin(&config.model, &device)?, &device)?,
         packed_tokens_per_s: speed(&packed, &device)?,
         sample: String::from_utf8_lossy(&sample).into_owned(),
@@ -139,10 +150,11 @@ fn float_twin(config: &ModelConfig, device: &Device) -> Result<Arc<BitNetForCaus
 
 /// Bytes that `model` writes in a second, the best of three.
 fn speed(model: &Arc<BitNetForCausalLm>, device: &Device) -> Result<f64, ModelError> {
+    let prompt: Vec<u32> = PROMPT.iter().copied().map(u32::from).collect();
     let mut best = 0f64;
     for _ in 0..3 {
         let begun = Instant::now();
-        generate(model, PROMPT, GREEDY_BYTES, Sampling::greedy())?;
+        generate(model, &prompt, GREEDY_BYTES, Sampling::greedy())?;
         device.sync().ok();
         best = best.max(GREEDY_BYTES as f64 / begun.elapsed().as_secs_f64());
     }

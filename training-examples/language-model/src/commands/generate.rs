@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use tritburn_models::checkpoint;
 use tritburn_models::model::LoadOptions;
 use tritburn_models::sample::Sampling;
+use tritburn_models::text::Tokenizer;
 
 use crate::cli::GenerateArgs;
 use crate::error::Error;
@@ -31,18 +33,20 @@ pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
             ..Sampling::default()
         },
     };
+    let tokenizer = Tokenizer::from_files(&checkpoint::open(&folder)?.tokenizer()?)?;
+    // A model goes on from something.
+    let prompt = match args.prompt.as_str() {
+        "" => "\n",
+        prompt => prompt,
+    };
+    let prompt = tokenizer.encode_rendered(prompt)?;
     let begun = Instant::now();
-    let text = generate(
-        &model,
-        args.prompt.as_bytes(),
-        args.max_new_tokens,
-        sampling,
-    )?;
-    let speed = text.len() as f64 / begun.elapsed().as_secs_f64();
-    println!("{}{}", args.prompt, String::from_utf8_lossy(&text));
+    let written = generate(&model, &prompt, args.max_new_tokens, sampling)?;
+    let speed = written.len() as f64 / begun.elapsed().as_secs_f64();
+    println!("{}{}", args.prompt, tokenizer.decode(&written)?);
     eprintln!(
-        "{} bytes at {speed:.0} a second from {}",
-        text.len(),
+        "{} tokens at {speed:.0} a second from {}",
+        written.len(),
         folder.display()
     );
     Ok(())

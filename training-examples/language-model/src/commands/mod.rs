@@ -4,6 +4,7 @@ mod demo;
 mod eval;
 mod generate;
 mod pack;
+mod tokenize;
 mod train;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use crate::error::Error;
 /// [`Error`], to be shown to the user as it is.
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -3,15 +3,21 @@
 use crate::cli::TrainArgs;
 use crate::error::Error;
 use crate::model::ModelConfig;
-use crate::train::{RunFolder, TrainConfig, train};
+use burn::config::Config;
+
+use crate::train::{RunError, RunFolder, TrainConfig, train};
 use tritburn::device;
 
 pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
-    let base = match args.resume && run.config_path().exists() {
-        true => run.config()?,
-        false => TrainConfig::new(ModelConfig::new()),
+    let base = match &args.config_file {
+        Some(path) => TrainConfig::load(path).map_err(|error| RunError::Config {
+            path: path.clone(),
+            error,
+        })?,
+        None if args.resume && run.config_path().exists() => run.config()?,
+        None => TrainConfig::new(ModelConfig::new()),
     };
     let config = args.config.over(base);
     let trained = train(&args.output, &config, &device, args.resume)?;

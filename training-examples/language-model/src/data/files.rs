@@ -3,25 +3,36 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Corpus, DataError, MAX_BYTES};
+use super::documents::{is_json_lines, text_of_line};
+use super::{DataError, Text};
 
-/// One file, or one byte, of this many is held out.
-const HELD_OUT: usize = 10;
+/// One document, file or byte of this many is held out.
+pub(super) const HELD_OUT: usize = 10;
+
+/// Bytes read at most, training and held-out text together: more is for `tokenize`, which does not
+/// keep it in memory.
+const MAX_BYTES: usize = 256 << 20;
 
 /// A text with more control characters than one in this many bytes is none.
 const MAX_CONTROL: usize = 20;
 
 /// Reads a text file, or the text files below a folder.
-pub(super) fn load(path: &Path) -> Result<Corpus, DataError> {
+pub(super) fn load(path: &Path) -> Result<Text, DataError> {
     let meta = fs::metadata(path).map_err(unreadable(path))?;
     if !meta.is_dir() {
-        let mut text = read_text(path)?;
-        text.truncate(MAX_BYTES);
+        let mut text = read_documents(path)?;
+        if text.len() > MAX_BYTES {
+            tracing::warn!(
+                bytes = text.len(),
+                "only the first {MAX_BYTES} bytes are read; `tokenize` takes all of a text"
+            );
+            text.truncate(MAX_BYTES);
+        }
         return Ok(split_text(&text, path.display().to_string()));
     }
     let (mut texts, mut skipped, mut bytes) = (Vec::new(), 0, 0);
     for file in files_below(path)? {
-        match read_text(&file) {
+        match read_documents(&file) {
             Ok(text) if bytes + text.len() <= MAX_BYTES => {
                 bytes += text.len();
                 texts.push(text);
@@ -55,9 +66,9 @@ pub(super) fn load(path: &Path) -> Result<Corpus, DataError> {
                     .copied()
                     .collect()
             };
-            Ok(Corpus {
-                train: concat(train).into(),
-                valid: concat(valid).into(),
+            Ok(Text {
+                train: concat(train),
+                valid: concat(valid),
                 source,
             })
         }
@@ -65,13 +76,30 @@ pub(super) fn load(path: &Path) -> Result<Corpus, DataError> {
 }
 
 /// Holds out the end of `text`.
-fn split_text(text: &[u8], source: String) -> Corpus {
+fn split_text(text: &[u8], source: String) -> Text {
     let (train, valid) = text.split_at(text.len() - text.len() / HELD_OUT);
-    Corpus {
+    Text {
         train: train.into(),
         valid: valid.into(),
         source,
     }
+}
+
+/// The text of a file: what it holds, or the documents of its lines, each with a line end.
+fn read_documents(path: &Path) -> Result<Vec<u8>, DataError> {
+    let text = read_text(path)?;
+    if !is_json_lines(path) {
+        return Ok(text);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let mut documents = String::new();
+    for (number, line) in text.lines().enumerate() {
+        if !line.trim().is_empty() {
+            documents += &text_of_line(path, number + 1, line)?;
+            documents.push('\n');
+        }
+    }
+    Ok(documents.into_bytes())
 }
 
 /// Every file below `folder`, ordered by path; hidden ones and links to folders are left out.
@@ -174,6 +202,14 @@ mod tests {
         ]);
         let corpus = load(folder.path()).unwrap();
         assert_eq!([&*corpus.train, &*corpus.valid].concat(), b"some text");
+    }
+
+    #[test]
+    fn the_documents_of_json_lines_are_the_text() {
+        let lines = "{\"text\":\"one\"}\n\n{\"text\":\"two\\nthree\"}\n";
+        let folder = folder(&[("a.jsonl", lines.as_bytes())]);
+        let corpus = load(&folder.path().join("a.jsonl")).unwrap();
+        assert_eq!([corpus.train, corpus.valid].concat(), b"one\ntwo\nthree\n");
     }
 
     #[test]

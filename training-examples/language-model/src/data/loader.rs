@@ -10,31 +10,33 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Windows of text, each byte with the one that follows it.
+use super::Tokens;
+
+/// Windows of text, each token with the one that follows it.
 #[derive(Clone, Debug)]
-pub struct ByteBatch {
+pub struct TokenBatch {
     /// `[batch, context]`.
     pub inputs: Tensor<2, Int>,
-    /// The byte after each input, `[batch, context]`.
+    /// The token after each input, `[batch, context]`.
     pub targets: Tensor<2, Int>,
     /// Step of the training that this batch is for, counted from 1; 0 in validation.
     pub step: usize,
 }
 
-impl ByteBatch {
-    /// The windows of `context + 1` bytes of `text` that begin at `starts`.
+impl TokenBatch {
+    /// The windows of `context + 1` tokens of `text` that begin at `starts`.
     pub fn new(
-        text: &[u8],
+        text: &Tokens,
         starts: &[usize],
         context: usize,
         step: usize,
         device: &Device,
     ) -> Self {
         let windows = |shift: usize| {
-            let bytes = starts
+            let tokens = starts
                 .iter()
-                .flat_map(|start| &text[start + shift..][..context]);
-            let data: Vec<i32> = bytes.map(|byte| i32::from(*byte)).collect();
+                .flat_map(|start| text.window(start + shift, context));
+            let data: Vec<i32> = tokens.map(|id| id as i32).collect();
             Tensor::from_data(TensorData::new(data, [starts.len(), context]), device)
         };
         Self {
@@ -51,7 +53,7 @@ impl ByteBatch {
 /// is a number of steps, and the windows of a step follow from the seed and the step alone: a
 /// resumed training sees what an unbroken one would have seen.
 pub struct TrainLoader {
-    text: Arc<[u8]>,
+    text: Tokens,
     plan: Plan,
     /// The epoch that the next call to `iter` gives.
     epoch: AtomicUsize,
@@ -67,7 +69,7 @@ pub struct Plan {
     pub seed: u64,
     /// Windows a step.
     pub batch_size: usize,
-    /// Bytes a window.
+    /// Tokens a window.
     pub context: usize,
     /// Steps in all.
     pub steps: usize,
@@ -87,7 +89,7 @@ impl Plan {
         first..(first + self.epoch_steps).min(self.steps + 1)
     }
 
-    /// Where the windows of a step begin, in a text of `length` bytes.
+    /// Where the windows of a step begin, in a text of `length` tokens.
     fn starts(&self, step: usize, length: usize) -> Vec<usize> {
         // Seeds side by side give unrelated streams: `seed_from_u64` hashes them.
         let mut rng = StdRng::seed_from_u64(self.seed ^ (step as u64).rotate_left(32));
@@ -101,7 +103,7 @@ impl TrainLoader {
     /// Gives the batches from `epoch` on, counted from 1.
     ///
     /// `text` is longer than the context.
-    pub fn new(text: Arc<[u8]>, plan: Plan, epoch: usize, device: Device) -> Self {
+    pub fn new(text: Tokens, plan: Plan, epoch: usize, device: Device) -> Self {
         let part = 0..plan.epoch_steps.min(plan.steps);
         let epoch = AtomicUsize::new(epoch);
         Self {
@@ -114,9 +116,9 @@ impl TrainLoader {
     }
 
     /// The windows of `step`, counted from 1.
-    pub fn batch(&self, step: usize) -> ByteBatch {
+    pub fn batch(&self, step: usize) -> TokenBatch {
         let starts = self.plan.starts(step, self.text.len());
-        ByteBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
+        TokenBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
     }
 
     fn with(&self, part: Range<usize>, device: Device) -> Self {
@@ -131,8 +133,8 @@ impl TrainLoader {
     }
 }
 
-impl DataLoader<ByteBatch> for TrainLoader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ByteBatch> + 'a> {
+impl DataLoader<TokenBatch> for TrainLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let steps = self.plan.steps_of(epoch);
         let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
@@ -149,11 +151,11 @@ impl DataLoader<ByteBatch> for TrainLoader {
         self.part.len()
     }
 
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
         Arc::new(self.with(self.part.clone(), device.clone()))
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
         let part = self.part.start + start..self.part.end.min(self.part.start + end);
         Arc::new(self.with(part, self.device.clone()))
     }
@@ -161,7 +163,7 @@ impl DataLoader<ByteBatch> for TrainLoader {
 
 /// Windows spread evenly over the held-out text, the same each time.
 pub struct ValidLoader {
-    text: Arc<[u8]>,
+    text: Tokens,
     starts: Vec<usize>,
     batch_size: usize,
     context: usize,
@@ -173,7 +175,7 @@ impl ValidLoader {
     ///
     /// `text` is longer than the context.
     pub fn new(
-        text: Arc<[u8]>,
+        text: Tokens,
         windows: usize,
         batch_size: usize,
         context: usize,
@@ -200,26 +202,26 @@ impl ValidLoader {
             text: self.text.clone(),
             starts,
             device,
-            ..*self
+            batch_size: self.batch_size,
+            context: self.context,
         }
     }
 
-    /// Every byte that is to be predicted.
-    pub fn targets(&self) -> Vec<u8> {
-        let windows = self
-            .starts
-            .iter()
-            .map(|start| &self.text[start + 1..][..self.context]);
-        windows.flatten().copied().collect()
+    /// Every token that is to be predicted.
+    pub fn targets(&self) -> Vec<u32> {
+        let windows = self.starts.iter();
+        windows
+            .flat_map(|start| self.text.window(start + 1, self.context))
+            .collect()
     }
 }
 
-impl DataLoader<ByteBatch> for ValidLoader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ByteBatch> + 'a> {
+impl DataLoader<TokenBatch> for ValidLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
         let batches = self
             .starts
             .chunks(self.batch_size)
-            .map(|starts| ByteBatch::new(&self.text, starts, self.context, 0, &self.device));
+            .map(|starts| TokenBatch::new(&self.text, starts, self.context, 0, &self.device));
         Box::new(Counted {
             batches,
             done: 0,
@@ -231,11 +233,11 @@ impl DataLoader<ByteBatch> for ValidLoader {
         self.starts.len() / self.batch_size
     }
 
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ByteBatch>> {
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
         Arc::new(self.with(self.starts.clone(), device.clone()))
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ByteBatch>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
         let windows = start * self.batch_size..end.min(self.num_items()) * self.batch_size;
         Arc::new(self.with(self.starts[windows].to_vec(), self.device.clone()))
     }
@@ -248,8 +250,8 @@ struct Counted<I> {
     total: usize,
 }
 
-impl<I: Iterator<Item = ByteBatch>> Iterator for Counted<I> {
-    type Item = Result<ByteBatch, DatasetError>;
+impl<I: Iterator<Item = TokenBatch>> Iterator for Counted<I> {
+    type Item = Result<TokenBatch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
@@ -258,7 +260,7 @@ impl<I: Iterator<Item = ByteBatch>> Iterator for Counted<I> {
     }
 }
 
-impl<I: Iterator<Item = ByteBatch>> DataLoaderIterator<ByteBatch> for Counted<I> {
+impl<I: Iterator<Item = TokenBatch>> DataLoaderIterator<TokenBatch> for Counted<I> {
     fn progress(&self) -> Progress {
         Progress::new(self.done, self.total, Some("steps".into()))
     }
@@ -276,8 +278,8 @@ mod tests {
         epoch_steps: 3,
     };
 
-    fn text() -> Arc<[u8]> {
-        (0..=255).collect::<Vec<u8>>().into()
+    fn text() -> Tokens {
+        Tokens::of_bytes(&(0..=255).collect::<Vec<u8>>())
     }
 
     fn epoch(loader: &TrainLoader) -> Vec<(usize, Vec<i64>)> {
@@ -306,13 +308,13 @@ mod tests {
         let device = Device::default();
         let train = TrainLoader::new(text(), PLAN, 2, device.clone());
         let valid = ValidLoader::new(text(), 12, 4, 20, device);
-        let inputs = |loader: &dyn DataLoader<ByteBatch>| -> Vec<Vec<i64>> {
+        let inputs = |loader: &dyn DataLoader<TokenBatch>| -> Vec<Vec<i64>> {
             loader
                 .iter()
                 .map(|b| b.unwrap().inputs.into_data().iter().collect())
                 .collect()
         };
-        let halves = |loader: &dyn DataLoader<ByteBatch>| {
+        let halves = |loader: &dyn DataLoader<TokenBatch>| {
             [inputs(&*loader.slice(0, 2)), inputs(&*loader.slice(2, 3))].concat()
         };
         assert_eq!(halves(&train), inputs(&train));
@@ -329,8 +331,8 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_the_inputs_one_byte_on() {
-        let batch = ByteBatch::new(&text(), &[3, 250], 5, 1, &Device::default());
+    fn targets_are_the_inputs_one_token_on() {
+        let batch = TokenBatch::new(&text(), &[3, 250], 5, 1, &Device::default());
         let inputs: Vec<i64> = batch.inputs.into_data().iter().collect();
         let targets: Vec<i64> = batch.targets.into_data().iter().collect();
         assert_eq!(inputs, [3, 4, 5, 6, 7, 250, 251, 252, 253, 254]);
@@ -348,7 +350,7 @@ mod tests {
         assert_eq!(targets.len(), 8 * 25);
         assert!(targets.is_sorted());
         // A text of barely one window.
-        let short: Arc<[u8]> = text()[..26].into();
+        let short = Tokens::of_bytes(&(0..26).collect::<Vec<u8>>());
         assert_eq!(
             ValidLoader::new(short, 10, 4, 25, device).targets().len(),
             25

@@ -1,82 +1,189 @@
-//! Text to train on and to hold out.
+//! Text to train on and to hold out, as tokens.
+//!
+//! | file | what |
+//! |---|---|
+//! | `files`, `crates` | text in memory, from files, or from Rust sources that every build has |
+//! | `documents` | the same one document at a time, JSON lines among them |
+//! | `vocabulary` | text to ids: bytes, or any tokenizer |
+//! | `tokens`, `token_folder` | ids in memory, or in mapped files that `tokenize` writes |
+//! | `loader` | batches of windows |
 
 mod crates;
+mod documents;
 mod files;
 mod loader;
+mod token_folder;
+mod tokens;
+mod vocabulary;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use thiserror::Error;
+use tritburn_models::text::{TextError, TokenizerFiles};
 
 use crate::hash::Fnv;
 
-pub use loader::{ByteBatch, Plan, TrainLoader, ValidLoader};
+pub use loader::{Plan, TokenBatch, TrainLoader, ValidLoader};
+pub use token_folder::{TokenFacts, tokenize};
+pub use tokens::{Tokens, Width};
+pub use vocabulary::Vocabulary;
 
-/// Bytes read at most, training and held-out text together.
-pub const MAX_BYTES: usize = 24 << 20;
+/// Tokens of the training text that [`Corpus::unigram_nats`] counts.
+const COUNTED: usize = 64 << 20;
 
-/// Text split in two.
+/// Tokens split in two.
 #[derive(Clone, Debug)]
 pub struct Corpus {
-    /// Text to train on.
-    pub train: Arc<[u8]>,
-    /// Text held out: no file, or no crate, is in both.
-    pub valid: Arc<[u8]>,
+    /// To train on.
+    pub train: Part,
+    /// Held out: no document, file or crate is in both.
+    pub valid: Part,
     /// What was read, for people.
     pub source: String,
+    /// What the tokens are.
+    pub vocabulary: Vocabulary,
+    /// A number that two different corpora are unlikely to share.
+    pub fingerprint: u64,
+}
+
+/// Tokens, and the text that they stand for.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The ids.
+    pub tokens: Tokens,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+impl Part {
+    /// Bytes of text of a token, on average.
+    pub fn bytes_per_token(&self) -> f64 {
+        self.bytes as f64 / self.tokens.len() as f64
+    }
+}
+
+/// Text split in two.
+#[derive(Debug)]
+struct Text {
+    train: Vec<u8>,
+    valid: Vec<u8>,
+    source: String,
 }
 
 impl Corpus {
-    /// Reads `path`, a text file or a folder of them; without one, the Rust sources of crates this
-    /// program is built from.
+    /// Reads `path`: a folder that [`tokenize`] wrote, a text or JSON-lines file, or a folder of them;
+    /// without one, the Rust sources of crates this program is built from. Text becomes the tokens of
+    /// `tokenizer`, a `tokenizer.json` or a folder with one, or bytes.
     ///
-    /// The same files give the same corpus: they are read in the order of their names, up to
-    /// [`MAX_BYTES`]. Both parts are at least `min_bytes` long.
+    /// The same files give the same corpus: they are read in the order of their names. Both parts have
+    /// at least `min_tokens`.
     ///
     /// # Errors
     /// [`DataError`], naming the file.
-    pub fn load(path: Option<&Path>, min_bytes: usize) -> Result<Self, DataError> {
+    pub fn load(
+        path: Option<&Path>,
+        tokenizer: Option<&Path>,
+        min_tokens: usize,
+    ) -> Result<Self, DataError> {
         let corpus = match path {
-            None => crates::load()?,
-            Some(path) => files::load(path)?,
+            Some(path) if token_folder::is_token_folder(path) => {
+                if let Some(tokenizer) = tokenizer {
+                    return Err(DataError::TwoTokenizers {
+                        path: path.into(),
+                        tokenizer: tokenizer.into(),
+                    });
+                }
+                token_folder::load(path)?
+            }
+            _ => {
+                let text = match path {
+                    None => crates::load()?,
+                    Some(path) => files::load(path)?,
+                };
+                Self::of_text(&text, tokenizer)?
+            }
         };
-        for (part, text) in [("training", &corpus.train), ("held-out", &corpus.valid)] {
-            if text.len() < min_bytes {
-                let from = corpus.source.clone();
+        for (part, found) in [("training", &corpus.train), ("held-out", &corpus.valid)] {
+            if found.tokens.len() < min_tokens {
                 return Err(DataError::TooShort {
-                    from,
+                    from: corpus.source.clone(),
                     part,
-                    bytes: text.len(),
-                    min_bytes,
+                    tokens: found.tokens.len(),
+                    min_tokens,
                 });
             }
         }
         Ok(corpus)
     }
 
-    /// A number that two different corpora are unlikely to share.
-    pub fn fingerprint(&self) -> u64 {
-        let lengths = [self.train.len() as u64, self.valid.len() as u64].map(u64::to_le_bytes);
-        Fnv::default()
+    fn of_text(text: &Text, tokenizer: Option<&Path>) -> Result<Self, DataError> {
+        let wrong = |reason| DataError::Tokenizer {
+            path: tokenizer.map(Into::into).unwrap_or_default(),
+            reason,
+        };
+        let vocabulary = match tokenizer {
+            None => Vocabulary::bytes().map_err(wrong)?,
+            Some(path) => Vocabulary::load(path)?,
+        };
+        let part = |text: &[u8]| {
+            let tokens = vocabulary.encode(text).map_err(wrong)?;
+            let bytes = text.len() as u64;
+            Ok::<_, DataError>(Part { tokens, bytes })
+        };
+        let (train, valid) = (part(&text.train)?, part(&text.valid)?);
+        let lengths = [text.train.len(), text.valid.len(), vocabulary.size];
+        let lengths = lengths.map(|length| (length as u64).to_le_bytes());
+        let tokenizer = vocabulary.files.tokenizer.clone().unwrap_or_default();
+        let fingerprint = Fnv::default()
             .add(lengths.as_flattened())
-            .add(&self.train)
-            .add(&self.valid)
-            .finish()
+            .add(&text.train)
+            .add(&text.valid)
+            .add(tokenizer.as_bytes());
+        Ok(Self {
+            train,
+            valid,
+            source: text.source.clone(),
+            vocabulary,
+            fingerprint: fingerprint.finish(),
+        })
     }
 
-    /// What a model pays that knows nothing but how often each byte occurs in the training text:
-    /// its mean cross-entropy on `text`, in nats a byte. A byte never seen counts as seen once.
-    pub fn unigram_nats(&self, text: &[u8]) -> f64 {
-        let mut counts = [0u64; 256];
-        for byte in self.train.iter() {
-            counts[usize::from(*byte)] += 1;
+    /// A byte-level BPE tokenizer of at most `vocabulary` tokens, trained on the text of `path`.
+    ///
+    /// # Errors
+    /// [`DataError`] of the text or of the tokenizer.
+    pub fn train_tokenizer(path: &Path, vocabulary: usize) -> Result<TokenizerFiles, DataError> {
+        /// Text that is read for it: more changes few merges.
+        const MOST: usize = 64 << 20;
+        let (mut texts, mut bytes) = (Vec::new(), 0);
+        documents::each_document(path, |text, _| {
+            if bytes < MOST {
+                bytes += text.len();
+                texts.push(text);
+            }
+            Ok(())
+        })?;
+        TokenizerFiles::train_bpe(texts.into_iter(), vocabulary).map_err(|reason| {
+            DataError::Tokenizer {
+                path: path.into(),
+                reason,
+            }
+        })
+    }
+
+    /// What a model pays that knows nothing but how often each token occurs in the training text: its
+    /// mean cross-entropy on `tokens`, in nats a token. A token never seen counts as seen once.
+    pub fn unigram_nats(&self, tokens: &[u32]) -> f64 {
+        let mut counts = vec![0u64; self.vocabulary.size];
+        let train = &self.train.tokens;
+        for token in train.window(0, train.len().min(COUNTED)) {
+            counts[token as usize] += 1;
         }
-        let counts = counts.map(|count| count.max(1) as f64);
+        let counts: Vec<f64> = counts.into_iter().map(|n| n.max(1) as f64).collect();
         let total: f64 = counts.iter().sum();
-        let nats = |byte: &u8| (total / counts[usize::from(*byte)]).ln();
-        text.iter().map(nats).sum::<f64>() / text.len() as f64
+        let nats = |token: &u32| (total / counts[*token as usize]).ln();
+        tokens.iter().map(nats).sum::<f64>() / tokens.len() as f64
     }
 }
 
@@ -116,16 +223,102 @@ pub enum DataError {
         skipped: usize,
     },
     /// There is less text than one window.
-    #[error("{from}: {bytes} bytes of {part} text; at least {min_bytes} are needed")]
+    #[error("{from}: {tokens} tokens of {part} text; at least {min_tokens} are needed")]
     TooShort {
         /// What was read.
         from: String,
         /// Which part is short.
         part: &'static str,
         /// Its length.
-        bytes: usize,
+        tokens: usize,
         /// The length needed.
-        min_bytes: usize,
+        min_tokens: usize,
+    },
+    /// A line of a JSON-lines file is no document.
+    #[error("{}, line {line}: {reason}", path.display())]
+    JsonLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tokenizer cannot be used.
+    #[error("the tokenizer of {}", path.display())]
+    Tokenizer {
+        /// Where it is, or what it was to tokenise.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        reason: TextError,
+    },
+    /// Tokens have a tokenizer already.
+    #[error(
+        "{} holds tokens, with the tokenizer that made them: leave {} out",
+        path.display(),
+        tokenizer.display()
+    )]
+    TwoTokenizers {
+        /// The folder of tokens.
+        path: PathBuf,
+        /// The other tokenizer.
+        tokenizer: PathBuf,
+    },
+    /// A file of tokens ends inside of one.
+    #[error("{}: {bytes} bytes are no whole number of tokens of {width} bytes", path.display())]
+    TornTokens {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: usize,
+        /// Bytes of a token.
+        width: usize,
+    },
+    /// A token that the vocabulary has not.
+    #[error("{}: token {at} is {found}, the vocabulary has {vocabulary}", path.display())]
+    TokenId {
+        /// The file.
+        path: PathBuf,
+        /// Its place, counted from 0.
+        at: usize,
+        /// Its id.
+        found: u32,
+        /// Number of tokens of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A folder of tokens is not what it says.
+    #[error("{}: {reason}", path.display())]
+    TokenFacts {
+        /// Its `tokens.json`.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A folder holds tokens already.
+    #[error("{} holds tokens already; choose another folder", path.display())]
+    TokensExist {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing would be held out.
+    #[error("{}: {found} documents; every {needed}th is held out, so that many are needed", path.display())]
+    TooFewDocuments {
+        /// What was read.
+        path: PathBuf,
+        /// Documents in it.
+        found: usize,
+        /// The least number.
+        needed: usize,
+    },
+    /// A file or folder cannot be written.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        reason: io::Error,
     },
     /// The default text is not on this machine.
     #[error("found no Rust sources to train on: {reason}; pass --data <file or folder>")]
@@ -136,15 +329,16 @@ pub enum DataError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn corpus(train: &[u8], valid: &[u8]) -> Corpus {
-        Corpus {
+    pub(crate) fn corpus(train: &[u8], valid: &[u8]) -> Corpus {
+        let text = Text {
             train: train.into(),
             valid: valid.into(),
             source: "test".into(),
-        }
+        };
+        Corpus::of_text(&text, None).unwrap()
     }
 
     #[test]
@@ -152,14 +346,33 @@ mod tests {
         let text = corpus(&b"ab".repeat(1 << 20), b"ab");
         // 254 bytes never seen count once each.
         let expected = ((2.0 * f64::from(1 << 20) + 254.0) / f64::from(1 << 20)).ln();
-        assert!((text.unigram_nats(b"abba") - expected).abs() < 1e-12);
-        assert!(text.unigram_nats(b"zzzz") > 14.0);
+        let ids = |text: &[u8]| text.iter().map(|byte| u32::from(*byte)).collect::<Vec<_>>();
+        assert!((text.unigram_nats(&ids(b"abba")) - expected).abs() < 1e-12);
+        assert!(text.unigram_nats(&ids(b"zzzz")) > 14.0);
     }
 
     #[test]
     fn the_fingerprint_tells_where_the_text_is_split() {
         let (one, other) = (corpus(b"abc", b"def"), corpus(b"abcd", b"ef"));
-        assert_ne!(one.fingerprint(), other.fingerprint());
-        assert_eq!(one.fingerprint(), corpus(b"abc", b"def").fingerprint());
+        assert_ne!(one.fingerprint, other.fingerprint);
+        assert_eq!(one.fingerprint, corpus(b"abc", b"def").fingerprint);
+    }
+
+    #[test]
+    fn text_is_read_with_the_tokenizer_of_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "three words here\n".repeat(100)).unwrap();
+        let files = Corpus::train_tokenizer(&path, 300).unwrap();
+        files.write_to_folder(folder.path()).unwrap();
+        let tokenizer = folder.path().join("tokenizer.json");
+        let corpus = Corpus::load(Some(&path), Some(&tokenizer), 2).unwrap();
+        assert!(corpus.vocabulary.size > 257);
+        assert!(corpus.valid.bytes_per_token() > 3.0);
+        let bytes = Corpus::load(Some(&path), None, 2).unwrap();
+        assert_eq!(bytes.valid.bytes_per_token(), 1.0);
+        assert_ne!(bytes.fingerprint, corpus.fingerprint);
+        let missing = Corpus::load(Some(&path), Some(&folder.path().join("no.json")), 2);
+        assert!(matches!(missing, Err(DataError::Unreadable { .. })));
     }
 }

@@ -6,7 +6,7 @@ use burn::config::Config;
 
 use super::Schedule;
 use super::run_folder::RunError;
-use crate::data::Plan;
+use crate::data::{Corpus, DataError, Plan};
 use crate::error::Error;
 use crate::model::ModelConfig;
 
@@ -15,8 +15,11 @@ use crate::model::ModelConfig;
 pub struct TrainConfig {
     /// Sizes of the model.
     pub model: ModelConfig,
-    /// Text file, or folder of them; without one, the Rust sources this program is built from.
+    /// Text or JSON-lines file, folder of them, or folder of tokens; without one, the Rust sources this
+    /// program is built from.
     pub data: Option<PathBuf>,
+    /// `tokenizer.json`, or a folder with one; without one, tokens are bytes.
+    pub tokenizer: Option<PathBuf>,
     /// Seed of the first weights and of the order of the text.
     #[config(default = 42)]
     pub seed: u64,
@@ -61,6 +64,15 @@ impl TrainConfig {
             return Err(RunError::ZeroSteps { name }.into());
         }
         Ok(self.model.validate()?)
+    }
+
+    /// The tokens of the training, and those held out.
+    ///
+    /// # Errors
+    /// [`DataError`], naming the file.
+    pub fn corpus(&self) -> Result<Corpus, DataError> {
+        let (data, tokenizer) = (self.data.as_deref(), self.tokenizer.as_deref());
+        Corpus::load(data, tokenizer, self.model.context + 1)
     }
 
     /// Learning rate and weight decay of every step.

@@ -27,12 +27,12 @@ pub struct StepMetric {
     count: usize,
 }
 
-/// Cross-entropy in nats a byte.
+/// Cross-entropy in nats a token.
 pub fn loss() -> StepMetric {
     StepMetric::new("Loss", None, 4, read_loss, |mean| mean)
 }
 
-/// e to the power of the loss: between how many bytes the model still hesitates.
+/// e to the power of the loss: between how many tokens the model still hesitates.
 pub fn perplexity() -> StepMetric {
     StepMetric::new("Perplexity", None, 3, read_loss, f64::exp)
 }

@@ -23,11 +23,11 @@ use burn::train::{Interrupter, Learner, SupervisedTraining};
 
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
-use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::SaveOptions;
 
-use crate::data::{Corpus, TrainLoader, ValidLoader};
+use crate::data::{TrainLoader, ValidLoader};
 use crate::error::Error;
+use crate::model::ModelConfig;
 
 pub use checkpoint::{CheckpointError, Checkpoints};
 pub use config::TrainConfig;
@@ -66,7 +66,14 @@ pub fn train(
     resume: bool,
 ) -> Result<Trained, Error> {
     config.validate()?;
-    let corpus = Corpus::load(config.data.as_deref(), config.model.context + 1)?;
+    let corpus = config.corpus()?;
+    let config = &TrainConfig {
+        model: ModelConfig {
+            vocabulary: corpus.vocabulary.size,
+            ..config.model.clone()
+        },
+        ..config.clone()
+    };
     let run = match resume {
         true => RunFolder::resume(folder, config, &corpus)?,
         false => RunFolder::create(folder, config, &corpus)?,
@@ -87,7 +94,12 @@ pub fn train(
     let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone(), clip.clone()));
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
-    let train = TrainLoader::new(corpus.train.clone(), plan, first_epoch, device.clone());
+    let train = TrainLoader::new(
+        corpus.train.tokens.clone(),
+        plan,
+        first_epoch,
+        device.clone(),
+    );
     let trainee = Trainee::new(model, clip);
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
@@ -95,7 +107,7 @@ pub fn train(
         warm_up::warm_up(&trainee, &optimizer, batch)?;
     }
     let valid = ValidLoader::new(
-        corpus.valid.clone(),
+        corpus.valid.tokens.clone(),
         VALID_WINDOWS,
         config.batch_size,
         config.model.context,
@@ -150,7 +162,7 @@ pub fn train(
     }
     let model = result.model.valid().model;
     let options = SaveOptions {
-        tokenizer: TokenizerFiles::bytes()?,
+        tokenizer: corpus.vocabulary.files,
         replace: true,
         ..SaveOptions::default()
     };

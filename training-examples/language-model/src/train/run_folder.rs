@@ -21,8 +21,9 @@ pub struct RunFolder {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct DataRecord {
     source: String,
-    train_bytes: usize,
-    valid_bytes: usize,
+    vocabulary: usize,
+    train_tokens: usize,
+    valid_tokens: usize,
     fingerprint: String,
 }
 
@@ -30,9 +31,10 @@ impl DataRecord {
     fn of(corpus: &Corpus) -> Self {
         Self {
             source: corpus.source.clone(),
-            train_bytes: corpus.train.len(),
-            valid_bytes: corpus.valid.len(),
-            fingerprint: format!("{:016x}", corpus.fingerprint()),
+            vocabulary: corpus.vocabulary.size,
+            train_tokens: corpus.train.tokens.len(),
+            valid_tokens: corpus.valid.tokens.len(),
+            fingerprint: format!("{:016x}", corpus.fingerprint),
         }
     }
 }
@@ -247,11 +249,7 @@ mod tests {
     use crate::model::ModelConfig;
 
     fn corpus(text: &[u8]) -> Corpus {
-        Corpus {
-            train: text.into(),
-            valid: text.into(),
-            source: "test".into(),
-        }
+        crate::data::tests::corpus(text, text)
     }
 
     fn config() -> TrainConfig {

@@ -19,7 +19,7 @@ use crate::error::chain;
 pub struct StepRecord {
     /// The step, counted from 1.
     pub step: usize,
-    /// Loss in nats a byte, before the step changed the weights.
+    /// Loss in nats a token, before the step changed the weights.
     pub loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,

@@ -12,7 +12,7 @@ use tritburn::optim::GlobalNormClip;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn_models::TrainableModel;
 
-use crate::data::ByteBatch;
+use crate::data::TokenBatch;
 
 /// Steps from one look at the codes to the next.
 const WATCH_STEPS: usize = 10;
@@ -70,16 +70,16 @@ impl Trainee {
     }
 }
 
-fn loss_of(model: &TrainableModel, batch: &ByteBatch) -> Tensor<1> {
+fn loss_of(model: &TrainableModel, batch: &TokenBatch) -> Tensor<1> {
     let loss = model.loss(batch.inputs.clone(), batch.targets.clone());
     loss.expect("windows are as long as the context of the model, and on its device")
 }
 
 impl TrainStep for Trainee {
-    type Input = ByteBatch;
+    type Input = TokenBatch;
     type Output = StepReport;
 
-    fn step(&self, batch: ByteBatch) -> TrainOutput<StepReport> {
+    fn step(&self, batch: TokenBatch) -> TrainOutput<StepReport> {
         let loss = loss_of(&self.model, &batch);
         let report = StepReport {
             step: batch.step,
@@ -106,10 +106,10 @@ impl TrainStep for Trainee {
 }
 
 impl InferenceStep for Trainee {
-    type Input = ByteBatch;
+    type Input = TokenBatch;
     type Output = StepReport;
 
-    fn step(&self, batch: ByteBatch) -> StepReport {
+    fn step(&self, batch: TokenBatch) -> StepReport {
         let loss = loss_of(&self.model, &batch);
         StepReport {
             step: batch.step,
@@ -125,7 +125,7 @@ impl InferenceStep for Trainee {
 pub struct StepReport {
     /// The step, counted from 1; 0 in validation.
     pub step: usize,
-    /// Mean cross-entropy in nats a byte, `[1]`.
+    /// Mean cross-entropy in nats a token, `[1]`.
     pub loss: Tensor<1>,
     /// What the step before did to the codes, where it was watched.
     pub counts: Option<CodeCounts>,

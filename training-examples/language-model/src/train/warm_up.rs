@@ -15,7 +15,7 @@ use burn::tensor::TensorReadError;
 use burn::train::{InferenceStep, TrainStep};
 
 use super::Trainee;
-use crate::data::ByteBatch;
+use crate::data::TokenBatch;
 use crate::logging::Counts;
 
 /// Time between two lines.
@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 pub fn warm_up(
     trainee: &Trainee,
     optimizer: &ModuleOptimizer,
-    batch: ByteBatch,
+    batch: TokenBatch,
 ) -> Result<(), TensorReadError> {
     let device = batch.inputs.device();
     let _talk = Heartbeat::start();
@@ -39,7 +39,7 @@ pub fn warm_up(
     // Nothing moves at a rate of 0, and nothing of this is kept.
     let rate = ModuleLearningRate::from(0.0);
     let trained = trainee.clone().optimize(&mut optimizer, rate, output.grads);
-    let inner = ByteBatch {
+    let inner = TokenBatch {
         inputs: batch.inputs.inner(),
         targets: batch.targets.inner(),
         ..batch

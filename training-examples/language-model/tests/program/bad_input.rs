@@ -67,7 +67,7 @@ fn sizes_that_make_no_model_are_refused() {
     for (option, value, reason) in [
         ("--heads", "5", "d_model 128 does not split into 5 heads"),
         ("--layers", "0", "layers is 0"),
-        ("--context", "1", "a context of 1 bytes"),
+        ("--context", "1", "a context of 1 tokens"),
         ("--steps", "0", "steps is 0"),
     ] {
         let mut command = program("train");

@@ -4,3 +4,4 @@ mod bad_input;
 mod bench;
 mod commands;
 mod resume;
+mod tokens;
