@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn both_operands_are_read_from_shared_memory_in_both_orders() {
-    let device = Device::new(HOPPER, 6);
+    let device = Device::new(HOPPER, 7);
     for (left, right, dtype) in [
         (Depth::Columns, Depth::Columns, FloatType::BF16),
         (Depth::Columns, Depth::Rows, FloatType::BF16),

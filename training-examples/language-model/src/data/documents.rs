@@ -160,7 +160,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(documents(&path).unwrap(), ["one\ntwo", ""]);
-        assert_eq!(bytes_of(folder.path()).unwrap(), 40);
+        assert_eq!(bytes_of(folder.path()).unwrap(), 39);
     }
 
     #[test]

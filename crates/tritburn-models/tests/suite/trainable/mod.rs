@@ -6,7 +6,7 @@ mod saving;
 mod training;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use tritburn_models::BitNetConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
@@ -31,25 +31,56 @@ fn config() -> BitNetConfig {
     }
 }
 
-/// A model of random weights and gains, on the autodiff twin of `device`.
+/// A model of random weights and gains, on the autodiff twin of `device`: the same in every run,
+/// whatever else draws numbers on the device meanwhile.
 fn model(config: &BitNetConfig, device: &Device) -> TrainableModel {
     let device = device.clone().autodiff();
-    device.seed(7);
     let model = TrainableModel::new(config, &TrainableOptions::default(), &device).unwrap();
-    model.map(&mut RandomGains)
+    model.map(&mut Redraw::new(config, 7))
 }
 
-/// Fresh gains are 1, which would hide one that is forgotten.
-struct RandomGains;
+/// Draws every parameter again: gains around 1, since 1 would hide one that is forgotten.
+struct Redraw {
+    state: u64,
+    tables: (usize, f32),
+}
 
-impl ModuleMapper for RandomGains {
+impl Redraw {
+    fn new(config: &BitNetConfig, seed: u64) -> Self {
+        // Uniform numbers of the tables' standard deviation.
+        let bound = config.initializer_range as f32 * 3f32.sqrt();
+        Self {
+            state: seed,
+            tables: (config.vocab_size, bound),
+        }
+    }
+
+    /// Between -1 and 1.
+    fn next(&mut self) -> f32 {
+        // Knuth's MMIX generator; its high bits are good.
+        self.state = self
+            .state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+impl ModuleMapper for Redraw {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|value| match D {
-            1 => {
-                let gains = value.random_like(Distribution::Uniform(0.75, 1.25));
-                (value * gains).detach().require_grad()
-            }
-            _ => value,
+        param.map(|value| {
+            let dims = value.dims();
+            let (middle, bound) = match dims[..] {
+                [_] => (1.0, 0.25),
+                [rows, _] if rows == self.tables.0 => (0.0, self.tables.1),
+                [.., inputs] => (0.0, (1.0 / inputs as f32).sqrt()),
+                [] => (0.0, 0.0),
+            };
+            let values: Vec<f32> = (0..dims.iter().product())
+                .map(|_| middle + bound * self.next())
+                .collect();
+            let data = TensorData::new(values, dims);
+            Tensor::from_data(data, &value.device()).require_grad()
         })
     }
 }

@@ -155,7 +155,7 @@ fn a_folder_that_is_there_stays_unless_it_is_to_be_replaced() {
     let first = model(&config(), &devices()[0]);
     first.save(&out, &SaveOptions::default()).unwrap();
     let before = fs::read(out.join("model.safetensors")).unwrap();
-    let second = first.clone().map(&mut super::RandomGains);
+    let second = first.clone().map(&mut super::Redraw::new(&config(), 8));
     let error = second.save(&out, &SaveOptions::default()).unwrap_err();
     assert!(
         matches!(error, TrainableError::Save(ConvertError::Exists { .. })),
