@@ -1,4 +1,4 @@
-//! The tensor-core kernels against the codec crate, on an NVIDIA GPU.
+//! The tensor-core kernels against tritburn-formats, on an NVIDIA GPU.
 #![cfg(feature = "cuda")]
 
 #[path = "../portable/harness.rs"]

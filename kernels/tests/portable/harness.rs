@@ -79,7 +79,7 @@ pub fn round_to(x: f32, dtype: FloatType) -> f32 {
     }
 }
 
-/// Random weights, packed by the codec crate.
+/// Random weights, packed by tritburn-formats.
 pub fn matrix(rng: &mut StdRng, layout: &PackedLayout) -> PackedMatrix {
     let w = floats(rng, layout.weight_count(), FloatType::F32);
     quantize::quantize_weights(&w, layout).unwrap()
@@ -231,7 +231,7 @@ pub fn activations(client: &Client, x: &quantize::QuantizedActivations) -> Quant
     .expect("valid activations")
 }
 
-/// Random activations, quantised by the codec crate.
+/// Random activations, quantised by tritburn-formats.
 pub fn tokens(rng: &mut StdRng, m: usize, k: usize) -> quantize::QuantizedActivations {
     let x = floats(rng, m * k, FloatType::F32);
     quantize::QuantizedActivations::quantize(&x, k).expect("whole rows")

@@ -1,4 +1,4 @@
-//! The portable kernels against the codec crate, on whatever device this build was given:
+//! The portable kernels against tritburn-formats, on whatever device this build was given:
 //! `--features cpu` (CubeCL's CPU runtime), `cuda`, `wgpu`, `vulkan`, `metal` or `rocm`.
 #![cfg(any(
     feature = "cpu",

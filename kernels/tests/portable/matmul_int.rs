@@ -1,4 +1,4 @@
-//! W2A8 products: integer sums exact, the rescale as the codec crate states it.
+//! W2A8 products: integer sums exact, the rescale as tritburn-formats states it.
 
 use rstest::rstest;
 use tritburn_formats::matrix::PackedMatrix;

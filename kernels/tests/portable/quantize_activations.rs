@@ -1,4 +1,4 @@
-//! Int8 activations and their scales, bit for bit those of the codec crate.
+//! Int8 activations and their scales, bit for bit those of tritburn-formats.
 
 use rstest::rstest;
 use tritburn_formats::quantize::QuantizedActivations as Reference;

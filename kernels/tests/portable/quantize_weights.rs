@@ -1,4 +1,4 @@
-//! Scales and codes of weights, bit for bit those of the codec crate.
+//! Scales and codes of weights, bit for bit those of tritburn-formats.
 
 use rstest::rstest;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode, quantize};

@@ -81,6 +81,13 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// Number of entries that a table by id needs: more than [`vocab_size`](Self::vocab_size) where ids
+    /// have gaps.
+    pub fn id_count(&self) -> usize {
+        let ids = self.inner.get_vocab(true).into_values();
+        ids.max().map_or(0, |largest| largest as usize + 1)
+    }
+
     /// Text of the token that begins a sequence.
     pub fn bos_token(&self) -> Option<&str> {
         self.bos.as_deref()

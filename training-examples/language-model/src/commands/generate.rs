@@ -39,7 +39,11 @@ pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
         "" => "\n",
         prompt => prompt,
     };
-    let prompt = tokenizer.encode_rendered(prompt)?;
+    let mut prompt = tokenizer.encode_rendered(prompt)?;
+    // Some tokenizers drop line breaks.
+    if prompt.is_empty() {
+        prompt.push(0);
+    }
     let begun = Instant::now();
     let written = generate(&model, &prompt, args.max_new_tokens, sampling)?;
     let speed = written.len() as f64 / begun.elapsed().as_secs_f64();

@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 20;
 /// The tokens of a model.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    /// Number of tokens.
+    /// Number of tokens, gaps between their ids included.
     pub size: usize,
     /// The tokenizer, as a model's folder holds it.
     pub files: TokenizerFiles,
@@ -65,7 +65,7 @@ impl Vocabulary {
     pub fn from_files(files: TokenizerFiles) -> Result<Self, TextError> {
         let tokenizer = Tokenizer::from_files(&files)?;
         Ok(Self {
-            size: tokenizer.vocab_size(),
+            size: tokenizer.id_count(),
             files,
             tokenizer: Some(tokenizer),
         })
@@ -164,5 +164,17 @@ mod tests {
         let text = vocabulary.encode(b"two three").unwrap();
         assert_eq!(document.len(), text.len() + 1);
         assert!(text.len() < 9);
+    }
+
+    #[test]
+    fn gaps_between_ids_count_as_tokens() {
+        let json = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+            "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+            "model":{"type":"WordLevel","vocab":{"<unk>":0,"a":7},"unk_token":"<unk>"}}"#;
+        let files = TokenizerFiles {
+            tokenizer: Some(json.into()),
+            ..TokenizerFiles::default()
+        };
+        assert_eq!(Vocabulary::from_files(files).unwrap().size, 8);
     }
 }
