@@ -61,6 +61,9 @@ pub struct ConfigArgs {
     /// Windows of text a step.
     #[arg(long)]
     pub batch_size: Option<usize>,
+    /// Windows in memory at once: a step adds up the gradients of its parts [default: all of a step]
+    #[arg(long)]
+    pub micro_batch_size: Option<usize>,
     /// Steps from one checkpoint to the next.
     #[arg(long)]
     pub checkpoint_steps: Option<usize>,
@@ -122,6 +125,7 @@ impl ConfigArgs {
             seed: self.seed.unwrap_or(base.seed),
             steps: self.steps.unwrap_or(base.steps),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
+            micro_batch_size: self.micro_batch_size.or(base.micro_batch_size),
             checkpoint_steps: self.checkpoint_steps.unwrap_or(base.checkpoint_steps),
             warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
@@ -130,7 +134,6 @@ impl ConfigArgs {
             second_learning_rate: self
                 .second_learning_rate
                 .unwrap_or(base.second_learning_rate),
-            ..base
         }
     }
 }

@@ -9,3 +9,4 @@ mod convert;
 mod generate;
 mod inspect;
 mod mistakes;
+mod trained;

@@ -45,6 +45,24 @@ impl TokenBatch {
             step,
         }
     }
+
+    /// Number of windows.
+    pub fn windows(&self) -> usize {
+        self.inputs.dims()[0]
+    }
+
+    /// The same windows in batches of at most `size`.
+    pub fn split(&self, size: usize) -> Vec<Self> {
+        let [inputs, targets] = [&self.inputs, &self.targets].map(|ids| ids.clone().split(size, 0));
+        let pairs = inputs.into_iter().zip(targets);
+        pairs
+            .map(|(inputs, targets)| Self {
+                inputs,
+                targets,
+                step: self.step,
+            })
+            .collect()
+    }
 }
 
 /// Random windows of the training text.

@@ -29,6 +29,9 @@ pub struct TrainConfig {
     /// Windows of text a step.
     #[config(default = 16)]
     pub batch_size: usize,
+    /// Windows whose activations are in memory at once: a step adds up the gradients of as many parts as it
+    /// takes. All of them, if left out.
+    pub micro_batch_size: Option<usize>,
     /// Steps from one checkpoint to the next.
     #[config(default = 50)]
     pub checkpoint_steps: usize,
@@ -58,6 +61,7 @@ impl TrainConfig {
         let counts = [
             ("steps", self.steps),
             ("batch-size", self.batch_size),
+            ("micro-batch-size", self.micro_batch_size.unwrap_or(1)),
             ("checkpoint-steps", self.checkpoint_steps),
         ];
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod loss_chart;
 mod metrics;
 mod optimizer;
 mod progress;
@@ -100,7 +101,8 @@ pub fn train(
         first_epoch,
         device.clone(),
     );
-    let trainee = Trainee::new(model, clip);
+    let micro_batch = config.micro_batch_size.unwrap_or(config.batch_size);
+    let trainee = Trainee::new(model, clip).with_micro_batch(micro_batch);
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
         let batch = train.batch(1);
@@ -160,6 +162,7 @@ pub fn train(
             folder: folder.into(),
         });
     }
+    loss_chart::draw(&run.losses(), &run.loss_chart())?;
     let model = result.model.valid().model;
     let options = SaveOptions {
         tokenizer: corpus.vocabulary.files,

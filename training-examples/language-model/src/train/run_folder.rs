@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::TrainConfig;
 use crate::data::Corpus;
 
-/// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `checkpoint/`, `model/`.
+/// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `losses.svg`,
+/// `checkpoint/`, `model/`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
@@ -112,6 +113,11 @@ impl RunFolder {
     /// The loss of every step.
     pub fn losses(&self) -> PathBuf {
         self.root.join("losses.jsonl")
+    }
+
+    /// The same as a picture, once the training has ended.
+    pub fn loss_chart(&self) -> PathBuf {
+        self.root.join("losses.svg")
     }
 
     /// The folder of the checkpoints.

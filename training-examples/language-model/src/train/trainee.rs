@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
@@ -28,6 +28,9 @@ pub struct Trainee {
     /// What all gradients together are clipped to.
     #[module(skip)]
     clip: GlobalNormClip,
+    /// Windows whose activations are in memory at once.
+    #[module(skip)]
+    micro_batch: usize,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -47,10 +50,40 @@ impl Trainee {
             watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
             model,
             clip,
+            micro_batch: usize::MAX,
             steps: 0,
             counts: None,
             gradient_norm: None,
         }
+    }
+
+    /// The same, with steps that take `windows` at a time and add up their gradients.
+    pub fn with_micro_batch(self, windows: usize) -> Self {
+        Self {
+            micro_batch: windows,
+            ..self
+        }
+    }
+
+    /// The mean loss of a batch, and its gradients.
+    fn gradients(&self, batch: &TokenBatch) -> (Tensor<1>, GradientsParams) {
+        let of = |loss: Tensor<1>| {
+            let value = loss.clone().detach();
+            (value, GradientsParams::from_grads(loss.backward(), self))
+        };
+        let windows = batch.windows();
+        if self.micro_batch >= windows {
+            return of(loss_of(&self.model, batch));
+        }
+        let mut sum = GradientsAccumulator::new();
+        let mut losses = Vec::new();
+        for part in batch.split(self.micro_batch) {
+            let share = part.windows() as f32 / windows as f32;
+            let (loss, gradients) = of(loss_of(&self.model, &part).mul_scalar(share));
+            sum.accumulate(self, gradients);
+            losses.push(loss);
+        }
+        (Tensor::cat(losses, 0).sum(), sum.grads())
     }
 
     /// The codes before a step that is watched.
@@ -80,14 +113,14 @@ impl TrainStep for Trainee {
     type Output = StepReport;
 
     fn step(&self, batch: TokenBatch) -> TrainOutput<StepReport> {
-        let loss = loss_of(&self.model, &batch);
-        let report = StepReport {
+        let (loss, grads) = self.gradients(&batch);
+        let item = StepReport {
             step: batch.step,
-            loss: loss.clone().detach(),
+            loss,
             counts: self.counts.clone(),
             gradient_norm: self.gradient_norm.clone(),
         };
-        TrainOutput::new(self, loss.backward(), report)
+        TrainOutput { grads, item }
     }
 
     fn optimize(

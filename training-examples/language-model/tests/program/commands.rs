@@ -66,6 +66,31 @@ fn the_float_twin_trains_on_the_same_text_and_steps() {
 }
 
 #[test]
+fn gradients_of_parts_add_up_to_those_of_the_step() {
+    let bench = Bench::new();
+    let losses = |run: &str, more: &[&str]| -> Vec<f64> {
+        succeed(&mut bench.train(run, &[&["--steps", "5"], more].concat()));
+        let lines = bench.losses(run);
+        let records = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        records
+            .map(|record: serde_json::Value| record["loss"].as_f64().unwrap())
+            .collect()
+    };
+    let whole = losses("whole", &[]);
+    for size in ["1", "3", "4", "99"] {
+        let parts = losses(size, &["--micro-batch-size", size]);
+        for (part, whole) in parts.iter().zip(&whole) {
+            assert!((part - whole).abs() < 1e-3, "{size}: {parts:?} {whole:?}");
+        }
+        if size == "1" {
+            assert_ne!(parts, whole, "sums in another order");
+        }
+    }
+}
+
+#[test]
 fn a_demo_reports_what_it_measured_and_fails_if_it_learned_too_little() {
     let bench = Bench::new();
     let demo = || {

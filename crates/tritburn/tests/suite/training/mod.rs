@@ -1,6 +1,7 @@
 //! The training operations against compositions of Burn's own operations and finite differences.
 
 mod attention;
+mod dense;
 mod embedding;
 mod layers;
 mod linear;

@@ -131,7 +131,7 @@ pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
         SharedOperand::DepthInner => 32,
         SharedOperand::DepthOuter => 16 * 128,
     };
-    (slice * bytes >> 4) as u32
+    (slice * bytes / 16) as u32
 }
 
 /// Issues one wgmma of half-precision operands, both in shared memory: 64 rows of the left one,

@@ -1,16 +1,15 @@
 //! The command on the folder of a model that was trained here: no step between.
 
-#![cfg(feature = "flex")]
-
 use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::Device;
-use serde_json::Value;
 use tritburn_models::BitNetConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::{SaveOptions, TrainableModel, TrainableOptions};
+
+use crate::common::{fail, json, succeed};
 
 /// Writes a byte-level model of random weights, in sizes that every format can hold.
 fn save(quantization: Quantization, to: &Path) {
@@ -38,21 +37,6 @@ fn save(quantization: Quantization, to: &Path) {
     model.save(to, &options).unwrap();
 }
 
-fn tritburn(args: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tritburn"));
-    let output = command.args(args).env_remove("TRITBURN_LOG").output();
-    let output = output.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    match output.status.success() {
-        true => Ok(text(output.stdout)),
-        false => Err(text(output.stderr)),
-    }
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&tritburn(args).unwrap()).unwrap()
-}
-
 #[test]
 fn a_trained_folder_is_inspected_run_measured_and_converted() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,13 +56,13 @@ fn a_trained_folder_is_inspected_run_measured_and_converted() {
     let ids = generate(&model);
     assert_eq!(ids.as_array().unwrap().len(), 7 + 12);
 
-    tritburn(&["convert", &model, &i2_s, "--to", "gguf-i2_s"]).unwrap();
+    succeed(&["convert", &model, &i2_s, "--to", "gguf-i2_s"]);
     assert_eq!(generate(&i2_s), ids);
     // The scales of these blocks are f16.
-    let refused = tritburn(&["convert", &model, &tq2_0, "--to", "gguf-tq2_0"]).unwrap_err();
+    let refused = fail(&["convert", &model, &tq2_0, "--to", "gguf-tq2_0"]);
     assert!(refused.contains("scale"), "{refused}");
     let lossy = ["--to", "gguf-tq2_0", "--allow-lossy"];
-    tritburn(&[&["convert", &model, &tq2_0][..], &lossy].concat()).unwrap();
+    succeed(&[&["convert", &model, &tq2_0][..], &lossy].concat());
     generate(&tq2_0);
 }
 
@@ -90,12 +74,12 @@ fn a_float_twin_runs_as_floats_and_is_not_made_ternary() {
     save(Quantization::Dense, model.as_ref());
     let report = json(&["inspect", &model, "--json"]);
     assert_eq!(report["format"], "Hugging Face, float");
-    let text = tritburn(&["generate", "--model", &model, "--prompt", "fn main"]).unwrap();
+    let text = succeed(&["generate", "--model", &model, "--prompt", "fn main"]);
     assert!(!text.is_empty());
-    let refused = tritburn(&["convert", &model, &gguf, "--to", "gguf-i2_s"]).unwrap_err();
+    let refused = fail(&["convert", &model, &gguf, "--to", "gguf-i2_s"]);
     assert!(refused.contains("plain float model"), "{refused}");
     let lossy = ["--to", "bf16", "--allow-lossy"];
-    tritburn(&[&["convert", &model, &half][..], &lossy].concat()).unwrap();
+    succeed(&[&["convert", &model, &half][..], &lossy].concat());
     let report = json(&["inspect", &half, "--json"]);
     assert_eq!(report["format"], "Hugging Face, float");
 }
@@ -108,7 +92,7 @@ fn a_disk_that_fills_up_leaves_the_earlier_folder_and_nothing_else() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (model, out) = (path("model"), path("out"));
     save(Quantization::Online, model.as_ref());
-    tritburn(&["convert", &model, &out, "--to", "f32"]).unwrap();
+    succeed(&["convert", &model, &out, "--to", "f32"]);
     let weights = Path::new(&out).join("model.safetensors");
     let before = std::fs::read(&weights).unwrap();
 
