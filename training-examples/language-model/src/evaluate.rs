@@ -76,21 +76,20 @@ impl Evaluation {
         Ok(sum / f64::from(count))
     }
 
-    /// The largest difference between the logits of a trained model and of one that serves, over
-    /// `batches` batches.
+    /// The largest difference between the logits of a trained model and of its packed form, over
+    /// `batches` batches: the same operations on the same codes.
     ///
     /// # Errors
     /// [`Error`] if the device fails.
     pub fn max_logit_difference(
         &self,
         trained: &TrainableModel,
-        served: &Arc<BitNetForCausalLm>,
+        packed: &TrainableModel,
         batches: usize,
     ) -> Result<f64, Error> {
-        let mut reader = Reader::new(served)?;
         let mut largest = 0.0;
         for batch in self.loader.iter().flatten().take(batches) {
-            let difference = trained.logits(batch.inputs.clone())? - reader.logits(batch.inputs)?;
+            let difference = trained.logits(batch.inputs.clone())? - packed.logits(batch.inputs)?;
             let difference = difference.abs().max().try_into_scalar::<f64>()?;
             // A NaN is the largest difference of all, and stays it.
             if difference.is_nan() || difference > largest {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use tritburn::Pack;
 use tritburn::stats::layer_codes;
 use tritburn_models::model::{LoadOptions, ModelError};
 use tritburn_models::sample::Sampling;
@@ -113,7 +114,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
         packed_bytes: weights_size(&run.packed())?,
         max_abs_logit_diff_packed_vs_trained: evaluation.max_logit_difference(
             &exact,
-            &packed_exact,
+            &exact.clone().pack()?,
             LOGIT_BATCHES,
         )?,
         greedy_tokens_equal: likeliest(&exact, &prompt, &greedy)?,
