@@ -23,9 +23,7 @@ impl Name {
     pub fn open(self) -> Result<Device> {
         Ok(tritburn::device::open(&self.to_string())?)
     }
-}
 
-impl Name {
     /// Whether it is a graphics card.
     pub fn is_gpu(self) -> bool {
         !matches!(self, Self::Flex | Self::Cpu)

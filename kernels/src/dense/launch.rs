@@ -7,9 +7,8 @@ use super::kernel::{DenseExtentsLaunch, Form, dense};
 use crate::device::{DeviceFacts, address};
 use crate::device_code::MmaType;
 use crate::error::KernelError;
-use crate::operand::{Buffer, FloatMatrix, FloatType};
-use crate::product::cuda::wgmma::{SharedOperand, parts_of_depth};
-use crate::rows::add_parts;
+use crate::operand::{FloatMatrix, FloatType};
+use crate::product::cuda::wgmma::{Parts, SharedOperand};
 
 /// Where the contracted dimension of an operand lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,32 +93,21 @@ pub fn launch(
     let device = DeviceFacts::of(client);
     let tiles = rows.div_ceil(PLAN.rows() * PLAN.multicast) * cols.div_ceil(PLAN.tokens);
     let steps = depth.div_ceil(STEP_DEPTH);
-    let parts = match out.is_contiguous() {
-        true => parts_of_depth(&PLAN, tiles, steps, rows * cols, &device),
-        false => 1,
-    };
+    let parts = Parts::new(client, &PLAN, tiles, steps, out, &device);
     let form = Form {
         left: left.shared(),
         right: right.shared(),
-        accumulate: accumulate && parts == 1,
+        accumulate: accumulate && parts.write_to_output(),
         types: MmaType::of(left.matrix.dtype()),
     };
-    let pairs = cols.is_multiple_of(2) && out.starts_pairs();
-    let width = if pairs { 2 } else { 1 };
-    let sums = (parts > 1).then(|| {
-        let len = parts * rows * cols;
-        Buffer::new(client.empty(len * size_of::<f32>()), len)
-    });
-    let (to, extent, dtype) = match &sums {
-        Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
-        None => (out.lines(width), out.extent(), out.dtype()),
-    };
+    let width = out.pair_width();
+    let (to, extent, dtype) = parts.target(out, width);
     // SAFETY: the operands hold what their shapes say, the sums of all parts have room, and the
     // kernel stays inside of them.
     unsafe {
         dense::launch_unchecked(
             client,
-            CubeCount::Static(PLAN.cubes(tiles * parts, &device) as u32, 1, 1),
+            CubeCount::Static(PLAN.cubes(tiles * parts.count, &device) as u32, 1, 1),
             CubeDim::new_1d(PLAN.cube_units() as u32),
             address(client, &[extent])?,
             width,
@@ -130,8 +118,8 @@ pub fn launch(
                 rows,
                 cols,
                 steps,
-                parts,
-                steps.div_ceil(parts),
+                parts.count,
+                parts.share,
                 out.row_stride(),
                 rows * cols,
             ),
@@ -140,8 +128,5 @@ pub fn launch(
             dtype.elem(),
         );
     }
-    match sums {
-        Some(sums) => add_parts(client, &sums, out, accumulate),
-        None => Ok(()),
-    }
+    parts.finish(client, out, accumulate)
 }

@@ -134,6 +134,14 @@ impl FloatMatrix {
         self.starts_at(2 * self.dtype.size())
     }
 
+    /// Elements that a store may take at once along a row: two where every row is made of whole pairs.
+    pub(crate) fn pair_width(&self) -> usize {
+        match self.cols.is_multiple_of(2) && self.starts_pairs() {
+            true => 2,
+            false => 1,
+        }
+    }
+
     fn starts_at(&self, bytes: usize) -> bool {
         let offset = self.handle.offset_start.unwrap_or(0);
         let stride = self.row_stride * self.dtype.size();

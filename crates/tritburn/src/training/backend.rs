@@ -6,10 +6,10 @@
     allow(unused_imports, unused_variables)
 )]
 
-use burn::backend::backend_extension;
 #[cfg(feature = "cube")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
 use tritburn_formats::PackedLayout;
 #[cfg(feature = "cube")]
@@ -113,10 +113,7 @@ pub trait TrainingOps: TernaryOps {
         use burn::backend::TensorMetadata;
 
         let dtype = x.dtype();
-        let weight = match weight.dtype() == dtype {
-            true => weight,
-            false => Self::float_cast(weight, dtype.into()),
-        };
+        let weight = in_dtype::<Self>(weight, dtype);
         Self::dense_product(x, weight, [Depth::Columns; 2], dtype)
     }
 
@@ -294,4 +291,14 @@ pub trait TrainingOps: TernaryOps {
         sums: FloatTensor<Self>,
         max_norm: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// `tensor` as `dtype`; itself where it has that.
+pub(super) fn in_dtype<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    use burn::backend::TensorMetadata;
+
+    match tensor.dtype() == dtype {
+        true => tensor,
+        false => B::float_cast(tensor, dtype.into()),
+    }
 }

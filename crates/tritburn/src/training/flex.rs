@@ -89,6 +89,8 @@ impl TrainingOps for Flex {
         depths: [Depth; 2],
         dtype: DType,
     ) -> FloatTensor<Self> {
+        // Flex sums half precision in half precision.
+        let [left, right] = [left, right].map(contiguous_f32);
         let left = match depths[0] {
             Depth::Columns => left,
             Depth::Rows => Self::float_transpose(left),
@@ -97,16 +99,7 @@ impl TrainingOps for Flex {
             Depth::Columns => Self::float_transpose(right),
             Depth::Rows => right,
         };
-        // Flex sums half precision in half precision.
-        let [left, right] = [left, right].map(|side| match side.dtype() {
-            DType::F32 => side,
-            _ => Self::float_cast(side, DType::F32.into()),
-        });
-        let product = Self::float_matmul(left, right);
-        match dtype {
-            DType::F32 => product,
-            _ => Self::float_cast(product, dtype.into()),
-        }
+        rounded(Self::float_matmul(left, right), dtype)
     }
 
     fn attention_forward(

@@ -45,15 +45,10 @@ pub fn launch_with(
         ScaleGranularity::Tensor => scales.whole_rows(0, rows, [0, 1])?,
         ScaleGranularity::Segments { rows } => {
             let (mut first, mut index) = (0, 0);
-            for equal in rows.chunk_by(|a, b| a == b) {
+            let together = w.is_contiguous();
+            for equal in rows.chunk_by(|a, b| together && a == b) {
                 let (rows, count) = (equal[0], equal.len());
-                if w.is_contiguous() {
-                    scales.whole_rows(first, rows, [index, count])?;
-                } else {
-                    for i in 0..count {
-                        scales.whole_rows(first + i * rows, rows, [index + i, 1])?;
-                    }
-                }
+                scales.whole_rows(first, rows, [index, count])?;
                 first += rows * count;
                 index += count;
             }
@@ -104,7 +99,7 @@ struct Reduction<'a> {
 
 impl Reduction<'_> {
     /// `count` scales, from number `scale` on, each of the next `rows` rows, beginning with row
-    /// `first`; one at a time where rows are pitched.
+    /// `first`; `count` is 1 where rows are pitched.
     fn whole_rows(
         &self,
         first: usize,

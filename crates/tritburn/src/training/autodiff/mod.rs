@@ -16,11 +16,11 @@ mod rows;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, Backend, TensorMetadata};
-use burn::tensor::{DType, FloatDType};
+use burn::backend::{Autodiff, Backend};
+use burn::tensor::DType;
 use tritburn_formats::PackedLayout;
 
-use super::backend::TrainingOps;
+use super::backend::{TrainingOps, in_dtype};
 use super::operand::{
     AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
 };
@@ -300,13 +300,5 @@ fn split_prologue<B: Backend, C: CheckpointStrategy>(
             };
             (prologue, Some(node))
         }
-    }
-}
-
-/// A gradient in the dtype of its tensor.
-fn in_dtype<B: Backend>(gradient: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    match gradient.dtype() == dtype {
-        true => gradient,
-        false => B::float_cast(gradient, FloatDType::from(dtype)),
     }
 }

@@ -9,6 +9,7 @@ use tritburn_kernels::cross_entropy::{self, CrossEntropy};
 
 use super::dense::product;
 use crate::ops::cube::{buffer, checked, empty, float_matrix, float_vector};
+use crate::training::backend::in_dtype;
 use crate::training::operand::{Depth, LossGradients, LossOptions, Optional, WantedGradients};
 
 /// Losses, weights and the wanted gradients; logits of `options.chunk` tokens exist at a time.
@@ -22,10 +23,7 @@ pub(super) fn run(
 ) -> LossGradients<CubeBackend> {
     let (client, dtype) = (x.client.clone(), x.dtype());
     let [tokens, _] = x.shape().dims();
-    let table = match table.dtype() == dtype {
-        true => table,
-        false => CubeBackend::float_cast(table, dtype.into()),
-    };
+    let table = in_dtype::<CubeBackend>(table, dtype);
     let labels = label_weights.into_option().map(float_vector);
     let (mut losses, mut weights, mut d_input) = (Vec::new(), Vec::new(), Vec::new());
     let mut d_table = None;

@@ -9,8 +9,7 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType, QuantizedActivations};
-use crate::product::cuda::wgmma::parts_of_depth;
-use crate::rows::add_parts;
+use crate::product::cuda::wgmma::Parts;
 
 /// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
 /// start at multiples of 16 bytes, and tokens enough.
@@ -42,23 +41,10 @@ pub(in crate::backward::weight) fn launch(
     let fragments = Buffer::new(client.empty(words * 4), words);
     let dim = device.cube_dim();
     let pairs = tile_words / 2;
-    let width = match k.is_multiple_of(2) && dw.starts_pairs() {
-        true => 2,
-        false => 1,
-    };
+    let width = dw.pair_width();
     let tiles = k.div_ceil(PLAN.rows() * PLAN.multicast) * n.div_ceil(PLAN.tokens);
-    let parts = match dw.is_contiguous() {
-        true => parts_of_depth(&PLAN, tiles, token_tiles, n * k, device),
-        false => 1,
-    };
-    let sums = (parts > 1).then(|| {
-        let len = parts * n * k;
-        Buffer::new(client.empty(len * size_of::<f32>()), len)
-    });
-    let (to, extent, dtype) = match &sums {
-        Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
-        None => (dw.lines(width), dw.extent(), dw.dtype()),
-    };
+    let parts = Parts::new(client, &PLAN, tiles, token_tiles, dw, device);
+    let (to, extent, dtype) = parts.target(dw, width);
     let words_per_row = QuantizedActivations::words_per_row(k);
     let address = address(client, &[dy.extent(), extent, words])?;
     // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, the
@@ -79,7 +65,7 @@ pub(in crate::backward::weight) fn launch(
         );
         outer::launch_unchecked(
             client,
-            CubeCount::Static(PLAN.cubes(tiles * parts, device) as u32, 1, 1),
+            CubeCount::Static(PLAN.cubes(tiles * parts.count, device) as u32, 1, 1),
             CubeDim::new_1d(PLAN.cube_units() as u32),
             address,
             width,
@@ -91,8 +77,8 @@ pub(in crate::backward::weight) fn launch(
                 k,
                 token_tiles,
                 input_tiles,
-                parts,
-                token_tiles.div_ceil(parts),
+                parts.count,
+                parts.share,
                 dw.row_stride(),
                 n * k,
             ),
@@ -101,8 +87,5 @@ pub(in crate::backward::weight) fn launch(
             dtype.elem(),
         );
     }
-    match sums {
-        Some(sums) => add_parts(client, &sums, dw, false),
-        None => Ok(()),
-    }
+    parts.finish(client, dw, false)
 }

@@ -6,6 +6,7 @@ use crate::error::KernelError;
 use crate::prepack::{TILE_COLS, TILE_ROWS};
 use crate::product::MatmulProblem;
 
+use super::parts::every_part_has_some;
 use super::ring::RingShape;
 
 /// The resolved plan.
@@ -128,7 +129,7 @@ impl WgmmaBlueprint {
 
     /// Whether every cube of a cluster gets some of `steps` column tiles.
     pub const fn divides(&self, steps: usize) -> bool {
-        (self.splits - 1) * steps.div_ceil(self.splits) < steps
+        every_part_has_some(self.splits, steps)
     }
 
     /// Estimate of the product's cycles.
@@ -273,8 +274,13 @@ impl WgmmaBlueprint {
     /// Cubes that work on `tiles` output tiles without splits, one after the other: as many as
     /// `device` has multiprocessors for, in whole clusters.
     pub(crate) fn cubes(&self, tiles: usize, device: &DeviceFacts) -> usize {
+        tiles.min(self.clusters(device)) * self.multicast
+    }
+
+    /// Clusters that share copies and run at once on `device`.
+    pub(crate) fn clusters(&self, device: &DeviceFacts) -> usize {
         let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
-        tiles.min(cores / self.multicast) * self.multicast
+        cores / self.multicast
     }
 
     /// # Errors

@@ -19,7 +19,7 @@ pub(crate) mod tile;
 
 pub use base::WgmmaBlueprint;
 pub(crate) use launch::launch;
-pub(crate) use parts::parts_of_depth;
+pub(crate) use parts::{Parts, every_part_has_some};
 pub(crate) use product::{
     SharedOperand, accumulator, declare_accumulators, descriptor, finish_products, slice_offset,
     start, start_shared,

@@ -1,8 +1,13 @@
 //! Parts of the contracted dimension, where a product has fewer output tiles than the device has
 //! clusters.
 
+use cubecl::prelude::*;
+
 use super::base::WgmmaBlueprint;
 use crate::device::DeviceFacts;
+use crate::error::KernelError;
+use crate::operand::{Buffer, FloatMatrix, FloatType};
+use crate::rows::add_parts;
 
 /// Cycles of a step of 128 × 256 × 64 half-precision products, measured.
 const STEP: usize = 1_290;
@@ -15,48 +20,96 @@ const LAUNCH: usize = 4_000;
 /// Most parts that are worth their sums.
 const MOST: usize = 16;
 
-/// Parts that the depth of `steps` steps is cut into, for `tiles` output tiles of a cluster each and
-/// `outputs` sums: what a simple model of the device predicts to be fastest. Every part has a step.
-pub(crate) fn parts_of_depth(
-    plan: &WgmmaBlueprint,
-    tiles: usize,
-    steps: usize,
-    outputs: usize,
-    device: &DeviceFacts,
-) -> usize {
-    let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
-    let slots = (cores / plan.multicast).max(1);
+/// A product whose depth is cut into parts, and where their sums go.
+pub(crate) struct Parts {
+    /// Number of parts.
+    pub count: usize,
+    /// Steps of a part; the last may have fewer.
+    pub share: usize,
+    /// The sums of all parts, f32, one matrix behind the other, if there are several.
+    sums: Option<Buffer>,
+}
+
+impl Parts {
+    /// Parts of a depth of `steps` steps for the `tiles` output tiles of `out`. Only the sums of a
+    /// contiguous output can be added.
+    pub fn new(
+        client: &Client,
+        plan: &WgmmaBlueprint,
+        tiles: usize,
+        steps: usize,
+        out: &FloatMatrix,
+        device: &DeviceFacts,
+    ) -> Self {
+        let outputs = out.rows() * out.cols();
+        let count = match out.is_contiguous() {
+            true => parts_of_depth(plan.clusters(device).max(1), tiles, steps, outputs),
+            false => 1,
+        };
+        let len = count * outputs;
+        Self {
+            count,
+            share: steps.div_ceil(count),
+            sums: (count > 1).then(|| Buffer::new(client.empty(len * size_of::<f32>()), len)),
+        }
+    }
+
+    /// Whether sums are written to `out` itself.
+    pub fn write_to_output(&self) -> bool {
+        self.sums.is_none()
+    }
+
+    /// What the kernel writes, in lines of `width`: its argument, elements and type.
+    pub fn target(&self, out: &FloatMatrix, width: usize) -> (BufferArg, usize, FloatType) {
+        match &self.sums {
+            Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
+            None => (out.lines(width), out.extent(), out.dtype()),
+        }
+    }
+
+    /// Adds the parts up, once the kernel is launched: to `out` as it is if `accumulate`.
+    pub fn finish(
+        self,
+        client: &Client,
+        out: &FloatMatrix,
+        accumulate: bool,
+    ) -> Result<(), KernelError> {
+        match self.sums {
+            Some(sums) => add_parts(client, &sums, out, accumulate),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether each of `parts` equal shares of `steps` steps, rounded up, has some.
+pub(crate) const fn every_part_has_some(parts: usize, steps: usize) -> bool {
+    (parts - 1) * steps.div_ceil(parts) < steps
+}
+
+/// Parts that the depth of `steps` steps is cut into, for `tiles` output tiles of a cluster each,
+/// `clusters` at once, and `outputs` sums: what a simple model of the device predicts to be fastest.
+/// Every part has a step.
+fn parts_of_depth(clusters: usize, tiles: usize, steps: usize, outputs: usize) -> usize {
     let cycles = |parts: usize| {
-        let waves = (tiles * parts).div_ceil(slots);
+        let waves = (tiles * parts).div_ceil(clusters);
         let sums = match parts {
             1 => 0,
             _ => LAUNCH + 2 * parts * outputs * size_of::<f32>() / SUM_RATE,
         };
         waves * (steps.div_ceil(parts) * STEP + TILE) + sums
     };
-    let every_part_has_a_step = |parts: &usize| (parts - 1) * steps.div_ceil(*parts) < steps;
-    let parts = (1..=MOST.min(steps)).filter(every_part_has_a_step);
+    let parts = (1..=MOST.min(steps)).filter(|parts| every_part_has_some(*parts, steps));
     parts.min_by_key(|parts| cycles(*parts)).unwrap_or(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::test_gpus::HOPPER;
 
-    const PLAN: WgmmaBlueprint = WgmmaBlueprint {
-        warpgroups: 2,
-        tiles: 1,
-        tokens: 256,
-        stages: 4,
-        splits: 1,
-        multicast: 2,
-        group: 8,
-    };
-
+    /// On an H200, in clusters of two cubes.
     fn parts(rows: usize, cols: usize, depth: usize) -> usize {
         let tiles = rows.div_ceil(256) * cols.div_ceil(256);
-        parts_of_depth(&PLAN, tiles, depth.div_ceil(64), rows * cols, &HOPPER)
+        parts_of_depth(132 / 2, tiles, depth.div_ceil(64), rows * cols)
     }
 
     #[test]

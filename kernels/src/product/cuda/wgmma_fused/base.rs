@@ -5,6 +5,7 @@ use crate::error::KernelError;
 use crate::operand::FloatType;
 use crate::prepack::{TILE_COLS, TILE_ROWS};
 use crate::product::cuda::wgmma::WgmmaBlueprint;
+use crate::product::cuda::wgmma::every_part_has_some;
 use crate::product::{ActivationType, MatmulProblem};
 
 /// The resolved plan.
@@ -173,7 +174,7 @@ impl FusedBlueprint {
 
     /// Whether every cube that shares columns gets some of `steps` column tiles.
     pub const fn divides(&self, steps: usize) -> bool {
-        (self.splits - 1) * steps.div_ceil(self.splits) < steps
+        every_part_has_some(self.splits, steps)
     }
 
     /// Estimate of the product's cycles, comparable to those of [`WgmmaBlueprint`] and
