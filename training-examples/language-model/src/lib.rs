@@ -4,6 +4,7 @@
 //! its training is in [`train`]. What is left of a training is a folder that `tritburn generate`,
 //! `convert` and `inspect` take.
 
+mod atomic;
 pub mod cli;
 pub mod commands;
 pub mod data;

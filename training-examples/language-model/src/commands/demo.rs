@@ -25,7 +25,7 @@ use crate::train::{RunError, RunFolder, TrainConfig, train, write_atomic};
 use tritburn::device;
 
 /// What the models go on from: code, because the default text is code.
-const PROMPT: &[u8] = b"/// Returns the number of ";
+const PROMPT: [u8; 26] = *b"/// Returns the number of ";
 
 /// Bytes that the packed model and the trained one must agree on.
 const GREEDY_BYTES: usize = 200;
@@ -88,7 +88,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
         &device,
     )?;
     let packed_exact = super::serve(&folder, &LoadOptions::default(), &device)?;
-    let prompt: Vec<u32> = PROMPT.iter().copied().map(u32::from).collect();
+    let prompt = PROMPT.map(u32::from);
     let greedy = generate(&packed_exact, &prompt, GREEDY_BYTES, Sampling::greedy())?;
     let codes = layer_codes(&model)?;
     let sampling = Sampling {
@@ -151,7 +151,7 @@ fn float_twin(config: &ModelConfig, device: &Device) -> Result<Arc<BitNetForCaus
 
 /// Bytes that `model` writes in a second, the best of three.
 fn speed(model: &Arc<BitNetForCausalLm>, device: &Device) -> Result<f64, ModelError> {
-    let prompt: Vec<u32> = PROMPT.iter().copied().map(u32::from).collect();
+    let prompt = PROMPT.map(u32::from);
     let mut best = 0f64;
     for _ in 0..3 {
         let begun = Instant::now();

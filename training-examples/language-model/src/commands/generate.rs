@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use tritburn_models::checkpoint;
 use tritburn_models::model::LoadOptions;
 use tritburn_models::sample::Sampling;
-use tritburn_models::text::Tokenizer;
+use tritburn_models::text::{Tokenizer, TokenizerFiles};
 
 use crate::cli::GenerateArgs;
 use crate::error::Error;
@@ -33,7 +32,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<(), Error> {
             ..Sampling::default()
         },
     };
-    let tokenizer = Tokenizer::from_files(&checkpoint::open(&folder)?.tokenizer()?)?;
+    let tokenizer = Tokenizer::from_files(&TokenizerFiles::from_folder(&folder)?)?;
     // A model goes on from something.
     let prompt = match args.prompt.as_str() {
         "" => "\n",

@@ -48,8 +48,7 @@ const MAX_FILE: usize = 200 << 10;
 
 pub(super) fn load() -> Result<Text, DataError> {
     let lock = find_lock()?;
-    let lock =
-        fs::read_to_string(&lock).map_err(|reason| DataError::Unreadable { path: lock, reason })?;
+    let lock = fs::read_to_string(&lock).map_err(DataError::unreadable(&lock))?;
     let registries = registries()?;
     let mut found = 0;
     let mut read = |names: &[&str], limit: usize| -> Result<Vec<u8>, DataError> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,6 +12,9 @@ use super::files::{files_below, read_text};
 
 /// Bytes of a document of a text file: larger files are cut at line ends.
 const DOCUMENT: usize = 1 << 20;
+
+/// Whether to go on behind a document.
+type Taken = Result<ControlFlow<()>, DataError>;
 
 /// A line of a JSON-lines file.
 #[derive(Deserialize)]
@@ -47,28 +51,27 @@ pub(super) fn text_of_line(path: &Path, number: usize, line: &str) -> Result<Str
 }
 
 /// Gives every document of `path`, a file or a folder of them, to `take`, with the bytes of files read so
-/// far. Files of a folder that are not text are left out.
+/// far, until it breaks. Files of a folder that are not text are left out.
 ///
 /// # Errors
 /// [`DataError`] of a file or of `take`.
 pub(super) fn each_document(
     path: &Path,
-    mut take: impl FnMut(String, u64) -> Result<(), DataError>,
+    mut take: impl FnMut(String, u64) -> Taken,
 ) -> Result<(), DataError> {
     let folder = path.is_dir();
-    let files = match folder {
-        true => files_below(path)?,
-        false => vec![path.into()],
-    };
     let mut read = 0;
-    for file in files {
+    for file in files_of(path)? {
         let result = match is_json_lines(&file) {
             true => json_documents(&file, &mut read, &mut take),
             false => text_documents(&file, &mut read, &mut take),
         };
-        match result {
-            Err(DataError::Binary { .. } | DataError::Empty { .. }) if folder => {}
+        let taken = match result {
+            Err(DataError::Binary { .. } | DataError::Empty { .. }) if folder => continue,
             other => other?,
+        };
+        if taken.is_break() {
+            break;
         }
     }
     Ok(())
@@ -76,43 +79,51 @@ pub(super) fn each_document(
 
 /// Bytes of the files that [`each_document`] reads.
 pub(super) fn bytes_of(path: &Path) -> Result<u64, DataError> {
-    let files: Vec<PathBuf> = match path.is_dir() {
-        true => files_below(path)?,
-        false => vec![path.into()],
-    };
-    files.iter().try_fold(0, |sum, file| {
-        let size = std::fs::metadata(file).map_err(unreadable(file))?.len();
+    files_of(path)?.iter().try_fold(0, |sum, file| {
+        let size = std::fs::metadata(file)
+            .map_err(DataError::unreadable(file))?
+            .len();
         Ok(sum + size)
     })
+}
+
+/// A file itself, or those below a folder.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    match path.is_dir() {
+        true => files_below(path),
+        false => Ok(vec![path.into()]),
+    }
 }
 
 fn json_documents(
     path: &Path,
     read: &mut u64,
-    take: &mut impl FnMut(String, u64) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let file = File::open(path).map_err(unreadable(path))?;
+    take: &mut impl FnMut(String, u64) -> Taken,
+) -> Taken {
+    let file = File::open(path).map_err(DataError::unreadable(path))?;
     let mut lines = BufReader::with_capacity(1 << 20, file);
     let mut line = String::new();
     for number in 1.. {
         line.clear();
-        let bytes = lines.read_line(&mut line).map_err(unreadable(path))?;
+        let bytes = lines
+            .read_line(&mut line)
+            .map_err(DataError::unreadable(path))?;
         if bytes == 0 {
             break;
         }
         *read += bytes as u64;
-        if !line.trim().is_empty() {
-            take(text_of_line(path, number, &line)?, *read)?;
+        if !line.trim().is_empty() && take(text_of_line(path, number, &line)?, *read)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 fn text_documents(
     path: &Path,
     read: &mut u64,
-    take: &mut impl FnMut(String, u64) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+    take: &mut impl FnMut(String, u64) -> Taken,
+) -> Taken {
     let text = read_text(path)?;
     let mut rest = &text[..];
     while !rest.is_empty() {
@@ -126,15 +137,12 @@ fn text_documents(
         };
         let (document, left) = rest.split_at(end);
         *read += end as u64;
-        take(String::from_utf8_lossy(document).into_owned(), *read)?;
+        if take(String::from_utf8_lossy(document).into_owned(), *read)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         rest = left;
     }
-    Ok(())
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
-    let path = path.to_path_buf();
-    move |reason| DataError::Unreadable { path, reason }
+    Ok(ControlFlow::Continue(()))
 }
 
 #[cfg(test)]
@@ -145,7 +153,7 @@ mod tests {
         let mut all = Vec::new();
         each_document(path, |text, _| {
             all.push(text);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(all)
     }
@@ -161,6 +169,20 @@ mod tests {
         .unwrap();
         assert_eq!(documents(&path).unwrap(), ["one\ntwo", ""]);
         assert_eq!(bytes_of(folder.path()).unwrap(), 39);
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_break() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.jsonl"), "{\"text\":\"one\"}\nno json").unwrap();
+        std::fs::write(folder.path().join("b.txt"), "two").unwrap();
+        let mut all = Vec::new();
+        let stop = |text, _| {
+            all.push(text);
+            Ok(ControlFlow::Break(()))
+        };
+        each_document(folder.path(), stop).unwrap();
+        assert_eq!(all, ["one"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAX_CONTROL: usize = 20;
 
 /// Reads a text file, or the text files below a folder.
 pub(super) fn load(path: &Path) -> Result<Text, DataError> {
-    let meta = fs::metadata(path).map_err(unreadable(path))?;
+    let meta = fs::metadata(path).map_err(DataError::unreadable(path))?;
     if !meta.is_dir() {
         let mut text = read_documents(path)?;
         if text.len() > MAX_BYTES {
@@ -107,9 +107,11 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(unreadable(&folder))? {
-            let entry = entry.map_err(unreadable(&folder))?;
-            let kind = entry.file_type().map_err(unreadable(&entry.path()))?;
+        for entry in fs::read_dir(&folder).map_err(DataError::unreadable(&folder))? {
+            let entry = entry.map_err(DataError::unreadable(&folder))?;
+            let kind = entry
+                .file_type()
+                .map_err(DataError::unreadable(&entry.path()))?;
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             } else if kind.is_dir() {
@@ -125,7 +127,7 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// The content of a file, if it is text.
 pub(super) fn read_text(path: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = fs::read(path).map_err(unreadable(path))?;
+    let bytes = fs::read(path).map_err(DataError::unreadable(path))?;
     let binary = |reason| {
         Err(DataError::Binary {
             path: path.into(),
@@ -147,11 +149,6 @@ pub(super) fn read_text(path: &Path) -> Result<Vec<u8>, DataError> {
         ));
     }
     Ok(bytes)
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
-    let path = path.to_path_buf();
-    move |reason| DataError::Unreadable { path, reason }
 }
 
 #[cfg(test)]

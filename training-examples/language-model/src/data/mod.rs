@@ -17,6 +17,7 @@ mod tokens;
 mod vocabulary;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -158,11 +159,12 @@ impl Corpus {
         const MOST: usize = 64 << 20;
         let (mut texts, mut bytes) = (Vec::new(), 0);
         documents::each_document(path, |text, _| {
-            if bytes < MOST {
-                bytes += text.len();
-                texts.push(text);
-            }
-            Ok(())
+            bytes += text.len();
+            texts.push(text);
+            Ok(match bytes < MOST {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
         })?;
         TokenizerFiles::train_bpe(texts.into_iter(), vocabulary).map_err(|reason| {
             DataError::Tokenizer {
@@ -326,6 +328,18 @@ pub enum DataError {
         /// What was missing.
         reason: String,
     },
+}
+
+impl DataError {
+    fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |reason| Self::Unreadable { path, reason }
+    }
+
+    fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |reason| Self::Unwritable { path, reason }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::documents::{bytes_of, each_document};
 use super::files::HELD_OUT;
 use super::tokens::Width;
 use super::{Corpus, DataError, Part, Tokens, Vocabulary};
+use crate::atomic;
 use crate::hash::Fnv;
 
 /// Where what the folder holds is written down. Written last: a folder without it is none.
@@ -49,7 +51,7 @@ pub(super) fn is_token_folder(path: &Path) -> bool {
 /// Maps the tokens of a folder.
 pub(super) fn load(folder: &Path) -> Result<Corpus, DataError> {
     let path = folder.join(FACTS);
-    let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+    let text = fs::read_to_string(&path).map_err(DataError::unreadable(&path))?;
     let damaged = |reason: String| DataError::TokenFacts {
         path: path.clone(),
         reason,
@@ -104,7 +106,7 @@ pub fn tokenize(
             path: folder.into(),
         });
     }
-    fs::create_dir_all(folder).map_err(unwritable(folder))?;
+    fs::create_dir_all(folder).map_err(DataError::unwritable(folder))?;
     let width = Width::of(vocabulary.size);
     let mut writer = Writer {
         vocabulary,
@@ -129,7 +131,7 @@ pub fn tokenize(
                 rate * 1e-6
             );
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     writer.flush()?;
     let (train, valid) = (writer.train.finish()?, writer.valid.finish()?);
@@ -159,10 +161,8 @@ pub fn tokenize(
     };
     TokenizerFiles::write_to_folder(files, folder).map_err(text_error)?;
     let path = folder.join(FACTS);
-    let partial = folder.join(format!("{FACTS}.partial"));
     let json = serde_json::to_string_pretty(&facts).expect("plain fields");
-    fs::write(&partial, json).map_err(unwritable(&partial))?;
-    fs::rename(&partial, &path).map_err(unwritable(&path))?;
+    atomic::write(&path, json.as_bytes()).map_err(DataError::unwritable(&path))?;
     Ok(facts)
 }
 
@@ -222,7 +222,7 @@ struct Output {
 
 impl Output {
     fn create(path: PathBuf, width: Width) -> Result<Self, DataError> {
-        let file = File::create(&path).map_err(unwritable(&path))?;
+        let file = File::create(&path).map_err(DataError::unwritable(&path))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 20, file),
             path,
@@ -240,7 +240,7 @@ impl Output {
         }
         self.file
             .write_all(&encoded)
-            .map_err(unwritable(&self.path))?;
+            .map_err(DataError::unwritable(&self.path))?;
         self.sum = self.sum.add(&encoded);
         self.tokens += ids.len();
         self.bytes += bytes as u64;
@@ -253,19 +253,9 @@ impl Output {
             .file
             .flush()
             .and_then(|()| self.file.get_ref().sync_all());
-        done.map_err(unwritable(&self.path))?;
+        done.map_err(DataError::unwritable(&self.path))?;
         Ok(self)
     }
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
-    let path = path.to_path_buf();
-    move |reason| DataError::Unreadable { path, reason }
-}
-
-fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
-    let path = path.to_path_buf();
-    move |reason| DataError::Unwritable { path, reason }
 }
 
 #[cfg(test)]

@@ -61,14 +61,10 @@ impl Tokens {
     /// # Errors
     /// [`DataError`] if the file cannot be read, has half an id at its end, or an id that is too large.
     pub fn map(path: &Path, width: Width, vocabulary: usize) -> Result<Self, DataError> {
-        let unreadable = |reason| DataError::Unreadable {
-            path: path.into(),
-            reason,
-        };
-        let file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(DataError::unreadable(path))?;
         // SAFETY: the ids are only read. A file that somebody else shortens meanwhile ends the process, as
         // for every program that maps files.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let map = unsafe { Mmap::map(&file) }.map_err(DataError::unreadable(path))?;
         if map.len() % width.bytes() != 0 {
             return Err(DataError::TornTokens {
                 path: path.into(),

@@ -49,10 +49,7 @@ impl Vocabulary {
         };
         let mut files = TokenizerFiles::from_folder(&folder).map_err(wrong)?;
         if !path.is_dir() {
-            let text = std::fs::read_to_string(path).map_err(|reason| DataError::Unreadable {
-                path: path.into(),
-                reason,
-            })?;
+            let text = std::fs::read_to_string(path).map_err(DataError::unreadable(path))?;
             files.tokenizer = Some(text);
         }
         Self::from_files(files).map_err(wrong)

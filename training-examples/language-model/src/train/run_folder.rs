@@ -1,7 +1,7 @@
 //! The folder of one training.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::config::{Config, ConfigError, config_to_json};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::TrainConfig;
+use crate::atomic;
 use crate::data::Corpus;
 
 /// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `losses.svg`,
@@ -140,20 +141,12 @@ fn as_saved(config: &TrainConfig) -> TrainConfig {
     TrainConfig::load_binary(config_to_json(config).as_bytes()).unwrap_or_else(|_| config.clone())
 }
 
-/// Writes a file that, at any moment, is there whole or not at all.
+/// [`atomic::write`](crate::atomic::write) with the path in its error.
 ///
 /// # Errors
 /// [`RunError::Write`].
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(RunError::write(path))
+    atomic::write(path, bytes).map_err(RunError::write(path))
 }
 
 /// A training folder that cannot be used, or a training that failed.
