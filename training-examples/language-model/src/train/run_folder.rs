@@ -141,7 +141,7 @@ fn as_saved(config: &TrainConfig) -> TrainConfig {
     TrainConfig::load_binary(config_to_json(config).as_bytes()).unwrap_or_else(|_| config.clone())
 }
 
-/// [`atomic::write`](crate::atomic::write) with the path in its error.
+/// `atomic::write` with the path in its error.
 ///
 /// # Errors
 /// [`RunError::Write`].
