@@ -6,7 +6,7 @@ use anyhow::Result;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Distribution, Int, Tensor};
 use tritburn::optim::{AdamWConfig, GlobalNormClip};
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
 
@@ -48,8 +48,8 @@ pub fn measure(options: &Options, model: &Model, variant: Variant) -> Result<Mea
     })
 }
 
-fn config(model: &Model, variant: Variant) -> BitNetConfig {
-    BitNetConfig {
+fn config(model: &Model, variant: Variant) -> DecoderConfig {
+    DecoderConfig {
         vocab_size: model.vocabulary,
         hidden_size: model.d_model,
         intermediate_size: model.d_ff,
@@ -66,6 +66,6 @@ fn config(model: &Model, variant: Variant) -> BitNetConfig {
             Variant::Ternary => Quantization::Online,
             Variant::Dense => Quantization::Dense,
         },
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     }
 }

@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use tritburn::device;
 use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
-use tritburn_models::config::BitNetConfig;
-use tritburn_models::model::{BitNetForCausalLm, LoadOptions};
+use tritburn_models::config::DecoderConfig;
+use tritburn_models::model::{CausalLm, LoadOptions};
 
 use crate::cli::{ModelArgs, Shape};
 
@@ -47,8 +47,8 @@ pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
 /// Random weights in the shapes of a model.
 fn synthetic(shape: Shape) -> Result<Box<dyn Checkpoint>> {
     let config = match shape {
-        Shape::B2T4 => BitNetConfig::b1_58_2b_4t(),
-        Shape::Tiny => BitNetConfig::tiny(),
+        Shape::B2T4 => DecoderConfig::b1_58_2b_4t(),
+        Shape::Tiny => DecoderConfig::tiny(),
     };
     Ok(Box::new(Synthetic::new(config, SEED)?))
 }
@@ -72,11 +72,11 @@ impl Source {
     }
 
     /// Loads the model with the options given, telling how long it took.
-    pub fn load(&self, options: &LoadOptions) -> Result<(Arc<BitNetForCausalLm>, Duration)> {
+    pub fn load(&self, options: &LoadOptions) -> Result<(Arc<CausalLm>, Duration)> {
         let spinner = ProgressBar::new_spinner().with_message(format!("loading {}", self.name));
         spinner.enable_steady_tick(Duration::from_millis(120));
         let started = Instant::now();
-        let model = BitNetForCausalLm::load(self.checkpoint.as_ref(), options, &self.device)
+        let model = CausalLm::load(self.checkpoint.as_ref(), options, &self.device)
             .with_context(|| format!("cannot load {}", self.name))?;
         self.device
             .sync()

@@ -1,4 +1,4 @@
-//! What a BitNet b1.58 checkpoint says about its model: [`BitNetConfig`].
+//! What a BitNet b1.58 checkpoint says about its model: [`DecoderConfig`].
 //!
 //! Read from and written to Hugging Face's `config.json` (the `hf` file beside this one) and the
 //! metadata of a GGUF file (`gguf`).
@@ -16,7 +16,7 @@ pub use gguf::GgufArchitecture;
 /// Fields are named as in `config.json`. Readers return validated values only; one put together by
 /// hand is checked by [`validate`](Self::validate).
 #[derive(Clone, Debug, PartialEq)]
-pub struct BitNetConfig {
+pub struct DecoderConfig {
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -82,7 +82,7 @@ pub enum LinearClass {
     AutoBitLinear,
 }
 
-impl BitNetConfig {
+impl DecoderConfig {
     /// The sizes of `microsoft/bitnet-b1.58-2B-4T`, packed.
     pub fn b1_58_2b_4t() -> Self {
         Self {
@@ -113,9 +113,9 @@ impl BitNetConfig {
     /// # Examples
     ///
     /// ```
-    /// use tritburn_models::BitNetConfig;
+    /// use tritburn_models::DecoderConfig;
     ///
-    /// let config = BitNetConfig::tiny();
+    /// let config = DecoderConfig::tiny();
     /// assert!(config.validate().is_ok());
     /// assert!(config.parameter_count() < 500_000);
     /// ```

@@ -28,8 +28,8 @@ pub mod sample;
 pub mod text;
 pub mod trainable;
 
-pub use config::BitNetConfig;
-pub use model::BitNetForCausalLm;
+pub use config::DecoderConfig;
+pub use model::CausalLm;
 pub use trainable::TrainableModel;
 
 /// The README's example, compiled and run as a documentation test.

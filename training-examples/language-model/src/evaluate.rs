@@ -6,7 +6,7 @@ use burn::data::dataloader::DataLoader;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tritburn_models::generate::Session;
-use tritburn_models::{BitNetForCausalLm, TrainableModel};
+use tritburn_models::{CausalLm, TrainableModel};
 
 use crate::data::{Corpus, ValidLoader};
 use crate::error::Error;
@@ -64,7 +64,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`Error`] if the device fails.
-    pub fn served_loss(&self, model: &Arc<BitNetForCausalLm>) -> Result<f64, Error> {
+    pub fn served_loss(&self, model: &Arc<CausalLm>) -> Result<f64, Error> {
         let mut reader = Reader::new(model)?;
         let (mut sum, mut count) = (0.0, 0);
         for batch in self.loader.iter().flatten() {
@@ -106,7 +106,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(model: &Arc<BitNetForCausalLm>) -> Result<Self, Error> {
+    fn new(model: &Arc<CausalLm>) -> Result<Self, Error> {
         let context = model.config().max_position_embeddings;
         let session = Session::new(model.clone(), 1, context)?;
         Ok(Self { session })

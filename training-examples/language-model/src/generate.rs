@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tritburn_models::BitNetForCausalLm;
+use tritburn_models::CausalLm;
 use tritburn_models::generate::{GenerationOptions, Session};
 use tritburn_models::model::ModelError;
 use tritburn_models::sample::Sampling;
@@ -48,7 +48,7 @@ pub fn stretches(prompt: usize, length: usize, context: usize) -> Vec<Stretch> {
 /// # Errors
 /// [`ModelError`] if the device fails or logits are no numbers.
 pub fn generate(
-    model: &Arc<BitNetForCausalLm>,
+    model: &Arc<CausalLm>,
     prompt: &[u32],
     length: usize,
     sampling: Sampling,
@@ -95,11 +95,11 @@ mod tests {
             .with_heads(2)
     }
 
-    fn served(model: &tritburn_models::TrainableModel) -> Arc<BitNetForCausalLm> {
+    fn served(model: &tritburn_models::TrainableModel) -> Arc<CausalLm> {
         let files = TokenizerFiles::default();
         let checkpoint = model.as_checkpoint(&files).unwrap();
         let options = LoadOptions::default();
-        Arc::new(BitNetForCausalLm::load(&checkpoint, &options, &model.device()).unwrap())
+        Arc::new(CausalLm::load(&checkpoint, &options, &model.device()).unwrap())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableError, TrainableOptions};
-use tritburn_models::{BitNetConfig, TrainableModel};
+use tritburn_models::{DecoderConfig, TrainableModel};
 
 /// Standard deviation of the fresh embedding. Small, because it is the output layer too.
 const EMBEDDING_STD: f64 = 0.02;
@@ -73,8 +73,8 @@ impl ModelConfig {
     }
 
     /// The architecture of BitNet b1.58 2B4T (arXiv 2504.12285) in these sizes.
-    pub fn decoder(&self) -> BitNetConfig {
-        BitNetConfig {
+    pub fn decoder(&self) -> DecoderConfig {
+        DecoderConfig {
             vocab_size: self.vocabulary,
             hidden_size: self.d_model,
             intermediate_size: self.d_ff,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::Device;
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::{SaveOptions, TrainableModel, TrainableOptions};
@@ -13,7 +13,7 @@ use crate::common::{fail, json, succeed};
 
 /// Writes a byte-level model of random weights, in sizes that every format can hold.
 fn save(quantization: Quantization, to: &Path) {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: 256,
         hidden_size: 256,
         intermediate_size: 512,
@@ -25,7 +25,7 @@ fn save(quantization: Quantization, to: &Path) {
         bos_token_id: None,
         eos_token_ids: Vec::new(),
         quantization,
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     let device = Device::flex();
     device.seed(1);

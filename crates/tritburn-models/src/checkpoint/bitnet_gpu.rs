@@ -16,7 +16,7 @@ use tritburn_formats::matrix::{reorder_rows, rotary_half_split, split_rows};
 use super::source::Tensors;
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight};
-use crate::config::{BitNetConfig, LinearClass, Quantization};
+use crate::config::{DecoderConfig, LinearClass, Quantization};
 use crate::text::{TokenizerFiles, read_text};
 
 /// Names of tensors.
@@ -76,9 +76,9 @@ impl Stored<BitNetGpu> {
             linear_class: LinearClass::AutoBitLinear,
         };
         let config = match read_text(&folder.join("config.json"))? {
-            Some(text) => BitNetConfig {
+            Some(text) => DecoderConfig {
                 quantization: packed,
-                ..BitNetConfig::from_hf_json(&text).map_err(tensors.config_error())?
+                ..DecoderConfig::from_hf_json(&text).map_err(tensors.config_error())?
             },
             None => inferred(&tensors)?,
         };
@@ -98,8 +98,8 @@ impl Stored<BitNetGpu> {
 }
 
 /// A configuration from shapes, see the head of this file.
-fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<BitNetConfig, CheckpointError> {
-    let like = BitNetConfig::b1_58_2b_4t();
+fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<DecoderConfig, CheckpointError> {
+    let like = DecoderConfig::b1_58_2b_4t();
     let size = |name: &str, axes: usize| {
         let info = tensors.0.info(name).ok_or_else(|| tensors.missing(name))?;
         match info.shape.as_slice() {
@@ -116,7 +116,7 @@ fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<BitNetConfig, Checkpoi
     let fused = format!("{}.weight", names::fused(0, names::FUSED[0]));
     let key_value_size = size(&fused, 2)?.saturating_sub(query_size) / 2;
     let has_layer = |layer: &usize| tensors.0.info(&names::norm(Norm::Input(*layer))).is_some();
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: size(names::table(Table::Embedding), 2)?,
         hidden_size: size(&names::norm(Norm::Input(0)), 1)?,
         intermediate_size: size(&names::norm(Norm::FfnSub(0)), 1)?,

@@ -12,7 +12,7 @@ use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode}
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
 use super::{CheckpointError, FloatTensorData, Norm, Projection, Table, Weight};
-use crate::config::{BitNetConfig, LinearClass, Quantization};
+use crate::config::{DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// Names of tensors.
@@ -76,7 +76,7 @@ impl Stored<GgufFormat> {
         };
         let tensors = Tensors(file);
         let metadata = tensors.0.metadata();
-        let config = BitNetConfig::from_gguf(metadata, has_output, quantization)
+        let config = DecoderConfig::from_gguf(metadata, has_output, quantization)
             .map_err(tensors.config_error())?;
         Self::new(tensors, config, GgufFormat)
     }

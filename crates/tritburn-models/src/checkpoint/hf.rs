@@ -9,7 +9,7 @@ use tritburn_formats::file::{DType, Safetensors};
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight};
-use crate::config::{BitNetConfig, LinearClass, Quantization};
+use crate::config::{DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// Names of tensors.
@@ -52,7 +52,7 @@ impl Stored<Hf> {
     pub fn open(
         folder: &Path,
         tensors: Safetensors,
-        config: BitNetConfig,
+        config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
         let folder = folder.to_path_buf();
         Self::new(Tensors(tensors), config, Hf { folder })

@@ -39,7 +39,7 @@ pub(crate) use gguf::names as gguf_names;
 pub(crate) use hf::names as hf_names;
 pub(crate) use source::{check_layer, check_rows};
 
-use crate::config::{BitNetConfig, Quantization};
+use crate::config::{DecoderConfig, Quantization};
 use crate::text::TokenizerFiles;
 
 /// A model's weights, read on demand, whatever they are stored as.
@@ -51,12 +51,12 @@ pub trait Checkpoint: Send + Sync {
     fn format(&self) -> &'static str;
 
     /// Shape and constants.
-    fn config(&self) -> &BitNetConfig;
+    fn config(&self) -> &DecoderConfig;
 
     /// Bytes of all tensors as stored.
     fn stored_bytes(&self) -> u64;
 
-    /// The weights of a norm, [`BitNetConfig::norm_size`] values.
+    /// The weights of a norm, [`DecoderConfig::norm_size`] values.
     ///
     /// # Errors
     /// [`CheckpointError`], as everything here that reads.
@@ -77,7 +77,7 @@ pub trait Checkpoint: Send + Sync {
         rows: Range<usize>,
     ) -> Result<FloatTensorData, CheckpointError>;
 
-    /// The weights of a projection, [`BitNetConfig::projection_shape`].
+    /// The weights of a projection, [`DecoderConfig::projection_shape`].
     ///
     /// # Errors
     /// Also [`CheckpointError::Layer`] for a layer that is not there.

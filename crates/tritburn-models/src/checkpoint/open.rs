@@ -11,7 +11,7 @@ use super::hf::Hf;
 use super::stored::Stored;
 use super::tritburn::{Tritburn, VERSION_KEY};
 use super::{Checkpoint, CheckpointError};
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 use crate::text::read_text;
 
 const CONFIG: &str = "config.json";
@@ -27,12 +27,12 @@ const CONFIG: &str = "config.json";
 /// ```
 /// use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic};
 /// use tritburn_models::convert::{Options, Target, convert};
-/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::DecoderConfig;
 ///
 /// // A small folder, in place of a downloaded one.
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("model");
-/// let made_up = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let made_up = Synthetic::new(DecoderConfig::tiny(), 1)?;
 /// convert(&made_up, &path, Target::Hf, &Options::default(), &mut |_| {})?;
 ///
 /// let checkpoint = checkpoint::open(&path)?;
@@ -115,7 +115,7 @@ fn open_safetensors(
         path: folder.to_path_buf(),
         reason: "safetensors without a config.json beside them",
     })?;
-    let config = BitNetConfig::from_hf_json(&text);
+    let config = DecoderConfig::from_hf_json(&text);
     let config = config.map_err(|source| CheckpointError::Config { path, source })?;
     if tensors.metadata().contains_key(VERSION_KEY) {
         return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 
 /// A linear layer of a decoder layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +80,7 @@ pub enum Table {
     Head,
 }
 
-impl BitNetConfig {
+impl DecoderConfig {
     /// Values of a norm.
     pub fn norm_size(&self, norm: Norm) -> usize {
         match norm {

@@ -8,7 +8,7 @@ use tritburn_formats::file::TensorSource;
 use super::source::{FLOATS, Tensors, check_layer};
 use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
 use super::{Norm, Projection, Table, Weight};
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 use crate::text::TokenizerFiles;
 
 /// How a format calls its tensors, and how it stores projections.
@@ -47,7 +47,7 @@ pub(super) trait Format: Send + Sync + Sized {
 /// A checkpoint in a file, or several, of format `F`.
 pub(super) struct Stored<F: Format> {
     pub tensors: Tensors<F::File>,
-    pub config: BitNetConfig,
+    pub config: DecoderConfig,
     pub format: F,
 }
 
@@ -55,7 +55,7 @@ impl<F: Format> Stored<F> {
     /// A checkpoint whose tensors are exactly those that `config` asks for.
     pub fn new(
         tensors: Tensors<F::File>,
-        config: BitNetConfig,
+        config: DecoderConfig,
         format: F,
     ) -> Result<Self, CheckpointError> {
         let this = Self {
@@ -92,7 +92,7 @@ impl<F: Format> Checkpoint for Stored<F> {
         F::name(self)
     }
 
-    fn config(&self) -> &BitNetConfig {
+    fn config(&self) -> &DecoderConfig {
         &self.config
     }
 

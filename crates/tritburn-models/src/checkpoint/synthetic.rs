@@ -10,7 +10,7 @@ use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode}
 use super::source::{check_layer, check_rows};
 use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
 use super::{Norm, Projection, Table, Weight};
-use crate::config::{BitNetConfig, ConfigError, LinearClass, Quantization};
+use crate::config::{ConfigError, DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// A packed model of random weights: for measuring, and for tests of real shapes.
@@ -24,17 +24,17 @@ use crate::text::TokenizerFiles;
 /// # Examples
 ///
 /// ```
-/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::DecoderConfig;
 /// use tritburn_models::checkpoint::{Checkpoint, Projection, Synthetic};
 ///
-/// let model = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let model = Synthetic::new(DecoderConfig::tiny(), 1)?;
 /// let weight = model.projection(0, Projection::Gate)?.into_packed("gate of layer 0")?;
 /// assert_eq!((weight.layout().out_features(), weight.layout().in_features()), (384, 128));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Synthetic {
-    config: BitNetConfig,
+    config: DecoderConfig,
     seed: u64,
 }
 
@@ -42,13 +42,13 @@ impl Synthetic {
     /// A model of the sizes of `config`. Its `quantization` is taken to be packed.
     ///
     /// # Errors
-    /// [`ConfigError`], see [`BitNetConfig::validate`].
-    pub fn new(config: BitNetConfig, seed: u64) -> Result<Self, ConfigError> {
+    /// [`ConfigError`], see [`DecoderConfig::validate`].
+    pub fn new(config: DecoderConfig, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
         let quantization = Quantization::Packed {
             linear_class: LinearClass::AutoBitLinear,
         };
-        let config = BitNetConfig {
+        let config = DecoderConfig {
             quantization,
             ..config
         };
@@ -91,7 +91,7 @@ impl Checkpoint for Synthetic {
         "synthetic"
     }
 
-    fn config(&self) -> &BitNetConfig {
+    fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn tiny() -> Synthetic {
-        let config = BitNetConfig {
+        let config = DecoderConfig {
             vocab_size: 70,
             hidden_size: 36,
             intermediate_size: 50,
@@ -214,7 +214,7 @@ mod tests {
             head_dim: 6,
             bos_token_id: None,
             eos_token_ids: Vec::new(),
-            ..BitNetConfig::b1_58_2b_4t()
+            ..DecoderConfig::b1_58_2b_4t()
         };
         Synthetic::new(config, 3).unwrap()
     }
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn codes_are_zero_in_half_of_the_weights() {
-        let config = BitNetConfig {
+        let config = DecoderConfig {
             intermediate_size: 4000,
             ..tiny().config
         };

@@ -17,7 +17,7 @@ use super::hf::names;
 use super::source::Tensors;
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight};
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 use crate::text::TokenizerFiles;
 
 /// Key in the metadata of the safetensors file.
@@ -52,7 +52,7 @@ impl Stored<Tritburn> {
     pub fn open(
         folder: &Path,
         tensors: Safetensors,
-        config: BitNetConfig,
+        config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
         let version = tensors.metadata().get(VERSION_KEY);
         if version.map(String::as_str) != Some(VERSION) {

@@ -8,7 +8,7 @@
 use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::hf::share_of_heads;
-use super::{BitNetConfig, ConfigError, Quantization};
+use super::{ConfigError, DecoderConfig, Quantization};
 
 /// Which programs a GGUF file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl GgufArchitecture {
 
 const RELU2: &str = "relu2";
 
-impl BitNetConfig {
+impl DecoderConfig {
     /// Reads the metadata of a GGUF file. What only tensors tell is passed in: `has_output` says
     /// whether there is an output head of its own, `quantization` how projections are stored.
     ///

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{BitNetConfig, ConfigError, LinearClass, Quantization};
+use super::{ConfigError, DecoderConfig, LinearClass, Quantization};
 
 const MODEL_TYPE: &str = "bitnet";
 /// Quantisation method of tritburn's own folders.
@@ -22,7 +22,7 @@ const FLOAT_MODULES: [&str; 6] = [
     "rotary_emb",
 ];
 
-impl BitNetConfig {
+impl DecoderConfig {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ struct HfQuantization {
 }
 
 impl HfConfig {
-    fn resolve(self) -> Result<BitNetConfig, ConfigError> {
+    fn resolve(self) -> Result<DecoderConfig, ConfigError> {
         match self.model_type.as_deref() {
             Some(MODEL_TYPE) => {}
             found => {
@@ -177,7 +177,7 @@ impl HfConfig {
         let hidden_size = required("hidden_size", self.hidden_size)?;
         let heads = required("num_attention_heads", self.num_attention_heads)?;
         let rope = self.rope_parameters.as_ref().and_then(|r| r.rope_theta);
-        let config = BitNetConfig {
+        let config = DecoderConfig {
             vocab_size: required("vocab_size", self.vocab_size)?,
             hidden_size,
             intermediate_size: required("intermediate_size", self.intermediate_size)?,

@@ -2,7 +2,7 @@
 
 use tritburn_formats::layout::MAX_IN_FEATURES;
 
-use super::{BitNetConfig, ConfigError};
+use super::{ConfigError, DecoderConfig};
 
 /// More tokens than any vocabulary has; keeps ids in an i32, which device tensors use.
 const MAX_VOCABULARY: usize = i32::MAX as usize;
@@ -13,7 +13,7 @@ const MAX_ROTARY: usize = 1 << 28;
 /// More layers than any model has.
 const MAX_LAYERS: usize = 1 << 16;
 
-impl BitNetConfig {
+impl DecoderConfig {
     /// Checks that the sizes fit each other.
     ///
     /// # Errors

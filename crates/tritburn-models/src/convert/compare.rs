@@ -7,7 +7,7 @@ use super::master::master_weights;
 use super::output::{Encoder, Item, one_scale};
 use super::table::pieces;
 use crate::checkpoint::{Checkpoint, Projection, Weight, hf_names};
-use crate::config::{BitNetConfig, Quantization};
+use crate::config::{DecoderConfig, Quantization};
 
 /// Compares a part of the result with what was to be written.
 pub(super) fn item(
@@ -100,8 +100,8 @@ fn same_codes(a: &PackedMatrix, b: &PackedMatrix) -> bool {
 
 /// Compares what the model is: all but how it is stored, and what formats have no place for.
 /// `written` is what the format was given, special tokens included.
-pub(super) fn config(written: &BitNetConfig, read: &BitNetConfig) -> Result<(), ConvertError> {
-    let plain = |config: &BitNetConfig| BitNetConfig {
+pub(super) fn config(written: &DecoderConfig, read: &DecoderConfig) -> Result<(), ConvertError> {
+    let plain = |config: &DecoderConfig| DecoderConfig {
         quantization: Quantization::Dense,
         initializer_range: 0.0,
         // GGUF has 32 bits for these, and they are used as 32 bits.

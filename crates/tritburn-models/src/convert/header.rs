@@ -6,7 +6,7 @@ use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::{ConvertError, Loss, Target};
 use crate::checkpoint::Checkpoint;
-use crate::config::{BitNetConfig, GgufArchitecture};
+use crate::config::{DecoderConfig, GgufArchitecture};
 use crate::text::{TextError, TokenizerFiles};
 
 /// What a GGUF file says about its model.
@@ -16,7 +16,7 @@ pub(super) struct Header {
     pub losses: Vec<Loss>,
     /// The configuration that reads back: special tokens that the source's own does not name are
     /// those of its tokenizer.
-    pub config: BitNetConfig,
+    pub config: DecoderConfig,
 }
 
 impl Header {

@@ -15,7 +15,7 @@ use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
-use crate::config::{BitNetConfig, LinearClass, Quantization};
+use crate::config::{DecoderConfig, LinearClass, Quantization};
 
 /// What a conversion may do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,11 +49,11 @@ pub struct Progress {
 /// # Examples
 ///
 /// ```
-/// use tritburn_models::BitNetConfig;
+/// use tritburn_models::DecoderConfig;
 /// use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
 /// use tritburn_models::convert::{Options, Target, convert};
 ///
-/// let source = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+/// let source = Synthetic::new(DecoderConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("model.gguf");
 /// let mut steps = 0;
@@ -133,7 +133,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn config(&self) -> &BitNetConfig {
+    fn config(&self) -> &DecoderConfig {
         self.encoder.source.config()
     }
 
@@ -257,7 +257,7 @@ impl Job<'_> {
                 linear_class: LinearClass::AutoBitLinear,
             },
         };
-        let config = BitNetConfig {
+        let config = DecoderConfig {
             quantization,
             ..self.config().clone()
         };
@@ -274,7 +274,7 @@ impl Job<'_> {
     fn verify(
         &self,
         result: &Path,
-        config: &BitNetConfig,
+        config: &DecoderConfig,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<u64, ConvertError> {
         let found = open(result).map_err(ConvertError::Verify)?;
@@ -304,7 +304,7 @@ impl Job<'_> {
     }
 }
 
-fn check_model(config: &BitNetConfig, target: Target) -> Result<(), ConvertError> {
+fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertError> {
     let llama_cpp = matches!(target, Target::GgufTq1_0 | Target::GgufTq2_0);
     let refuse = |reason: String| {
         Err(ConvertError::Model {

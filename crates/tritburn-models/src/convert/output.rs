@@ -16,7 +16,7 @@ use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
 use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names};
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 
 /// A part of the model that is written at once.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ const EACH: [&[Projection]; 7] = [
 ];
 
 /// All parts, in the order in which they are written.
-pub(super) fn items(target: Target, config: &BitNetConfig) -> Vec<Item> {
+pub(super) fn items(target: Target, config: &DecoderConfig) -> Vec<Item> {
     let mut items: Vec<Item> = config.tables().iter().map(|&t| Item::Table(t)).collect();
     let groups: &'static [&'static [Projection]] = match target {
         Target::BitNetGpu => &bitnet_gpu_names::FUSED,

@@ -87,11 +87,11 @@ fn rate(tokens: usize, time: Duration) -> Option<f64> {
 /// use tritburn_models::generate::{Finish, GenerationOptions, Session, generate};
 /// use tritburn_models::model::LoadOptions;
 /// use tritburn_models::sample::Sampling;
-/// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+/// use tritburn_models::{DecoderConfig, CausalLm};
 ///
-/// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let checkpoint = Synthetic::new(DecoderConfig::tiny(), 1)?;
 /// let device = Device::flex();
-/// let model = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
+/// let model = CausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
 /// let mut session = Session::new(Arc::new(model), 1, 16)?;
 ///
 /// let options = GenerationOptions {

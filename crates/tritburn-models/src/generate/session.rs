@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use tritburn::transformer::Tokens;
 
 use super::step::{DecodeStep, words};
-use crate::model::{BitNetForCausalLm, KvCache, ModelError};
+use crate::model::{CausalLm, KvCache, ModelError};
 
 /// Tokens that run through the layers at once: bounds the memory of a long prompt.
 const CHUNK: usize = 2048;
@@ -25,11 +25,11 @@ const CHUNK: usize = 2048;
 /// use tritburn_models::checkpoint::Synthetic;
 /// use tritburn_models::generate::Session;
 /// use tritburn_models::model::LoadOptions;
-/// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+/// use tritburn_models::{DecoderConfig, CausalLm};
 ///
-/// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?;
+/// let checkpoint = Synthetic::new(DecoderConfig::tiny(), 1)?;
 /// let device = Device::flex();
-/// let model = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
+/// let model = CausalLm::load(&checkpoint, &LoadOptions::default(), &device)?;
 ///
 /// // Two sequences of up to 16 tokens each, with prompts of different lengths.
 /// let mut session = Session::new(Arc::new(model), 2, 16)?;
@@ -43,7 +43,7 @@ const CHUNK: usize = 2048;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Session {
-    model: Arc<BitNetForCausalLm>,
+    model: Arc<CausalLm>,
     step: DecodeStep,
     lengths: Vec<usize>,
     capacity: usize,
@@ -55,12 +55,8 @@ impl Session {
     /// A session of `rows` sequences of up to `capacity` tokens each.
     ///
     /// # Errors
-    /// As [`BitNetForCausalLm::cache`].
-    pub fn new(
-        model: Arc<BitNetForCausalLm>,
-        rows: usize,
-        capacity: usize,
-    ) -> Result<Self, ModelError> {
+    /// As [`CausalLm::cache`].
+    pub fn new(model: Arc<CausalLm>, rows: usize, capacity: usize) -> Result<Self, ModelError> {
         let cache = model.cache(rows, capacity)?;
         let step = DecodeStep::new(model.clone(), cache)?;
         Ok(Self {
@@ -73,7 +69,7 @@ impl Session {
     }
 
     /// The model.
-    pub fn model(&self) -> &Arc<BitNetForCausalLm> {
+    pub fn model(&self) -> &Arc<CausalLm> {
         &self.model
     }
 

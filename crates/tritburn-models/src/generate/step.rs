@@ -8,7 +8,7 @@ use burn::tensor::{DType, Graph, Int, Tensor, TensorData, capture};
 use tritburn::ops::captures_graphs;
 use tritburn::transformer::{Tokens, advance, argmax, overwrite};
 
-use crate::model::{BitNetForCausalLm, KvCache, ModelError};
+use crate::model::{CausalLm, KvCache, ModelError};
 
 /// Tensors that a step reads and writes in place.
 pub(super) struct StepState {
@@ -41,7 +41,7 @@ type CapturedStep = Graph<StepResult, Box<dyn FnMut() -> StepResult>>;
 
 enum Execution {
     /// Launches every operation.
-    Eager(Arc<BitNetForCausalLm>),
+    Eager(Arc<CausalLm>),
     /// One launch for all.
     Graph(Box<CapturedStep>),
 }
@@ -49,7 +49,7 @@ enum Execution {
 impl DecodeStep {
     /// A step on `cache`. Capturing a graph runs it a few times, which leaves garbage at the first
     /// positions of the cache: call this ahead of the prompt.
-    pub fn new(model: Arc<BitNetForCausalLm>, cache: KvCache) -> Result<Self, ModelError> {
+    pub fn new(model: Arc<CausalLm>, cache: KvCache) -> Result<Self, ModelError> {
         let device = model.device().clone();
         let rows = cache.rows();
         let zeros = || Tensor::zeros([rows], (&device, DType::U32));
@@ -118,7 +118,7 @@ impl StepState {
         &mut self,
         tokens: Vec<u32>,
         positions: Vec<u32>,
-        model: &BitNetForCausalLm,
+        model: &CausalLm,
     ) -> Result<(), ModelError> {
         self.set_tokens(tokens, model)?;
         let positions = words(positions, model);
@@ -127,23 +127,19 @@ impl StepState {
     }
 
     /// Writes other tokens than the largest logits.
-    pub fn set_tokens(
-        &mut self,
-        tokens: Vec<u32>,
-        model: &BitNetForCausalLm,
-    ) -> Result<(), ModelError> {
+    pub fn set_tokens(&mut self, tokens: Vec<u32>, model: &CausalLm) -> Result<(), ModelError> {
         self.tokens = overwrite(self.tokens.clone(), words(tokens, model))?;
         Ok(())
     }
 }
 
 /// U32 values on the device of `model`.
-pub(super) fn words(values: Vec<u32>, model: &BitNetForCausalLm) -> Tensor<1, Int> {
+pub(super) fn words(values: Vec<u32>, model: &CausalLm) -> Tensor<1, Int> {
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]), (model.device(), DType::U32))
 }
 
-fn step(model: &BitNetForCausalLm, state: &mut StepState) -> StepResult {
+fn step(model: &CausalLm, state: &mut StepState) -> StepResult {
     let tokens = Tokens::step(state.rows.clone(), state.positions.clone());
     let hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
     let logits = model.logits(hidden)?;

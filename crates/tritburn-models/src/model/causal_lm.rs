@@ -9,7 +9,7 @@ use super::head::Head;
 use super::layer::{DecoderLayer, Stream};
 use super::norm::Norm;
 use super::options::{LoadOptions, Precision};
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 
 /// A BitNet b1.58 language model on a device, ready to run.
 ///
@@ -17,8 +17,8 @@ use crate::config::BitNetConfig;
 /// of sequences; [`Session`](crate::generate::Session) keeps the books of sequences, cache and
 /// captured graphs.
 #[derive(Debug)]
-pub struct BitNetForCausalLm {
-    pub(super) config: BitNetConfig,
+pub struct CausalLm {
+    pub(super) config: DecoderConfig,
     pub(super) options: LoadOptions,
     pub(super) precision: Precision,
     pub(super) device: Device,
@@ -33,9 +33,9 @@ pub struct BitNetForCausalLm {
 #[derive(Clone, Debug)]
 pub struct Hidden(Stream);
 
-impl BitNetForCausalLm {
+impl CausalLm {
     /// The architecture.
-    pub fn config(&self) -> &BitNetConfig {
+    pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 

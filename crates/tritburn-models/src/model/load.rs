@@ -6,7 +6,7 @@ use tritburn::formats::matrix::concat_rows;
 use tritburn::ops::keeps_dtype;
 use tritburn::transformer::rotary_table;
 
-use super::causal_lm::BitNetForCausalLm;
+use super::causal_lm::CausalLm;
 use super::error::ModelError;
 use super::head::Head;
 use super::layer::DecoderLayer;
@@ -15,7 +15,7 @@ use super::norm::Norm;
 use super::options::{HeadPrecision, LoadOptions, Precision};
 use crate::checkpoint::{self, Checkpoint, FloatTensorData, FloatType, Projection, Weight};
 
-impl BitNetForCausalLm {
+impl CausalLm {
     /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights where
     /// products are ternary, fuses q|k|v and gate|up.
     ///
@@ -33,12 +33,12 @@ impl BitNetForCausalLm {
     /// use burn::tensor::Device;
     /// use tritburn_models::checkpoint::Synthetic;
     /// use tritburn_models::model::{LoadOptions, Precision};
-    /// use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+    /// use tritburn_models::{DecoderConfig, CausalLm};
     ///
-    /// let checkpoint = Synthetic::new(BitNetConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
+    /// let checkpoint = Synthetic::new(DecoderConfig::tiny(), 1)?; // or `checkpoint::open(path)?`
     /// let device = Device::flex();
     /// let options = LoadOptions { precision: Some(Precision::W2A16), ..LoadOptions::for_device(&device) };
-    /// let model = BitNetForCausalLm::load(&checkpoint, &options, &device)?;
+    /// let model = CausalLm::load(&checkpoint, &options, &device)?;
     /// assert_eq!(model.precision(), Precision::W2A16);
     /// assert!(model.byte_count() < 1 << 18); // 2 bits a weight, and a bf16 embedding
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -11,6 +11,6 @@ mod norm;
 mod options;
 
 pub use cache::KvCache;
-pub use causal_lm::{BitNetForCausalLm, Hidden};
+pub use causal_lm::{CausalLm, Hidden};
 pub use error::ModelError;
 pub use options::{HeadPrecision, LoadOptions, Precision};

@@ -11,13 +11,13 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Table, Weight,
     check_layer, check_rows, hf_names,
 };
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 use crate::text::TokenizerFiles;
 
 /// The weights that a [`TrainableModel`] has now, as a [`Checkpoint`] of f32 master weights.
 ///
 /// [`convert`](crate::convert::convert) writes it in any format,
-/// [`BitNetForCausalLm::load`](crate::BitNetForCausalLm::load) makes an inference model of it, without a
+/// [`CausalLm::load`](crate::CausalLm::load) makes an inference model of it, without a
 /// file between. Tensors are read from the device when they are asked for.
 pub struct TrainedCheckpoint<'a> {
     model: &'a TrainableModel,
@@ -66,7 +66,7 @@ impl Checkpoint for TrainedCheckpoint<'_> {
         "trained model"
     }
 
-    fn config(&self) -> &BitNetConfig {
+    fn config(&self) -> &DecoderConfig {
         self.model.config()
     }
 

@@ -6,7 +6,7 @@ use tritburn::Error;
 use tritburn::training::{Heads, rotary_attention};
 
 use super::projection::Projection;
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 
 /// Weights of a decoder layer: q|k|v and gate|up are one matrix each, and a norm stands in front of
 /// every matrix. Those of `output` and `down` are the sub-norms (SubLN).
@@ -19,7 +19,7 @@ pub(super) struct TrainableLayer {
 }
 
 impl TrainableLayer {
-    pub fn new(config: &BitNetConfig, device: &Device) -> Result<Self, Error> {
+    pub fn new(config: &DecoderConfig, device: &Device) -> Result<Self, Error> {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let (query, key_value) = (config.query_size(), config.key_value_size());
         let projection = |input, outputs: &[usize]| Projection::new(config, input, outputs, device);

@@ -6,7 +6,7 @@
 //!                                           │
 //!                        save(folder) ◄─────┘──► as_checkpoint: any reader of checkpoints
 //!                             │
-//!        BitNetForCausalLm::load, convert, the `tritburn` command
+//!        CausalLm::load, convert, the `tritburn` command
 //! ```
 //!
 //! Parameters are f32: latent weights, gains of norms, embedding, head. The residual stream and the
@@ -16,13 +16,13 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
-//! use tritburn_models::BitNetConfig;
+//! use tritburn_models::DecoderConfig;
 //! use tritburn_models::config::Quantization;
 //! use tritburn_models::trainable::{SaveOptions, TrainableModel, TrainableOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! let config = BitNetConfig {
+//! let config = DecoderConfig {
 //!     vocab_size: 256,
 //!     hidden_size: 64,
 //!     intermediate_size: 48,
@@ -34,7 +34,7 @@
 //!     bos_token_id: None,
 //!     eos_token_ids: Vec::new(),
 //!     quantization: Quantization::Online,
-//!     ..BitNetConfig::b1_58_2b_4t()
+//!     ..DecoderConfig::b1_58_2b_4t()
 //! };
 //! let device = Device::default().autodiff();
 //! let model = TrainableModel::new(&config, &TrainableOptions::default(), &device)?;

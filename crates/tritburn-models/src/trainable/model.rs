@@ -11,13 +11,13 @@ use super::error::TrainableError;
 use super::layer::TrainableLayer;
 use super::options::TrainableOptions;
 use super::projection::{norm, operand};
-use crate::config::{BitNetConfig, Quantization};
+use crate::config::{DecoderConfig, Quantization};
 
 /// A decoder-only language model that trains.
 ///
 /// Made with [`new`](Self::new) or [`from_checkpoint`](Self::from_checkpoint). On an autodiff device its
 /// parameters have gradients; `valid()` and `tritburn::Pack` work on it as on any module. Projections
-/// are ternary, or plain float ones where [`BitNetConfig::quantization`] is [`Quantization::Dense`]: the
+/// are ternary, or plain float ones where [`DecoderConfig::quantization`] is [`Quantization::Dense`]: the
 /// float twin of the same sizes.
 #[derive(Module, Debug)]
 pub struct TrainableModel {
@@ -29,7 +29,7 @@ pub struct TrainableModel {
     pub(super) head: Option<Param<Tensor<2>>>,
     rotary: Tensor<1>,
     #[module(skip)]
-    config: BitNetConfig,
+    config: DecoderConfig,
     #[module(skip)]
     dtype: DType,
 }
@@ -43,7 +43,7 @@ impl TrainableModel {
     /// [`TrainableError::ActivationType`], [`TrainableError::Operation`] for a device that cannot run
     /// the layers.
     pub fn new(
-        config: &BitNetConfig,
+        config: &DecoderConfig,
         options: &TrainableOptions,
         device: &Device,
     ) -> Result<Self, TrainableError> {
@@ -76,7 +76,7 @@ impl TrainableModel {
                 config.max_position_embeddings,
                 device,
             ),
-            config: BitNetConfig {
+            config: DecoderConfig {
                 quantization,
                 ..config.clone()
             },
@@ -85,7 +85,7 @@ impl TrainableModel {
     }
 
     /// The architecture; its quantisation is that of a saved folder.
-    pub fn config(&self) -> &BitNetConfig {
+    pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use tritburn::training::{GatedActivation, Norm, gated, linear, rms_norm};
 use tritburn::{BitLinear, BitLinearConfig, Error};
 
-use crate::config::BitNetConfig;
+use crate::config::DecoderConfig;
 
 /// A norm and a linear map without bias: ternary, or float in the twin.
 #[derive(Module, Debug)]
@@ -32,7 +32,7 @@ impl Projection {
     /// A map from `input` features to each of `outputs`, as one matrix. Fresh weights are
     /// `U(-k, k)` with `k = sqrt(1 / input)`, in both forms.
     pub fn new(
-        config: &BitNetConfig,
+        config: &DecoderConfig,
         input: usize,
         outputs: &[usize],
         device: &Device,
@@ -109,7 +109,7 @@ impl Projection {
 }
 
 /// A fresh norm of `width` features.
-pub(super) fn norm(config: &BitNetConfig, width: usize, device: &Device) -> RmsNorm {
+pub(super) fn norm(config: &DecoderConfig, width: usize, device: &Device) -> RmsNorm {
     RmsNormConfig::new(width)
         .with_epsilon(config.rms_norm_eps)
         .init(device)

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tritburn_formats::file::{TensorSource, TensorSpec, TorchCheckpoint, TorchWriter};
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic, Table};
 use tritburn_models::convert::{Options, Target, convert};
 use tritburn_models::text::TextError;
@@ -16,7 +16,7 @@ use crate::common::{Form, projections};
 
 /// Sizes from which those that no shape tells follow.
 fn synthetic(tie_word_embeddings: bool) -> Synthetic {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: 96,
         hidden_size: 256,
         intermediate_size: 384,
@@ -27,7 +27,7 @@ fn synthetic(tie_word_embeddings: bool) -> Synthetic {
         tie_word_embeddings,
         bos_token_id: None,
         eos_token_ids: Vec::new(),
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     Synthetic::new(config, 17).unwrap()
 }

@@ -3,24 +3,24 @@
 use rstest::rstest;
 use serde_json::{Value as Json, json};
 use tritburn_formats::file::gguf::{Metadata, Value};
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::config::{ConfigError, GgufArchitecture, Quantization};
 
-fn hf(change: impl FnOnce(&mut Json)) -> Result<BitNetConfig, ConfigError> {
-    let text = BitNetConfig::b1_58_2b_4t().to_hf_json("bfloat16");
+fn hf(change: impl FnOnce(&mut Json)) -> Result<DecoderConfig, ConfigError> {
+    let text = DecoderConfig::b1_58_2b_4t().to_hf_json("bfloat16");
     let mut config = serde_json::from_str(&text).unwrap();
     change(&mut config);
-    BitNetConfig::from_hf_json(&config.to_string())
+    DecoderConfig::from_hf_json(&config.to_string())
 }
 
 /// Keys without the name of the architecture.
-fn gguf(entries: &[(&str, Value)]) -> Result<BitNetConfig, ConfigError> {
+fn gguf(entries: &[(&str, Value)]) -> Result<DecoderConfig, ConfigError> {
     let mut metadata = Metadata::new();
-    BitNetConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut metadata);
+    DecoderConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut metadata);
     for (key, value) in entries {
         metadata.set(format!("bitnet.{key}"), value.clone());
     }
-    BitNetConfig::from_gguf(&metadata, false, Quantization::Online)
+    DecoderConfig::from_gguf(&metadata, false, Quantization::Online)
 }
 
 fn text(text: &str) -> Value {
@@ -94,12 +94,12 @@ fn an_activation_that_gguf_does_not_name_is_refused_by_its_key() {
     );
 
     let mut whole = Metadata::new();
-    BitNetConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut whole);
+    DecoderConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut whole);
     let mut without = Metadata::new();
     for (key, value) in whole.iter().filter(|(key, _)| !key.ends_with("activation")) {
         without.set(key, value.clone());
     }
-    let absent = BitNetConfig::from_gguf(&without, false, Quantization::Online).unwrap_err();
+    let absent = DecoderConfig::from_gguf(&without, false, Quantization::Online).unwrap_err();
     assert!(
         absent
             .to_string()
@@ -113,10 +113,10 @@ fn an_activation_that_gguf_does_not_name_is_refused_by_its_key() {
 #[case(128, 1 << 20)]
 #[case(1024, 1 << 18)]
 fn more_positions_than_memory_are_refused(#[case] head_dim: usize, #[case] most: usize) {
-    let config = |max_position_embeddings| BitNetConfig {
+    let config = |max_position_embeddings| DecoderConfig {
         max_position_embeddings,
         head_dim,
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     config(most).validate().unwrap();
     let error = config(most + 1).validate().unwrap_err();

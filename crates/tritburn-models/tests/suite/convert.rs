@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::checkpoint::{
     self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Synthetic,
     Table, Weight,
@@ -22,7 +22,7 @@ fn golden(folder: &str) -> Box<dyn Checkpoint> {
 
 /// Sizes that every format can hold.
 fn synthetic() -> Synthetic {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: 300,
         hidden_size: 256,
         intermediate_size: 768,
@@ -32,7 +32,7 @@ fn synthetic() -> Synthetic {
         head_dim: 64,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     Synthetic::new(config, 11).unwrap()
 }
@@ -146,7 +146,7 @@ fn rows_of_broken_blocks_are_refused_for_i2_s() {
         ),
         "{error}"
     );
-    let narrow = BitNetConfig {
+    let narrow = DecoderConfig {
         hidden_size: 192,
         head_dim: 48,
         ..synthetic().config().clone()
@@ -185,8 +185,8 @@ struct Speaking {
     first: Option<FloatTensorData>,
 }
 
-fn speaking(change: impl FnOnce(&mut BitNetConfig, &mut TokenizerFiles)) -> Speaking {
-    let mut config = BitNetConfig {
+fn speaking(change: impl FnOnce(&mut DecoderConfig, &mut TokenizerFiles)) -> Speaking {
+    let mut config = DecoderConfig {
         vocab_size: 512,
         ..synthetic().config().clone()
     };
@@ -204,7 +204,7 @@ impl Checkpoint for Speaking {
         self.model.format()
     }
 
-    fn config(&self) -> &BitNetConfig {
+    fn config(&self) -> &DecoderConfig {
         self.model.config()
     }
 

@@ -9,7 +9,7 @@ use tritburn_models::checkpoint::{self, Synthetic};
 use tritburn_models::generate::{Finish, Generation, GenerationOptions, Session, generate};
 use tritburn_models::model::LoadOptions;
 use tritburn_models::sample::Sampling;
-use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+use tritburn_models::{CausalLm, DecoderConfig};
 
 use crate::common::{Form, devices};
 
@@ -27,7 +27,7 @@ fn assert_close(found: &[f32], expected: &[f32], what: &str) {
 /// A session runs 2048 tokens of a prompt at once.
 #[test]
 fn a_prompt_longer_than_a_part_gives_the_logits_of_two_prompts() {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: 64,
         hidden_size: 64,
         intermediate_size: 96,
@@ -37,7 +37,7 @@ fn a_prompt_longer_than_a_part_gives_the_logits_of_two_prompts() {
         head_dim: 32,
         bos_token_id: None,
         eos_token_ids: Vec::new(),
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     let (first, rest) = (1000, 1100);
     let total = first + rest;
@@ -45,7 +45,7 @@ fn a_prompt_longer_than_a_part_gives_the_logits_of_two_prompts() {
     for device in devices() {
         let checkpoint = Synthetic::new(config.clone(), 7).unwrap();
         let options = LoadOptions::default();
-        let model = BitNetForCausalLm::load(&checkpoint, &options, &device).unwrap();
+        let model = CausalLm::load(&checkpoint, &options, &device).unwrap();
         let model = Arc::new(model);
         let session = |rows| Session::new(model.clone(), rows, total).unwrap();
 
@@ -70,18 +70,14 @@ fn a_prompt_longer_than_a_part_gives_the_logits_of_two_prompts() {
     }
 }
 
-fn toy(device: &Device) -> Arc<BitNetForCausalLm> {
+fn toy(device: &Device) -> Arc<CausalLm> {
     let folder = Form::Packed.folder();
     let checkpoint = checkpoint::open(folder.path()).unwrap();
     let options = LoadOptions::default();
-    Arc::new(BitNetForCausalLm::load(checkpoint.as_ref(), &options, device).unwrap())
+    Arc::new(CausalLm::load(checkpoint.as_ref(), &options, device).unwrap())
 }
 
-fn run(
-    model: &Arc<BitNetForCausalLm>,
-    prompts: &[&[u32]],
-    options: &GenerationOptions,
-) -> Generation {
+fn run(model: &Arc<CausalLm>, prompts: &[&[u32]], options: &GenerationOptions) -> Generation {
     let mut session = Session::new(model.clone(), prompts.len(), 64).unwrap();
     let mut streamed = vec![Vec::new(); prompts.len()];
     let generation = generate(&mut session, prompts, options, |row, id| {

@@ -8,7 +8,7 @@ use rstest::rstest;
 use safetensors::SafeTensors;
 use tritburn::Error;
 use tritburn::ops::captures_graphs;
-use tritburn_models::BitNetForCausalLm;
+use tritburn_models::CausalLm;
 use tritburn_models::checkpoint::{self, Checkpoint};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::model::{HeadPrecision, LoadOptions, ModelError, Precision};
@@ -34,7 +34,7 @@ fn expected_ids(name: &str) -> Vec<u32> {
 fn session(form: Form, options: &LoadOptions, device: &Device, capacity: usize) -> Session {
     let folder = form.folder();
     let checkpoint = checkpoint::open(folder.path()).unwrap();
-    let model = BitNetForCausalLm::load(checkpoint.as_ref(), options, device).unwrap();
+    let model = CausalLm::load(checkpoint.as_ref(), options, device).unwrap();
     Session::new(Arc::new(model), 1, capacity).unwrap()
 }
 
@@ -79,7 +79,7 @@ fn hidden_states_of_a_type_that_the_device_lacks_are_refused() {
                 dtype,
                 ..LoadOptions::default()
             };
-            let refused = BitNetForCausalLm::load(checkpoint.as_ref(), &options, &device);
+            let refused = CausalLm::load(checkpoint.as_ref(), &options, &device);
             let Err(ModelError::Operation(Error::Unsupported { dtype: found, .. })) = refused
             else {
                 panic!("{dtype:?} on {device:?}");
@@ -140,7 +140,7 @@ fn a_plain_float_model_stays_one_unless_another_precision_is_asked_for() {
             precision,
             ..LoadOptions::default()
         };
-        BitNetForCausalLm::load(checkpoint, &options, &device).unwrap()
+        CausalLm::load(checkpoint, &options, &device).unwrap()
     };
     let model = load(plain.as_ref(), None);
     assert_eq!(model.precision(), Precision::Dense);

@@ -6,11 +6,11 @@ use burn::tensor::Device;
 use tritburn_models::checkpoint::Synthetic;
 use tritburn_models::generate::Session;
 use tritburn_models::model::{LoadOptions, ModelError};
-use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+use tritburn_models::{CausalLm, DecoderConfig};
 
 /// Random weights in small shapes; heads of 40, a size that only Flex takes.
-fn model() -> Arc<BitNetForCausalLm> {
-    let config = BitNetConfig {
+fn model() -> Arc<CausalLm> {
+    let config = DecoderConfig {
         vocab_size: 64,
         hidden_size: 80,
         intermediate_size: 96,
@@ -21,11 +21,11 @@ fn model() -> Arc<BitNetForCausalLm> {
         max_position_embeddings: 32,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     };
     let checkpoint = Synthetic::new(config, 1).unwrap();
     let device = Device::flex();
-    let model = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device);
+    let model = CausalLm::load(&checkpoint, &LoadOptions::default(), &device);
     Arc::new(model.unwrap())
 }
 

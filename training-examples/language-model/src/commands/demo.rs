@@ -13,7 +13,7 @@ use tritburn_models::model::{LoadOptions, ModelError};
 use tritburn_models::sample::Sampling;
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::TrainableOptions;
-use tritburn_models::{BitNetForCausalLm, TrainableModel, checkpoint};
+use tritburn_models::{CausalLm, TrainableModel, checkpoint};
 
 use crate::cli::DemoArgs;
 use crate::error::Error;
@@ -141,16 +141,16 @@ fn weights_size(folder: &Path) -> Result<u64, Error> {
 }
 
 /// A float model of the same sizes, ready to run: what it says does not matter.
-fn float_twin(config: &ModelConfig, device: &Device) -> Result<Arc<BitNetForCausalLm>, Error> {
+fn float_twin(config: &ModelConfig, device: &Device) -> Result<Arc<CausalLm>, Error> {
     let twin = config.clone().with_dense(true).init(device)?;
     let no_text = TokenizerFiles::default();
     let options = LoadOptions::for_device(device);
-    let twin = BitNetForCausalLm::load(&twin.as_checkpoint(&no_text)?, &options, device)?;
+    let twin = CausalLm::load(&twin.as_checkpoint(&no_text)?, &options, device)?;
     Ok(Arc::new(twin))
 }
 
 /// Bytes that `model` writes in a second, the best of three.
-fn speed(model: &Arc<BitNetForCausalLm>, device: &Device) -> Result<f64, ModelError> {
+fn speed(model: &Arc<CausalLm>, device: &Device) -> Result<f64, ModelError> {
     let prompt = PROMPT.map(u32::from);
     let mut best = 0f64;
     for _ in 0..3 {

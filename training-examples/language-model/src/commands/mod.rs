@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use tritburn_models::BitNetForCausalLm;
+use tritburn_models::CausalLm;
 use tritburn_models::checkpoint;
 use tritburn_models::model::LoadOptions;
 
@@ -35,12 +35,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 
 /// The model in a folder, ready to run. `tritburn generate` loads it so, with
 /// [`LoadOptions::for_device`].
-fn serve(
-    folder: &Path,
-    options: &LoadOptions,
-    device: &Device,
-) -> Result<Arc<BitNetForCausalLm>, Error> {
+fn serve(folder: &Path, options: &LoadOptions, device: &Device) -> Result<Arc<CausalLm>, Error> {
     let checkpoint = checkpoint::open(folder)?;
-    let model = BitNetForCausalLm::load(checkpoint.as_ref(), options, device)?;
+    let model = CausalLm::load(checkpoint.as_ref(), options, device)?;
     Ok(Arc::new(model))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use tritburn_models::generate::Session;
-use tritburn_models::model::BitNetForCausalLm;
+use tritburn_models::model::CausalLm;
 
 use crate::memory::{Memory, Watch};
 
@@ -47,7 +47,7 @@ pub struct Measured {
 }
 
 impl Measure {
-    pub fn new(model: &Arc<BitNetForCausalLm>, batch: usize, capacity: usize) -> Result<Self> {
+    pub fn new(model: &Arc<CausalLm>, batch: usize, capacity: usize) -> Result<Self> {
         let watch = Watch::start(model.device());
         Ok(Self {
             session: Session::new(model.clone(), batch, capacity)?,

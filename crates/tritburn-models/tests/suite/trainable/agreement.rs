@@ -16,7 +16,7 @@ use tritburn_models::model::{LoadOptions, Precision};
 use tritburn_models::sample::Sampling;
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::{SaveOptions, TrainableModel, TrainableOptions};
-use tritburn_models::{BitNetConfig, BitNetForCausalLm};
+use tritburn_models::{CausalLm, DecoderConfig};
 
 use super::{batch, config, ids, model};
 use crate::common::devices;
@@ -58,11 +58,11 @@ fn of_module(model: &TrainableModel, prompt: &[u32]) -> Answer {
 fn of_checkpoint(path: &Path, prompt: &[u32], device: &Device) -> Answer {
     let checkpoint = checkpoint::open(path).unwrap();
     let options = LoadOptions::default();
-    let model = BitNetForCausalLm::load(checkpoint.as_ref(), &options, device).unwrap();
+    let model = CausalLm::load(checkpoint.as_ref(), &options, device).unwrap();
     of_fused(model, prompt)
 }
 
-fn of_fused(model: BitNetForCausalLm, prompt: &[u32]) -> Answer {
+fn of_fused(model: CausalLm, prompt: &[u32]) -> Answer {
     let mut session = Session::new(Arc::new(model), 1, PROMPT + NEW).unwrap();
     let logits = session.prefill_all(prompt).unwrap();
     session.clear();
@@ -88,13 +88,13 @@ fn assert_same(name: &str, found: &Answer, expected: &Answer) {
     assert_eq!(found.greedy, expected.greedy, "{name}");
 }
 
-fn grouped() -> BitNetConfig {
+fn grouped() -> DecoderConfig {
     config()
 }
 
 /// An odd vocabulary with a head of its own, and a head for each query.
-fn own_head() -> BitNetConfig {
-    BitNetConfig {
+fn own_head() -> DecoderConfig {
+    DecoderConfig {
         vocab_size: 257,
         intermediate_size: 256,
         num_key_value_heads: 4,
@@ -104,8 +104,8 @@ fn own_head() -> BitNetConfig {
 }
 
 /// One key and value head for all queries.
-fn single_key() -> BitNetConfig {
-    BitNetConfig {
+fn single_key() -> DecoderConfig {
+    DecoderConfig {
         vocab_size: 301,
         hidden_size: 256,
         num_key_value_heads: 1,
@@ -120,7 +120,7 @@ fn single_key() -> BitNetConfig {
 #[case::grouped_heads(grouped())]
 #[case::own_head(own_head())]
 #[case::single_key(single_key())]
-fn trained_packed_saved_and_converted_models_agree(#[case] config: BitNetConfig) {
+fn trained_packed_saved_and_converted_models_agree(#[case] config: DecoderConfig) {
     for device in devices() {
         let folder = tempfile::tempdir().unwrap();
         let (saved, gguf) = (
@@ -140,7 +140,7 @@ fn trained_packed_saved_and_converted_models_agree(#[case] config: BitNetConfig)
         assert_same("packed", &of_module(&packed, &prompt), &expected);
         let no_file = TokenizerFiles::default();
         let direct = trained.as_checkpoint(&no_file).unwrap();
-        let direct = BitNetForCausalLm::load(&direct, &LoadOptions::default(), &device).unwrap();
+        let direct = CausalLm::load(&direct, &LoadOptions::default(), &device).unwrap();
         assert_same("fused", &of_fused(direct, &prompt), &expected);
 
         trained.save(&saved, &SaveOptions::default()).unwrap();
@@ -166,7 +166,7 @@ fn trained_packed_saved_and_converted_models_agree(#[case] config: BitNetConfig)
 /// No width is a multiple of 16, heads are wider together than the residual stream.
 #[test]
 fn models_of_awkward_sizes_agree() {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         vocab_size: 51,
         hidden_size: 44,
         intermediate_size: 70,
@@ -196,7 +196,7 @@ fn models_of_awkward_sizes_agree() {
 
 #[test]
 fn the_float_twin_is_saved_as_a_plain_float_model() {
-    let config = BitNetConfig {
+    let config = DecoderConfig {
         quantization: Quantization::Dense,
         ..config()
     };
@@ -209,7 +209,7 @@ fn the_float_twin_is_saved_as_a_plain_float_model() {
     trained.save(&saved, &SaveOptions::default()).unwrap();
     let checkpoint = checkpoint::open(&saved).unwrap();
     assert_eq!(checkpoint.quantization(), Quantization::Dense);
-    let fused = BitNetForCausalLm::load(checkpoint.as_ref(), &LoadOptions::default(), &device);
+    let fused = CausalLm::load(checkpoint.as_ref(), &LoadOptions::default(), &device);
     let fused = fused.unwrap();
     assert_eq!(fused.precision(), Precision::Dense);
     assert_same("saved", &of_fused(fused, &prompt), &expected);

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::DType;
 use rstest::rstest;
 use tritburn::Pack;
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::checkpoint::{self, CheckpointError, Synthetic};
 use tritburn_models::config::ConfigError;
 use tritburn_models::text::TokenizerFiles;
@@ -15,16 +15,16 @@ use tritburn_models::trainable::{SaveOptions, TrainableError, TrainableModel, Tr
 use super::{batch, config, ids, model};
 use crate::common::devices;
 
-fn new(config: &BitNetConfig) -> Result<TrainableModel, TrainableError> {
+fn new(config: &DecoderConfig) -> Result<TrainableModel, TrainableError> {
     TrainableModel::new(config, &TrainableOptions::default(), &devices()[0])
 }
 
 #[rstest]
-#[case::no_layers(BitNetConfig { num_hidden_layers: 0, ..config() }, "num_hidden_layers is 0")]
-#[case::heads(BitNetConfig { num_key_value_heads: 3, ..config() }, "not a multiple of")]
-#[case::odd_heads(BitNetConfig { head_dim: 31, ..config() }, "head_dim is 31")]
-#[case::epsilon(BitNetConfig { rms_norm_eps: 0.0, ..config() }, "rms_norm_eps is 0")]
-fn sizes_that_do_not_fit_are_refused(#[case] config: BitNetConfig, #[case] reason: &str) {
+#[case::no_layers(DecoderConfig { num_hidden_layers: 0, ..config() }, "num_hidden_layers is 0")]
+#[case::heads(DecoderConfig { num_key_value_heads: 3, ..config() }, "not a multiple of")]
+#[case::odd_heads(DecoderConfig { head_dim: 31, ..config() }, "head_dim is 31")]
+#[case::epsilon(DecoderConfig { rms_norm_eps: 0.0, ..config() }, "rms_norm_eps is 0")]
+fn sizes_that_do_not_fit_are_refused(#[case] config: DecoderConfig, #[case] reason: &str) {
     let error = new(&config).unwrap_err();
     assert!(matches!(error, TrainableError::Config(_)), "{error}");
     assert!(error.to_string().contains(reason), "{error}");

@@ -7,13 +7,13 @@ mod training;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
 
 /// Sizes that every format can hold: grouped heads, tied tables.
-fn config() -> BitNetConfig {
-    BitNetConfig {
+fn config() -> DecoderConfig {
+    DecoderConfig {
         vocab_size: 256,
         hidden_size: 128,
         intermediate_size: 384,
@@ -27,13 +27,13 @@ fn config() -> BitNetConfig {
         bos_token_id: None,
         eos_token_ids: Vec::new(),
         quantization: Quantization::Online,
-        ..BitNetConfig::b1_58_2b_4t()
+        ..DecoderConfig::b1_58_2b_4t()
     }
 }
 
 /// A model of random weights and gains, on the autodiff twin of `device`: the same in every run,
 /// whatever else draws numbers on the device meanwhile.
-fn model(config: &BitNetConfig, device: &Device) -> TrainableModel {
+fn model(config: &DecoderConfig, device: &Device) -> TrainableModel {
     let device = device.clone().autodiff();
     let model = TrainableModel::new(config, &TrainableOptions::default(), &device).unwrap();
     model.map(&mut Redraw::new(config, 7))
@@ -46,7 +46,7 @@ struct Redraw {
 }
 
 impl Redraw {
-    fn new(config: &BitNetConfig, seed: u64) -> Self {
+    fn new(config: &DecoderConfig, seed: u64) -> Self {
         // Uniform numbers of the tables' standard deviation.
         let bound = config.initializer_range as f32 * 3f32.sqrt();
         Self {

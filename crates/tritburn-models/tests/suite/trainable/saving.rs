@@ -6,7 +6,7 @@ use burn::module::Module;
 use tritburn_models::checkpoint::{self, Checkpoint, FloatType, Projection, Table, Weight};
 use tritburn_models::config::Quantization;
 use tritburn_models::convert::ConvertError;
-use tritburn_models::model::{BitNetForCausalLm, LoadOptions};
+use tritburn_models::model::{CausalLm, LoadOptions};
 use tritburn_models::text::{Tokenizer, TokenizerFiles};
 use tritburn_models::trainable::{
     SaveOptions, SavedType, TrainableError, TrainableModel, TrainableOptions,
@@ -231,7 +231,7 @@ fn a_model_in_memory_is_a_checkpoint() {
     assert!(checkpoint.table_rows(Table::Embedding, 250..257).is_err());
     assert!(checkpoint.table_rows(Table::Head, 0..1).is_err(), "tied");
     assert!(checkpoint.projection(2, Projection::K).is_err());
-    let fused = BitNetForCausalLm::load(&checkpoint, &LoadOptions::default(), &device);
+    let fused = CausalLm::load(&checkpoint, &LoadOptions::default(), &device);
     assert!(fused.is_ok());
     let logits = model
         .logits(batch(&[&ids(5, 256)], &device.autodiff()))

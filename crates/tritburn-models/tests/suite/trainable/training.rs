@@ -4,15 +4,15 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{DType, Device, Int, Tensor};
 use rstest::rstest;
-use tritburn_models::BitNetConfig;
+use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
 
 use super::{batch, config, ids, model};
 use crate::common::devices;
 
-fn small(quantization: Quantization, tie_word_embeddings: bool) -> BitNetConfig {
-    BitNetConfig {
+fn small(quantization: Quantization, tie_word_embeddings: bool) -> DecoderConfig {
+    DecoderConfig {
         vocab_size: 61,
         hidden_size: 64,
         intermediate_size: 48,
