@@ -197,3 +197,54 @@ fn operands_that_do_not_fit_are_refused() {
         "columns of gate and up is 3, kernels take even numbers"
     );
 }
+
+#[test]
+fn heads_are_normalised_by_themselves_and_values_stay() {
+    let client = client();
+    // Tokens, query heads, key heads, columns of a head, spare columns.
+    for (i, (rows, heads, kv_heads, dim, spare)) in [
+        (0, 2, 1, 8, 0),
+        (1, 1, 1, 3, 0),
+        (5, 4, 2, 64, 0),
+        (3, 3, 1, 128, 24),
+        (2, 2, 2, 256, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for dtype in supported(FLOATS) {
+            let what = format!("{rows} tokens, {heads}+2x{kv_heads} heads of {dim} {dtype}");
+            let cols = (heads + 2 * kv_heads) * dim;
+            let x = floats(&mut rng(i), rows * cols, dtype);
+            let gains = floats(&mut rng(i + 50), 2 * dim, FloatType::F32);
+            let expected: Vec<f64> = x
+                .chunks(dim)
+                .enumerate()
+                .flat_map(|(index, x)| {
+                    let x = widen(x);
+                    match index % (heads + 2 * kv_heads) {
+                        head if head < heads => reference::rms_norm(&x, &gains[..dim], EPS),
+                        head if head < heads + kv_heads => {
+                            reference::rms_norm(&x, &gains[dim..], EPS)
+                        }
+                        _ => x,
+                    }
+                })
+                .collect();
+            let qkv = float_matrix(&client, &x, [rows, cols], cols + spare, dtype);
+            let out = Out::new(&client, [rows, cols], cols, dtype);
+            let norm = norm::HeadNorm {
+                heads,
+                kv_heads,
+                dim,
+                eps: EPS,
+            };
+            let gains = scales(&client, &gains);
+            norm::heads(&client, &qkv, &gains, norm, &out.matrix).unwrap();
+            assert_close(&out.read(&client), &expected, dtype, &what);
+
+            let short = scales(&client, &vec![1.0; 2 * dim - 1]);
+            assert!(norm::heads(&client, &qkv, &short, norm, &out.matrix).is_err());
+        }
+    }
+}

@@ -323,10 +323,7 @@ impl Rows {
         match self {
             Self::Norm(gamma, epsilon) => View::Norm(norm(gamma, *epsilon)),
             Self::Gate(activation, sub_norm) => View::Gate(kernels::Gate {
-                activation: match activation {
-                    GatedActivation::SquaredRelu => kernels::GatedActivation::SquaredRelu,
-                    GatedActivation::Silu => kernels::GatedActivation::Silu,
-                },
+                activation: (*activation).into(),
                 norm: sub_norm
                     .as_ref()
                     .map(|(gamma, epsilon)| norm(gamma, *epsilon)),
@@ -383,5 +380,14 @@ fn rounded(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     match dtype {
         DType::F32 => tensor,
         _ => Flex::float_cast(tensor, dtype.into()),
+    }
+}
+
+impl From<GatedActivation> for kernels::GatedActivation {
+    fn from(activation: GatedActivation) -> Self {
+        match activation {
+            GatedActivation::SquaredRelu => Self::SquaredRelu,
+            GatedActivation::Silu => Self::Silu,
+        }
     }
 }

@@ -36,6 +36,8 @@ pub use api::{
 };
 pub(crate) use backend::TrainingOps;
 pub use operand::GatedActivation;
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use operand::Optional;
 pub(crate) use operand::{AdamWStep, Moments};
 
 pub use crate::transformer::{Heads, rotary_table};

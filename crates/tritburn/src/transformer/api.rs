@@ -6,6 +6,7 @@ use tritburn_formats::layout::activation_words_per_row;
 
 use super::backend::TransformerOps;
 use super::cache::LayerCache;
+use super::heads::Heads;
 use super::operand::Int8Rows;
 use super::tokens::Tokens;
 use crate::error::Error;
@@ -13,6 +14,7 @@ use crate::ops::{
     check_device, check_float, check_ready, check_shape, check_word_dtype, check_written,
     runs_kernels,
 };
+use crate::training::{GatedActivation, Norm};
 
 /// Tokens from which a run is worth a kernel of its own.
 const MIN_RUN: usize = 8;
@@ -33,7 +35,12 @@ pub fn rms_norm(
 ) -> Result<(Tensor<2>, Tensor<2>), Error> {
     check_norm(&x, residual.as_ref(), &gamma)?;
     let residual = residual.map(Tensor::into_dispatch).into();
-    let (h, y) = Dispatch::rms_norm(x.into_dispatch(), residual, gamma.into_dispatch(), epsilon);
+    let (h, y) = <Dispatch as TransformerOps>::rms_norm(
+        x.into_dispatch(),
+        residual,
+        gamma.into_dispatch(),
+        epsilon,
+    );
     Ok((Tensor::from_dispatch(h), Tensor::from_dispatch(y)))
 }
 
@@ -59,42 +66,79 @@ pub fn rms_norm_quantize(
     ))
 }
 
-/// Gated squared ReLU (So et al. 2021, arXiv 2109.08668) and root-mean-square norm:
-/// `gamma · g / √(mean(g²) + epsilon)` with `g = relu(gate)² · up`, in f32 until the result is
-/// rounded to the dtype of the input: `g` may overflow f16.
+/// A gated unit, `g = f(gate) · up`, and its root-mean-square norm `gamma · g / √(mean(g²) + epsilon)`
+/// where there is one: f32 until the result is rounded to the dtype of the input. `g` may overflow f16.
 ///
 /// # Shapes
-/// `gate_up` `[tokens, 2 · features]` with the gate first, `gamma` `[features]`; returns
+/// `gate_up` `[tokens, 2 · features]` with the gate first, gains `[features]`; returns
 /// `[tokens, features]`.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
-pub fn relu2_glu_norm(
+pub fn gated(
     gate_up: Tensor<2>,
-    gamma: Tensor<1>,
-    epsilon: f32,
+    activation: GatedActivation,
+    norm: Option<Norm>,
 ) -> Result<Tensor<2>, Error> {
-    check_gated(&gate_up, &gamma)?;
-    Ok(Tensor::from_dispatch(Dispatch::relu2_glu_norm(
+    check_gated(&gate_up, norm.as_ref().map(|norm| &norm.gamma))?;
+    let epsilon = norm.as_ref().map_or(0.0, |norm| norm.epsilon);
+    let gamma = norm.map(|norm| norm.gamma.into_dispatch());
+    Ok(Tensor::from_dispatch(<Dispatch as TransformerOps>::gated(
         gate_up.into_dispatch(),
-        gamma.into_dispatch(),
+        activation,
+        gamma.into(),
         epsilon,
     )))
 }
 
-/// [`relu2_glu_norm`], quantised straight from f32: codes and scales.
+/// The norm of a [`gated`] unit, quantised straight from f32: codes and scales.
 ///
 /// # Errors
-/// As [`relu2_glu_norm`].
-pub fn relu2_glu_norm_quantize(
+/// As [`gated`].
+pub fn gated_norm_quantize(
     gate_up: Tensor<2>,
-    gamma: Tensor<1>,
-    epsilon: f32,
+    activation: GatedActivation,
+    norm: Norm,
 ) -> Result<(Tensor<1, Int>, Tensor<1>), Error> {
-    check_gated(&gate_up, &gamma)?;
-    let (codes, scales) =
-        Dispatch::relu2_glu_norm_quantize(gate_up.into_dispatch(), gamma.into_dispatch(), epsilon);
+    check_gated(&gate_up, Some(&norm.gamma))?;
+    let (codes, scales) = Dispatch::gated_norm_quantize(
+        gate_up.into_dispatch(),
+        activation,
+        norm.gamma.into_dispatch(),
+        norm.epsilon,
+    );
     Ok((Tensor::from_dispatch(codes), Tensor::from_dispatch(scales)))
+}
+
+/// Root-mean-square norms of the query and key heads of a fused projection, each head by itself, as
+/// Qwen3 has them before it rotates. Values are copied.
+///
+/// # Shapes
+/// `qkv` `[tokens, heads.fused_width()]`, `gains` F32 `[2 · heads.size]`, those of queries and then
+/// those of keys; returns the shape and dtype of `qkv`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn norm_heads(
+    qkv: Tensor<2>,
+    gains: Tensor<1>,
+    heads: Heads,
+    epsilon: f32,
+) -> Result<Tensor<2>, Error> {
+    heads.check()?;
+    check_written("q|k|v", qkv.dtype(), &qkv.device())?;
+    let [tokens, _] = qkv.dims();
+    check_shape("q|k|v", &qkv.dims(), &[tokens, heads.fused_width()])?;
+    check_dtype("gains of heads", gains.dtype(), DType::F32, "f32")?;
+    check_shape("gains of heads", &gains.dims(), &[2 * heads.size])?;
+    check_device("gains of heads", &gains.device(), &qkv.device())?;
+    check_ready(&qkv.device())?;
+    Ok(Tensor::from_dispatch(Dispatch::norm_heads(
+        qkv.into_dispatch(),
+        gains.into_dispatch(),
+        heads,
+        epsilon,
+    )))
 }
 
 /// Rotates the queries and keys of a fused projection by their positions (half-split pairs, as
@@ -325,11 +369,14 @@ fn check_norm(x: &Tensor<2>, residual: Option<&Tensor<2>>, gamma: &Tensor<1>) ->
     check_ready(&x.device())
 }
 
-fn check_gated(gate_up: &Tensor<2>, gamma: &Tensor<1>) -> Result<(), Error> {
+fn check_gated(gate_up: &Tensor<2>, gamma: Option<&Tensor<1>>) -> Result<(), Error> {
     check_written("gate|up", gate_up.dtype(), &gate_up.device())?;
     let [tokens, width] = gate_up.dims();
-    check_shape("gate|up", &[tokens, width], &[tokens, 2 * gamma.dims()[0]])?;
-    check_gamma(gamma, gate_up, width / 2)?;
+    check_shape("gate|up", &[tokens, width], &[tokens, width / 2 * 2])?;
+    if let Some(gamma) = gamma {
+        check_shape("gate|up", &[tokens, width], &[tokens, 2 * gamma.dims()[0]])?;
+        check_gamma(gamma, gate_up, width / 2)?;
+    }
     check_ready(&gate_up.device())
 }
 

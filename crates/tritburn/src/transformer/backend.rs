@@ -13,10 +13,11 @@ use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
 
 use super::heads::Heads;
-use super::operand::{Int8Rows, Residual};
+use super::operand::Int8Rows;
 use super::tokens::Span;
 #[cfg(feature = "cube")]
 use crate::ops::quantized;
+use crate::training::{GatedActivation, Optional};
 
 /// Fused operations of a decoder.
 ///
@@ -35,7 +36,7 @@ pub trait TransformerOps: Backend {
     #[fusion(meta = |x, _, _, _| (x.clone(), x.clone()))]
     fn rms_norm(
         x: FloatTensor<Self>,
-        #[extension_type] residual: Residual<Self>,
+        #[extension_type] residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
@@ -47,26 +48,39 @@ pub trait TransformerOps: Backend {
     })]
     fn rms_norm_quantize(
         x: FloatTensor<Self>,
-        #[extension_type] residual: Residual<Self>,
+        #[extension_type] residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>);
 
-    /// `gamma · g / rms(g)` with `g = relu(gate)² · up`, from `[T, 2K]` (gate first) to `[T, K]`.
+    /// `g = f(gate) · up` from `[T, 2K]` (gate first) to `[T, K]`, and `gamma · g / rms(g)` where there
+    /// are gains.
     #[fusion(dtype = gate_up, shape = [gate_up[0], gate_up[1] / 2].into())]
-    fn relu2_glu_norm(
+    fn gated(
         gate_up: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
+        activation: GatedActivation,
+        #[extension_type] gamma: Optional<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self>;
 
-    /// [`relu2_glu_norm`](Self::relu2_glu_norm), quantised: `(codes, scales)`.
-    #[fusion(meta = |gate_up, _, _| quantized(gate_up.shape[0], gate_up.shape[1] / 2))]
-    fn relu2_glu_norm_quantize(
+    /// The norm of a [`gated`](Self::gated) unit, quantised: `(codes, scales)`.
+    #[fusion(meta = |gate_up, _, _, _| quantized(gate_up.shape[0], gate_up.shape[1] / 2))]
+    fn gated_norm_quantize(
         gate_up: FloatTensor<Self>,
+        activation: GatedActivation,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (IntTensor<Self>, FloatTensor<Self>);
+
+    /// Norms of the query and key heads of `qkv` `[T, (query + 2 · key_value) · size]`; values are
+    /// copied. `gains` F32 `[2 · size]`: those of queries, then those of keys.
+    #[fusion(dtype = qkv, shape = qkv)]
+    fn norm_heads(
+        qkv: FloatTensor<Self>,
+        gains: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
 
     /// Rotates queries and keys of `qkv` `[T, (query + 2 · key_value) · size]` and writes keys and
     /// values in place: `(queries [T, query · size], keys, values)`, the last two being the caches

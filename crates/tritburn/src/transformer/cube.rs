@@ -12,7 +12,6 @@ use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_kernels::decoder::dense::DenseWeights;
-use tritburn_kernels::decoder::glu::GatedActivation;
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
 use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
@@ -20,17 +19,18 @@ use tritburn_kernels::{KvCache, QuantizedActivations};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
-use super::operand::{Int8Rows, Residual};
+use super::operand::Int8Rows;
 use super::scratch;
 use super::tokens::Span;
 use crate::ops::cube::{
     activations, buffer, checked, empty, float_matrix, float_type, float_vector,
 };
+use crate::training::{GatedActivation, Optional};
 
 impl TransformerOps for CubeBackend {
     fn rms_norm(
         x: FloatTensor<Self>,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
@@ -42,7 +42,7 @@ impl TransformerOps for CubeBackend {
 
     fn rms_norm_quantize(
         x: FloatTensor<Self>,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>) {
@@ -51,27 +51,50 @@ impl TransformerOps for CubeBackend {
         (sum, codes, scales)
     }
 
-    fn relu2_glu_norm(
+    fn gated(
         gate_up: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
+        activation: GatedActivation,
+        gamma: Optional<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self> {
         let [tokens, width] = gate_up.shape().dims();
         let y = empty(&gate_up, [tokens, width / 2].into(), gate_up.dtype());
         let out = float_matrix(y.clone());
-        gated(gate_up, gamma, epsilon, RowOutput::Float(&out));
+        let gamma = gamma.into_option();
+        gate(gate_up, activation, gamma, epsilon, RowOutput::Float(&out));
         y
     }
 
-    fn relu2_glu_norm_quantize(
+    fn gated_norm_quantize(
         gate_up: FloatTensor<Self>,
+        activation: GatedActivation,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
         let [tokens, width] = gate_up.shape().dims();
         let (codes, scales, out) = quantized(&gate_up, [tokens, width / 2]);
-        gated(gate_up, gamma, epsilon, RowOutput::Int8(&out));
+        let gamma = Some(gamma);
+        gate(gate_up, activation, gamma, epsilon, RowOutput::Int8(&out));
         (codes, scales)
+    }
+
+    fn norm_heads(
+        qkv: FloatTensor<Self>,
+        gains: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let y = empty(&qkv, qkv.shape(), qkv.dtype());
+        let client = qkv.client.clone();
+        let norm = norm::HeadNorm {
+            heads: heads.query,
+            kv_heads: heads.key_value,
+            dim: heads.size,
+            eps: epsilon,
+        };
+        let (qkv, out) = (float_matrix(qkv), float_matrix(y.clone()));
+        checked(norm::heads(&client, &qkv, &buffer(&gains), norm, &out));
+        y
     }
 
     fn rotary_append(
@@ -197,7 +220,7 @@ impl TransformerOps for CubeBackend {
 /// Runs the norm and returns `x + residual`, which is `x` without a residual.
 fn normed(
     x: CubeTensor,
-    residual: Residual<CubeBackend>,
+    residual: Optional<CubeBackend>,
     gamma: CubeTensor,
     epsilon: f32,
     out: RowOutput<'_>,
@@ -230,17 +253,17 @@ fn normed(
     }
 }
 
-fn gated(gate_up: CubeTensor, gamma: CubeTensor, epsilon: f32, out: RowOutput<'_>) {
+fn gate(
+    gate_up: CubeTensor,
+    activation: GatedActivation,
+    gamma: Option<CubeTensor>,
+    epsilon: f32,
+    out: RowOutput<'_>,
+) {
     let client = gate_up.client.clone();
-    let (gate_up, gamma) = (float_matrix(gate_up), float_vector(gamma));
-    let norm = Some((&gamma, epsilon));
-    checked(glu::launch(
-        &client,
-        &gate_up,
-        GatedActivation::SquaredRelu,
-        norm,
-        out,
-    ));
+    let (gate_up, gamma) = (float_matrix(gate_up), gamma.map(float_vector));
+    let norm = gamma.as_ref().map(|gamma| (gamma, epsilon));
+    checked(glu::launch(&client, &gate_up, activation.into(), norm, out));
 }
 
 /// Codes and scales for `[tokens, features]` activations on the device of `like`, and both as the

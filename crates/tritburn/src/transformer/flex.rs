@@ -15,9 +15,10 @@ use tritburn_formats::quantize::activation::activation_bytes;
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
-use super::operand::{Int8Rows, Residual};
+use super::operand::Int8Rows;
 use super::tokens::Span;
 use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
+use crate::training::{GatedActivation, Optional};
 
 /// Runs `$body` with `$element` as the Rust type of a float dtype.
 macro_rules! with_float {
@@ -43,7 +44,7 @@ macro_rules! with_float {
 impl TransformerOps for Flex {
     fn rms_norm(
         x: FloatTensor<Self>,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
@@ -62,7 +63,7 @@ impl TransformerOps for Flex {
 
     fn rms_norm_quantize(
         x: FloatTensor<Self>,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>) {
@@ -79,40 +80,84 @@ impl TransformerOps for Flex {
         (sum, codes, scales)
     }
 
-    fn relu2_glu_norm(
+    fn gated(
         gate_up: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
+        activation: GatedActivation,
+        gamma: Optional<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self> {
         let dtype = gate_up.dtype();
-        let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
+        let gate_up = contiguous_f32(gate_up);
+        let gamma = gamma.into_option().map(contiguous_f32);
         let [tokens, width] = gate_up.shape().dims();
         let mut y = vec![0.0; tokens * width / 2];
+        let norm = gamma.as_ref().map(|gamma| kernels::RmsNorm {
+            gamma: slice!(gamma, f32),
+            eps: epsilon,
+        });
+        let gate = kernels::Gate {
+            activation: activation.into(),
+            norm,
+        };
         checked(kernels::gated(
             slice!(gate_up, f32),
             width / 2,
-            relu2(slice!(gamma, f32), epsilon),
+            gate,
             &mut y,
         ));
         float_tensor(y, [tokens, width / 2].into(), dtype)
     }
 
-    fn relu2_glu_norm_quantize(
+    fn gated_norm_quantize(
         gate_up: FloatTensor<Self>,
+        activation: GatedActivation,
         gamma: FloatTensor<Self>,
         epsilon: f32,
     ) -> (IntTensor<Self>, FloatTensor<Self>) {
         let (gate_up, gamma) = (contiguous_f32(gate_up), contiguous_f32(gamma));
         let [tokens, width] = gate_up.shape().dims();
         let (mut codes, mut scales) = quantized([tokens, width / 2]);
+        let gate = kernels::Gate {
+            activation: activation.into(),
+            norm: Some(kernels::RmsNorm {
+                gamma: slice!(gamma, f32),
+                eps: epsilon,
+            }),
+        };
         checked(kernels::gated_quantize(
             slice!(gate_up, f32),
             width / 2,
-            relu2(slice!(gamma, f32), epsilon),
+            gate,
             &mut codes,
             &mut scales,
         ));
         quantized_tensors(codes, scales)
+    }
+
+    fn norm_heads(
+        qkv: FloatTensor<Self>,
+        gains: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let (dtype, shape) = (qkv.dtype(), qkv.shape());
+        let (qkv, gains) = (contiguous_f32(qkv), contiguous_f32(gains));
+        let (query, key) = slice!(gains, f32).split_at(heads.size);
+        let x = slice!(qkv, f32);
+        let mut y = x.to_vec();
+        let (queries, keys) = (heads.query_width(), heads.key_value_width());
+        let width = heads.fused_width();
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            for (columns, gamma) in [(0..queries, query), (queries..queries + keys, key)] {
+                let norm = kernels::RmsNorm {
+                    gamma,
+                    eps: epsilon,
+                };
+                let x = &x[columns.clone()];
+                checked(kernels::rms_norm(x, None, norm, None, &mut y[columns]));
+            }
+        }
+        float_tensor(y, shape, dtype)
     }
 
     fn rotary_append(
@@ -264,7 +309,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(x: FlexTensor, residual: Residual<Flex>, gamma: FlexTensor) -> Self {
+    fn new(x: FlexTensor, residual: Optional<Flex>, gamma: FlexTensor) -> Self {
         let dtype = x.dtype();
         Self {
             x: contiguous_f32(x),
@@ -299,13 +344,6 @@ impl Rows {
         let mut sum = vec![0.0; self.len()];
         checked(norm(x, Some(slice!(residual, f32)), gamma, Some(&mut sum)));
         float_tensor(sum, self.x.shape(), self.dtype)
-    }
-}
-
-fn relu2(gamma: &[f32], eps: f32) -> kernels::Gate<'_> {
-    kernels::Gate {
-        activation: kernels::GatedActivation::SquaredRelu,
-        norm: Some(kernels::RmsNorm { gamma, eps }),
     }
 }
 

@@ -27,13 +27,14 @@ mod rotary;
 mod scratch;
 mod tokens;
 
+pub use crate::training::{GatedActivation, Norm};
 pub use api::{
-    advance, argmax, attention, dense_head, embedding, int8_head, overwrite, relu2_glu_norm,
-    relu2_glu_norm_quantize, rms_norm, rms_norm_quantize, rotary_append,
+    advance, argmax, attention, dense_head, embedding, gated, gated_norm_quantize, int8_head,
+    norm_heads, overwrite, rms_norm, rms_norm_quantize, rotary_append,
 };
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use backend::TransformerOps;
 pub use cache::LayerCache;
 pub use heads::Heads;
-pub use rotary::rotary_table;
+pub use rotary::{rotary_frequencies, rotary_table, scaled_rotary_table};
 pub use tokens::{Span, Tokens};

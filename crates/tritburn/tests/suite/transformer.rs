@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rstest::rstest;
 use tritburn::formats::QuantizedActivations;
-use tritburn::transformer::{self, Heads, LayerCache, Tokens, rotary_table};
+use tritburn::transformer::{
+    self, GatedActivation, Heads, LayerCache, Norm, Tokens, rotary_frequencies, rotary_table,
+    scaled_rotary_table,
+};
 use tritburn::{Error, ops};
 
 use crate::common::{matrix, relative_error, to_vec, values};
@@ -97,30 +100,77 @@ fn norms_add_the_residual_and_quantise(
 }
 
 #[rstest]
-fn gated_units_are_normed_in_f32(#[values((1, 6912), (5, 72))] shape: (usize, usize)) {
+fn gated_units_are_normed_in_f32(
+    #[values((1, 6912), (5, 72))] shape: (usize, usize),
+    #[values(GatedActivation::SquaredRelu, GatedActivation::Silu)] activation: GatedActivation,
+) {
     let (tokens, cols) = shape;
+    let apply = |gate: f32| match activation {
+        GatedActivation::SquaredRelu => gate.max(0.0) * gate.max(0.0),
+        GatedActivation::Silu => gate / (1.0 + (-gate).exp()),
+    };
     for device in devices() {
         let gate_up = values(4, tokens * 2 * cols);
         let gamma = values(5, cols);
-        let expected: Vec<f32> = gate_up
+        let plain: Vec<f32> = gate_up
             .chunks(2 * cols)
             .flat_map(|row| {
                 let (gate, up) = row.split_at(cols);
-                let gated: Vec<f32> = gate
-                    .iter()
-                    .zip(up)
-                    .map(|(&g, &u)| g.max(0.0) * g.max(0.0) * u)
-                    .collect();
-                norm(&gated, &gamma)
+                gate.iter().zip(up).map(|(&g, &u)| apply(g) * u)
             })
             .collect();
+        let normed: Vec<f32> = plain.chunks(cols).flat_map(|x| norm(x, &gamma)).collect();
         let gate_up = || matrix(4, tokens, 2 * cols, &device);
-        let gamma = || vector(5, cols, &device);
-        let y = transformer::relu2_glu_norm(gate_up(), gamma(), EPSILON).unwrap();
-        assert!(relative_error(&to_vec(y), &expected) < 1e-5, "{device:?}");
+        let norm = || Norm {
+            gamma: vector(5, cols, &device),
+            epsilon: EPSILON,
+        };
+        for (norm, expected) in [(None, &plain), (Some(norm()), &normed)] {
+            let y = transformer::gated(gate_up(), activation, norm).unwrap();
+            assert!(relative_error(&to_vec(y), expected) < 1e-5, "{device:?}");
+        }
         let (codes, scales) =
-            transformer::relu2_glu_norm_quantize(gate_up(), gamma(), EPSILON).unwrap();
-        assert_quantized(codes, scales, &expected, cols);
+            transformer::gated_norm_quantize(gate_up(), activation, norm()).unwrap();
+        assert_quantized(codes, scales, &normed, cols);
+    }
+}
+
+#[test]
+fn heads_of_queries_and_keys_are_normed_each_by_itself() {
+    let heads = Heads {
+        query: 4,
+        key_value: 2,
+        size: 6,
+    };
+    for device in devices() {
+        let (x, gains) = (values(6, 3 * heads.fused_width()), values(7, 12));
+        let expected: Vec<f32> = x
+            .chunks(6)
+            .enumerate()
+            .flat_map(|(index, x)| match index % 8 {
+                0..4 => norm(x, &gains[..6]),
+                4 | 5 => norm(x, &gains[6..]),
+                _ => x.to_vec(),
+            })
+            .collect();
+        let qkv = || matrix(6, 3, heads.fused_width(), &device);
+        let gains = || vector(7, 12, &device);
+        let y = transformer::norm_heads(qkv(), gains(), heads, EPSILON).unwrap();
+        assert!(relative_error(&to_vec(y), &expected) < 1e-6, "{device:?}");
+        let short = transformer::norm_heads(qkv(), vector(7, 11, &device), heads, EPSILON);
+        assert!(matches!(short, Err(Error::Shape { .. })));
+    }
+}
+
+/// Pairs of frequency 0 stand still; the factor is that of the others alone.
+#[test]
+fn scaled_tables_turn_by_their_own_frequencies() {
+    for device in devices() {
+        let table = to_vec(scaled_rotary_table(&[0.5, 0.0], 2.0, 3, &device));
+        let (sin, cos) = 1.0f32.sin_cos();
+        assert_eq!(table[8..], [2.0 * cos, 1.0, 2.0 * sin, 0.0]);
+        let plain = scaled_rotary_table(&rotary_frequencies(100.0, 8), 1.0, 5, &device);
+        assert_eq!(to_vec(plain), to_vec(rotary_table(100.0, 8, 5, &device)));
     }
 }
 
@@ -321,7 +371,7 @@ fn operands_of_other_shapes_are_refused() {
         let residual = Some(matrix(1, 3, 10, &device));
         let long = transformer::rms_norm(matrix(1, 2, 10, &device), residual, gamma(), EPSILON);
         assert!(matches!(long, Err(Error::Shape { .. })));
-        let odd = transformer::relu2_glu_norm(matrix(1, 2, 21, &device), gamma(), EPSILON);
+        let odd = transformer::gated(matrix(1, 2, 21, &device), GatedActivation::Silu, None);
         assert!(matches!(odd, Err(Error::Shape { .. })));
         let (codes, _) = ops::quantize_activations(matrix(1, 2, 10, &device)).unwrap();
         let ids = transformer::overwrite(codes, words(&[1], &device));

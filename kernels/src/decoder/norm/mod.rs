@@ -7,6 +7,7 @@
 mod activation;
 mod backward;
 mod base;
+mod heads;
 mod launch;
 mod lines;
 mod strided;
@@ -16,5 +17,6 @@ pub use backward::backward;
 pub(crate) use backward::{RowGradients, launch_gradients};
 pub(crate) use base::Source;
 pub use base::{Residual, RowOutput};
+pub use heads::{HeadNorm, heads};
 pub use launch::launch;
 pub(crate) use launch::{Rows, launch_rows};
