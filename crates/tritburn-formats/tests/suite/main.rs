@@ -10,4 +10,6 @@ mod matrix;
 mod quantize_activation;
 mod quantize_weight;
 mod reference;
+mod refine;
 mod sum;
+mod zero_scale;
