@@ -9,6 +9,7 @@ mod header;
 mod matrix;
 mod quantize_activation;
 mod quantize_weight;
+mod recognize;
 mod reference;
 mod refine;
 mod sum;
