@@ -167,15 +167,21 @@ pub enum MatrixError {
         /// Code of matrix 0.
         first_code: WeightCode,
     },
-    /// Matrices whose scales have no common granularity.
-    #[error("matrix {index} has scales per {found:?}, which cannot join scales per {first:?}")]
-    ConcatScale {
-        /// Index of the odd one.
-        index: usize,
-        /// Its granularity.
+    /// A granularity at which the scales of the matrix would not be mere copies.
+    #[error("scales per {found:?} cannot be copied to scales per {wanted:?}, which are not finer")]
+    Refine {
+        /// Granularity of the matrix.
         found: ScaleGranularity,
-        /// Granularity of matrix 0.
-        first: ScaleGranularity,
+        /// Granularity asked for.
+        wanted: ScaleGranularity,
+    },
+    /// A scale of zero over codes that have no zero.
+    #[error("scale {index} is 0, and {code:?} codes have none for a zero weight")]
+    ZeroScale {
+        /// Index of the first such scale.
+        index: usize,
+        /// Code table of the matrix.
+        code: WeightCode,
     },
     /// Rows that are no whole number of rotary heads.
     #[error("{rows} rows are no heads of {head_size}, which must be even")]

@@ -9,7 +9,9 @@ use crate::header::PackedHeader;
 use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 
 mod concat;
+mod refine;
 mod reorder;
+mod zero_scale;
 
 pub use concat::{concat_rows, split_rows};
 #[doc(hidden)]

@@ -5,26 +5,47 @@ use std::borrow::Borrow;
 use super::PackedMatrix;
 use crate::error::{LayoutError, MatrixError};
 use crate::layout::PackedLayout;
-use crate::scale::ScaleGranularity;
+use crate::scale::{MAX_SEGMENTS, ScaleGranularity};
 
-/// Stacks matrices of equal `in_features` and code along their rows (q|k|v, gate|up). No code or
-/// scale changes: scales per tensor or segment become
-/// [`Segments`](ScaleGranularity::Segments), scales per row or per group of one size stay so.
+/// Stacks matrices of equal `in_features` and code along their rows (q|k|v, gate|up). No code
+/// changes, and no real weight. Scales keep the finest granularity that a part has
+/// ([`PackedMatrix::refine`] copies those of the others):
+///
+/// | parts | result |
+/// |---|---|
+/// | Tensor and Segments only | [`Segments`](ScaleGranularity::Segments), or Row if they are more than [`MAX_SEGMENTS`] |
+/// | also Row | Row |
+/// | also Group | Group, whose size is the greatest common divisor of the parts' |
+///
+/// Groups of `in` inputs or more count as rows beside parts of other granularity.
 ///
 /// # Errors
-/// [`MatrixError::NothingToConcat`], [`MatrixError::ConcatShape`], [`MatrixError::ConcatScale`] for
-/// scales that do not go together, [`MatrixError::Layout`] if the result is too large.
+/// [`MatrixError::NothingToConcat`], [`MatrixError::ConcatShape`], [`MatrixError::Layout`] if the
+/// result is too large.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::matrix::concat_rows;
+/// use tritburn_formats::quantize::pack_weights;
+/// use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+///
+/// let part = |scale, weight: f32| {
+///     let layout = PackedLayout::new(1, 32, WeightCode::Ternary, scale)?;
+///     Ok::<_, Box<dyn std::error::Error>>(pack_weights(&[weight; 32], &layout)?)
+/// };
+/// let q = part(ScaleGranularity::Group { size: 16 }, 0.5)?;
+/// let k = part(ScaleGranularity::Tensor, 2.0)?;
+/// let fused = concat_rows(&[q, k])?;
+/// assert_eq!(fused.layout().scale(), &ScaleGranularity::Group { size: 16 });
+/// assert_eq!(fused.scales(), [0.5, 0.5, 2.0, 2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix, MatrixError> {
     let first = parts.first().ok_or(MatrixError::NothingToConcat)?.borrow();
     let (k, code) = (first.layout.in_features(), first.layout.code());
-    let mut scale = segments_of(&first.layout);
-    let (mut out, mut words, mut scales) = (0, Vec::new(), Vec::new());
     for (index, part) in parts.iter().enumerate() {
-        let PackedMatrix {
-            layout,
-            words: part_words,
-            scales: part_scales,
-        } = part.borrow();
+        let layout = &part.borrow().layout;
         if (layout.in_features(), layout.code()) != (k, code) {
             return Err(MatrixError::ConcatShape {
                 index,
@@ -34,28 +55,66 @@ pub fn concat_rows<M: Borrow<PackedMatrix>>(parts: &[M]) -> Result<PackedMatrix,
                 first_code: code,
             });
         }
-        if index > 0 {
-            match (&mut scale, segments_of(layout)) {
-                (
-                    ScaleGranularity::Segments { rows },
-                    ScaleGranularity::Segments { rows: more },
-                ) => rows.extend(more),
-                (scale, found) if *scale == found => {}
-                _ => {
-                    return Err(MatrixError::ConcatScale {
-                        index,
-                        found: layout.scale().clone(),
-                        first: first.layout.scale().clone(),
-                    });
+    }
+    let out = parts.iter().map(|p| p.borrow().layout.out_features()).sum();
+    let layout = PackedLayout::new(out, k, code, common_scale(parts))?;
+    let mut words = Vec::with_capacity(layout.word_count());
+    let mut scales = Vec::with_capacity(layout.scale_count());
+    for part in parts {
+        let part = part.borrow();
+        words.extend_from_slice(&part.words);
+        match layout.scale() {
+            // The parts' own scales, one behind the other.
+            ScaleGranularity::Segments { .. } => scales.extend_from_slice(&part.scales),
+            shared => scales.extend(part.refined_scales(shared)?),
+        }
+    }
+    Ok(PackedMatrix::from_quantizer(layout, words, scales))
+}
+
+/// The coarsest granularity of the stacked parts that is none coarser than any of theirs.
+fn common_scale<M: Borrow<PackedMatrix>>(parts: &[M]) -> ScaleGranularity {
+    let layouts = || parts.iter().map(|part| &part.borrow().layout);
+    let first = parts[0].borrow().layout.scale();
+    let shared = matches!(
+        first,
+        ScaleGranularity::Row | ScaleGranularity::Group { .. }
+    );
+    if shared && layouts().all(|layout| layout.scale() == first) {
+        return first.clone();
+    }
+    let mut groups: Option<usize> = None;
+    let mut segments = Some(Vec::new());
+    for layout in layouts() {
+        match layout.scale() {
+            ScaleGranularity::Tensor => segments
+                .iter_mut()
+                .for_each(|rows| rows.push(layout.out_features())),
+            ScaleGranularity::Segments { rows } => {
+                segments.iter_mut().for_each(|all| all.extend(rows));
+            }
+            ScaleGranularity::Row => segments = None,
+            ScaleGranularity::Group { size } => {
+                segments = None;
+                if *size < layout.in_features() {
+                    // All sizes are multiples of 16, so their divisor is one too.
+                    groups = Some(groups.map_or(*size, |other| gcd(other, *size)));
                 }
             }
         }
-        out += layout.out_features();
-        words.extend_from_slice(part_words);
-        scales.extend_from_slice(part_scales);
     }
-    let layout = PackedLayout::new(out, k, code, scale)?;
-    Ok(PackedMatrix::from_quantizer(layout, words, scales))
+    match (groups, segments) {
+        (Some(size), _) => ScaleGranularity::Group { size },
+        (None, Some(rows)) if rows.len() <= MAX_SEGMENTS => ScaleGranularity::Segments { rows },
+        (None, _) => ScaleGranularity::Row,
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        _ => gcd(b, a % b),
+    }
 }
 
 /// Cuts a matrix into consecutive parts of `rows[i]` rows: the inverse of [`concat_rows`]. A part
@@ -82,16 +141,6 @@ pub fn split_rows(matrix: &PackedMatrix, rows: &[usize]) -> Result<Vec<PackedMat
         })
         .collect::<Result<_, LayoutError>>()
         .map_err(MatrixError::from)
-}
-
-/// The granularity with "one scale for all" written as one segment.
-fn segments_of(layout: &PackedLayout) -> ScaleGranularity {
-    match layout.scale() {
-        ScaleGranularity::Tensor => ScaleGranularity::Segments {
-            rows: vec![layout.out_features()],
-        },
-        other => other.clone(),
-    }
 }
 
 fn scales_of_rows(

@@ -1,10 +1,13 @@
 //! The two quantisers: [`weight`] (absmean ternary, four-level int2) and [`activation`] (per-token
-//! absmax int8). Rounding is half to even and scales are f32, everywhere.
+//! absmax int8). Rounding is half to even and scales are f32, everywhere. And [`recognize`], for
+//! weights that are ternary before anyone quantises them.
 
 pub mod activation;
+pub mod recognize;
 pub mod weight;
 
 pub use activation::{QuantizedActivations, quantize_row};
+pub use recognize::recognize_ternary;
 pub use weight::{pack_weights, quantize_weights, weight_scales};
 
 /// Floor of `mean|W|` and of `max|x|`: keeps a zero matrix or a zero token from dividing by zero.

@@ -151,9 +151,10 @@ pub fn pack_weights(w: &[f32], layout: &PackedLayout) -> Result<PackedMatrix, Ma
 }
 
 /// Rows of one task are cut so that it handles about this many weights.
-const WEIGHTS_PER_TASK: usize = 1 << 16;
+pub(super) const WEIGHTS_PER_TASK: usize = 1 << 16;
 
-fn quantize_words(w: &[f32], scales: &[f32], layout: &PackedLayout) -> Vec<u32> {
+/// Words of a matrix with these scales.
+pub(super) fn quantize_words(w: &[f32], scales: &[f32], layout: &PackedLayout) -> Vec<u32> {
     let (k, span) = (layout.in_features(), layout.scale_span());
     let words_per_row = layout.words_per_row();
     let rows_per_task = WEIGHTS_PER_TASK.div_ceil(k);

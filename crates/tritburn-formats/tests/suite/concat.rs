@@ -109,21 +109,51 @@ fn matrices_that_do_not_fit_are_refused() {
         };
         assert_eq!(concat_rows(parts), Err(expected));
     }
-    for (first, found) in [
-        (Tensor, Row),
-        (Row, Tensor),
-        (Row, Group { size: 16 }),
-        (Group { size: 16 }, Group { size: 32 }),
-        (Group { size: 16 }, Segments { rows: vec![2] }),
-    ] {
-        let parts = [ternary(40, first.clone()), ternary(40, found.clone())];
-        let expected = MatrixError::ConcatScale {
-            index: 1,
-            found,
-            first,
-        };
-        assert_eq!(concat_rows(&parts), Err(expected));
+}
+
+#[test]
+fn parts_of_different_granularity_take_the_finest_common_one() {
+    let segments = |rows: &[usize]| Segments {
+        rows: rows.to_vec(),
+    };
+    let group = |size| Group { size };
+    for code in CODES {
+        for (scales, expected) in [
+            ([Tensor, Row, Tensor], Row),
+            ([Row, segments(&[1, 2]), Row], Row),
+            ([Tensor, group(32), segments(&[1, 1])], group(32)),
+            ([Row, Row, group(16)], group(16)),
+            ([group(48), group(32), Tensor], group(16)),
+            ([group(64), group(32), group(64)], group(32)),
+            // Groups as long as the row are rows.
+            ([group(112), group(32), Tensor], group(32)),
+            ([group(112), Tensor, group(128)], Row),
+            ([group(112), group(112), group(112)], group(112)),
+        ] {
+            let [a, b, c] = scales.clone();
+            let parts = [
+                matrix(8, 100, code, a),
+                matrix(3, 100, code, b),
+                matrix(2, 100, code, c),
+            ];
+            let fused = concat_rows(&parts).expect("parts of one shape");
+            assert_eq!(
+                fused.layout(),
+                &layout(13, 100, code, expected),
+                "{scales:?}"
+            );
+            assert_eq!(fused.dequantize(), stacked(&parts), "{scales:?}");
+        }
     }
+    // One segment more than a layout carries.
+    let parts: Vec<_> = (0..65)
+        .map(|_| matrix(1, 20, WeightCode::Ternary, Tensor))
+        .collect();
+    let fused = concat_rows(&parts).expect("rows");
+    assert_eq!(fused.layout().scale(), &Row);
+    assert_eq!(fused.dequantize(), stacked(&parts));
+    let fused = concat_rows(&parts[1..]).expect("as many as a layout carries");
+    assert_eq!(fused.layout().scale(), &segments(&[1; 64]));
 }
 
 #[test]

@@ -9,5 +9,8 @@ mod header;
 mod matrix;
 mod quantize_activation;
 mod quantize_weight;
+mod recognize;
 mod reference;
+mod refine;
 mod sum;
+mod zero_scale;
