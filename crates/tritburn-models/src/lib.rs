@@ -1,8 +1,9 @@
-//! BitNet b1.58 language models on tritburn: published checkpoints in, text out; and trained ones.
+//! 1.58-bit language models on tritburn: published checkpoints in, text out; and trained ones.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | what a checkpoint says about its model |
+//! | [`families`] | what differs from one published family to the next |
 //! | [`checkpoint`] | weights of any format, read on demand |
 //! | [`convert`](mod@convert) | from one format to another, verified |
 //! | [`model`] | the decoder on a device, packed |
@@ -22,6 +23,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod convert;
+pub mod families;
 pub mod generate;
 pub mod model;
 pub mod sample;

@@ -94,6 +94,7 @@ impl ModelConfig {
                 true => Quantization::Dense,
                 false => Quantization::Online,
             },
+            ..DecoderConfig::b1_58_2b_4t()
         }
     }
 

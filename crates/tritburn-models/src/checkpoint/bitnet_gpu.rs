@@ -13,11 +13,12 @@ use tritburn_formats::codec::bitnet_gpu;
 use tritburn_formats::file::{DType, TensorSource, TorchCheckpoint};
 use tritburn_formats::matrix::{reorder_rows, rotary_half_split, split_rows};
 
+use super::open::read_config;
 use super::source::Tensors;
 use super::stored::{Format, Stored};
-use super::{CheckpointError, Norm, Projection, Table, Weight};
-use crate::config::{DecoderConfig, LinearClass, Quantization};
-use crate::text::{TokenizerFiles, read_text};
+use super::{CheckpointError, Norm, Overrides, Projection, Table, Weight};
+use crate::config::{ConfigError, DecoderConfig, LinearClass, Multipliers, Quantization};
+use crate::text::TokenizerFiles;
 
 /// Names of tensors.
 pub(crate) mod names {
@@ -32,6 +33,8 @@ pub(crate) mod names {
             Norm::PostAttention(i) => format!("layers.{i}.ffn_norm.weight"),
             Norm::AttentionSub(i) => format!("layers.{i}.attention.attn_sub_norm.weight"),
             Norm::FfnSub(i) => format!("layers.{i}.feed_forward.ffn_sub_norm.weight"),
+            // Models of the format have no others.
+            Norm::Query(i) | Norm::Key(i) | Norm::Projection(i, _) => format!("layers.{i}.norm"),
             Norm::Final => "norm.weight".to_string(),
         }
     }
@@ -69,19 +72,20 @@ pub(super) struct BitNetGpu {
 }
 
 impl Stored<BitNetGpu> {
-    pub fn open(file: &Path) -> Result<Self, CheckpointError> {
+    pub fn open(file: &Path, overrides: &Overrides) -> Result<Self, CheckpointError> {
         let tensors = Tensors(TorchCheckpoint::open(file)?);
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
         let packed = Quantization::Packed {
             linear_class: LinearClass::AutoBitLinear,
         };
-        let config = match read_text(&folder.join("config.json"))? {
-            Some(text) => DecoderConfig {
+        let config = match read_config(&folder, overrides)? {
+            Some(config) => DecoderConfig {
                 quantization: packed,
-                ..DecoderConfig::from_hf_json(&text).map_err(tensors.config_error())?
+                ..config
             },
             None => inferred(&tensors)?,
         };
+        check_shape_of_bitnet(&config).map_err(tensors.config_error())?;
         Self::new(tensors, config, BitNetGpu { folder })
     }
 
@@ -94,6 +98,35 @@ impl Stored<BitNetGpu> {
     fn stored_shape(&self, projections: &[Projection]) -> [usize; 2] {
         let in_features = self.config.projection_shape(projections[0])[1];
         [self.rows(projections).iter().sum(), in_features / 4]
+    }
+}
+
+/// The format has places for the tensors of BitNet b1.58 2B-4T and for no others.
+pub(crate) fn check_shape_of_bitnet(config: &DecoderConfig) -> Result<(), ConfigError> {
+    let like = DecoderConfig {
+        family: config.family,
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        ..DecoderConfig::b1_58_2b_4t()
+    };
+    let parts = |config: &DecoderConfig| {
+        (
+            (config.hidden_act, config.sub_norms, config.head_norms),
+            (config.biases, config.projection_norm_eps.is_some()),
+            (config.inputs, config.rope_scaling.clone()),
+            (
+                config.multipliers == Multipliers::default(),
+                config.partial_rotary_factor,
+            ),
+        )
+    };
+    match parts(config) == parts(&like) {
+        true => Ok(()),
+        false => Err(ConfigError::Unsupported {
+            field: "model_type",
+            found: config.family.to_string(),
+            reason: "BitNet GPU checkpoints hold models of the shape of BitNet b1.58 2B-4T",
+        }),
     }
 }
 
@@ -129,6 +162,16 @@ fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<DecoderConfig, Checkpo
         ..like
     };
     config.validate().map_err(tensors.config_error())?;
+    tracing::warn!(
+        "{} says nothing of its model and has no config.json beside it: {} heads of {}, rope_theta {}, \
+         epsilon {} and {} positions are assumed",
+        tensors.path().display(),
+        config.num_attention_heads,
+        config.head_dim,
+        config.rope_theta,
+        config.rms_norm_eps,
+        config.max_position_embeddings,
+    );
     Ok(config)
 }
 
@@ -155,8 +198,12 @@ impl Format for BitNetGpu {
 
     const REPEATS_TIED_HEAD: bool = true;
 
-    fn norm(norm: Norm) -> String {
-        names::norm(norm)
+    fn norm(norm: Norm) -> Vec<String> {
+        vec![names::norm(norm)]
+    }
+
+    fn bias(layer: usize, projection: Projection) -> String {
+        format!("{}.bias", names::fused(layer, &[projection]))
     }
 
     fn table(table: Table) -> &'static str {

@@ -125,6 +125,44 @@ pub enum CheckpointError {
         /// What is wrong with them.
         source: MatrixError,
     },
+    /// A value to override that cannot be.
+    #[error("override {text:?}: {reason}")]
+    Override {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A scale that no weights can have.
+    #[error("tensor {tensor}: scale {index} is {value}, not a positive number")]
+    Scale {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such scale.
+        index: usize,
+        /// The scale.
+        value: f32,
+    },
+    /// A derived tensor that does not follow from the configuration.
+    #[error(
+        "{}: tensor {tensor} holds other rotary frequencies than rope_theta {theta} gives: value \
+         {index} is {found}, not {expected}",
+        path.display()
+    )]
+    Frequencies {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Base that the configuration names.
+        theta: f64,
+        /// Index of the first that differs.
+        index: usize,
+        /// Its value.
+        found: f32,
+        /// What it would be.
+        expected: f32,
+    },
     /// A weight of a trained model that is no number.
     #[error("tensor {tensor}: value {index} is {value}")]
     NonFinite {

@@ -5,7 +5,7 @@ use std::fmt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use tritburn_formats::file::DType;
-use tritburn_formats::quantize::pack_weights;
+use tritburn_formats::quantize::{pack_weights, recognize_ternary};
 use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
 
 /// The float types of weights.
@@ -136,6 +136,29 @@ impl FloatTensorData {
             bytes,
         };
         (converted, lost)
+    }
+
+    /// The rows of a matrix in another order: row `i` of the result is row `order[i]`.
+    ///
+    /// # Panics
+    /// If `order` names a row that is not there.
+    pub(crate) fn with_rows(&self, order: &[usize]) -> Self {
+        let width = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
+        let rows = order.iter().map(|&row| &self.bytes[row * width..][..width]);
+        Self {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            bytes: rows.collect::<Vec<_>>().concat(),
+        }
+    }
+
+    /// Codes and scales of weights that are -γ, 0 or γ already, the same numbers exactly; `None` for
+    /// others. Such weights must not be quantised again: their absolute mean is not γ.
+    pub fn ternary(&self) -> Option<PackedMatrix> {
+        let &[out_features, in_features] = self.shape.as_slice() else {
+            return None;
+        };
+        recognize_ternary(&self.to_f32(), out_features, in_features)
     }
 
     /// Quantised to ternary codes with one γ (absmean).

@@ -1,18 +1,21 @@
-//! GGUF files of the architectures `bitnet-b1.58` (microsoft/BitNet) and `bitnet` (llama.cpp).
+//! GGUF files of llama.cpp and microsoft/BitNet, of every family.
+//!
+//! Where a file does not say what its ternary weights multiply: int8 activations in BitNet's
+//! architectures and for I2_S, as bitnet.cpp does; floats elsewhere, as TriLM was trained.
 
 use std::collections::HashSet;
 
-use rayon::prelude::*;
+use tritburn::InputPrecision;
+use tritburn_formats::MatrixError;
 use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
-use tritburn_formats::file::gguf::{GgmlType, Gguf};
+use tritburn_formats::file::gguf::{GgmlType, Gguf, Metadata};
 use tritburn_formats::file::{DType, TensorSource};
-use tritburn_formats::matrix::pack_codes;
-use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
+use tritburn_formats::matrix::{reorder_rows, rotary_half_split};
 
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
-use super::{CheckpointError, FloatTensorData, Norm, Projection, Table, Weight};
-use crate::config::{DecoderConfig, LinearClass, Quantization};
+use super::{CheckpointError, Norm, Overrides, Projection, Table, Weight, unpacked};
+use crate::config::{Biases, DecoderConfig, Family, GgufFacts, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// Names of tensors.
@@ -22,15 +25,26 @@ pub(crate) mod names {
     pub fn norm(norm: Norm) -> String {
         match norm {
             Norm::Input(i) => format!("blk.{i}.attn_norm.weight"),
-            Norm::PostAttention(i) => format!("blk.{i}.ffn_norm.weight"),
+            Norm::Query(i) => format!("blk.{i}.attn_q_norm.weight"),
+            Norm::Key(i) => format!("blk.{i}.attn_k_norm.weight"),
             Norm::AttentionSub(i) => format!("blk.{i}.attn_sub_norm.weight"),
+            Norm::PostAttention(i) => format!("blk.{i}.ffn_norm.weight"),
             Norm::FfnSub(i) => format!("blk.{i}.ffn_sub_norm.weight"),
+            Norm::Projection(i, p) => format!("blk.{i}.{}_norm_in.weight", part(p)),
             Norm::Final => "output_norm.weight".to_string(),
         }
     }
 
     pub fn projection(layer: usize, projection: Projection) -> String {
-        let part = match projection {
+        format!("blk.{layer}.{}.weight", part(projection))
+    }
+
+    pub fn bias(layer: usize, projection: Projection) -> String {
+        format!("blk.{layer}.{}.bias", part(projection))
+    }
+
+    fn part(projection: Projection) -> &'static str {
+        match projection {
             Projection::Q => "attn_q",
             Projection::K => "attn_k",
             Projection::V => "attn_v",
@@ -38,8 +52,7 @@ pub(crate) mod names {
             Projection::Gate => "ffn_gate",
             Projection::Up => "ffn_up",
             Projection::Down => "ffn_down",
-        };
-        format!("blk.{layer}.{part}.weight")
+        }
     }
 
     pub fn table(table: Table) -> &'static str {
@@ -59,27 +72,94 @@ const PROJECTION_TYPES: [DType; 6] = [
     DType::BF16,
 ];
 
-/// All is in the file.
-pub(super) struct GgufFormat;
+/// Divisors of the rotary frequencies: of all contexts, of short ones, of long ones.
+const FACTORS: [&str; 3] = [
+    "rope_freqs.weight",
+    "rope_factors_short.weight",
+    "rope_factors_long.weight",
+];
+
+/// All is in the file; its metadata may have been overridden.
+pub(super) struct GgufFormat {
+    metadata: Metadata,
+}
 
 impl Stored<GgufFormat> {
-    pub fn open(file: Gguf) -> Result<Self, CheckpointError> {
-        let has_output = file.info(names::table(Table::Head)).is_some();
-        // A float file of a ternary model has master weights, or the products of codes and
-        // scales, which `projection` recognises.
-        let first = file.info(&names::projection(0, Projection::Q));
-        let quantization = match first.is_some_and(|info| FLOATS.contains(&info.dtype)) {
+    pub fn open(file: Gguf, overrides: &Overrides) -> Result<Self, CheckpointError> {
+        let tensors = Tensors(file);
+        let mut metadata = tensors.0.metadata().clone();
+        overrides.apply_gguf(&mut metadata)?;
+        let config = DecoderConfig::from_gguf(&metadata, facts(&tensors)?);
+        let mut config = config.map_err(tensors.config_error())?;
+        let name = names::projection(0, Projection::Q);
+        if config.quantization == Quantization::Online {
+            // A float file has the products of codes and scales, master weights, or neither.
+            let first = tensors.floats(&name, &config.projection_shape(Projection::Q));
+            if first.is_ok_and(|first| first.ternary().is_some()) {
+                config.quantization = Quantization::Unpacked;
+            } else if config.family != Family::BitNet {
+                config.quantization = Quantization::Dense;
+            }
+        }
+        Self::new(tensors, config, GgufFormat { metadata })
+    }
+
+    /// The order of rows that a projection has in memory, if the file has another.
+    fn half_split(&self, projection: Projection) -> Result<Option<Vec<usize>>, MatrixError> {
+        let turned = matches!(projection, Projection::Q | Projection::K);
+        match turned && self.config.family.facts().gguf_interleaved {
+            false => Ok(None),
+            true => {
+                let [rows, _] = self.config.projection_shape(projection);
+                rotary_half_split(rows, self.config.head_dim).map(Some)
+            }
+        }
+    }
+}
+
+/// What the tensors of a file tell about its model.
+fn facts(tensors: &Tensors<Gguf>) -> Result<GgufFacts, CheckpointError> {
+    let has = |name: String| tensors.0.info(&name).is_some();
+    let first = names::projection(0, Projection::Q);
+    let kind = tensors.0.info(&first).map(|info| info.dtype);
+    let bitnet = tensors.0.metadata().architecture().starts_with("bitnet");
+    let i2_s = kind == Some(DType::Ggml(GgmlType::I2S));
+    let factors = |name: &str| -> Result<Option<Vec<f64>>, CheckpointError> {
+        let Some(info) = tensors.0.info(name) else {
+            return Ok(None);
+        };
+        let values = tensors.floats(name, &info.shape)?.to_f32();
+        Ok(Some(values.into_iter().map(f64::from).collect()))
+    };
+    let [all, short, long] = FACTORS;
+    let (all, short, long) = (factors(all)?, factors(short)?, factors(long)?);
+    let embedding = tensors.0.info(names::table(Table::Embedding));
+    Ok(GgufFacts {
+        has_output: has(names::table(Table::Head).to_string()),
+        quantization: match kind.is_some_and(|kind| FLOATS.contains(&kind)) {
             true => Quantization::Online,
             false => Quantization::Packed {
                 linear_class: LinearClass::AutoBitLinear,
             },
-        };
-        let tensors = Tensors(file);
-        let metadata = tensors.0.metadata();
-        let config = DecoderConfig::from_gguf(metadata, has_output, quantization)
-            .map_err(tensors.config_error())?;
-        Self::new(tensors, config, GgufFormat)
-    }
+        },
+        inputs: match bitnet || i2_s {
+            true => InputPrecision::Int8,
+            false => InputPrecision::Float,
+        },
+        sub_norms: has(names::norm(Norm::AttentionSub(0))) || has(names::norm(Norm::FfnSub(0))),
+        head_norms: has(names::norm(Norm::Query(0))),
+        biases: Biases {
+            qkv: has(names::bias(0, Projection::Q)),
+            output: has(names::bias(0, Projection::O)),
+            ffn: has(names::bias(0, Projection::Down)),
+        },
+        vocabulary: embedding.and_then(|info| info.shape.first().copied()),
+        rope_factors: match (all, short, long) {
+            (Some(all), ..) => Some([all.clone(), all]),
+            (None, Some(short), Some(long)) => Some([short, long]),
+            _ => None,
+        },
+    })
 }
 
 impl Format for GgufFormat {
@@ -87,8 +167,12 @@ impl Format for GgufFormat {
 
     const REPEATS_TIED_HEAD: bool = false;
 
-    fn norm(norm: Norm) -> String {
-        names::norm(norm)
+    fn norm(norm: Norm) -> Vec<String> {
+        vec![names::norm(norm)]
+    }
+
+    fn bias(layer: usize, projection: Projection) -> String {
+        names::bias(layer, projection)
     }
 
     fn table(table: Table) -> &'static str {
@@ -106,7 +190,7 @@ impl Format for GgufFormat {
     }
 
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
-        let mut known = HashSet::new();
+        let mut known = HashSet::from(FACTORS.map(str::to_string));
         for (layer, projection) in file.config.projections() {
             let name = names::projection(layer, projection);
             let shape = file.config.projection_shape(projection);
@@ -128,38 +212,57 @@ impl Format for GgufFormat {
             DType::Ggml(GgmlType::Tq1_0) => tq1_0::decode,
             DType::Ggml(GgmlType::Tq2_0) => tq2_0::decode,
             DType::Ggml(GgmlType::I2S) => i2_s::decode,
-            _ => {
-                let data = file.tensors.floats(&name, &shape)?;
-                return Ok(match ternary_product(&data, shape) {
-                    Some(matrix) => Weight::Packed(matrix),
-                    None => Weight::Master(data),
-                });
-            }
+            _ => return file.float_projection(&name, projection),
         };
         let matrix = decode(&file.tensors.0.read(&name)?, out, input);
+        let matrix = matrix.map_err(CheckpointError::codec(&name))?;
+        let order = file.half_split(projection);
+        let matrix = order.and_then(|order| match order {
+            Some(order) => reorder_rows(&matrix, &order),
+            None => Ok(matrix),
+        });
         Ok(Weight::Packed(
-            matrix.map_err(CheckpointError::codec(&name))?,
+            matrix.map_err(CheckpointError::pack(&name))?,
         ))
     }
 
+    fn bias_values(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Vec<f32>, CheckpointError> {
+        let name = names::bias(layer, projection);
+        let [rows, _] = file.config.projection_shape(projection);
+        let bias = file.tensors.floats(&name, &[rows])?.to_f32();
+        let order = file.half_split(projection);
+        Ok(match order.map_err(CheckpointError::pack(&name))? {
+            Some(order) => order.into_iter().map(|row| bias[row]).collect(),
+            None => bias,
+        })
+    }
+
     fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
-        Ok(TokenizerFiles::from_gguf(file.tensors.0.metadata())?)
+        Ok(TokenizerFiles::from_gguf(&file.format.metadata)?)
     }
 }
 
-/// Codes and γ of float weights that are -γ, 0 or γ all of them: what converters write that
-/// unpack a ternary model. (Their absolute mean is not γ, so they must not be quantised again.)
-fn ternary_product(data: &FloatTensorData, [out, input]: [usize; 2]) -> Option<PackedMatrix> {
-    let weights = data.to_f32();
-    let gamma = weights.iter().find(|w| **w != 0.0)?.abs();
-    let ternary = |w: &f32| *w == 0.0 || w.abs() == gamma;
-    if !gamma.is_finite() || !weights.par_iter().all(ternary) {
-        return None;
+impl Stored<GgufFormat> {
+    /// A projection that is stored as floats.
+    fn float_projection(
+        &self,
+        name: &str,
+        projection: Projection,
+    ) -> Result<Weight, CheckpointError> {
+        let mut data = self
+            .tensors
+            .floats(name, &self.config.projection_shape(projection))?;
+        let order = self.half_split(projection);
+        if let Some(order) = order.map_err(CheckpointError::pack(name))? {
+            data = data.with_rows(&order);
+        }
+        Ok(match self.config.quantization {
+            Quantization::Unpacked => unpacked(data),
+            _ => Weight::Master(data),
+        })
     }
-    let (code, scale) = (WeightCode::Ternary, ScaleGranularity::Tensor);
-    let layout = PackedLayout::new(out, input, code, scale).ok()?;
-    let code = |w: &f32| 1 + u8::from(*w > 0.0) - u8::from(*w < 0.0);
-    let codes: Vec<u8> = weights.par_iter().map(code).collect();
-    let words = pack_codes(&codes, &layout).ok()?;
-    PackedMatrix::new(layout, words, vec![gamma]).ok()
 }

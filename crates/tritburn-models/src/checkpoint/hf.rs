@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use tritburn::InputPrecision;
 use tritburn_formats::codec::{ScaleDirection, hf_bitnet};
-use tritburn_formats::file::{DType, Safetensors};
+use tritburn_formats::file::{DType, Safetensors, TensorSource};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
-use super::{CheckpointError, Norm, Projection, Table, Weight};
+use super::{CheckpointError, Norm, Projection, Table, Weight, unpacked};
 use crate::config::{DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
@@ -19,11 +21,30 @@ pub(crate) mod names {
     pub fn norm(norm: Norm) -> String {
         match norm {
             Norm::Input(i) => format!("model.layers.{i}.input_layernorm.weight"),
-            Norm::PostAttention(i) => format!("model.layers.{i}.post_attention_layernorm.weight"),
+            Norm::Query(i) => format!("model.layers.{i}.self_attn.q_norm.weight"),
+            Norm::Key(i) => format!("model.layers.{i}.self_attn.k_norm.weight"),
             Norm::AttentionSub(i) => format!("model.layers.{i}.self_attn.attn_sub_norm.weight"),
+            Norm::PostAttention(i) => format!("model.layers.{i}.post_attention_layernorm.weight"),
             Norm::FfnSub(i) => format!("model.layers.{i}.mlp.ffn_sub_norm.weight"),
+            Norm::Projection(i, p) => format!("{}.rms_norm.weight", projection(i, p)),
             Norm::Final => "model.norm.weight".to_string(),
         }
+    }
+
+    /// The name, and what models from before transformers knew BitNet have instead.
+    pub fn norms(norm: Norm) -> Vec<String> {
+        let old = match norm {
+            Norm::AttentionSub(i) => {
+                Some(format!("model.layers.{i}.self_attn.inner_attn_ln.weight"))
+            }
+            Norm::FfnSub(i) => Some(format!("model.layers.{i}.mlp.ffn_layernorm.weight")),
+            _ => None,
+        };
+        std::iter::once(self::norm(norm)).chain(old).collect()
+    }
+
+    pub fn bias(layer: usize, projection: Projection) -> String {
+        format!("{}.bias", self::projection(layer, projection))
     }
 
     /// The layer that a projection is; its tensors begin with it and a dot.
@@ -48,24 +69,63 @@ pub(super) struct Hf {
     folder: PathBuf,
 }
 
+/// End of the name of a buffer that older releases of transformers saved with every layer.
+const FREQUENCIES: &str = "rotary_emb.inv_freq";
+
 impl Stored<Hf> {
     pub fn open(
         folder: &Path,
         tensors: Safetensors,
-        config: DecoderConfig,
+        mut config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
-        let folder = folder.to_path_buf();
-        Self::new(Tensors(tensors), config, Hf { folder })
+        let (folder, tensors) = (folder.to_path_buf(), Tensors(tensors));
+        if config.quantization == Quantization::Dense {
+            let name = format!("{}.weight", names::projection(0, Projection::Q));
+            let shape = config.projection_shape(Projection::Q);
+            // What is wrong with the tensor is told with all others.
+            let first = tensors.floats(&name, &shape);
+            if first.is_ok_and(|first| first.ternary().is_some()) {
+                config.quantization = Quantization::Unpacked;
+                config.inputs = InputPrecision::Float;
+            }
+        }
+        Self::new(tensors, config, Hf { folder })
     }
 
-    /// Shape of a scale: one value, as a vector or a scalar.
-    fn expect_scale(&self, name: &str) -> Result<Vec<usize>, CheckpointError> {
-        let info = self.tensors.typed(name, &FLOATS)?;
-        if info.shape.is_empty() {
-            return Ok(Vec::new());
+    /// Shape of the scales of a projection of `rows`: one, as a vector or a scalar, or one a row.
+    fn expect_scale(&self, name: &str, rows: usize) -> Result<Vec<usize>, CheckpointError> {
+        let shape = &self.tensors.typed(name, &FLOATS)?.shape;
+        if shape.is_empty() || *shape == [rows] || *shape == [rows, 1] {
+            return Ok(shape.clone());
         }
         self.tensors.expect(name, &[1], &FLOATS)?;
         Ok(vec![1])
+    }
+
+    /// Names of saved rotary frequencies, which are those of the configuration.
+    fn frequencies(&self) -> Result<Vec<String>, CheckpointError> {
+        let named = self.tensors.0.tensors().iter().map(|tensor| &tensor.name);
+        let names: Vec<String> = named
+            .filter(|name| name.ends_with(FREQUENCIES))
+            .cloned()
+            .collect();
+        let expected = self.config.rotary_frequencies(1);
+        for name in &names {
+            let found = self.tensors.floats(name, &[expected.len()])?.to_f32();
+            // They may have been rounded to bf16.
+            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > b.abs() / 128.0;
+            if let Some(index) = found.iter().zip(&expected).position(differs) {
+                return Err(CheckpointError::Frequencies {
+                    path: self.tensors.path().to_path_buf(),
+                    tensor: name.clone(),
+                    theta: self.config.rope_theta,
+                    index,
+                    found: found[index],
+                    expected: expected[index],
+                });
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -79,8 +139,12 @@ impl Format for Hf {
 
     const REPEATS_TIED_HEAD: bool = true;
 
-    fn norm(norm: Norm) -> String {
-        names::norm(norm)
+    fn norm(norm: Norm) -> Vec<String> {
+        names::norms(norm)
+    }
+
+    fn bias(layer: usize, projection: Projection) -> String {
+        names::bias(layer, projection)
     }
 
     fn table(table: Table) -> &'static str {
@@ -90,6 +154,7 @@ impl Format for Hf {
     fn name(file: &Stored<Self>) -> &'static str {
         match file.config.quantization {
             Quantization::Dense => "Hugging Face, float",
+            Quantization::Unpacked => "Hugging Face, unpacked ternary weights",
             Quantization::Online => "Hugging Face, master weights",
             Quantization::Packed { .. } => "Hugging Face, packed",
         }
@@ -97,7 +162,7 @@ impl Format for Hf {
 
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
         let (config, tensors) = (&file.config, &file.tensors);
-        let mut known = HashSet::new();
+        let mut known = HashSet::from_iter(file.frequencies()?);
         for (layer, projection) in config.projections() {
             let name = names::projection(layer, projection);
             let shape = config.projection_shape(projection);
@@ -105,7 +170,7 @@ impl Format for Hf {
             if let Quantization::Packed { .. } = config.quantization {
                 let scale = format!("{name}.weight_scale");
                 tensors.expect(&weight, &packed_shape(shape), &[DType::U8])?;
-                file.expect_scale(&scale)?;
+                file.expect_scale(&scale, shape[0])?;
                 known.insert(scale);
             } else {
                 tensors.expect(&weight, &shape, &FLOATS)?;
@@ -123,23 +188,42 @@ impl Format for Hf {
         let name = names::projection(layer, projection);
         let shape = file.config.projection_shape(projection);
         let weight = format!("{name}.weight");
-        let Quantization::Packed { linear_class } = file.config.quantization else {
-            return Ok(Weight::Master(file.tensors.floats(&weight, &shape)?));
+        let linear_class = match file.config.quantization {
+            Quantization::Packed { linear_class } => linear_class,
+            Quantization::Unpacked => return Ok(unpacked(file.tensors.floats(&weight, &shape)?)),
+            Quantization::Dense | Quantization::Online => {
+                return Ok(Weight::Master(file.tensors.floats(&weight, &shape)?));
+            }
         };
         let direction = match linear_class {
             LinearClass::BitLinear => ScaleDirection::Divide,
             LinearClass::AutoBitLinear => ScaleDirection::Multiply,
         };
         let scale = format!("{name}.weight_scale");
-        let stored = file.tensors.floats(&scale, &file.expect_scale(&scale)?)?;
-        let gamma = direction.to_gamma(stored.to_f32()[0]);
-        let gamma = gamma.map_err(CheckpointError::codec(&scale))?;
+        let stored = file
+            .tensors
+            .floats(&scale, &file.expect_scale(&scale, shape[0])?)?;
+        let scales = stored
+            .to_f32()
+            .into_iter()
+            .map(|stored| direction.to_gamma(stored));
+        let scales = scales.collect::<Result<Vec<f32>, _>>();
+        let scales = scales.map_err(CheckpointError::codec(&scale))?;
         let bytes = file
             .tensors
             .bytes(&weight, &packed_shape(shape), &[DType::U8])?;
-        let matrix = hf_bitnet::decode(&bytes, shape[0], shape[1], gamma);
+        let matrix = hf_bitnet::decode(&bytes, shape[0], shape[1], scales[0]);
+        let matrix = matrix.map_err(CheckpointError::codec(&weight))?;
+        if scales.len() == 1 {
+            return Ok(Weight::Packed(matrix));
+        }
+        let (layout, words, _) = matrix.into_parts();
+        let rows = PackedLayout::new(shape[0], shape[1], layout.code(), ScaleGranularity::Row);
+        let matrix = rows
+            .map_err(MatrixError::from)
+            .and_then(|layout| PackedMatrix::new(layout, words, scales));
         Ok(Weight::Packed(
-            matrix.map_err(CheckpointError::codec(&weight))?,
+            matrix.map_err(CheckpointError::pack(&scale))?,
         ))
     }
 

@@ -18,6 +18,7 @@ mod float;
 mod gguf;
 mod hf;
 mod open;
+mod overrides;
 mod role;
 mod source;
 mod stored;
@@ -30,11 +31,12 @@ use tritburn_formats::PackedMatrix;
 
 pub use error::CheckpointError;
 pub use float::{FloatTensorData, FloatType};
-pub use open::{open, weights};
+pub use open::{open, open_with, weights};
+pub use overrides::Overrides;
 pub use role::{Norm, Projection, Table};
 pub use synthetic::Synthetic;
 
-pub(crate) use bitnet_gpu::names as bitnet_gpu_names;
+pub(crate) use bitnet_gpu::{check_shape_of_bitnet, names as bitnet_gpu_names};
 pub(crate) use gguf::names as gguf_names;
 pub(crate) use hf::names as hf_names;
 pub(crate) use source::{check_layer, check_rows};
@@ -61,6 +63,19 @@ pub trait Checkpoint: Send + Sync {
     /// # Errors
     /// [`CheckpointError`], as everything here that reads.
     fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError>;
+
+    /// The bias of a projection, as many values as it has rows; `None` where it adds none.
+    ///
+    /// # Errors
+    /// Also [`CheckpointError::Layer`] for a layer that is not there.
+    fn bias(
+        &self,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+        let _ = (layer, projection);
+        Ok(None)
+    }
 
     /// Type that the rows of a table are stored in.
     fn table_type(&self, table: Table) -> FloatType;
@@ -140,7 +155,7 @@ pub enum Weight {
     Packed(PackedMatrix),
     /// Float weights `[out, in]`: to be quantised if the checkpoint's
     /// [`quantization`](Checkpoint::quantization) is [`Quantization::Online`], to be used as they
-    /// are if it is [`Quantization::Dense`].
+    /// are otherwise.
     Master(FloatTensorData),
 }
 
@@ -159,5 +174,14 @@ impl Weight {
             tensor: tensor.into(),
             source,
         })
+    }
+}
+
+/// Float weights of a model whose weights are products of codes and scales: those products, but for
+/// a matrix that was kept in float.
+fn unpacked(data: FloatTensorData) -> Weight {
+    match data.ternary() {
+        Some(matrix) => Weight::Packed(matrix),
+        None => Weight::Master(data),
     }
 }

@@ -10,8 +10,8 @@ use super::gguf::GgufFormat;
 use super::hf::Hf;
 use super::stored::Stored;
 use super::tritburn::{Tritburn, VERSION_KEY};
-use super::{Checkpoint, CheckpointError};
-use crate::config::DecoderConfig;
+use super::{Checkpoint, CheckpointError, Overrides};
+use crate::config::{ConfigError, DecoderConfig};
 use crate::text::read_text;
 
 const CONFIG: &str = "config.json";
@@ -45,18 +45,50 @@ const CONFIG: &str = "config.json";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+    open_with(path, &Overrides::default())
+}
+
+/// As [`open`], with some keys of the configuration replaced.
+///
+/// # Errors
+/// As [`open`]; [`CheckpointError::Override`] for values that the format has no place for.
+pub fn open_with(
+    path: impl AsRef<Path>,
+    overrides: &Overrides,
+) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     let path = weights(path)?;
     if path.is_dir() {
-        return open_safetensors(&path, Safetensors::open(&path)?);
+        return open_safetensors(&path, Safetensors::open(&path)?, overrides);
     }
     match FileKind::detect(&path)? {
-        FileKind::Gguf => Ok(Box::new(Stored::<GgufFormat>::open(Gguf::open(&path)?)?)),
-        FileKind::Torch => Ok(Box::new(Stored::<BitNetGpu>::open(&path)?)),
+        FileKind::Gguf => {
+            let file = Gguf::open(&path)?;
+            Ok(Box::new(Stored::<GgufFormat>::open(file, overrides)?))
+        }
+        FileKind::Torch => Ok(Box::new(Stored::<BitNetGpu>::open(&path, overrides)?)),
         _ => {
             let folder = path.parent().unwrap_or(Path::new(""));
-            open_safetensors(folder, Safetensors::open(&path)?)
+            open_safetensors(folder, Safetensors::open(&path)?, overrides)
         }
     }
+}
+
+/// The configuration beside a model's weights; `None` without one.
+pub(super) fn read_config(
+    folder: &Path,
+    overrides: &Overrides,
+) -> Result<Option<DecoderConfig>, CheckpointError> {
+    let path = folder.join(CONFIG);
+    let Some(text) = read_text(&path)? else {
+        return Ok(None);
+    };
+    let config = serde_json::from_str(&text).map_err(ConfigError::from);
+    let config = config.and_then(|mut config| {
+        overrides.apply_json(&mut config);
+        DecoderConfig::from_hf_value(config)
+    });
+    let wrong = |source| CheckpointError::Config { path, source };
+    config.map(Some).map_err(wrong)
 }
 
 /// Where the weights of a checkpoint lie: in the file of that kind that a folder has, in the folder
@@ -109,14 +141,12 @@ pub fn weights(path: impl AsRef<Path>) -> Result<PathBuf, CheckpointError> {
 fn open_safetensors(
     folder: &Path,
     tensors: Safetensors,
+    overrides: &Overrides,
 ) -> Result<Box<dyn Checkpoint>, CheckpointError> {
-    let path = folder.join(CONFIG);
-    let text = read_text(&path)?.ok_or_else(|| CheckpointError::Unknown {
+    let config = read_config(folder, overrides)?.ok_or_else(|| CheckpointError::Unknown {
         path: folder.to_path_buf(),
         reason: "safetensors without a config.json beside them",
     })?;
-    let config = DecoderConfig::from_hf_json(&text);
-    let config = config.map_err(|source| CheckpointError::Config { path, source })?;
     if tensors.metadata().contains_key(VERSION_KEY) {
         return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));
     }

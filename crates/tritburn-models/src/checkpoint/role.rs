@@ -1,4 +1,4 @@
-//! The tensors of a BitNet model by what they are for.
+//! The tensors of a decoder by what they are for.
 
 use std::fmt;
 
@@ -49,25 +49,35 @@ impl fmt::Display for Projection {
 pub enum Norm {
     /// Before attention.
     Input(usize),
-    /// Before the feed-forward part.
-    PostAttention(usize),
+    /// Of each query head, before it is rotated.
+    Query(usize),
+    /// Of each key head, before it is rotated.
+    Key(usize),
     /// Of the attention's output, before `o`.
     AttentionSub(usize),
+    /// Before the feed-forward part.
+    PostAttention(usize),
     /// Of the gated product, before `down`.
     FfnSub(usize),
+    /// Of the input of a projection, behind whatever norm is before it.
+    Projection(usize, Projection),
     /// Before the output head.
     Final,
 }
 
 impl Norm {
-    /// Those of one layer.
-    pub fn of_layer(layer: usize) -> [Self; 4] {
-        [
-            Self::Input(layer),
-            Self::PostAttention(layer),
-            Self::AttentionSub(layer),
-            Self::FfnSub(layer),
-        ]
+    /// The layer that it belongs to; `None` for the final one.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Input(layer)
+            | Self::Query(layer)
+            | Self::Key(layer)
+            | Self::AttentionSub(layer)
+            | Self::PostAttention(layer)
+            | Self::FfnSub(layer)
+            | Self::Projection(layer, _) => Some(layer),
+            Self::Final => None,
+        }
     }
 }
 
@@ -85,8 +95,19 @@ impl DecoderConfig {
     pub fn norm_size(&self, norm: Norm) -> usize {
         match norm {
             Norm::Input(_) | Norm::PostAttention(_) | Norm::Final => self.hidden_size,
+            Norm::Query(_) | Norm::Key(_) => self.head_dim,
             Norm::AttentionSub(_) => self.query_size(),
             Norm::FfnSub(_) => self.intermediate_size,
+            Norm::Projection(_, projection) => self.projection_shape(projection)[1],
+        }
+    }
+
+    /// Whether a projection adds a bias.
+    pub fn has_bias(&self, projection: Projection) -> bool {
+        match projection {
+            Projection::Q | Projection::K | Projection::V => self.biases.qkv,
+            Projection::O => self.biases.output,
+            Projection::Gate | Projection::Up | Projection::Down => self.biases.ffn,
         }
     }
 
@@ -102,10 +123,35 @@ impl DecoderConfig {
         }
     }
 
-    /// Every norm, in the order of the forward pass.
-    pub fn norms(&self) -> impl Iterator<Item = Norm> + use<> {
-        let layers = (0..self.num_hidden_layers).flat_map(Norm::of_layer);
+    /// Norms of one layer, in the order of the forward pass.
+    pub fn norms_of_layer(&self, layer: usize) -> Vec<Norm> {
+        let mut norms = vec![Norm::Input(layer)];
+        if self.head_norms {
+            norms.extend([Norm::Query(layer), Norm::Key(layer)]);
+        }
+        if self.sub_norms {
+            norms.push(Norm::AttentionSub(layer));
+        }
+        norms.push(Norm::PostAttention(layer));
+        if self.sub_norms {
+            norms.push(Norm::FfnSub(layer));
+        }
+        if self.projection_norm_eps.is_some() {
+            norms.extend(Projection::ALL.map(|projection| Norm::Projection(layer, projection)));
+        }
+        norms
+    }
+
+    /// Every norm, layer by layer.
+    pub fn norms(&self) -> impl Iterator<Item = Norm> {
+        let layers = (0..self.num_hidden_layers).flat_map(|layer| self.norms_of_layer(layer));
         layers.chain([Norm::Final])
+    }
+
+    /// Every projection that adds a bias, with its layer.
+    pub fn biased(&self) -> impl Iterator<Item = (usize, Projection)> {
+        self.projections()
+            .filter(|&(_, projection)| self.has_bias(projection))
     }
 
     /// Every projection with its layer, in the order of the forward pass.

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use tritburn_formats::file::TensorSource;
+use tritburn_formats::PackedMatrix;
+use tritburn_formats::file::{DType, TensorSource};
 
 use super::source::{FLOATS, Tensors, check_layer};
 use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
-use super::{Norm, Projection, Table, Weight};
+use super::{Norm, Projection, Table, Weight, hf_names};
 use crate::config::DecoderConfig;
 use crate::text::TokenizerFiles;
 
 /// How a format calls its tensors, and how it stores projections.
 ///
-/// Norms and tables are float tensors in every format.
+/// Norms and biases are float tensors in every format.
 pub(super) trait Format: Send + Sync + Sized {
     /// The kind of file.
     type File: TensorSource;
@@ -21,8 +22,14 @@ pub(super) trait Format: Send + Sync + Sized {
     /// Whether a head may be stored although it is the embedding. It is not read then.
     const REPEATS_TIED_HEAD: bool;
 
-    /// Name of a norm's tensor.
-    fn norm(norm: Norm) -> String;
+    /// Types of tables that can be read.
+    const TABLE_TYPES: &'static [DType] = &FLOATS;
+
+    /// Names that a norm's tensor may have, the usual one first.
+    fn norm(norm: Norm) -> Vec<String>;
+
+    /// Name of the bias of a projection.
+    fn bias(layer: usize, projection: Projection) -> String;
 
     /// Name of a table's tensor.
     fn table(table: Table) -> &'static str;
@@ -30,7 +37,8 @@ pub(super) trait Format: Send + Sync + Sized {
     /// [`Checkpoint::format`].
     fn name(file: &Stored<Self>) -> &'static str;
 
-    /// Checks names, shapes and types of all projections; their names.
+    /// Checks names, shapes and types of all projections, and of what else the format has; their
+    /// names.
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError>;
 
     /// [`Checkpoint::projection`] of a layer that is there.
@@ -39,6 +47,27 @@ pub(super) trait Format: Send + Sync + Sized {
         layer: usize,
         projection: Projection,
     ) -> Result<Weight, CheckpointError>;
+
+    /// [`Checkpoint::bias`] of a projection that has one.
+    fn bias_values(
+        file: &Stored<Self>,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Vec<f32>, CheckpointError> {
+        let size = file.config.projection_shape(projection)[0];
+        let name = Self::bias(layer, projection);
+        Ok(file.tensors.floats(&name, &[size])?.to_f32())
+    }
+
+    /// [`Checkpoint::table_rows`].
+    fn table_rows(
+        file: &Stored<Self>,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError> {
+        file.tensors
+            .rows(Self::table(table), file.table_shape(), rows)
+    }
 
     /// [`Checkpoint::tokenizer`].
     fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError>;
@@ -66,12 +95,18 @@ impl<F: Format> Stored<F> {
         let (config, tensors) = (&this.config, &this.tensors);
         let mut known = HashSet::new();
         for norm in config.norms() {
-            let name = F::norm(norm);
+            let name = this.norm_name(norm);
             tensors.expect(&name, &[config.norm_size(norm)], &FLOATS)?;
             known.insert(name);
         }
+        for (layer, projection) in config.biased() {
+            let name = F::bias(layer, projection);
+            let size = config.projection_shape(projection)[0];
+            tensors.expect(&name, &[size], &FLOATS)?;
+            known.insert(name);
+        }
         for &table in config.tables() {
-            tensors.expect(F::table(table), &this.table_shape(), &FLOATS)?;
+            tensors.expect(F::table(table), &this.table_shape(), F::TABLE_TYPES)?;
             known.insert(F::table(table).to_string());
         }
         if F::REPEATS_TIED_HEAD {
@@ -82,8 +117,17 @@ impl<F: Format> Stored<F> {
         Ok(this)
     }
 
-    fn table_shape(&self) -> [usize; 2] {
+    pub fn table_shape(&self) -> [usize; 2] {
         [self.config.vocab_size, self.config.hidden_size]
+    }
+
+    /// The name that a norm has in this file.
+    fn norm_name(&self, norm: Norm) -> String {
+        let mut names = F::norm(norm);
+        let found = names
+            .iter()
+            .position(|name| self.tensors.0.info(name).is_some());
+        names.swap_remove(found.unwrap_or(0))
     }
 }
 
@@ -102,7 +146,21 @@ impl<F: Format> Checkpoint for Stored<F> {
 
     fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
         let size = self.config.norm_size(norm);
-        Ok(self.tensors.floats(&F::norm(norm), &[size])?.to_f32())
+        Ok(self
+            .tensors
+            .floats(&self.norm_name(norm), &[size])?
+            .to_f32())
+    }
+
+    fn bias(
+        &self,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+        check_layer(layer, self.config.num_hidden_layers)?;
+        let bias = self.config.has_bias(projection);
+        bias.then(|| F::bias_values(self, layer, projection))
+            .transpose()
     }
 
     fn table_type(&self, table: Table) -> FloatType {
@@ -114,16 +172,42 @@ impl<F: Format> Checkpoint for Stored<F> {
         table: Table,
         rows: Range<usize>,
     ) -> Result<FloatTensorData, CheckpointError> {
-        let name = F::table(table);
-        self.tensors.rows(name, self.table_shape(), rows)
+        F::table_rows(self, table, rows)
     }
 
     fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {
         check_layer(layer, self.config.num_hidden_layers)?;
-        F::projection(self, layer, projection)
+        match F::projection(self, layer, projection)? {
+            Weight::Packed(matrix) => usable(matrix, layer, projection).map(Weight::Packed),
+            master => Ok(master),
+        }
     }
 
     fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {
         F::tokenizer(self)
+    }
+}
+
+/// The matrix with positive scales: files have 0 where all weights are 0. Others are refused.
+fn usable(
+    matrix: PackedMatrix,
+    layer: usize,
+    projection: Projection,
+) -> Result<PackedMatrix, CheckpointError> {
+    let name = || hf_names::projection(layer, projection);
+    let matrix = match matrix.scales().contains(&0.0) {
+        false => matrix,
+        true => matrix
+            .without_zero_scales()
+            .map_err(CheckpointError::pack(&name()))?,
+    };
+    let wrong = |&(_, &scale): &(usize, &f32)| !(scale > 0.0 && scale.is_finite());
+    match matrix.scales().iter().enumerate().find(wrong) {
+        None => Ok(matrix),
+        Some((index, &value)) => Err(CheckpointError::Scale {
+            tensor: name(),
+            index,
+            value,
+        }),
     }
 }

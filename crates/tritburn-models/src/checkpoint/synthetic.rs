@@ -106,14 +106,31 @@ impl Checkpoint for Synthetic {
             Norm::AttentionSub(i) => (2, i),
             Norm::FfnSub(i) => (3, i),
             Norm::Final => (4, 0),
+            Norm::Query(i) => (7, i),
+            Norm::Key(i) => (8, i),
+            Norm::Projection(i, projection) => (32 + projection as u64, i),
         };
-        if norm != Norm::Final {
+        if let Some(layer) = norm.layer() {
             check_layer(layer, self.config.num_hidden_layers)?;
         }
         let numbers = self.numbers(kind, layer);
         // 0.875 to 1.125 in steps of 1/64.
         let value = |i| 0.875 + (numbers.at(i) % 17) as f32 / 64.0;
         Ok((0..self.config.norm_size(norm)).map(value).collect())
+    }
+
+    /// Within ±1/16, in steps of 1/128.
+    fn bias(
+        &self,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+        check_layer(layer, self.config.num_hidden_layers)?;
+        let numbers = self.numbers(48 + projection as u64, layer);
+        let value = |i| ((numbers.at(i) % 17) as f32 - 8.0) / 128.0;
+        let [rows, _] = self.config.projection_shape(projection);
+        let bias = self.config.has_bias(projection);
+        Ok(bias.then(|| (0..rows).map(value).collect()))
     }
 
     fn table_type(&self, _: Table) -> FloatType {

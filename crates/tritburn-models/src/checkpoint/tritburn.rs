@@ -72,8 +72,12 @@ impl Format for Tritburn {
 
     const REPEATS_TIED_HEAD: bool = false;
 
-    fn norm(norm: Norm) -> String {
-        names::norm(norm)
+    fn norm(norm: Norm) -> Vec<String> {
+        vec![names::norm(norm)]
+    }
+
+    fn bias(layer: usize, projection: Projection) -> String {
+        names::bias(layer, projection)
     }
 
     fn table(table: Table) -> &'static str {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a configuration is no BitNet b1.58 model that this crate runs.
+/// Why a configuration is no model that this crate runs.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -10,12 +10,12 @@ pub enum ConfigError {
     #[error("config.json cannot be read")]
     Json(#[from] serde_json::Error),
     /// A model of another architecture.
-    #[error("the model is of type {found:?}, this is for {expected:?}")]
+    #[error("the model is of type {found:?}; types that run are: {expected}")]
     ModelType {
         /// Type found.
         found: String,
-        /// Type expected.
-        expected: &'static str,
+        /// Types that run.
+        expected: String,
     },
     /// A field that has no default.
     #[error("{field} is missing")]

@@ -1,97 +1,118 @@
-//! Configurations in GGUF metadata, both ways.
-//!
-//! Two families name the same tensors. `bitnet-b1.58` (and its older name `bitnet-25`) is that of
-//! microsoft/BitNet and always has squared ReLU. `bitnet` is llama.cpp's, whose feed-forward is
-//! SiLU unless `hidden_activation` says otherwise. Neither reorders the rows of q and k: rotary
-//! pairs are half a head apart in both.
+//! Configurations in GGUF metadata, both ways, for every [`Family`].
 
-use tritburn_formats::file::gguf::{Metadata, Value};
+use tritburn::InputPrecision;
+use tritburn_formats::file::gguf::{Array, Metadata, Value};
 
-use super::hf::share_of_heads;
-use super::{ConfigError, DecoderConfig, Quantization};
+use super::hf::{activation, share_of_heads};
+use super::rope::{longrope_attention, yarn_attention};
+use super::{
+    Biases, ConfigError, DecoderConfig, Family, GatedActivation, Multipliers, Quantization,
+    RopeScaling,
+};
 
-/// Which programs a GGUF file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GgufArchitecture {
-    /// `bitnet-b1.58`: microsoft/BitNet.
-    BitNetCpp,
-    /// `bitnet`: llama.cpp.
-    LlamaCpp,
+/// What a model multiplies, in tritburn's files: other programs decide that for themselves.
+const INPUTS: &str = "tritburn.inputs";
+const INT8: &str = "int8";
+const FLOAT: &str = "float";
+
+/// Says that weights were transformed and inputs must be too.
+const TRANSFORMED: &str = "prism.hadamard.";
+
+/// What only the tensors of a GGUF file tell about its model.
+#[derive(Clone, Debug)]
+pub struct GgufFacts {
+    /// Whether there is an output head of its own.
+    pub has_output: bool,
+    /// How projections are stored.
+    pub quantization: Quantization,
+    /// What they multiply where the metadata does not say it.
+    pub inputs: InputPrecision,
+    /// Whether there are norms before the output projections.
+    pub sub_norms: bool,
+    /// Whether there are norms of heads.
+    pub head_norms: bool,
+    /// Which projections have biases.
+    pub biases: Biases,
+    /// Rows of the embedding, if there is one.
+    pub vocabulary: Option<usize>,
+    /// Divisors of the rotary frequencies: of short contexts, and of long ones if they differ.
+    pub rope_factors: Option<[Vec<f64>; 2]>,
 }
 
-impl GgufArchitecture {
-    /// `general.architecture`, also the prefix of the keys.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BitNetCpp => "bitnet-b1.58",
-            Self::LlamaCpp => "bitnet",
+impl GgufFacts {
+    /// Those of a ternary model of the shape of BitNet b1.58 2B-4T.
+    pub fn bitnet(quantization: Quantization) -> Self {
+        Self {
+            has_output: false,
+            quantization,
+            inputs: InputPrecision::Int8,
+            sub_norms: true,
+            head_norms: false,
+            biases: Biases::default(),
+            vocabulary: None,
+            rope_factors: None,
         }
     }
 }
 
-const RELU2: &str = "relu2";
-
 impl DecoderConfig {
-    /// Reads the metadata of a GGUF file. What only tensors tell is passed in: `has_output` says
-    /// whether there is an output head of its own, `quantization` how projections are stored.
+    /// Reads the metadata of a GGUF file, and what only its tensors tell.
     ///
     /// # Errors
     /// [`ConfigError`], as [`from_hf_json`](Self::from_hf_json).
-    pub fn from_gguf(
-        metadata: &Metadata,
-        has_output: bool,
-        quantization: Quantization,
-    ) -> Result<Self, ConfigError> {
+    pub fn from_gguf(metadata: &Metadata, facts: GgufFacts) -> Result<Self, ConfigError> {
         let keys = Keys {
             metadata,
             architecture: metadata.architecture(),
         };
-        let absent = match keys.architecture {
-            "bitnet-b1.58" | "bitnet-25" => RELU2,
-            "bitnet" => "absent, which llama.cpp takes for silu",
-            other => {
-                return Err(ConfigError::ModelType {
-                    found: other.to_string(),
-                    expected: "bitnet-b1.58",
-                });
-            }
+        let family = Family::of_gguf(keys.architecture).ok_or_else(|| ConfigError::ModelType {
+            found: keys.architecture.to_string(),
+            expected: Family::ALL.map(|f| f.facts().gguf.join(", ")).join(", "),
+        })?;
+        keys.refuse_unsupported()?;
+        let defaults = &family.facts().defaults;
+        let name = keys.get("hidden_activation").and_then(Value::as_str);
+        let hidden_act = match name {
+            Some(name) => activation(&keys.key("hidden_activation"), name)?,
+            None => defaults.hidden_act,
         };
-        let act = keys.get("hidden_activation").and_then(Value::as_str);
-        let act = act.unwrap_or(absent);
-        if act != RELU2 {
-            return Err(ConfigError::Value {
-                field: keys.key("hidden_activation"),
-                found: act.to_string(),
-                expected: "relu2, the squared ReLU of BitNet b1.58",
-            });
-        }
-        keys.refuse_scaled_rope()?;
         let hidden_size = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let head_dim = match keys.optional_size("attention.key_length")? {
             Some(head_dim) => head_dim,
             None => share_of_heads(hidden_size, heads)?,
         };
-        let rotated = keys.optional_size("rope.dimension_count")?;
-        if let Some(rotated) = rotated.filter(|&rotated| rotated != head_dim) {
+        let values = keys.optional_size("attention.value_length")?;
+        if let Some(values) = values.filter(|&values| values != head_dim) {
             return Err(ConfigError::Unsupported {
-                field: "rope.dimension_count",
-                found: rotated.to_string(),
-                reason: "whole heads are rotated",
+                field: "attention.value_length",
+                found: values.to_string(),
+                reason: "values are as wide as keys here",
             });
         }
+        let rotated = keys.optional_size("rope.dimension_count")?;
+        let positions = keys.size("context_length")?;
         let tokens = metadata
             .get("tokenizer.ggml.tokens")
             .and_then(Value::as_array);
-        let vocab_size = match (keys.optional_size("vocab_size")?, tokens) {
-            (None, Some(tokens)) => tokens.len(),
-            (size, _) => keys.required("vocab_size", size)?,
+        let vocab_size = match (keys.optional_size("vocab_size")?, facts.vocabulary, tokens) {
+            (Some(size), ..) | (None, Some(size), _) => size,
+            (None, None, Some(tokens)) => tokens.len(),
+            (None, None, None) => keys.required("vocab_size", None)?,
         };
         let id = |name: &str| {
             let value = metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?;
             value.as_u64()?.try_into().ok()
         };
-        let config = Self {
+        let rope_theta = keys.float("rope.freq_base")?.unwrap_or_else(|| {
+            tracing::warn!(
+                "{} is absent: 10000 is taken, as GGUF defines it; published BitNet models have 500000",
+                keys.key("rope.freq_base")
+            );
+            10_000.0
+        });
+        let mut config = Self {
+            family,
             vocab_size,
             hidden_size,
             intermediate_size: keys.size("feed_forward_length")?,
@@ -101,12 +122,23 @@ impl DecoderConfig {
                 .optional_size("attention.head_count_kv")?
                 .unwrap_or(heads),
             head_dim,
-            max_position_embeddings: keys.size("context_length")?,
+            max_position_embeddings: positions,
+            hidden_act,
+            sub_norms: facts.sub_norms,
+            head_norms: facts.head_norms,
+            projection_norm_eps: None,
+            biases: facts.biases,
             rms_norm_eps: keys
                 .float("attention.layer_norm_rms_epsilon")?
                 .unwrap_or(1e-5),
-            rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
-            tie_word_embeddings: !has_output,
+            rope_theta,
+            rope_scaling: keys.rope_scaling(positions, facts.rope_factors)?,
+            partial_rotary_factor: match rotated {
+                Some(rotated) => rotated as f64 / head_dim.max(1) as f64,
+                None => 1.0,
+            },
+            multipliers: Multipliers::default(),
+            tie_word_embeddings: !facts.has_output,
             initializer_range: 0.02,
             bos_token_id: id("bos"),
             eos_token_ids: {
@@ -114,40 +146,108 @@ impl DecoderConfig {
                 id("eos").into_iter().chain(end_of_turn).collect()
             },
             pad_token_id: id("padding"),
-            quantization,
+            quantization: facts.quantization,
+            inputs: match metadata.get(INPUTS).and_then(Value::as_str) {
+                Some(INT8) => InputPrecision::Int8,
+                Some(FLOAT) => InputPrecision::Float,
+                Some(other) => {
+                    return Err(ConfigError::Value {
+                        field: INPUTS.to_string(),
+                        found: other.to_string(),
+                        expected: "int8 or float",
+                    });
+                }
+                None => facts.inputs,
+            },
         };
+        (family.facts().read_gguf)(&keys, &mut config)?;
         config.validate()?;
         Ok(config)
     }
 
-    /// Adds the sizes and constants to the metadata of a GGUF file. Ids of special tokens go with
-    /// the tokenizer; those that it does not name are added here.
-    pub fn write_gguf(&self, architecture: GgufArchitecture, metadata: &mut Metadata) {
-        let name = architecture.name();
+    /// Adds the sizes and constants to the metadata of a GGUF file, under the keys of
+    /// `architecture`, one of the family's names. Ids of special tokens go with the tokenizer; those
+    /// that it does not name are added here.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] for what GGUF has no keys for.
+    pub fn write_gguf(
+        &self,
+        architecture: &str,
+        metadata: &mut Metadata,
+    ) -> Result<(), ConfigError> {
+        let name = architecture;
         metadata.set("general.architecture", Value::String(name.to_string()));
-        for (key, value) in [
+        let mut sizes = vec![
             ("vocab_size", self.vocab_size),
             ("context_length", self.max_position_embeddings),
             ("embedding_length", self.hidden_size),
             ("block_count", self.num_hidden_layers),
             ("feed_forward_length", self.intermediate_size),
-            ("rope.dimension_count", self.head_dim),
+            ("rope.dimension_count", self.rotary_dim()),
             ("attention.head_count", self.num_attention_heads),
             ("attention.head_count_kv", self.num_key_value_heads),
             ("attention.key_length", self.head_dim),
             ("attention.value_length", self.head_dim),
-        ] {
+        ];
+        let mut floats = vec![
+            ("attention.layer_norm_rms_epsilon", self.rms_norm_eps),
+            ("rope.freq_base", self.rope_theta),
+        ];
+        match &self.rope_scaling {
+            RopeScaling::None => {}
+            RopeScaling::Linear { factor } => floats.push(("rope.scaling.factor", *factor)),
+            RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_positions,
+                attention_factor,
+                truncate: true,
+            } => {
+                floats.extend([
+                    ("rope.scaling.factor", *factor),
+                    ("rope.scaling.yarn_beta_fast", *beta_fast),
+                    ("rope.scaling.yarn_beta_slow", *beta_slow),
+                    // llama.cpp multiplies its own factor by it.
+                    (
+                        "rope.scaling.attn_factor",
+                        attention_factor / yarn_attention(*factor, 1.0),
+                    ),
+                ]);
+                sizes.push(("rope.scaling.original_context_length", *original_positions));
+            }
+            other => {
+                return Err(ConfigError::Unsupported {
+                    field: "rope_scaling",
+                    found: other.name().to_string(),
+                    reason: "GGUF files are written with no, linear or yarn scaling",
+                });
+            }
+        }
+        if self.rope_scaling != RopeScaling::None {
+            let kind = Value::String(self.rope_scaling.name().to_string());
+            metadata.set(format!("{name}.rope.scaling.type"), kind);
+        }
+        floats.extend((self.family.facts().write_gguf)(self));
+        for (key, value) in sizes {
             // Validated sizes are under 2³¹.
             metadata.set(format!("{name}.{key}"), Value::U32(value as u32));
         }
-        for (key, value) in [
-            ("attention.layer_norm_rms_epsilon", self.rms_norm_eps),
-            ("rope.freq_base", self.rope_theta),
-        ] {
+        for (key, value) in floats {
             metadata.set(format!("{name}.{key}"), Value::F32(value as f32));
         }
-        let act = Value::String(RELU2.to_string());
+        let act = match self.hidden_act {
+            GatedActivation::SquaredRelu => "relu2",
+            GatedActivation::Silu => "silu",
+        };
+        let act = Value::String(act.to_string());
         metadata.set(format!("{name}.hidden_activation"), act);
+        let inputs = match self.inputs {
+            InputPrecision::Float => FLOAT,
+            _ => INT8,
+        };
+        metadata.set(INPUTS, Value::String(inputs.to_string()));
         for (key, id) in [
             ("bos", self.bos_token_id),
             ("eos", self.eos_token_ids.first().copied()),
@@ -158,39 +258,144 @@ impl DecoderConfig {
                 metadata.set(key, Value::U32(id));
             }
         }
+        Ok(())
     }
 }
 
+/// The value of a list that has one and the same everywhere.
+fn only(list: &Array) -> Option<u64> {
+    let values: Vec<u64> = match list {
+        Array::U32(values) => values.iter().map(|&v| v.into()).collect(),
+        Array::U64(values) => values.clone(),
+        Array::I32(values) => values
+            .iter()
+            .map(|&v| u64::try_from(v).ok())
+            .collect::<Option<_>>()?,
+        Array::I64(values) => values
+            .iter()
+            .map(|&v| u64::try_from(v).ok())
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let first = *values.first()?;
+    values.iter().all(|&v| v == first).then_some(first)
+}
+
 /// Metadata under the prefix of the architecture.
-struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     metadata: &'a Metadata,
     architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
+    /// `general.architecture`.
+    pub fn architecture(&self) -> &str {
+        self.architecture
+    }
+
+    /// The whole name of a key.
+    pub fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
+    }
+
+    /// Whether a key is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// A number that has no default.
+    pub fn required_float(&self, name: &str) -> Result<f64, ConfigError> {
+        self.required(name, self.float(name)?)
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
         self.metadata.get(&self.key(name))
     }
 
+    /// Refuses by name what would be computed wrongly if it were ignored.
+    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+        let transformed = self
+            .metadata
+            .iter()
+            .find(|(key, _)| key.starts_with(TRANSFORMED));
+        if let Some((key, _)) = transformed {
+            return Err(ConfigError::Unsupported {
+                field: "prism.hadamard",
+                found: key.to_string(),
+                reason: "weights that expect Hadamard-transformed inputs do not run here",
+            });
+        }
+        for (field, inert) in [
+            ("expert_count", 0.0),
+            ("attention.sliding_window", 0.0),
+            ("attn_logit_softcapping", 0.0),
+            ("final_logit_softcapping", 0.0),
+            ("attention.scale", 0.0),
+        ] {
+            let value = self.get(field).map(|value| match value.as_u64() {
+                Some(whole) => whole as f64,
+                None => self.float(field).ok().flatten().unwrap_or(f64::NAN),
+            });
+            if let Some(found) = value.filter(|&value| value != inert) {
+                return Err(ConfigError::Unsupported {
+                    field,
+                    found: found.to_string(),
+                    reason: "decoders here have no experts, sliding windows or capped logits",
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// llama.cpp's converter writes `linear` with a factor of 1 for a model that is not scaled.
-    /// Without a type, or by the older key, a factor scales too; 0 is none.
-    fn refuse_scaled_rope(&self) -> Result<(), ConfigError> {
+    /// Without a type, or by the older key, a factor scales too; 0 is none. Divisors stand in
+    /// tensors: all 1 is none.
+    fn rope_scaling(
+        &self,
+        positions: usize,
+        divisors: Option<[Vec<f64>; 2]>,
+    ) -> Result<RopeScaling, ConfigError> {
         let kind = self.get("rope.scaling.type").and_then(Value::as_str);
         let factor = match self.float("rope.scaling.factor")? {
             None => self.float("rope.scale_linear")?,
             factor => factor,
         };
         let factor = factor.filter(|&factor| factor != 0.0);
+        let original = self.optional_size("rope.scaling.original_context_length")?;
+        let attention = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let divisors = divisors.filter(|sets| sets.iter().flatten().any(|&d| d != 1.0));
+        if let Some([short, long]) = divisors {
+            return Ok(match short == long {
+                true => RopeScaling::Factors { factors: short },
+                false => {
+                    let original =
+                        self.required("rope.scaling.original_context_length", original)?;
+                    let natural = longrope_attention(positions, original.max(2));
+                    let stored = self.float("rope.scaling.attn_factor")?;
+                    RopeScaling::LongRope {
+                        short,
+                        long,
+                        original_positions: original,
+                        attention_factor: stored.unwrap_or(natural),
+                    }
+                }
+            });
+        }
         match (kind, factor.unwrap_or(1.0)) {
-            (Some("none"), _) | (None | Some("linear"), 1.0) => Ok(()),
-            (kind, factor) => Err(ConfigError::Unsupported {
+            (Some("none"), _) | (None | Some("linear" | "longrope"), 1.0) => Ok(RopeScaling::None),
+            (None | Some("linear"), factor) => Ok(RopeScaling::Linear { factor }),
+            (Some("yarn"), factor) => Ok(RopeScaling::Yarn {
+                factor,
+                beta_fast: self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                original_positions: original.unwrap_or(positions),
+                attention_factor: attention * yarn_attention(factor, 1.0),
+                truncate: true,
+            }),
+            (Some(kind), factor) => Err(ConfigError::Unsupported {
                 field: "rope.scaling",
-                found: format!("{} by {factor}", kind.unwrap_or("linear")),
-                reason: "only unscaled rotary embeddings are supported",
+                found: format!("{kind} by {factor}"),
+                reason: "rotary scaling is none, linear, yarn or longrope here",
             }),
         }
     }
@@ -201,15 +406,17 @@ impl Keys<'_> {
         })
     }
 
+    /// A whole number, or a list of one and the same for every layer.
     fn optional_size(&self, name: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        let size = value.as_array().map_or_else(|| value.as_u64(), only);
+        let size = size.and_then(|size| usize::try_from(size).ok());
         size.map(Some).ok_or_else(|| ConfigError::Value {
             field: self.key(name),
             found: format!("{value:?}"),
-            expected: "one whole number",
+            expected: "one whole number, the same for every layer",
         })
     }
 

@@ -62,6 +62,12 @@ impl DecoderConfig {
                 self.num_key_value_heads,
             ),
             ("head_dim", self.head_dim, "the two halves of a rotation", 2),
+            (
+                "the rotated part of a head",
+                self.rotary_dim(),
+                "the two halves of a rotation",
+                2,
+            ),
         ] {
             if !value.is_multiple_of(divisor) {
                 return Err(ConfigError::Divides {
@@ -75,11 +81,29 @@ impl DecoderConfig {
         for (field, value) in [
             ("rms_norm_eps", self.rms_norm_eps),
             ("rope_theta", self.rope_theta),
+            ("partial_rotary_factor", self.partial_rotary_factor),
+            ("embedding multiplier", self.multipliers.embedding),
+            ("residual multiplier", self.multipliers.residual),
+            ("logits multiplier", self.multipliers.logits),
+            (
+                "rms_norm_eps of projections",
+                self.projection_norm_eps.unwrap_or(1.0),
+            ),
         ] {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(ConfigError::NotPositive { field, value });
             }
         }
+        let rotated = self.rotary_dim();
+        if rotated == 0 || rotated > self.head_dim {
+            return Err(ConfigError::Range {
+                field: "the rotated part of a head",
+                value: rotated,
+                min: 2,
+                max: self.head_dim,
+            });
+        }
+        self.validate_rope()?;
         let tokens = [
             ("bos_token_id", self.bos_token_id.as_slice()),
             ("eos_token_id", &self.eos_token_ids),

@@ -1,13 +1,14 @@
 //! Reading a result back.
 
+use tritburn::InputPrecision;
 use tritburn_formats::PackedMatrix;
 
 use super::ConvertError;
 use super::master::master_weights;
-use super::output::{Encoder, Item, one_scale};
+use super::output::{Encoder, Item, dequantized, one_scale};
 use super::table::pieces;
-use crate::checkpoint::{Checkpoint, Projection, Weight, hf_names};
-use crate::config::{DecoderConfig, Quantization};
+use crate::checkpoint::{Checkpoint, FloatType, Projection, Weight, hf_names};
+use crate::config::{DecoderConfig, Multipliers, Quantization, RopeScaling};
 
 /// Compares a part of the result with what was to be written.
 pub(super) fn item(
@@ -21,6 +22,14 @@ pub(super) fn item(
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
             same(bits(values) == bits(expected.source.norm(norm)?), || {
                 format!("norm {norm:?}")
+            })
+        }
+        Item::Bias(layer, projection) => {
+            let read = found
+                .bias(layer, projection)
+                .map_err(ConvertError::Verify)?;
+            same(read == expected.source.bias(layer, projection)?, || {
+                format!("bias of {}", hf_names::projection(layer, projection))
             })
         }
         Item::Table(table) if found.config().tables().contains(&table) => {
@@ -62,6 +71,14 @@ fn compare_projection(
             format!("{name}: weights")
         });
     }
+    if let (Some(dtype), InputPrecision::Float) = (float, found.config().inputs) {
+        let values = |weight: Weight| match weight {
+            Weight::Packed(matrix) => dequantized(&matrix),
+            Weight::Master(data) => data.convert(FloatType::F32).0,
+        };
+        let written = values(weight).convert(dtype).0.convert(FloatType::F32).0;
+        return same(values(read) == written, || format!("{name}: weights"));
+    }
     let written = one_scale(weight.into_packed(name.as_str())?);
     let read = one_scale(
         read.into_packed(name.as_str())
@@ -101,15 +118,35 @@ fn same_codes(a: &PackedMatrix, b: &PackedMatrix) -> bool {
 /// Compares what the model is: all but how it is stored, and what formats have no place for.
 /// `written` is what the format was given, special tokens included.
 pub(super) fn config(written: &DecoderConfig, read: &DecoderConfig) -> Result<(), ConvertError> {
+    // GGUF has 32 bits for real numbers, and some formats have their inverse.
+    let rounded = |value: f64| format!("{value:.5e}").parse().unwrap_or(value);
     let plain = |config: &DecoderConfig| DecoderConfig {
         quantization: Quantization::Dense,
         initializer_range: 0.0,
-        // GGUF has 32 bits for these, and they are used as 32 bits.
-        rms_norm_eps: (config.rms_norm_eps as f32).into(),
-        rope_theta: (config.rope_theta as f32).into(),
+        rms_norm_eps: rounded(config.rms_norm_eps),
+        rope_theta: rounded(config.rope_theta),
+        projection_norm_eps: config.projection_norm_eps.map(rounded),
+        multipliers: Multipliers {
+            embedding: rounded(config.multipliers.embedding),
+            residual: rounded(config.multipliers.residual),
+            logits: rounded(config.multipliers.logits),
+        },
+        partial_rotary_factor: config.rotary_dim() as f64,
+        // Several descriptions give the same frequencies.
+        rope_scaling: RopeScaling::None,
         ..config.clone()
     };
-    same(plain(written) == plain(read), || {
+    let frequencies = |config: &DecoderConfig| {
+        let long = config.max_position_embeddings;
+        let mut all = config.rotary_frequencies(1);
+        all.extend(config.rotary_frequencies(long));
+        all.push(config.rope_scaling.attention_factor() as f32);
+        all
+    };
+    let (a, b) = (frequencies(written), frequencies(read));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
+    let turns_alike = a.len() == b.len() && a.iter().zip(&b).all(close);
+    same(plain(written) == plain(read) && turns_alike, || {
         format!("configuration {read:?}, not {written:?}")
     })
 }

@@ -6,7 +6,7 @@ use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::{ConvertError, Loss, Target};
 use crate::checkpoint::Checkpoint;
-use crate::config::{DecoderConfig, GgufArchitecture};
+use crate::config::{DecoderConfig, Family, GatedActivation};
 use crate::text::{TextError, TokenizerFiles};
 
 /// What a GGUF file says about its model.
@@ -32,14 +32,27 @@ impl Header {
             losses: Vec::new(),
             config: source.config().clone(),
         };
-        let (architecture, file_type) = match target {
-            Target::GgufI2S => (GgufArchitecture::BitNetCpp, 40),
-            Target::GgufTq1_0 => (GgufArchitecture::LlamaCpp, 36),
-            Target::GgufTq2_0 => (GgufArchitecture::LlamaCpp, 37),
+        let file_type = match target {
+            Target::GgufI2S => 40,
+            Target::GgufTq1_0 => 36,
+            Target::GgufTq2_0 => 37,
             _ => return Ok(this),
         };
+        let architecture = architecture(&this.config, target);
         let metadata = &mut this.metadata;
-        this.config.write_gguf(architecture, metadata);
+        let written = this.config.write_gguf(architecture, metadata);
+        written.map_err(|error| ConvertError::Model {
+            target: target.name(),
+            reason: error.to_string(),
+        })?;
+        let squared = this.config.hidden_act == GatedActivation::SquaredRelu;
+        if squared && architecture == LLAMA_CPP_BITNET {
+            tracing::warn!(
+                "released llama.cpp computes SiLU for architecture \"{LLAMA_CPP_BITNET}\", whatever \
+                 hidden_activation says: this model has squared ReLU, and will give other text \
+                 there; bitnet.cpp and gguf-i2_s have it"
+            );
+        }
         let name = to.file_stem().unwrap_or_default().to_string_lossy();
         metadata.set("general.name", Value::String(name.into_owned()));
         metadata.set("general.file_type", Value::U32(file_type));
@@ -87,6 +100,19 @@ impl Header {
         if !lost.is_empty() {
             self.losses.push(Loss::EndTokens { ids: lost });
         }
+    }
+}
+
+/// llama.cpp's BitNet, which microsoft/BitNet uses for models with SiLU too.
+const LLAMA_CPP_BITNET: &str = "bitnet";
+
+/// The name under which the programs that a format is for know the model.
+fn architecture(config: &DecoderConfig, target: Target) -> &'static str {
+    let squared = config.hidden_act == GatedActivation::SquaredRelu;
+    match (config.family, target) {
+        (Family::BitNet, Target::GgufI2S) if squared => "bitnet-b1.58",
+        (Family::BitNet, _) => LLAMA_CPP_BITNET,
+        (family, _) => family.facts().gguf[0],
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ::tritburn::InputPrecision;
 use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
 
@@ -14,8 +15,10 @@ use super::output::{Encoder, Item, Writer, items};
 use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
-use crate::checkpoint::{Checkpoint, FloatType, Table, bitnet_gpu_names, open, tritburn};
-use crate::config::{DecoderConfig, LinearClass, Quantization};
+use crate::checkpoint::{
+    Checkpoint, FloatType, Table, bitnet_gpu_names, check_shape_of_bitnet, open, tritburn,
+};
+use crate::config::{DecoderConfig, Family, GatedActivation, LinearClass, Quantization};
 
 /// What a conversion may do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,7 +103,7 @@ pub fn convert(
     if !target.is_file() {
         fs::create_dir(&result).map_err(io_error(&result))?;
         files.write_to_folder(&result)?;
-        job.write_config(&result)?;
+        job.write_config(&result, &specs)?;
     }
     job.write(job.writer(&result, &specs, &header.metadata)?, progress)?;
     let target_bytes = job.verify(&result, &header.config, progress)?;
@@ -160,6 +163,9 @@ impl Job<'_> {
                     }
                 }
                 Item::Norm(norm) => specs.push(self.encoder.norm(norm)?.spec),
+                Item::Bias(layer, projection) => {
+                    specs.push(self.encoder.bias(layer, projection)?.spec);
+                }
                 Item::Projections(layer, group) => {
                     let (tensors, lost) = self.encoder.projections(layer, group)?;
                     specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
@@ -237,6 +243,10 @@ impl Job<'_> {
                     let tensor = self.encoder.norm(norm)?;
                     writer.write(&tensor.spec.name, &tensor.bytes)?;
                 }
+                Item::Bias(layer, projection) => {
+                    let tensor = self.encoder.bias(layer, projection)?;
+                    writer.write(&tensor.spec.name, &tensor.bytes)?;
+                }
                 Item::Projections(layer, group) => {
                     for tensor in self.encoder.projections(layer, group)?.0 {
                         writer.write(&tensor.spec.name, &tensor.bytes)?;
@@ -248,9 +258,11 @@ impl Job<'_> {
         Ok(writer.finish()?)
     }
 
-    fn write_config(&self, folder: &Path) -> Result<(), ConvertError> {
+    fn write_config(&self, folder: &Path, specs: &[TensorSpec]) -> Result<(), ConvertError> {
         let ternary = self.config().quantization.is_ternary();
+        let float_inputs = self.config().inputs == InputPrecision::Float;
         let quantization = match self.encoder.target.float_weights() {
+            Some(_) if ternary && float_inputs => Quantization::Unpacked,
             Some(_) if ternary => Quantization::Online,
             Some(_) => Quantization::Dense,
             None => Quantization::Packed {
@@ -261,10 +273,16 @@ impl Job<'_> {
             quantization,
             ..self.config().clone()
         };
-        let dtype = self.encoder.table(Table::Embedding).1.torch_name();
+        // Readers bring all tensors to this type: one that would round a scale must not be named.
+        let scale = |spec: &&TensorSpec| spec.name.ends_with("weight_scale");
+        let wide = |spec: &TensorSpec| spec.dtype == FloatType::F32.dtype();
+        let dtype = match specs.iter().filter(scale).any(wide) {
+            true => FloatType::F32,
+            false => self.encoder.table(Table::Embedding).1,
+        };
         let text = match self.encoder.target {
-            Target::Tritburn => config.to_tritburn_json(dtype),
-            _ => config.to_hf_json(dtype),
+            Target::Tritburn => config.to_tritburn_json(dtype.torch_name()),
+            _ => config.to_hf_json(dtype.torch_name()),
         };
         let path = folder.join("config.json");
         fs::write(&path, text).map_err(io_error(&path))
@@ -312,8 +330,33 @@ fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertErro
             reason,
         })
     };
-    if llama_cpp && !config.tie_word_embeddings {
+    let quantizes = matches!(target, Target::Hf | Target::BitNetGpu | Target::GgufI2S);
+    if quantizes && config.inputs == InputPrecision::Float {
+        return refuse(
+            "its layers multiply int8 activations, and the model was trained with floats"
+                .to_string(),
+        );
+    }
+    if target == Target::BitNetGpu {
+        return check_shape_of_bitnet(config).or_else(|error| refuse(error.to_string()));
+    }
+    if !target.is_file() {
+        return Ok(());
+    }
+    let bitnet = config.family == Family::BitNet;
+    let silu = config.hidden_act == GatedActivation::Silu;
+    if bitnet && (llama_cpp || silu) && !config.tie_word_embeddings {
         return refuse("llama.cpp's bitnet has no output head but the embedding".to_string());
+    }
+    if bitnet != config.sub_norms {
+        let has = if bitnet { "none" } else { "some" };
+        return refuse(format!(
+            "{} has no place for sub-norms, or needs them: the model has {has}",
+            config.family
+        ));
+    }
+    if config.projection_norm_eps.is_some() {
+        return refuse("it has no place for the norms of projections".to_string());
     }
     if target == Target::GgufI2S {
         // The bytes of any rows are well defined, but bitnet.cpp reads each in whole blocks.
@@ -334,7 +377,7 @@ fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertErro
             }
         }
     }
-    if target.is_file() && config.query_size() != config.hidden_size {
+    if bitnet && config.query_size() != config.hidden_size {
         let (query, hidden) = (config.query_size(), config.hidden_size);
         return refuse(format!("its heads are {query} wide together, not {hidden}"));
     }

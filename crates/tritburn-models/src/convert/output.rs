@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use half::bf16;
+use tritburn::InputPrecision;
 use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
 use tritburn_formats::codec::{CodecError, Rounding, bitnet_gpu, hf_bitnet};
 use tritburn_formats::file::gguf::GgmlType;
@@ -16,13 +17,14 @@ use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
 use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names};
-use crate::config::DecoderConfig;
+use crate::config::{DecoderConfig, Quantization};
 
 /// A part of the model that is written at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Item {
     Table(Table),
     Norm(Norm),
+    Bias(usize, Projection),
     /// Projections of a layer that share a tensor, mostly one.
     Projections(usize, &'static [Projection]),
 }
@@ -54,7 +56,9 @@ pub(super) fn items(target: Target, config: &DecoderConfig) -> Vec<Item> {
         items.push(Item::Table(Table::Head));
     }
     for layer in 0..config.num_hidden_layers {
-        items.extend(Norm::of_layer(layer).map(Item::Norm));
+        items.extend(config.norms_of_layer(layer).into_iter().map(Item::Norm));
+        let biased = Projection::ALL.into_iter().filter(|&p| config.has_bias(p));
+        items.extend(biased.map(|projection| Item::Bias(layer, projection)));
         items.extend(groups.iter().map(|group| Item::Projections(layer, group)));
     }
     items.push(Item::Norm(Norm::Final));
@@ -143,6 +147,35 @@ impl Encoder<'_> {
         Ok(floats(name, data))
     }
 
+    /// A bias, in f32.
+    pub fn bias(&self, layer: usize, projection: Projection) -> Result<Stored, ConvertError> {
+        let mut values = self.source.bias(layer, projection)?.unwrap_or_default();
+        let name = match self.target.is_file() {
+            true => gguf_names::bias(layer, projection),
+            false => hf_names::bias(layer, projection),
+        };
+        let order = self.interleaved(projection, values.len());
+        if let Some(order) = order.map_err(|e| ConvertError::codec(&name)(e.into()))? {
+            values = order.into_iter().map(|row| values[row]).collect();
+        }
+        let data = FloatTensorData::from_f32(FloatType::F32, vec![values.len()], &values);
+        Ok(floats(name, data))
+    }
+
+    /// The order of rows in a GGUF file, where that is not the one in memory.
+    fn interleaved(
+        &self,
+        projection: Projection,
+        rows: usize,
+    ) -> Result<Option<Vec<usize>>, MatrixError> {
+        let config = self.source.config();
+        let turned = matches!(projection, Projection::Q | Projection::K);
+        match turned && self.target.is_file() && config.family.facts().gguf_interleaved {
+            false => Ok(None),
+            true => rotary_interleaved(rows, config.head_dim).map(Some),
+        }
+    }
+
     /// The name of a projection's tensor in the result.
     pub fn projection_name(&self, layer: usize, group: &[Projection]) -> String {
         match self.target {
@@ -162,7 +195,14 @@ impl Encoder<'_> {
     ) -> Result<PackedMatrix, ConvertError> {
         let weight = self.source.projection(layer, projection)?;
         let name = hf_names::projection(layer, projection);
-        Ok(one_scale(weight.into_packed(name)?))
+        let unpacked = self.source.quantization() == Quantization::Unpacked;
+        match weight {
+            Weight::Master(_) if unpacked => Err(ConvertError::Model {
+                target: self.target.name(),
+                reason: format!("{name} is not ternary"),
+            }),
+            weight => Ok(one_scale(weight.into_packed(name)?)),
+        }
     }
 
     /// The tensors of one or more projections, and what is lost in them.
@@ -183,7 +223,16 @@ impl Encoder<'_> {
             .map(|&scale| self.scale_loss(&name, scale, self.stored_scale(scale)))
             .collect();
         let tensors = match parts.as_slice() {
-            [matrix] => self.single(&name, layer, group[0], matrix),
+            [matrix] => {
+                let rows = matrix.layout().out_features();
+                let order = self.interleaved(group[0], rows);
+                let ordered = order.and_then(|order| match order {
+                    Some(order) => reorder_rows(matrix, &order),
+                    None => Ok(matrix.clone()),
+                });
+                let matrix = ordered.map_err(CodecError::from);
+                matrix.and_then(|matrix| self.single(&name, layer, group[0], &matrix))
+            }
             _ => self.fused(&name, group, &parts),
         };
         Ok((tensors.map_err(ConvertError::codec(&name))?, losses))
@@ -316,6 +365,19 @@ impl Encoder<'_> {
                 }
                 data
             }
+            // The model multiplies floats by the products of codes and scales.
+            Weight::Packed(matrix) if self.source.config().inputs == InputPrecision::Float => {
+                let (data, count) = dequantized(&matrix).convert(dtype);
+                if count > 0 {
+                    let tensor = name.clone();
+                    losses.push(Loss::Values {
+                        tensor,
+                        dtype,
+                        count,
+                    });
+                }
+                data
+            }
             Weight::Packed(matrix) => {
                 let matrix = one_scale(matrix);
                 let &[scale] = matrix.scales() else {
@@ -330,6 +392,13 @@ impl Encoder<'_> {
         };
         Ok((vec![floats(name, data)], losses))
     }
+}
+
+/// The products of codes and scales, F32 `[out, in]`.
+pub(super) fn dequantized(matrix: &PackedMatrix) -> FloatTensorData {
+    let layout = matrix.layout();
+    let shape = vec![layout.out_features(), layout.in_features()];
+    FloatTensorData::from_f32(FloatType::F32, shape, &matrix.dequantize())
 }
 
 fn several_scales(name: &str, matrix: &PackedMatrix) -> ConvertError {

@@ -9,9 +9,10 @@ use super::head::Head;
 use super::layer::{DecoderLayer, Stream};
 use super::norm::Norm;
 use super::options::{LoadOptions, Precision};
+use super::rotary::RotaryTables;
 use crate::config::DecoderConfig;
 
-/// A BitNet b1.58 language model on a device, ready to run.
+/// A decoder-only language model on a device, ready to run.
 ///
 /// Weights stay packed. [`forward`](Self::forward) works on the concatenated tokens of any number
 /// of sequences; [`Session`](crate::generate::Session) keeps the books of sequences, cache and
@@ -26,7 +27,7 @@ pub struct CausalLm {
     pub(super) head: Head,
     pub(super) layers: Vec<DecoderLayer>,
     pub(super) norm: Norm,
-    pub(super) rotary: Tensor<1>,
+    pub(super) rotary: RotaryTables,
 }
 
 /// Hidden states of a batch of tokens behind the last layer, before the final norm.
@@ -97,10 +98,14 @@ impl CausalLm {
         tokens: &Tokens,
         cache: &mut KvCache,
     ) -> Result<Hidden, ModelError> {
-        let sum = transformer::embedding(self.embedding.clone(), ids, self.options.dtype)?;
+        let mut sum = transformer::embedding(self.embedding.clone(), ids, self.options.dtype)?;
+        if self.config.multipliers.embedding != 1.0 {
+            sum = sum * self.config.multipliers.embedding as f32;
+        }
+        let table = self.rotary.for_context(cache.capacity());
         let mut stream = Stream { sum, delta: None };
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            stream = layer.forward(stream, &self.rotary, tokens, cache)?;
+            stream = layer.forward(stream, table, tokens, cache)?;
         }
         Ok(Hidden(stream))
     }

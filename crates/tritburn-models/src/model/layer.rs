@@ -1,24 +1,34 @@
-//! One decoder layer: attention and gated feed-forward, each with a sub-norm before its output
-//! projection (SubLN, Wang et al. 2022, arXiv 2210.06423).
+//! One decoder layer: attention and gated feed-forward, with the norms that its family has.
 
 use burn::tensor::Tensor;
-use tritburn::transformer::{self, LayerCache, Tokens};
+use tritburn::transformer::{self, GatedActivation, LayerCache, Tokens};
 
 use super::error::ModelError;
-use super::linear::Linear;
-use super::norm::Norm;
+use super::norm::{Norm, gated, normed};
+use super::projections::Projections;
 
-/// Weights of a decoder layer; q|k|v and gate|up are fused.
+/// Weights of a decoder layer. `attention_sub_norm` and `ffn_sub_norm` are SubLN's (Wang et al. 2022,
+/// arXiv 2210.06423).
 #[derive(Clone, Debug)]
 pub(super) struct DecoderLayer {
     pub input_norm: Norm,
-    pub qkv: Linear,
-    pub attention_sub_norm: Norm,
-    pub output: Linear,
+    pub qkv: Projections,
+    pub head_norms: Option<HeadNorms>,
+    pub attention_sub_norm: Option<Norm>,
+    pub output: Projections,
     pub post_attention_norm: Norm,
-    pub gate_up: Linear,
-    pub ffn_sub_norm: Norm,
-    pub down: Linear,
+    pub gate_up: Projections,
+    pub activation: GatedActivation,
+    pub ffn_sub_norm: Option<Norm>,
+    pub down: Projections,
+}
+
+/// Norms of query and key heads.
+#[derive(Clone, Debug)]
+pub(super) struct HeadNorms {
+    /// F32 `[2 · head_dim]`: those of queries, then those of keys.
+    pub gains: Tensor<1>,
+    pub epsilon: f32,
 }
 
 /// The residual stream between two blocks: what was there and what the last block adds, summed by
@@ -40,15 +50,18 @@ impl DecoderLayer {
     ) -> Result<Stream, ModelError> {
         let dtype = stream.sum.dtype();
         let (sum, x) = self.input_norm.forward(stream.sum, stream.delta)?;
-        let qkv = self.qkv.forward(x, dtype)?;
+        let mut qkv = self.qkv.forward(x, dtype)?;
+        if let Some(HeadNorms { gains, epsilon }) = &self.head_norms {
+            qkv = transformer::norm_heads(qkv, gains.clone(), cache.heads(), *epsilon)?;
+        }
         let q = transformer::rotary_append(qkv, table.clone(), tokens, cache)?;
         let attended = transformer::attention(q, cache, tokens)?;
-        let (_, x) = self.attention_sub_norm.forward(attended, None)?;
+        let x = normed(self.attention_sub_norm.as_ref(), attended)?;
         let delta = self.output.forward(x, dtype)?;
 
         let (sum, x) = self.post_attention_norm.forward(sum, Some(delta))?;
         let gate_up = self.gate_up.forward(x, dtype)?;
-        let x = self.ffn_sub_norm.forward_gated(gate_up)?;
+        let x = gated(self.ffn_sub_norm.as_ref(), gate_up, self.activation)?;
         let delta = Some(self.down.forward(x, dtype)?);
         Ok(Stream { sum, delta })
     }
@@ -56,7 +69,7 @@ impl DecoderLayer {
     /// Bytes of the projections on the device.
     pub fn byte_count(&self) -> usize {
         [&self.qkv, &self.output, &self.gate_up, &self.down]
-            .map(Linear::byte_count)
+            .map(Projections::byte_count)
             .into_iter()
             .sum()
     }

@@ -7,13 +7,21 @@ use tritburn::{Error, InputPrecision};
 
 use super::error::ModelError;
 
-/// A linear map without bias.
+/// A linear map.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    pub weight: Weight,
+    /// Added to the result, `[1, out]`.
+    pub bias: Option<Tensor<2>>,
+}
+
+/// The weights of a linear map.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "few exist, and none is moved in a loop"
 )]
-pub(super) enum Linear {
+pub(super) enum Weight {
     /// 2 bits a weight.
     Ternary(FrozenWeight),
     /// Float weights `[out, in]`.
@@ -33,7 +41,17 @@ pub(super) enum Normed {
     Float(Tensor<2>),
 }
 
-impl Linear {
+impl Normed {
+    /// The floats, for what does not take codes.
+    pub fn into_float(self) -> Result<Tensor<2>, Error> {
+        match self {
+            Self::Float(x) => Ok(x),
+            Self::Int8(..) => Err(Error::FloatActivations),
+        }
+    }
+}
+
+impl Weight {
     /// Weights packed to 2 bits.
     pub fn ternary(
         matrix: &PackedMatrix,
@@ -44,24 +62,39 @@ impl Linear {
             matrix, precision, device,
         )?))
     }
+}
 
-    /// `x · Wᵀ` in `dtype`.
+impl Linear {
+    /// `x · Wᵀ + b` in `dtype`. Floats are quantised first where the weights want int8.
     pub fn forward(&self, x: Normed, dtype: DType) -> Result<Tensor<2>, ModelError> {
-        Ok(match (self, x) {
-            (Self::Ternary(weight), Normed::Int8(codes, scales)) => {
+        let y = match (&self.weight, x) {
+            (Weight::Ternary(weight), Normed::Int8(codes, scales)) => {
                 weight.forward_quantized(codes, scales, dtype)?
             }
-            (Self::Ternary(weight), Normed::Float(x)) => weight.forward(x)?,
-            (Self::Dense(weight), Normed::Float(x)) => x.matmul(weight.clone().transpose()),
-            (Self::Dense(_), Normed::Int8(..)) => return Err(Error::FloatActivations.into()),
+            (Weight::Ternary(weight), Normed::Float(x)) => weight.forward(x)?,
+            (Weight::Dense(weight), x) => x.into_float()?.matmul(weight.clone().transpose()),
+        };
+        Ok(match &self.bias {
+            None => y,
+            Some(bias) => y + bias.clone(),
         })
+    }
+
+    /// Whether inputs are int8 codes.
+    pub fn takes_int8(&self) -> bool {
+        match &self.weight {
+            Weight::Ternary(weight) => weight.input_precision() == InputPrecision::Int8,
+            Weight::Dense(_) => false,
+        }
     }
 
     /// Bytes on the device.
     pub fn byte_count(&self) -> usize {
-        match self {
-            Self::Ternary(weight) => weight.byte_count(),
-            Self::Dense(weight) => weight.shape().num_elements() * weight.dtype().size(),
-        }
+        let bytes = |tensor: &Tensor<2>| tensor.shape().num_elements() * tensor.dtype().size();
+        let weight = match &self.weight {
+            Weight::Ternary(weight) => weight.byte_count(),
+            Weight::Dense(weight) => bytes(weight),
+        };
+        weight + self.bias.as_ref().map_or(0, bytes)
     }
 }

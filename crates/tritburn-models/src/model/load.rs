@@ -1,19 +1,24 @@
 //! From a checkpoint to a device, one tensor at a time.
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use tritburn::InputPrecision;
-use tritburn::formats::matrix::concat_rows;
+use tritburn::formats::PackedMatrix;
+use tritburn::formats::matrix::{concat_rows, reorder_rows};
 use tritburn::ops::keeps_dtype;
-use tritburn::transformer::rotary_table;
 
 use super::causal_lm::CausalLm;
 use super::error::ModelError;
 use super::head::Head;
-use super::layer::DecoderLayer;
-use super::linear::Linear;
+use super::layer::{DecoderLayer, HeadNorms};
+use super::linear::{Linear, Weight};
 use super::norm::Norm;
 use super::options::{HeadPrecision, LoadOptions, Precision};
-use crate::checkpoint::{self, Checkpoint, FloatTensorData, FloatType, Projection, Weight};
+use super::projections::Projections;
+use super::rotary::{RotaryTables, head_order};
+use crate::checkpoint::{
+    self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Projection, Weight as Stored,
+    hf_names,
+};
+use crate::config::{DecoderConfig, Quantization};
 
 impl CausalLm {
     /// Loads a model: reads every tensor of `checkpoint` once, quantises master weights where
@@ -56,13 +61,14 @@ impl CausalLm {
         }
         let config = checkpoint.config().clone();
         let asked_for = options.precision;
-        let precision = asked_for.unwrap_or_else(|| Precision::of(checkpoint.quantization()));
+        let precision = asked_for.unwrap_or_else(|| Precision::of(&config));
         let loader = Loader {
             checkpoint,
+            config: &config,
             options,
             precision,
             device,
-            epsilon: config.rms_norm_eps as f32,
+            head_order: head_order(&config),
         };
         let table = loader.table(checkpoint.embedding()?);
         let head = loader.head(&table)?;
@@ -71,19 +77,17 @@ impl CausalLm {
         let layers = (0..config.num_hidden_layers)
             .map(|layer| loader.layer(layer))
             .collect::<Result<_, _>>()?;
-        let norm = loader.norm(checkpoint::Norm::Final, false)?;
-        let rotary = rotary_table(
-            config.rope_theta as f32,
-            config.head_dim,
-            config.max_position_embeddings,
-            device,
-        );
+        let mut norm = loader.norm(checkpoint::Norm::Final, false)?;
+        if config.multipliers.logits != 1.0 {
+            norm.gamma = norm.gamma * config.multipliers.logits as f32;
+        }
+        let rotary = RotaryTables::new(&config, device);
         Ok(Self {
-            config,
             options: LoadOptions {
                 precision: Some(precision),
                 ..options.clone()
             },
+            config,
             precision,
             device: device.clone(),
             embedding,
@@ -97,75 +101,211 @@ impl CausalLm {
 
 struct Loader<'a> {
     checkpoint: &'a dyn Checkpoint,
+    config: &'a DecoderConfig,
     options: &'a LoadOptions,
     precision: Precision,
     device: &'a Device,
-    epsilon: f32,
+    /// The order of the elements of query and key heads, if it is not that of the checkpoint.
+    head_order: Option<Vec<usize>>,
 }
 
 impl Loader<'_> {
     fn layer(&self, index: usize) -> Result<DecoderLayer, ModelError> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
-        let int8 = self.precision.input_precision() == Some(InputPrecision::Int8);
+        let qkv = self.projections(index, &[Q, K, V])?;
+        let output = self.projections(index, &[O])?;
+        let gate_up = self.projections(index, &[Gate, Up])?;
+        let down = self.projections(index, &[Down])?;
+        let norm = |norm, of: &Projections| self.norm(norm, of.takes_int8());
+        let sub_norm = |kind, of| self.config.sub_norms.then(|| norm(kind, of)).transpose();
         Ok(DecoderLayer {
-            input_norm: self.norm(checkpoint::Norm::Input(index), int8)?,
-            qkv: self.linear(index, &[Q, K, V])?,
-            attention_sub_norm: self.norm(checkpoint::Norm::AttentionSub(index), int8)?,
-            output: self.linear(index, &[O])?,
-            post_attention_norm: self.norm(checkpoint::Norm::PostAttention(index), int8)?,
-            gate_up: self.linear(index, &[Gate, Up])?,
-            ffn_sub_norm: self.norm(checkpoint::Norm::FfnSub(index), int8)?,
-            down: self.linear(index, &[Down])?,
+            input_norm: norm(checkpoint::Norm::Input(index), &qkv)?,
+            head_norms: self.head_norms(index)?,
+            attention_sub_norm: sub_norm(checkpoint::Norm::AttentionSub(index), &output)?,
+            post_attention_norm: norm(checkpoint::Norm::PostAttention(index), &gate_up)?,
+            activation: self.config.hidden_act,
+            ffn_sub_norm: sub_norm(checkpoint::Norm::FfnSub(index), &down)?,
+            qkv,
+            output,
+            gate_up,
+            down,
         })
     }
 
     fn norm(&self, norm: checkpoint::Norm, quantize: bool) -> Result<Norm, ModelError> {
-        let gamma = self.checkpoint.norm(norm)?;
-        let len = gamma.len();
-        let gamma = TensorData::new(gamma, [len]);
+        let epsilon = match (norm, self.config.projection_norm_eps) {
+            (checkpoint::Norm::Projection(..), Some(epsilon)) => epsilon,
+            _ => self.config.rms_norm_eps,
+        };
         Ok(Norm {
-            gamma: Tensor::from_data(gamma, (self.device, DType::F32)),
-            epsilon: self.epsilon,
+            gamma: self.vector(self.checkpoint.norm(norm)?),
+            epsilon: epsilon as f32,
             quantize,
         })
     }
 
+    fn head_norms(&self, layer: usize) -> Result<Option<HeadNorms>, ModelError> {
+        if !self.config.head_norms {
+            return Ok(None);
+        }
+        let mut gains = Vec::with_capacity(2 * self.config.head_dim);
+        for norm in [checkpoint::Norm::Query(layer), checkpoint::Norm::Key(layer)] {
+            let values = self.checkpoint.norm(norm)?;
+            match &self.head_order {
+                None => gains.extend(values),
+                Some(order) => gains.extend(order.iter().map(|&i| values[i])),
+            }
+        }
+        Ok(Some(HeadNorms {
+            gains: self.vector(gains),
+            epsilon: self.config.rms_norm_eps as f32,
+        }))
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Tensor<1> {
+        let len = values.len();
+        let values = TensorData::new(values, [len]);
+        Tensor::from_data(values, (self.device, DType::F32))
+    }
+
+    /// The given projections of a layer, as one map where they multiply the same.
+    fn projections(&self, layer: usize, parts: &[Projection]) -> Result<Projections, ModelError> {
+        if self.config.projection_norm_eps.is_none() {
+            return self.linear(layer, parts).map(Projections::Fused);
+        }
+        let each = parts.iter().map(|&part| {
+            let linear = self.linear(layer, &[part])?;
+            let norm = checkpoint::Norm::Projection(layer, part);
+            Ok((self.norm(norm, linear.takes_int8())?, linear))
+        });
+        Ok(Projections::Each(each.collect::<Result<_, ModelError>>()?))
+    }
+
     /// The given projections of a layer as one map, rows stacked in order.
     fn linear(&self, layer: usize, parts: &[Projection]) -> Result<Linear, ModelError> {
-        let weight = |&part: &Projection| self.checkpoint.projection(layer, part);
-        match self.precision.input_precision() {
+        let mut weights = Vec::with_capacity(parts.len());
+        let mut biases = Vec::new();
+        for &part in parts {
+            weights.push(self.weight(layer, part)?);
+            biases.extend(self.bias(layer, part)?.unwrap_or_default());
+        }
+        let bias = (!biases.is_empty()).then(|| {
+            let dtype = self.options.dtype;
+            self.vector(biases).cast(dtype).unsqueeze()
+        });
+        let ternary = weights.iter().all(|w| matches!(w, Stored::Packed(_)));
+        let weight = match self.precision.input_precision().filter(|_| ternary) {
             Some(precision) => {
-                let name = |part| format!("{part:?} of layer {layer}");
-                let matrices = parts
-                    .iter()
-                    .map(|part| weight(part)?.into_packed(name(part)))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let matrix = match <[_; 1]>::try_from(matrices) {
+                let packed = weights.into_iter().filter_map(|weight| match weight {
+                    Stored::Packed(matrix) => Some(matrix),
+                    Stored::Master(_) => None,
+                });
+                let matrix = match <[_; 1]>::try_from(packed.collect::<Vec<_>>()) {
                     Ok([matrix]) => matrix,
                     Err(matrices) => concat_rows(&matrices)?,
                 };
-                Linear::ternary(&matrix, precision, self.device)
+                Weight::ternary(&matrix, precision, self.device)?
             }
             None => {
-                let parts = parts
-                    .iter()
-                    .map(|part| Ok(self.dense(weight(part)?)))
-                    .collect::<Result<Vec<_>, ModelError>>()?;
-                Ok(Linear::Dense(Tensor::cat(parts, 0)))
+                if self.precision != Precision::Dense {
+                    tracing::warn!(
+                        "{} is not ternary: it stays float",
+                        hf_names::projection(layer, parts[0])
+                    );
+                }
+                let parts = weights.into_iter().map(|weight| self.dense(weight));
+                Weight::Dense(Tensor::cat(parts.collect(), 0))
             }
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    /// The weights of a projection, packed where the model runs packed: rows of heads in the order of
+    /// this model, and the factor of residuals in what adds to them.
+    fn weight(&self, layer: usize, part: Projection) -> Result<Stored, ModelError> {
+        let stored = self.checkpoint.projection(layer, part)?;
+        // Floats of a model of ternary products are none where they are not recognised as such.
+        let packs = self.precision.input_precision().is_some()
+            && self.checkpoint.quantization() != Quantization::Unpacked;
+        let name = || hf_names::projection(layer, part);
+        let stored = match packs {
+            true => Stored::Packed(stored.into_packed(name())?),
+            false => stored,
+        };
+        let order = self.row_order(part);
+        let factor = self.factor(part);
+        let pack = |source| CheckpointError::pack(&name())(source);
+        Ok(match stored {
+            Stored::Packed(mut matrix) => {
+                if let Some(order) = order {
+                    matrix = reorder_rows(&matrix, &order).map_err(pack)?;
+                }
+                if factor != 1.0 {
+                    let (layout, words, mut scales) = matrix.into_parts();
+                    scales.iter_mut().for_each(|scale| *scale *= factor);
+                    matrix = PackedMatrix::new(layout, words, scales).map_err(pack)?;
+                }
+                Stored::Packed(matrix)
+            }
+            Stored::Master(mut data) => {
+                if let Some(order) = order {
+                    data = data.with_rows(&order);
+                }
+                if factor != 1.0 {
+                    let mut values = data.to_f32();
+                    values.iter_mut().for_each(|value| *value *= factor);
+                    data = FloatTensorData::from_f32(FloatType::F32, data.shape, &values);
+                }
+                Stored::Master(data)
+            }
+        })
+    }
+
+    fn bias(&self, layer: usize, part: Projection) -> Result<Option<Vec<f32>>, ModelError> {
+        let Some(bias) = self.checkpoint.bias(layer, part)? else {
+            return Ok(None);
+        };
+        let factor = self.factor(part);
+        let bias = match self.row_order(part) {
+            Some(order) => order.into_iter().map(|row| bias[row]).collect(),
+            None => bias,
+        };
+        Ok(Some(bias.into_iter().map(|value| value * factor).collect()))
+    }
+
+    /// The order of a projection's rows, if it is not that of the checkpoint.
+    fn row_order(&self, part: Projection) -> Option<Vec<usize>> {
+        let order = self.head_order.as_ref()?;
+        if !matches!(part, Projection::Q | Projection::K) {
+            return None;
+        }
+        let rows = self.config.projection_shape(part)[0];
+        let heads = (0..rows).step_by(order.len());
+        Some(
+            heads
+                .flat_map(|first| order.iter().map(move |i| first + i))
+                .collect(),
+        )
+    }
+
+    /// What a projection's results are multiplied by: they are added to the residual stream, or not.
+    fn factor(&self, part: Projection) -> f32 {
+        match part {
+            Projection::O | Projection::Down => self.config.multipliers.residual as f32,
+            _ => 1.0,
         }
     }
 
-    fn dense(&self, weight: Weight) -> Tensor<2> {
+    fn dense(&self, weight: Stored) -> Tensor<2> {
         let data = match weight {
-            Weight::Packed(matrix) => {
+            Stored::Packed(matrix) => {
                 let shape = [
                     matrix.layout().out_features(),
                     matrix.layout().in_features(),
                 ];
                 TensorData::new(matrix.dequantize(), shape)
             }
-            Weight::Master(master) => tensor_data(master),
+            Stored::Master(master) => tensor_data(master),
         };
         let data = data.convert_dtype(self.options.dtype);
         Tensor::from_data(data, (self.device, self.options.dtype))

@@ -1,4 +1,4 @@
-//! The BitNet b1.58 decoder, for inference.
+//! The decoder, for inference.
 
 mod cache;
 mod causal_lm;
@@ -9,6 +9,8 @@ mod linear;
 mod load;
 mod norm;
 mod options;
+mod projections;
+mod rotary;
 
 pub use cache::KvCache;
 pub use causal_lm::{CausalLm, Hidden};

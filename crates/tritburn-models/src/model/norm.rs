@@ -1,7 +1,7 @@
 //! Norms that hand their result to a projection in the form it takes.
 
 use burn::tensor::Tensor;
-use tritburn::transformer;
+use tritburn::transformer::{self, GatedActivation};
 
 use super::error::ModelError;
 use super::linear::Normed;
@@ -32,19 +32,6 @@ impl Norm {
         }
     }
 
-    /// The norm of `relu(gate)² · up`.
-    pub fn forward_gated(&self, gate_up: Tensor<2>) -> Result<Normed, ModelError> {
-        let gamma = self.gamma.clone();
-        if self.quantize {
-            let (codes, scales) =
-                transformer::relu2_glu_norm_quantize(gate_up, gamma, self.epsilon)?;
-            Ok(Normed::Int8(codes, scales))
-        } else {
-            let y = transformer::relu2_glu_norm(gate_up, gamma, self.epsilon)?;
-            Ok(Normed::Float(y))
-        }
-    }
-
     /// The norm as floats, whatever follows.
     pub fn forward_float(
         &self,
@@ -54,4 +41,38 @@ impl Norm {
         let (_, y) = transformer::rms_norm(x, residual, self.gamma.clone(), self.epsilon)?;
         Ok(y)
     }
+
+    fn operand(&self) -> transformer::Norm {
+        transformer::Norm {
+            gamma: self.gamma.clone(),
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+/// `x`, normalised where the model has a norm at this place.
+pub(super) fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Result<Normed, ModelError> {
+    match norm {
+        Some(norm) => Ok(norm.forward(x, None)?.1),
+        None => Ok(Normed::Float(x)),
+    }
+}
+
+/// `f(gate) · up`, normalised where the model has a norm at this place.
+pub(super) fn gated(
+    norm: Option<&Norm>,
+    gate_up: Tensor<2>,
+    activation: GatedActivation,
+) -> Result<Normed, ModelError> {
+    Ok(match norm {
+        Some(norm) if norm.quantize => {
+            let (codes, scales) =
+                transformer::gated_norm_quantize(gate_up, activation, norm.operand())?;
+            Normed::Int8(codes, scales)
+        }
+        norm => {
+            let norm = norm.map(Norm::operand);
+            Normed::Float(transformer::gated(gate_up, activation, norm)?)
+        }
+    })
 }

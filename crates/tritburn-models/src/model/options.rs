@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tritburn::InputPrecision;
 use tritburn::ops::captures_graphs;
 
-use crate::config::Quantization;
+use crate::config::DecoderConfig;
 
 /// What the projections of a model multiply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +24,13 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What a checkpoint asks for: dense weights where it has plain floats, which were not trained to
-    /// be ternary, and else W2A8.
-    pub fn of(quantization: Quantization) -> Self {
-        match quantization.is_ternary() {
-            true => Self::W2A8,
-            false => Self::Dense,
+    /// What a model was trained in: dense weights where it has plain floats, which were not trained
+    /// to be ternary, else 2-bit weights with the inputs that its configuration names.
+    pub fn of(config: &DecoderConfig) -> Self {
+        match (config.quantization.is_ternary(), config.inputs) {
+            (false, _) => Self::Dense,
+            (true, InputPrecision::Float) => Self::W2A16,
+            (true, _) => Self::W2A8,
         }
     }
 

@@ -80,6 +80,7 @@ impl Checkpoint for TrainedCheckpoint<'_> {
             Norm::AttentionSub(layer) => self.layer(layer)?.output.gains(),
             Norm::PostAttention(layer) => self.layer(layer)?.gate_up.gains(),
             Norm::FfnSub(layer) => self.layer(layer)?.down.gains(),
+            Norm::Query(_) | Norm::Key(_) | Norm::Projection(..) => None,
             Norm::Final => Some(self.model.norm.gamma.val()),
         };
         let name = || hf_names::norm(norm);

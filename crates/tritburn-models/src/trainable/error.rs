@@ -52,6 +52,12 @@ pub enum TrainableError {
         /// Type asked for.
         found: DType,
     },
+    /// A part of the architecture that has no gradients here.
+    #[error("models with {part} run but do not train here")]
+    Untrainable {
+        /// What the model has.
+        part: &'static str,
+    },
     /// Sequences longer than the model has positions.
     #[error("sequences of {found} tokens for a model of {available} positions")]
     Length {

@@ -3,31 +3,37 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use tritburn::Error;
-use tritburn::training::{Heads, rotary_attention};
+use tritburn::training::{GatedActivation, Heads, rotary_attention};
 
 use super::projection::Projection;
 use crate::config::DecoderConfig;
 
-/// Weights of a decoder layer: q|k|v and gate|up are one matrix each, and a norm stands in front of
-/// every matrix. Those of `output` and `down` are the sub-norms (SubLN).
+/// Weights of a decoder layer: q|k|v and gate|up are one matrix each, with a norm in front. Norms of
+/// `output` and `down` are the sub-norms (SubLN), which not every family has.
 #[derive(Module, Debug)]
 pub(super) struct TrainableLayer {
     pub qkv: Projection,
     pub output: Projection,
     pub gate_up: Projection,
     pub down: Projection,
+    #[module(skip)]
+    activation: GatedActivation,
 }
 
 impl TrainableLayer {
     pub fn new(config: &DecoderConfig, device: &Device) -> Result<Self, Error> {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let (query, key_value) = (config.query_size(), config.key_value_size());
-        let projection = |input, outputs: &[usize]| Projection::new(config, input, outputs, device);
+        let projection = |input, outputs: &[usize], has_norm| {
+            Projection::new(config, input, outputs, has_norm, device)
+        };
+        let sub_norms = config.sub_norms;
         Ok(Self {
-            qkv: projection(hidden, &[query, key_value, key_value])?,
-            output: projection(query, &[hidden])?,
-            gate_up: projection(hidden, &[ffn, ffn])?,
-            down: projection(ffn, &[hidden])?,
+            qkv: projection(hidden, &[query, key_value, key_value], true)?,
+            output: projection(query, &[hidden], sub_norms)?,
+            gate_up: projection(hidden, &[ffn, ffn], true)?,
+            down: projection(ffn, &[hidden], sub_norms)?,
+            activation: config.hidden_act,
         })
     }
 
@@ -42,6 +48,6 @@ impl TrainableLayer {
         let attended = rotary_attention(qkv, Some(table.clone()), heads)?;
         let x = x + self.output.forward(attended)?;
         let gate_up = self.gate_up.forward(x.clone())?;
-        Ok(x + self.down.forward_gated(gate_up)?)
+        Ok(x + self.down.forward_gated(gate_up, self.activation)?)
     }
 }

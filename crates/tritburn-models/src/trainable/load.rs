@@ -37,16 +37,22 @@ impl TrainableModel {
         if model.head.is_some() {
             model.head = checkpoint.head()?.map(|head| loader.table(head));
         }
+        let sub_norms = checkpoint.config().sub_norms;
         for (index, layer) in model.layers.iter_mut().enumerate() {
             use Norm::{AttentionSub, FfnSub, Input, PostAttention};
             use Projection::{Down, Gate, K, O, Q, Up, V};
             for (projection, norm, parts) in [
-                (&mut layer.qkv, Input(index), &[Q, K, V][..]),
-                (&mut layer.output, AttentionSub(index), &[O]),
-                (&mut layer.gate_up, PostAttention(index), &[Gate, Up]),
-                (&mut layer.down, FfnSub(index), &[Down]),
+                (&mut layer.qkv, Some(Input(index)), &[Q, K, V][..]),
+                (
+                    &mut layer.output,
+                    sub_norms.then_some(AttentionSub(index)),
+                    &[O],
+                ),
+                (&mut layer.gate_up, Some(PostAttention(index)), &[Gate, Up]),
+                (&mut layer.down, sub_norms.then_some(FfnSub(index)), &[Down]),
             ] {
-                projection.set(loader.latent(index, parts)?, loader.gains(norm)?);
+                let gains = norm.map(|norm| loader.gains(norm)).transpose()?;
+                projection.set(loader.latent(index, parts)?, gains);
             }
         }
         model.norm.gamma = Param::from_tensor(loader.gains(Norm::Final)?);

@@ -4,14 +4,14 @@ use burn::module::{Initializer, Module, Param};
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Int, IntDType, Tensor};
 use tritburn::training::{
-    Heads, LossConfig, embedding, linear_cross_entropy, rms_norm, rotary_table,
+    Heads, LossConfig, embedding, linear_cross_entropy, rms_norm, scaled_rotary_table,
 };
 
 use super::error::TrainableError;
 use super::layer::TrainableLayer;
 use super::options::TrainableOptions;
 use super::projection::{norm, operand};
-use crate::config::{DecoderConfig, Quantization};
+use crate::config::{Biases, DecoderConfig, Multipliers, Quantization};
 
 /// A decoder-only language model that trains.
 ///
@@ -48,6 +48,26 @@ impl TrainableModel {
         device: &Device,
     ) -> Result<Self, TrainableError> {
         config.validate()?;
+        for (present, part) in [
+            (config.head_norms, "norms of query and key heads"),
+            (
+                config.projection_norm_eps.is_some(),
+                "a norm in every projection",
+            ),
+            (config.biases != Biases::default(), "biases"),
+            (
+                config.multipliers != Multipliers::default(),
+                "constant multipliers",
+            ),
+            (
+                config.rotary_dim() != config.head_dim,
+                "heads that are rotated in part",
+            ),
+        ] {
+            if present {
+                return Err(TrainableError::Untrainable { part });
+            }
+        }
         if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F16) {
             return Err(TrainableError::ActivationType {
                 found: options.dtype,
@@ -70,9 +90,9 @@ impl TrainableModel {
             layers: layers.collect::<Result<_, _>>()?,
             norm: norm(config, config.hidden_size, device),
             head: (!config.tie_word_embeddings).then(table),
-            rotary: rotary_table(
-                config.rope_theta as f32,
-                config.head_dim,
+            rotary: scaled_rotary_table(
+                &config.rotary_frequencies(config.max_position_embeddings),
+                config.rope_scaling.attention_factor() as f32,
                 config.max_position_embeddings,
                 device,
             ),

@@ -21,20 +21,22 @@ pub(super) enum Projection {
     Dense(DenseLinear),
 }
 
-/// A norm and a float matrix `[out, in]`, the order of [`BitLinear`] and of files.
+/// A norm, where the model has one here, and a float matrix `[out, in]`, the order of [`BitLinear`] and
+/// of files.
 #[derive(Module, Debug)]
 pub(super) struct DenseLinear {
     weight: Param<Tensor<2>>,
-    norm: RmsNorm,
+    norm: Option<RmsNorm>,
 }
 
 impl Projection {
-    /// A map from `input` features to each of `outputs`, as one matrix. Fresh weights are
-    /// `U(-k, k)` with `k = sqrt(1 / input)`, in both forms.
+    /// A map from `input` features to each of `outputs`, as one matrix, behind a norm or not. Fresh
+    /// weights are `U(-k, k)` with `k = sqrt(1 / input)`, in both forms.
     pub fn new(
         config: &DecoderConfig,
         input: usize,
         outputs: &[usize],
+        has_norm: bool,
         device: &Device,
     ) -> Result<Self, Error> {
         let linear = match outputs {
@@ -42,7 +44,10 @@ impl Projection {
             several => BitLinearConfig::fused(input, several),
         };
         if config.quantization.is_ternary() {
-            let linear = linear.with_norm(true).with_norm_eps(config.rms_norm_eps);
+            let linear = linear
+                .with_norm(has_norm)
+                .with_norm_eps(config.rms_norm_eps)
+                .with_input_precision(config.inputs);
             return Ok(Self::Ternary(linear.try_init(device)?));
         }
         let bound = (1.0 / input as f64).sqrt();
@@ -52,7 +57,7 @@ impl Projection {
         };
         Ok(Self::Dense(DenseLinear {
             weight: fresh.init([linear.d_output, input], device),
-            norm: norm(config, input, device),
+            norm: has_norm.then(|| norm(config, input, device)),
         }))
     }
 
@@ -60,17 +65,26 @@ impl Projection {
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>, Error> {
         match self {
             Self::Ternary(layer) => layer.try_forward(x),
-            Self::Dense(layer) => linear(rms_norm(x, operand(&layer.norm))?, layer.weight.val()),
+            Self::Dense(layer) => {
+                let x = match &layer.norm {
+                    Some(norm) => rms_norm(x, operand(norm))?,
+                    None => x,
+                };
+                linear(x, layer.weight.val())
+            }
         }
     }
 
-    /// The map of `relu(gate)² · up`: `[.., 2 · in]`, the gate first, to `[.., out]`.
-    pub fn forward_gated(&self, gate_up: Tensor<3>) -> Result<Tensor<3>, Error> {
-        let activation = GatedActivation::SquaredRelu;
+    /// The map of `f(gate) · up`: `[.., 2 · in]`, the gate first, to `[.., out]`.
+    pub fn forward_gated(
+        &self,
+        gate_up: Tensor<3>,
+        activation: GatedActivation,
+    ) -> Result<Tensor<3>, Error> {
         match self {
             Self::Ternary(layer) => layer.try_forward_gated(gate_up, activation),
             Self::Dense(layer) => {
-                let norm = Some(operand(&layer.norm));
+                let norm = layer.norm.as_ref().map(operand);
                 linear(gated(gate_up, activation, norm)?, layer.weight.val())
             }
         }
@@ -85,24 +99,24 @@ impl Projection {
         }
     }
 
-    /// The gains of the norm `[in]`; `None` for a layer without one, which [`new`](Self::new) does not
-    /// make.
+    /// The gains of the norm `[in]`; `None` for a map without one.
     pub fn gains(&self) -> Option<Tensor<1>> {
         let norm = match self {
             Self::Ternary(layer) => layer.norm.as_ref(),
-            Self::Dense(layer) => Some(&layer.norm),
+            Self::Dense(layer) => layer.norm.as_ref(),
         };
         norm.map(|norm| norm.gamma.val())
     }
 
-    /// Puts latent weights `[out, in]` and gains `[in]` in the place of the fresh ones.
-    pub fn set(&mut self, latent: Tensor<2>, gains: Tensor<1>) {
+    /// Puts latent weights `[out, in]` and gains `[in]`, where there is a norm, in the place of the fresh
+    /// ones.
+    pub fn set(&mut self, latent: Tensor<2>, gains: Option<Tensor<1>>) {
         let (weight, norm) = match self {
             Self::Ternary(layer) => (&mut layer.weight, layer.norm.as_mut()),
-            Self::Dense(layer) => (&mut layer.weight, Some(&mut layer.norm)),
+            Self::Dense(layer) => (&mut layer.weight, layer.norm.as_mut()),
         };
         *weight = Param::from_tensor(latent);
-        if let Some(norm) = norm {
+        if let (Some(norm), Some(gains)) = (norm, gains) {
             norm.gamma = Param::from_tensor(gains);
         }
     }

@@ -4,7 +4,9 @@ use rstest::rstest;
 use serde_json::{Value as Json, json};
 use tritburn_formats::file::gguf::{Metadata, Value};
 use tritburn_models::DecoderConfig;
-use tritburn_models::config::{ConfigError, GgufArchitecture, Quantization};
+use tritburn_models::config::{
+    ConfigError, Family, GatedActivation, GgufFacts, Quantization, RopeScaling,
+};
 
 fn hf(change: impl FnOnce(&mut Json)) -> Result<DecoderConfig, ConfigError> {
     let text = DecoderConfig::b1_58_2b_4t().to_hf_json("bfloat16");
@@ -13,14 +15,20 @@ fn hf(change: impl FnOnce(&mut Json)) -> Result<DecoderConfig, ConfigError> {
     DecoderConfig::from_hf_json(&config.to_string())
 }
 
+fn facts() -> GgufFacts {
+    GgufFacts::bitnet(Quantization::Online)
+}
+
 /// Keys without the name of the architecture.
 fn gguf(entries: &[(&str, Value)]) -> Result<DecoderConfig, ConfigError> {
     let mut metadata = Metadata::new();
-    DecoderConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut metadata);
+    DecoderConfig::b1_58_2b_4t()
+        .write_gguf("bitnet", &mut metadata)
+        .unwrap();
     for (key, value) in entries {
         metadata.set(format!("bitnet.{key}"), value.clone());
     }
-    DecoderConfig::from_gguf(&metadata, false, Quantization::Online)
+    DecoderConfig::from_gguf(&metadata, facts())
 }
 
 fn text(text: &str) -> Value {
@@ -38,34 +46,157 @@ fn a_gguf_rope_that_scales_by_one_is_read(#[case] entries: &[(&str, Value)]) {
 }
 
 #[rstest]
-#[case::linear(&[("rope.scaling.type", text("linear")), ("rope.scaling.factor", Value::F32(4.0))], "linear by 4")]
-#[case::no_type(&[("rope.scaling.factor", Value::F32(2.0))], "linear by 2")]
-#[case::older_key(&[("rope.scale_linear", Value::F32(8.0))], "linear by 8")]
-#[case::yarn(&[("rope.scaling.type", text("yarn"))], "yarn by 1")]
-fn a_gguf_rope_that_scales_is_refused(#[case] entries: &[(&str, Value)], #[case] what: &str) {
-    let error = gguf(entries).unwrap_err();
+#[case::linear(&[("rope.scaling.type", text("linear")), ("rope.scaling.factor", Value::F32(4.0))], 4.0)]
+#[case::no_type(&[("rope.scaling.factor", Value::F32(2.0))], 2.0)]
+#[case::older_key(&[("rope.scale_linear", Value::F32(8.0))], 8.0)]
+fn a_gguf_rope_that_scales_is_read(#[case] entries: &[(&str, Value)], #[case] factor: f64) {
+    let config = gguf(entries).unwrap();
+    assert_eq!(config.rope_scaling, RopeScaling::Linear { factor });
+}
+
+#[test]
+fn an_unknown_rope_is_refused_by_its_name() {
+    let error = gguf(&[("rope.scaling.type", text("spiral"))]).unwrap_err();
     assert!(
-        matches!(&error, ConfigError::Unsupported { found, .. } if found == what),
+        matches!(&error, ConfigError::Unsupported { found, .. } if found == "spiral by 1"),
+        "{error}"
+    );
+    let dynamic = hf(|config| config["rope_scaling"] = json!({ "type": "dynamic", "factor": 2.0 }));
+    let error = dynamic.unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::Unsupported { found, .. } if found == "dynamic by 2"),
         "{error}"
     );
 }
 
 #[rstest]
-#[case(json!({ "rope_type": "linear", "factor": 1.0 }), None)]
-#[case(json!({ "type": "linear" }), None)]
-#[case(json!({ "rope_type": "linear", "factor": 2.0 }), Some("linear by 2"))]
-#[case(json!({ "rope_type": "llama3", "factor": 1.0 }), Some("llama3 by 1"))]
-fn a_hugging_face_rope_is_read_if_it_scales_by_one(
+#[case(json!({ "rope_type": "linear", "factor": 1.0 }), RopeScaling::None)]
+#[case(json!({ "type": "linear" }), RopeScaling::None)]
+#[case(json!({ "rope_type": "linear", "factor": 2.0 }), RopeScaling::Linear { factor: 2.0 })]
+#[case(
+    json!({
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }),
+    RopeScaling::Llama3 {
+        factor: 8.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_positions: 8192,
+    }
+)]
+fn a_hugging_face_rope_is_read_and_written(
     #[case] rope: Json,
-    #[case] refused: Option<&str>,
+    #[case] scaling: RopeScaling,
     #[values("rope_parameters", "rope_scaling")] field: &str,
 ) {
-    let error = hf(|config| config[field] = rope).err();
-    let found = error.as_ref().map(|error| match error {
-        ConfigError::Unsupported { found, .. } => found.as_str(),
-        other => panic!("{other}"),
-    });
-    assert_eq!(found, refused);
+    let config = hf(|config| config[field] = rope).unwrap();
+    assert_eq!(config.rope_scaling, scaling);
+    let again = DecoderConfig::from_hf_json(&config.to_hf_json("float32")).unwrap();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn what_a_rope_needs_is_asked_for_by_name() {
+    let error =
+        hf(|config| config["rope_scaling"] = json!({ "rope_type": "llama3", "factor": 8.0 }));
+    assert!(
+        matches!(error, Err(ConfigError::Missing { field }) if field == "rope_scaling.low_freq_factor")
+    );
+}
+
+/// Every family reads what it writes, and its defaults are its own.
+#[test]
+fn families_read_what_they_write() {
+    for family in Family::ALL {
+        let config = DecoderConfig {
+            family,
+            hidden_act: GatedActivation::Silu,
+            sub_norms: family == Family::BitNet,
+            head_norms: family == Family::Qwen3,
+            biases: tritburn_models::config::Biases {
+                qkv: family == Family::Qwen2,
+                ..Default::default()
+            },
+            multipliers: match family {
+                Family::MiniCpm => tritburn_models::config::Multipliers {
+                    embedding: 12.0,
+                    residual: 0.25,
+                    logits: 0.1,
+                },
+                _ => Default::default(),
+            },
+            quantization: Quantization::Online,
+            ..DecoderConfig::b1_58_2b_4t()
+        };
+        let text = config.to_hf_json("bfloat16");
+        assert_eq!(
+            DecoderConfig::from_hf_json(&text).unwrap(),
+            config,
+            "{family}"
+        );
+        let mut metadata = Metadata::new();
+        let architecture = if family == Family::BitNet {
+            "bitnet".to_string()
+        } else {
+            family.to_string()
+        };
+        config.write_gguf(&architecture, &mut metadata).unwrap();
+        let facts = GgufFacts {
+            sub_norms: config.sub_norms,
+            head_norms: config.head_norms,
+            biases: config.biases,
+            ..facts()
+        };
+        let read = DecoderConfig::from_gguf(&metadata, facts).unwrap();
+        assert_eq!((read.family, read.hidden_act), (family, config.hidden_act));
+        let logits = read.multipliers.logits / config.multipliers.logits;
+        assert!((logits - 1.0).abs() < 1e-6, "{family}: {logits}");
+    }
+}
+
+#[rstest]
+#[case("num_experts", json!(8))]
+#[case("sliding_window", json!(512))]
+#[case("qk_rms_clip", json!(10.0))]
+#[case("layer_types", json!(["full_attention", "sliding_attention"]))]
+fn what_would_compute_something_else_is_refused_by_name(#[case] key: &str, #[case] value: Json) {
+    let error = hf(|config| config[key] = value).unwrap_err();
+    assert!(
+        matches!(error, ConfigError::Unsupported { field, .. } if field == key),
+        "{error}"
+    );
+}
+
+#[rstest]
+#[case(json!(-1), &[])]
+#[case(json!([5, -1, 7]), &[5, 7])]
+fn minus_one_is_no_token(#[case] ids: Json, #[case] expected: &[u32]) {
+    assert_eq!(
+        hf(|config| config["eos_token_id"] = ids)
+            .unwrap()
+            .eos_token_ids,
+        expected
+    );
+    let error = hf(|config| config["eos_token_id"] = json!(-2)).unwrap_err();
+    assert!(error.to_string().contains("eos_token_id is -2"), "{error}");
+}
+
+#[test]
+fn a_size_may_be_a_list_of_one_value() {
+    use tritburn_formats::file::gguf::Array;
+
+    let list = |values: Vec<i32>| Value::Array(Array::I32(values));
+    let config = gguf(&[("feed_forward_length", list(vec![256; 30]))]).unwrap();
+    assert_eq!(config.intermediate_size, 256);
+    let error = gguf(&[("feed_forward_length", list(vec![256, 128]))]).unwrap_err();
+    assert!(
+        error.to_string().contains("bitnet.feed_forward_length"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -85,21 +216,25 @@ fn the_base_of_the_rotation_may_stand_at_the_top() {
 
 #[test]
 fn an_activation_that_gguf_does_not_name_is_refused_by_its_key() {
-    let other = gguf(&[("hidden_activation", text("silu"))]).unwrap_err();
+    let other = gguf(&[("hidden_activation", text("gelu"))]).unwrap_err();
     assert!(
         other
             .to_string()
-            .contains("bitnet.hidden_activation is silu"),
+            .contains("bitnet.hidden_activation is gelu"),
         "{other}"
     );
+    let silu = gguf(&[("hidden_activation", text("silu"))]).unwrap();
+    assert_eq!(silu.hidden_act, GatedActivation::Silu);
 
     let mut whole = Metadata::new();
-    DecoderConfig::b1_58_2b_4t().write_gguf(GgufArchitecture::LlamaCpp, &mut whole);
+    DecoderConfig::b1_58_2b_4t()
+        .write_gguf("bitnet", &mut whole)
+        .unwrap();
     let mut without = Metadata::new();
     for (key, value) in whole.iter().filter(|(key, _)| !key.ends_with("activation")) {
         without.set(key, value.clone());
     }
-    let absent = DecoderConfig::from_gguf(&without, false, Quantization::Online).unwrap_err();
+    let absent = DecoderConfig::from_gguf(&without, facts()).unwrap_err();
     assert!(
         absent
             .to_string()

@@ -4,6 +4,7 @@ mod checkpoint;
 mod common;
 mod config;
 mod convert;
+mod families;
 mod generate;
 mod golden;
 mod sample;

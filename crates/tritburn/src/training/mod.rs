@@ -40,4 +40,4 @@ pub use operand::GatedActivation;
 pub(crate) use operand::Optional;
 pub(crate) use operand::{AdamWStep, Moments};
 
-pub use crate::transformer::{Heads, rotary_table};
+pub use crate::transformer::{Heads, rotary_frequencies, rotary_table, scaled_rotary_table};

@@ -1,0 +1,210 @@
+//! Keys of a configuration that a file has wrong, or lacks.
+
+use serde_json::{Map, Value as Json, json};
+use tritburn_formats::file::gguf::{Metadata, Value};
+
+use super::CheckpointError;
+
+/// Names of `config.json` for keys of GGUF metadata.
+const SHARED: [(&str, &str); 6] = [
+    ("rope_theta", "rope.freq_base"),
+    ("hidden_act", "hidden_activation"),
+    ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    ("max_position_embeddings", "context_length"),
+    ("num_attention_heads", "attention.head_count"),
+    ("num_key_value_heads", "attention.head_count_kv"),
+];
+
+/// Values to take instead of those of a file, applied in order before anything is read from it.
+///
+/// In a folder a key is one of `config.json`, with dots between the names of nested ones; `quantization`
+/// stands for the whole `quantization_config`: `online`, `offline` (autobitlinear) or `none`. In a
+/// GGUF file it is one of the metadata, with or without the name of the architecture; the common
+/// names of `config.json` are known too. Values are JSON; what is none is a string.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::checkpoint::Overrides;
+///
+/// let overrides = Overrides::parse(["rope_theta=500000", "hidden_act=relu2"])?;
+/// assert!(!overrides.is_empty());
+/// assert!(Overrides::parse(["rope_theta"]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides(Vec<(String, Json)>);
+
+impl Overrides {
+    /// From texts `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Override`] for a text without a key or without `=`.
+    pub fn parse<T: AsRef<str>>(
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, CheckpointError> {
+        let pair = |text: T| {
+            let text = text.as_ref();
+            match text.split_once('=') {
+                Some((key, value)) if !key.trim().is_empty() => {
+                    let json = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+                    Ok((key.trim().to_string(), json))
+                }
+                _ => Err(CheckpointError::Override {
+                    text: text.to_string(),
+                    reason: "expected KEY=VALUE",
+                }),
+            }
+        };
+        texts
+            .into_iter()
+            .map(pair)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Changes a `config.json`.
+    pub(crate) fn apply_json(&self, config: &mut Json) {
+        for (key, value) in &self.0 {
+            match (key.as_str(), value.as_str()) {
+                ("quantization", Some(mode @ ("online" | "offline"))) => {
+                    config["quantization_config"] = json!({
+                        "quant_method": "bitnet",
+                        "linear_class": "autobitlinear",
+                        "quantization_mode": mode,
+                    });
+                }
+                ("quantization", Some("none")) => config["quantization_config"] = Json::Null,
+                _ => set(config, key, value),
+            }
+        }
+    }
+
+    /// Changes the metadata of a GGUF file.
+    pub(crate) fn apply_gguf(&self, metadata: &mut Metadata) -> Result<(), CheckpointError> {
+        for (key, json) in &self.0 {
+            let key = gguf_key(key, metadata);
+            let refuse = |reason| CheckpointError::Override {
+                text: format!("{key}={json}"),
+                reason,
+            };
+            let value = match json {
+                Json::Bool(value) => Value::Bool(*value),
+                Json::String(text) => Value::String(text.clone()),
+                Json::Number(number) => {
+                    let float = matches!(metadata.get(&key), Some(Value::F32(_) | Value::F64(_)));
+                    let whole = number.as_u64().and_then(|n| u32::try_from(n).ok());
+                    match whole.filter(|_| !float && !is_float_key(&key)) {
+                        Some(whole) => Value::U32(whole),
+                        None => Value::F32(number.as_f64().unwrap_or(f64::NAN) as f32),
+                    }
+                }
+                _ => {
+                    return Err(refuse(
+                        "a value of metadata is a number, a text, true or false",
+                    ));
+                }
+            };
+            metadata.set(key, value);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a whole number under the key is meant as a float.
+fn is_float_key(key: &str) -> bool {
+    let ends = ["freq_base", "epsilon", "factor", "_scale"];
+    ends.iter().any(|end| key.ends_with(end))
+}
+
+fn gguf_key(key: &str, metadata: &Metadata) -> String {
+    let architecture = metadata.architecture();
+    if let Some((_, own)) = SHARED.iter().find(|(shared, _)| *shared == key) {
+        return format!("{architecture}.{own}");
+    }
+    if let Some(token) = key
+        .strip_suffix("_token_id")
+        .filter(|name| !name.contains('.'))
+    {
+        let token = if token == "pad" { "padding" } else { token };
+        return format!("tokenizer.ggml.{token}_token_id");
+    }
+    let rooted = ["general.", "tokenizer.", "tritburn.", "prism."];
+    let prefixed = key.starts_with(&format!("{architecture}."));
+    match prefixed || rooted.iter().any(|root| key.starts_with(root)) {
+        true => key.to_string(),
+        false if key == "inputs" => "tritburn.inputs".to_string(),
+        false => format!("{architecture}.{key}"),
+    }
+}
+
+/// Sets a value under a path of names.
+fn set(config: &mut Json, path: &str, value: &Json) {
+    let (name, rest) = match path.split_once('.') {
+        Some((name, rest)) => (name, Some(rest)),
+        None => (path, None),
+    };
+    if !config.is_object() {
+        *config = Json::Object(Map::new());
+    }
+    match rest {
+        None => config[name] = value.clone(),
+        Some(rest) => set(&mut config[name], rest, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_folders_may_be_nested() {
+        let mut config = json!({ "rope_theta": 1, "quantization_config": null });
+        let overrides = [
+            "rope_theta=2.5",
+            "quantization_config.linear_class=bitlinear",
+            "eos_token_id=[1, 2]",
+        ];
+        Overrides::parse(overrides).unwrap().apply_json(&mut config);
+        let expected = json!({
+            "rope_theta": 2.5,
+            "quantization_config": { "linear_class": "bitlinear" },
+            "eos_token_id": [1, 2],
+        });
+        assert_eq!(config, expected);
+        let online = Overrides::parse(["quantization=online"]).unwrap();
+        online.apply_json(&mut config);
+        assert_eq!(config["quantization_config"]["quantization_mode"], "online");
+    }
+
+    #[test]
+    fn keys_of_gguf_files_keep_their_types() {
+        let mut metadata = Metadata::new();
+        metadata.set("general.architecture", Value::String("llama".into()));
+        let overrides = [
+            "rope_theta=500000",
+            "hidden_activation=relu2",
+            "llama.context_length=64",
+            "eos_token_id=3",
+            "inputs=float",
+        ];
+        let overrides = Overrides::parse(overrides).unwrap();
+        overrides.apply_gguf(&mut metadata).unwrap();
+        for (key, expected) in [
+            ("llama.rope.freq_base", Value::F32(500_000.0)),
+            ("llama.hidden_activation", Value::String("relu2".into())),
+            ("llama.context_length", Value::U32(64)),
+            ("tokenizer.ggml.eos_token_id", Value::U32(3)),
+            ("tritburn.inputs", Value::String("float".into())),
+        ] {
+            assert_eq!(metadata.get(key), Some(&expected), "{key}");
+        }
+        let list = Overrides::parse(["context_length=[1]"]).unwrap();
+        assert!(list.apply_gguf(&mut metadata).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! Rotary embeddings in a `config.json`: the old `rope_theta` and `rope_scaling`, or the new
+//! `rope_parameters`, which has all in one.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::rope::{longrope_attention, yarn_attention};
+use crate::config::{ConfigError, DecoderConfig, RopeScaling};
+
+/// `rope_scaling` or `rope_parameters`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Rope {
+    pub rope_theta: Option<f64>,
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
+    attention_factor: Option<f64>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    truncate: Option<bool>,
+    short_factor: Option<Vec<f64>>,
+    long_factor: Option<Vec<f64>>,
+    pub partial_rotary_factor: Option<f64>,
+}
+
+impl Rope {
+    /// Whether frequencies are those of `rope_theta`.
+    fn is_plain(&self) -> bool {
+        let factor = self.factor.unwrap_or(1.0);
+        match self.rope_type.as_deref().unwrap_or("default") {
+            "default" => true,
+            "linear" => factor == 1.0,
+            _ => false,
+        }
+    }
+
+    /// The one of several that scales, or else nothing.
+    pub fn scaling<'a>(
+        ropes: impl IntoIterator<Item = &'a Self>,
+        original: Option<usize>,
+        positions: usize,
+    ) -> Result<RopeScaling, ConfigError> {
+        match ropes.into_iter().find(|rope| !rope.is_plain()) {
+            None => Ok(RopeScaling::None),
+            Some(rope) => rope.resolve(original, positions),
+        }
+    }
+
+    fn resolve(
+        &self,
+        original: Option<usize>,
+        positions: usize,
+    ) -> Result<RopeScaling, ConfigError> {
+        let required = |name: &str, value: Option<f64>| {
+            value.ok_or_else(|| ConfigError::Missing {
+                field: format!("rope_scaling.{name}"),
+            })
+        };
+        let own = self.original_max_position_embeddings;
+        let original_positions = own.map(|n| n as usize).or(original);
+        let required_original = || {
+            original_positions.ok_or_else(|| ConfigError::Missing {
+                field: "rope_scaling.original_max_position_embeddings".to_string(),
+            })
+        };
+        Ok(match self.rope_type.as_deref().unwrap_or("default") {
+            "linear" => RopeScaling::Linear {
+                factor: required("factor", self.factor)?,
+            },
+            "llama3" => RopeScaling::Llama3 {
+                factor: required("factor", self.factor)?,
+                low_frequency_factor: required("low_freq_factor", self.low_freq_factor)?,
+                high_frequency_factor: required("high_freq_factor", self.high_freq_factor)?,
+                original_positions: required_original()?,
+            },
+            "yarn" => {
+                let factor = required("factor", self.factor)?;
+                let of = |mscale| yarn_attention(factor, mscale);
+                let natural = match (self.mscale, self.mscale_all_dim) {
+                    (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => {
+                        of(mscale) / of(all)
+                    }
+                    _ => of(1.0),
+                };
+                RopeScaling::Yarn {
+                    factor,
+                    beta_fast: self.beta_fast.unwrap_or(32.0),
+                    beta_slow: self.beta_slow.unwrap_or(1.0),
+                    original_positions: original_positions.unwrap_or(positions),
+                    attention_factor: self.attention_factor.unwrap_or(natural),
+                    truncate: self.truncate.unwrap_or(true),
+                }
+            }
+            "longrope" | "su" => {
+                let factors = |name: &str, factors: &Option<Vec<f64>>| {
+                    factors.clone().ok_or_else(|| ConfigError::Missing {
+                        field: format!("rope_scaling.{name}"),
+                    })
+                };
+                let original_positions = original_positions.unwrap_or(positions);
+                let natural = longrope_attention(positions, original_positions);
+                RopeScaling::LongRope {
+                    short: factors("short_factor", &self.short_factor)?,
+                    long: factors("long_factor", &self.long_factor)?,
+                    original_positions,
+                    attention_factor: self.attention_factor.unwrap_or(natural),
+                }
+            }
+            kind => {
+                return Err(ConfigError::Unsupported {
+                    field: "rope_type",
+                    found: format!("{kind} by {}", self.factor.unwrap_or(1.0)),
+                    reason: "rotary scaling is default, linear, llama3, yarn or longrope here",
+                });
+            }
+        })
+    }
+}
+
+/// Both spellings, since releases of transformers read one or the other: `rope_parameters`, and
+/// `rope_scaling` where frequencies are scaled.
+pub(super) fn to_json(config: &DecoderConfig) -> (Value, Option<Value>) {
+    let scaling = match &config.rope_scaling {
+        RopeScaling::None => None,
+        RopeScaling::Linear { factor } => Some(json!({ "factor": factor })),
+        RopeScaling::Llama3 {
+            factor,
+            low_frequency_factor,
+            high_frequency_factor,
+            original_positions,
+        } => Some(json!({
+            "factor": factor,
+            "low_freq_factor": low_frequency_factor,
+            "high_freq_factor": high_frequency_factor,
+            "original_max_position_embeddings": original_positions,
+        })),
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_positions,
+            attention_factor,
+            truncate,
+        } => Some(json!({
+            "factor": factor,
+            "beta_fast": beta_fast,
+            "beta_slow": beta_slow,
+            "original_max_position_embeddings": original_positions,
+            "attention_factor": attention_factor,
+            "truncate": truncate,
+        })),
+        RopeScaling::LongRope {
+            short,
+            long,
+            original_positions,
+            attention_factor,
+        } => Some(long_rope(
+            short,
+            long,
+            *original_positions,
+            *attention_factor,
+        )),
+        // One set of divisors is two equal ones.
+        RopeScaling::Factors { factors } => Some(long_rope(
+            factors,
+            factors,
+            config.max_position_embeddings,
+            1.0,
+        )),
+    };
+    let kind = match &config.rope_scaling {
+        RopeScaling::Factors { .. } => "longrope",
+        other => other.name(),
+    };
+    let scaling = scaling.map(|mut scaling| {
+        scaling["rope_type"] = json!(kind);
+        scaling
+    });
+    let mut parameters = scaling.clone().unwrap_or(json!({ "rope_type": "default" }));
+    parameters["rope_theta"] = json!(config.rope_theta);
+    (parameters, scaling)
+}
+
+fn long_rope(short: &[f64], long: &[f64], original: usize, attention_factor: f64) -> Value {
+    json!({
+        "short_factor": short,
+        "long_factor": long,
+        "original_max_position_embeddings": original,
+        "attention_factor": attention_factor,
+    })
+}

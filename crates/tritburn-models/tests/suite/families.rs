@@ -1,0 +1,263 @@
+//! Toy models of the published families against the logits and tokens of an independent float64
+//! implementation, and their way through every format that can hold them.
+
+use std::fs;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use rstest::rstest;
+use safetensors::SafeTensors;
+use tempfile::TempDir;
+use tritburn::InputPrecision;
+use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+use tritburn_models::config::{Biases, Family, GatedActivation, Multipliers};
+use tritburn_models::convert::{ConvertError, Options, Target, convert};
+use tritburn_models::generate::{GenerationOptions, Session, generate};
+use tritburn_models::model::{LoadOptions, Precision};
+use tritburn_models::sample::Sampling;
+use tritburn_models::{CausalLm, DecoderConfig};
+
+use crate::common::devices;
+
+/// The files of a toy model.
+macro_rules! toy {
+    ($name:literal) => {
+        Toy {
+            name: $name,
+            config: include_str!(concat!("../data/", $name, "/config.json")),
+            weights: include_bytes!(concat!("../data/", $name, "/model.safetensors")),
+            expected: include_bytes!(concat!("../data/", $name, "/expected.safetensors")),
+        }
+    };
+}
+
+#[derive(Clone, Copy)]
+struct Toy {
+    name: &'static str,
+    config: &'static str,
+    weights: &'static [u8],
+    expected: &'static [u8],
+}
+
+const BITNET_SILU: Toy = toy!("bitnet-silu");
+const LLAMA_PACKED: Toy = toy!("llama-packed");
+const LLAMA_NORMS: Toy = toy!("llama-projection-norms");
+const LLAMA_UNPACKED: Toy = toy!("llama-unpacked");
+const MINICPM: Toy = toy!("minicpm-groups");
+const QWEN3: Toy = toy!("qwen3-groups");
+
+impl Toy {
+    fn folder(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), self.config).unwrap();
+        fs::write(folder.path().join("model.safetensors"), self.weights).unwrap();
+        folder
+    }
+
+    fn values<const N: usize, T>(&self, name: &str, of: impl Fn([u8; N]) -> T) -> Vec<T> {
+        let file = SafeTensors::deserialize(self.expected).unwrap();
+        let data = file.tensor(name).unwrap();
+        let values = data.data().chunks(N);
+        values.map(|bytes| of(bytes.try_into().unwrap())).collect()
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        self.values(name, |bytes| i64::from_le_bytes(bytes) as u32)
+    }
+
+    fn logits(&self) -> Vec<f32> {
+        self.values("logits", f32::from_le_bytes)
+    }
+}
+
+fn session(checkpoint: &dyn Checkpoint, device: &Device, capacity: usize) -> Session {
+    let model = CausalLm::load(checkpoint, &LoadOptions::default(), device).unwrap();
+    Session::new(Arc::new(model), 1, capacity).unwrap()
+}
+
+fn logits(checkpoint: &dyn Checkpoint, device: &Device, ids: &[u32]) -> Vec<f32> {
+    let mut session = session(checkpoint, device, ids.len());
+    let logits = session.prefill_all(ids).unwrap();
+    logits.into_data().try_into_vec().unwrap()
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    pairs.fold(0.0, |m, (a, b)| f32::max(m, (a - b).abs()))
+}
+
+#[rstest]
+#[case(BITNET_SILU, Family::BitNet, Precision::W2A8)]
+#[case(LLAMA_PACKED, Family::Llama, Precision::W2A8)]
+#[case(LLAMA_NORMS, Family::Llama, Precision::W2A8)]
+#[case(LLAMA_UNPACKED, Family::Llama, Precision::W2A16)]
+#[case(MINICPM, Family::MiniCpm, Precision::W2A16)]
+#[case(QWEN3, Family::Qwen3, Precision::W2A16)]
+fn families_give_the_logits_and_tokens_of_the_reference(
+    #[case] toy: Toy,
+    #[case] family: Family,
+    #[case] precision: Precision,
+) {
+    let folder = toy.folder();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.config().family, family);
+    assert_eq!(Precision::of(checkpoint.config()), precision);
+    let (prompt, expected) = (toy.ids("prompt"), toy.logits());
+    let greedy = toy.ids("greedy");
+    for device in devices() {
+        let found = logits(checkpoint.as_ref(), &device, &prompt);
+        let difference = largest_difference(&found, &expected);
+        assert!(
+            difference <= 2e-3,
+            "{} on {device:?}: {difference}",
+            toy.name
+        );
+
+        let mut session = session(checkpoint.as_ref(), &device, greedy.len());
+        let options = GenerationOptions {
+            max_new_tokens: greedy.len() - prompt.len(),
+            stop_ids: Vec::new(),
+            sampling: Sampling::greedy(),
+        };
+        let go_on = |_, _| std::ops::ControlFlow::Continue(());
+        let generation = generate(&mut session, &[&prompt], &options, go_on).unwrap();
+        assert_eq!(generation.ids[0], greedy[prompt.len()..], "{device:?}");
+    }
+}
+
+/// What holds a model without loss gives its logits to the last digits; what does not is refused.
+#[rstest]
+#[case(BITNET_SILU, &[Target::Hf, Target::Tritburn, Target::Bf16, Target::F32])]
+#[case(LLAMA_PACKED, &[
+    Target::Hf,
+    Target::Tritburn,
+    Target::GgufI2S,
+    Target::Bf16,
+    Target::F32,
+])]
+#[case(LLAMA_NORMS, &[Target::Hf, Target::Tritburn, Target::Bf16, Target::F32])]
+#[case(LLAMA_UNPACKED, &[Target::Tritburn, Target::F32])]
+#[case(MINICPM, &[Target::Tritburn, Target::Bf16, Target::F32])]
+#[case(QWEN3, &[Target::Tritburn, Target::F32])]
+fn formats_that_hold_a_family_give_its_logits(#[case] toy: Toy, #[case] holds: &[Target]) {
+    let folder = toy.folder();
+    let source = checkpoint::open(folder.path()).unwrap();
+    let device = devices().swap_remove(0);
+    let prompt = toy.ids("prompt");
+    let expected = logits(source.as_ref(), &device, &prompt);
+    for target in Target::ALL {
+        let to = folder.path().join(target.name());
+        let result = convert(
+            source.as_ref(),
+            &to,
+            target,
+            &Options::default(),
+            &mut |_| {},
+        );
+        match (result, holds.contains(&target)) {
+            (Ok(_), true) => {
+                let again = checkpoint::open(&to).unwrap();
+                assert_eq!(again.config().family, source.config().family);
+                let found = logits(again.as_ref(), &device, &prompt);
+                let difference = largest_difference(&found, &expected);
+                assert!(difference <= 1e-5, "{} as {target}: {difference}", toy.name);
+            }
+            (
+                Err(
+                    ConvertError::Model { .. }
+                    | ConvertError::Codec { .. }
+                    | ConvertError::Lossy { .. }
+                    | ConvertError::Width { .. },
+                ),
+                false,
+            ) => {}
+            (result, _) => panic!("{} as {target}: {result:?}", toy.name),
+        }
+    }
+}
+
+/// Models that GGUF's blocks of 256 fit: rows of q and k change their order on the way.
+#[rstest]
+#[case(Family::Llama, InputPrecision::Int8)]
+#[case(Family::Llama, InputPrecision::Float)]
+#[case(Family::Qwen2, InputPrecision::Int8)]
+#[case(Family::Qwen3, InputPrecision::Int8)]
+#[case(Family::MiniCpm, InputPrecision::Float)]
+fn gguf_files_of_a_family_give_its_logits(#[case] family: Family, #[case] inputs: InputPrecision) {
+    let config = DecoderConfig {
+        family,
+        hidden_size: 256,
+        intermediate_size: 512,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 64,
+        hidden_act: GatedActivation::Silu,
+        sub_norms: false,
+        head_norms: family == Family::Qwen3,
+        biases: Biases {
+            qkv: family == Family::Qwen2,
+            ..Biases::default()
+        },
+        multipliers: match family {
+            Family::MiniCpm => Multipliers {
+                embedding: 12.0,
+                residual: 0.5,
+                logits: 0.25,
+            },
+            _ => Multipliers::default(),
+        },
+        tie_word_embeddings: false,
+        inputs,
+        ..DecoderConfig::tiny()
+    };
+    let source = Synthetic::new(config.clone(), 3).unwrap();
+    let device = devices().swap_remove(0);
+    let prompt = [5, 9, 1, 300, 17, 200];
+    let expected = logits(&source, &device, &prompt);
+    let folder = tempfile::tempdir().unwrap();
+    let weight_only = inputs == InputPrecision::Float;
+    for target in [Target::GgufTq1_0, Target::GgufTq2_0, Target::GgufI2S] {
+        let to = folder.path().join(target.name());
+        let result = convert(&source, &to, target, &Options::default(), &mut |_| {});
+        if weight_only && target == Target::GgufI2S {
+            assert!(
+                matches!(result, Err(ConvertError::Model { .. })),
+                "{result:?}"
+            );
+            continue;
+        }
+        result.unwrap();
+        let again = checkpoint::open(&to).unwrap();
+        assert_eq!(Precision::of(again.config()), Precision::of(&config));
+        let found = logits(again.as_ref(), &device, &prompt);
+        let difference = largest_difference(&found, &expected);
+        assert!(difference <= 1e-5, "{family} as {target}: {difference}");
+    }
+}
+
+/// A head that is rotated in part, biases and head norms included: the elements that stand still
+/// must do so, which a model of few positions cannot tell from one that rotates them.
+#[test]
+fn a_part_of_a_head_may_be_rotated() {
+    let config = |partial_rotary_factor| DecoderConfig {
+        family: Family::Qwen3,
+        head_norms: true,
+        biases: Biases {
+            qkv: true,
+            ..Biases::default()
+        },
+        partial_rotary_factor,
+        ..DecoderConfig::tiny()
+    };
+    let device = devices().swap_remove(0);
+    let run = |factor, ids: &[u32]| {
+        let source = Synthetic::new(config(factor), 3).unwrap();
+        logits(&source, &device, ids)
+    };
+    // At position 0 nothing turns.
+    let first = largest_difference(&run(0.5, &[7]), &run(1.0, &[7]));
+    assert!(first < 1e-4, "{first}");
+    let ids = [7, 300, 2, 9, 9];
+    assert!(largest_difference(&run(0.5, &ids), &run(1.0, &ids)) > 1e-2);
+}
