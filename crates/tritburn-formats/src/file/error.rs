@@ -213,6 +213,24 @@ pub enum FileError {
         /// Shard.
         shard: String,
     },
+    /// A part of a split model that is not there.
+    #[error("{}: part {number} of {count} is missing", path.display())]
+    MissingPart {
+        /// Where it should be.
+        path: PathBuf,
+        /// Its number, counted from 1.
+        number: u64,
+        /// Parts of the model.
+        count: u64,
+    },
+    /// Parts of a split model that do not belong together.
+    #[error("{}: {reason}", path.display())]
+    Split {
+        /// The part that is wrong.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A torch checkpoint that its reader refuses.
     #[error("{} is not a torch checkpoint that can be read", path.display())]
     Torch {

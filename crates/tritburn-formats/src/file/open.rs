@@ -11,7 +11,7 @@ use super::{FileError, Gguf, Safetensors, TensorSource, TorchCheckpoint};
 pub enum FileKind {
     /// [`Safetensors`]: a file, an index or a folder.
     Safetensors,
-    /// [`Gguf`].
+    /// [`Gguf`]: a file, a part of a split model, or the folder of one.
     Gguf,
     /// [`TorchCheckpoint`].
     Torch,
@@ -19,14 +19,18 @@ pub enum FileKind {
 
 impl FileKind {
     /// Tells the kind from a file's first bytes; whatever is neither GGUF nor a zip file may be
-    /// safetensors, whose reader will say.
+    /// safetensors, whose reader will say. A folder is GGUF if it has files of that kind and no
+    /// safetensors.
     ///
     /// # Errors
     /// [`FileError::Io`]; [`FileError::LfsPointer`] for a file that was not downloaded.
     pub fn detect(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if path.is_dir() {
-            return Ok(Self::Safetensors);
+            return match holds(path, "safetensors")? || !holds(path, "gguf")? {
+                true => Ok(Self::Safetensors),
+                false => Ok(Self::Gguf),
+            };
         }
         let mut magic = [0; 4];
         let file = OpenFile::open(path)?;
@@ -39,6 +43,17 @@ impl FileKind {
             _ => Self::Safetensors,
         })
     }
+}
+
+/// Whether a folder has a file of this extension.
+fn holds(folder: &Path, extension: &str) -> Result<bool, FileError> {
+    for entry in std::fs::read_dir(folder).map_err(FileError::io(folder))? {
+        let file = entry.map_err(FileError::io(folder))?.path();
+        if file.extension().is_some_and(|found| found == extension) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Opens a model file or folder of any kind.
