@@ -59,7 +59,7 @@ impl FileKind {
 const START: usize = 16;
 
 /// How files start that are taken for models.
-const OTHERS: [(&[u8], &str); 14] = [
+const OTHERS: [(&[u8], &str); 12] = [
     (b"lmgg", "a file of ggml before GGUF"),
     (b"fmgg", "a file of ggml before GGUF"),
     (b"tjgg", "a file of ggml before GGUF"),
@@ -72,13 +72,18 @@ const OTHERS: [(&[u8], &str); 14] = [
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"%PDF", "a PDF document"),
     (b"<", "a page of HTML or XML"),
-    (b"{", "JSON text"),
-    (b"[", "JSON text"),
 ];
 
 fn looks_like(start: &[u8]) -> Option<&'static str> {
     let found = OTHERS.iter().find(|(magic, _)| start.starts_with(magic));
-    found.map(|(_, like)| *like)
+    found.map_or_else(|| json(start), |(_, like)| Some(*like))
+}
+
+/// An object, empty or with a first key: a template may start with a brace too.
+fn json(start: &[u8]) -> Option<&'static str> {
+    let inside = start.strip_prefix(b"{")?.trim_ascii_start();
+    let object = inside.is_empty() || inside.starts_with(b"\"") || inside.starts_with(b"}");
+    object.then_some("JSON text")
 }
 
 /// Whether a folder has a file of this extension.

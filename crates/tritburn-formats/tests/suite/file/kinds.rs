@@ -24,6 +24,12 @@ use tritburn_formats::file::{FileError, FileKind, open};
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
     "looks like a Python pickle, as torch wrote before 1.6"
 )]
+#[case(
+    "template",
+    b"{% for message in messages %}",
+    "starts with [7b, 25, 20, 66, 6f, 72, 20, 6d, 65, 73, 73, 61, 67, 65, 20, 69]"
+)]
+#[case("lines", b"{\n                  \"a\": 1}", "looks like JSON text")]
 #[case("data", b"{\"weight_map\": {}}", "looks like JSON text")]
 #[case(
     "noise",
