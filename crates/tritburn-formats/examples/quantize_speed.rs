@@ -5,7 +5,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use tritburn_formats::quantize::{QuantizedActivations, quantize_weights, weight_scales};
+use tritburn_formats::quantize::{
+    QuantizedActivations, quantize_weights, recognize_ternary, weight_scales,
+};
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
 const ROUNDS: usize = 15;
@@ -29,6 +31,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             });
         }
     }
+    let ternary: Vec<f32> = weights
+        .iter()
+        .map(|w| (2.0 * w).round().clamp(-1.0, 1.0))
+        .collect();
+    report("recognising ternary floats", || {
+        let _ = black_box(recognize_ternary(&ternary, SIZE, SIZE));
+    });
+    report("recognising that floats are not", || {
+        let _ = black_box(recognize_ternary(&weights, SIZE, SIZE));
+    });
     let x = noise(512 * SIZE);
     report("512 tokens to int8", || {
         let _ = black_box(QuantizedActivations::quantize(&x, SIZE));

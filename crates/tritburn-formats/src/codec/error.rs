@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::code::WeightCode;
 use crate::error::{LayoutError, MatrixError};
+use crate::file::gguf::GgmlType;
 use crate::scale::ScaleGranularity;
 
 /// Stored data that is no valid matrix of its format, or a matrix that the format cannot hold.
@@ -21,6 +22,12 @@ pub enum CodecError {
         found: usize,
         /// Number expected.
         expected: usize,
+    },
+    /// A block type whose values are not known here.
+    #[error("values of the type {kind} cannot be read")]
+    Type {
+        /// The type.
+        kind: GgmlType,
     },
     /// A size that the format cannot cut into its units.
     #[error("{format}: {what} is {value}, not a multiple of {multiple}")]

@@ -12,6 +12,8 @@
 //! | [`gguf::tq1_0`] | GGUF TQ1_0 | 54 bytes / 256 | f16 per 256 |
 //! | [`gguf::tq2_0`] | GGUF TQ2_0 | 66 bytes / 256 | f16 per 256 |
 //! | [`gguf::i2_s`] | GGUF I2_S (BitNet's fork), four variants | 32 bytes / 128 | one f32 in the tail |
+//! | [`gguf::q2_0`] | GGUF Q2_0 and PQ2_0 | 18 bytes / 64 or 34 bytes / 128 | f16 per block |
+//! | [`gguf::blocks`] | GGUF Q4_0 to Q8_0, Q2_K to Q6_K: to floats only | bytes | f16 per block |
 //! | [`int4matmul`] | int4matmul_kernels: 4, 3 and 2 bits, 16:32 sparse | words, transposed | f16 scale and zero per group |
 //!
 //! # Who reads them

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::DType;
+use super::escape::{escaped, shown};
 
 /// A model file that cannot be read or written, and where in it.
 ///
@@ -14,7 +15,7 @@ use super::DType;
 #[non_exhaustive]
 pub enum FileError {
     /// The operating system said no.
-    #[error("{} cannot be read or written", path.display())]
+    #[error("{} cannot be read or written", shown(path))]
     Io {
         /// File or folder.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// A file of another kind.
-    #[error("{}: not a {expected} file, it starts with {found:02x?}", path.display())]
+    #[error("{}: not a {expected} file, it starts with {found:02x?}", shown(path))]
     Magic {
         /// File.
         path: PathBuf,
@@ -31,17 +32,31 @@ pub enum FileError {
         /// First bytes found.
         found: Vec<u8>,
     },
+    /// A file of none of the kinds that are read.
+    #[error(
+        "{}: no safetensors, GGUF or torch file: it {}",
+        shown(path),
+        like.map_or_else(|| format!("starts with {found:02x?}"), |like| format!("looks like {like}"))
+    )]
+    Kind {
+        /// File.
+        path: PathBuf,
+        /// First bytes found.
+        found: Vec<u8>,
+        /// What starts so, if that is known.
+        like: Option<&'static str>,
+    },
     /// What Git has in place of a large file.
     #[error(
         "{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its repository",
-        path.display()
+        shown(path)
     )]
     LfsPointer {
         /// File.
         path: PathBuf,
     },
     /// A folder without a model, or with too many.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", shown(path), escaped(reason))]
     Folder {
         /// Folder.
         path: PathBuf,
@@ -49,7 +64,7 @@ pub enum FileError {
         reason: String,
     },
     /// A version that this build cannot read.
-    #[error("{}: version {found} is not supported, only {supported}", path.display())]
+    #[error("{}: version {found} is not supported, only {supported}", shown(path))]
     Version {
         /// File.
         path: PathBuf,
@@ -60,8 +75,9 @@ pub enum FileError {
     },
     /// The file ends inside something.
     #[error(
-        "{}: {what} at offset {offset} needs {expected} bytes, the file has {found} left",
-        path.display()
+        "{}: {} at offset {offset} needs {expected} bytes, the file has {found} left",
+        shown(path),
+        escaped(what)
     )]
     Truncated {
         /// File.
@@ -76,7 +92,11 @@ pub enum FileError {
         found: u64,
     },
     /// A number beyond a limit that keeps memory bounded.
-    #[error("{}: {what} is {found}, at most {max} is allowed", path.display())]
+    #[error(
+        "{}: {} is {found}, at most {max} is allowed",
+        shown(path),
+        escaped(what)
+    )]
     Limit {
         /// File.
         path: PathBuf,
@@ -88,7 +108,7 @@ pub enum FileError {
         max: u64,
     },
     /// A header that is not what its format prescribes.
-    #[error("{}: at offset {offset}: {reason}", path.display())]
+    #[error("{}: at offset {offset}: {}", shown(path), escaped(reason))]
     Header {
         /// File.
         path: PathBuf,
@@ -98,7 +118,7 @@ pub enum FileError {
         reason: String,
     },
     /// A name that occurs twice.
-    #[error("{}: {what} {name:?} occurs twice", path.display())]
+    #[error("{}: {what} {name:?} occurs twice", shown(path))]
     Duplicate {
         /// File.
         path: PathBuf,
@@ -108,7 +128,11 @@ pub enum FileError {
         name: String,
     },
     /// A type that the format does not hold, or that this build does not know.
-    #[error("{}: tensor {tensor:?} has the type {found}, which this reader or writer does not know", path.display())]
+    #[error(
+        "{}: tensor {tensor:?} has the type {}, which this reader or writer does not know",
+        shown(path),
+        escaped(found)
+    )]
     UnknownType {
         /// File.
         path: PathBuf,
@@ -118,7 +142,10 @@ pub enum FileError {
         found: String,
     },
     /// A shape that has no size in the tensor's type.
-    #[error("{}: tensor {tensor:?} cannot have the shape {shape:?} in {dtype}", path.display())]
+    #[error(
+        "{}: tensor {tensor:?} cannot have the shape {shape:?} in {dtype}",
+        shown(path)
+    )]
     Shape {
         /// File.
         path: PathBuf,
@@ -132,7 +159,7 @@ pub enum FileError {
     /// A length that contradicts type and shape.
     #[error(
         "{}: tensor {tensor:?} ({dtype} {shape:?}) has {found} bytes, expected {expected}",
-        path.display()
+        shown(path)
     )]
     ByteLen {
         /// File.
@@ -149,7 +176,10 @@ pub enum FileError {
         found: u64,
     },
     /// A tensor that overlaps another one, leaves a gap, or is not aligned.
-    #[error("{}: tensor {tensor:?} starts at offset {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: tensor {tensor:?} starts at offset {found}, expected {expected}",
+        shown(path)
+    )]
     Offset {
         /// File.
         path: PathBuf,
@@ -161,7 +191,10 @@ pub enum FileError {
         expected: u64,
     },
     /// Bytes behind the last tensor.
-    #[error("{}: the file has {found} bytes, its header describes {expected}", path.display())]
+    #[error(
+        "{}: the file has {found} bytes, its header describes {expected}",
+        shown(path)
+    )]
     Trailing {
         /// File.
         path: PathBuf,
@@ -171,7 +204,7 @@ pub enum FileError {
         found: u64,
     },
     /// No tensor of that name.
-    #[error("{}: no tensor {tensor:?}", path.display())]
+    #[error("{}: no tensor {tensor:?}", shown(path))]
     NotFound {
         /// File.
         path: PathBuf,
@@ -179,7 +212,10 @@ pub enum FileError {
         tensor: String,
     },
     /// A part of a tensor that is not inside it.
-    #[error("{}: bytes {start}..{end} of tensor {tensor:?}, which has {len}", path.display())]
+    #[error(
+        "{}: bytes {start}..{end} of tensor {tensor:?}, which has {len}",
+        shown(path)
+    )]
     Range {
         /// File.
         path: PathBuf,
@@ -195,7 +231,7 @@ pub enum FileError {
     /// A shard name that is no plain file name.
     #[error(
         "{}: shard {shard:?} is not the plain name of a .safetensors file beside the index",
-        path.display()
+        shown(path)
     )]
     ShardName {
         /// Index.
@@ -204,7 +240,11 @@ pub enum FileError {
         shard: String,
     },
     /// A shard without the tensor that the index promises.
-    #[error("{}: the index puts tensor {tensor:?} into {shard}, which lacks it", path.display())]
+    #[error(
+        "{}: the index puts tensor {tensor:?} into {}, which lacks it",
+        shown(path),
+        escaped(shard)
+    )]
     ShardTensor {
         /// Index.
         path: PathBuf,
@@ -213,8 +253,26 @@ pub enum FileError {
         /// Shard.
         shard: String,
     },
+    /// A part of a split model that is not there.
+    #[error("{}: part {number} of {count} is missing", shown(path))]
+    MissingPart {
+        /// Where it should be.
+        path: PathBuf,
+        /// Its number, counted from 1.
+        number: u64,
+        /// Parts of the model.
+        count: u64,
+    },
+    /// Parts of a split model that do not belong together.
+    #[error("{}: {}", shown(path), escaped(reason))]
+    Split {
+        /// The part that is wrong.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A torch checkpoint that its reader refuses.
-    #[error("{} is not a torch checkpoint that can be read", path.display())]
+    #[error("{} is not a torch checkpoint that can be read", shown(path))]
     Torch {
         /// File.
         path: PathBuf,
@@ -222,7 +280,10 @@ pub enum FileError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// More or fewer bytes written than were declared.
-    #[error("{}: {found} bytes written of tensor {tensor:?}, declared are {expected}", path.display())]
+    #[error(
+        "{}: {found} bytes written of tensor {tensor:?}, declared are {expected}",
+        shown(path)
+    )]
     Written {
         /// File.
         path: PathBuf,
@@ -234,7 +295,10 @@ pub enum FileError {
         found: u64,
     },
     /// A file that would contradict the new one.
-    #[error("{}: exists, and would be read instead of or beside the new model", path.display())]
+    #[error(
+        "{}: exists, and would be read instead of or beside the new model",
+        shown(path)
+    )]
     Exists {
         /// The file.
         path: PathBuf,

@@ -34,6 +34,7 @@
 
 mod dtype;
 mod error;
+mod escape;
 pub mod gguf;
 mod input;
 mod open;
@@ -45,6 +46,7 @@ pub mod torch;
 
 pub use dtype::DType;
 pub use error::FileError;
+pub use escape::escaped;
 pub use gguf::{Gguf, GgufWriter};
 pub use open::{FileKind, open};
 pub use safetensors::{Safetensors, SafetensorsWriter};

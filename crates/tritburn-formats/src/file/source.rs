@@ -30,6 +30,12 @@ pub trait TensorSource: Send + Sync {
     /// The tensor of that name.
     fn info(&self, name: &str) -> Option<&TensorInfo>;
 
+    /// What is odd about the file but does not stop it from being read, a sentence each: tensors of
+    /// unclear type, files beside it that contradict it. For people to read; empty for most files.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fills `buffer` with the bytes of `name` from byte `start` of the tensor on, little-endian.
     ///
     /// # Errors

@@ -12,10 +12,17 @@ fn torch(data: &[u8]) {
     readers::torch(data, &mut NamedTempFile::new().unwrap());
 }
 
+fn gguf_split(data: &[u8]) {
+    readers::gguf_split(data, tempfile::tempdir().unwrap().path());
+}
+
 #[rstest]
+#[case("blocks", readers::blocks)]
 #[case("codecs", readers::codecs)]
 #[case("gguf", readers::gguf)]
+#[case("gguf_split", gguf_split)]
 #[case("packed_header", readers::packed_header)]
+#[case("recognize", readers::recognize)]
 #[case("safetensors", readers::safetensors)]
 #[case("shard_index", readers::shard_index)]
 #[case("torch", torch)]
@@ -47,9 +54,12 @@ fn every_corpus_has_a_reader() {
         .collect();
     names.sort();
     let replayed = [
+        "blocks",
         "codecs",
         "gguf",
+        "gguf_split",
         "packed_header",
+        "recognize",
         "safetensors",
         "shard_index",
         "torch",

@@ -2,8 +2,26 @@
 //! 32 bytes that begin with one f32 scale, which multiplies.
 //!
 //! The fork's type number, 36, means other things elsewhere: decide by the model's architecture
-//! too. Nor does a file say in which order the codes are: [`Variant`]. All published files are
-//! [`Variant::Block128`]; the others come from the fork's C quantiser built for other targets.
+//! too. All published files are in the order of [`Variant::Block128`]; the others come from the fork's
+//! C quantiser built for other targets.
+//!
+//! # Which order a file is in
+//!
+//! Nothing in a file says it, and nothing in a tensor can: read in another order, a matrix is as valid
+//! as before. All orders hold the same codes `w + 1` (the counts of -1, 0 and +1 stay, and so does an
+//! absent code 3), behind the same number of bytes, with the same tail. Where `in` is a multiple of
+//! 128, `Block128` for `Neon64` or back is even the same matrix with its inputs in another order,
+//! the same one in every row, so no statistic of rows or of whole matrices differs either. Only two
+//! things can be known:
+//!
+//! - what cannot be: an order that has no place for the shape, see [`Variant::fits`];
+//! - what makes sense: the logits of the model, or how well the columns of a trained matrix go with
+//!   other tensors in the order of its inputs (gains of the norm before it, rows of the projection
+//!   that feeds it). That is a guess about a model, not a fact about a tensor, and not made here.
+//!
+//! So the order is the caller's to give: [`decode`] reads `Block128`, [`decode_variant`] any.
+//!
+//! # Shapes
 //!
 //! Weights are numbered through, `i = row · in + col`. The fork's kernels want `in` in multiples of
 //! 128; here it is enough that the matrix is a whole number of blocks. Code 3 is refused, though
@@ -62,6 +80,22 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// All orders, the likeliest first.
+    pub const ALL: [Self; 4] = [
+        Self::Block128,
+        Self::Neon64,
+        Self::FourRows,
+        Self::Sequential,
+    ];
+
+    /// Whether an `[out, in]` matrix can be stored in this order. A file with one matrix that does
+    /// not fit is in another order; one whose matrices fit several may be in any of these.
+    pub fn fits(self, out_features: usize, in_features: usize) -> bool {
+        let scale = ScaleGranularity::Tensor;
+        check::layout(out_features, in_features, scale)
+            .is_ok_and(|layout| self.check(&layout).is_ok())
+    }
+
     fn check(self, layout: &PackedLayout) -> Result<(), CodecError> {
         let (what, value, multiple) = match self {
             Self::Block128 => ("out_features · in_features", layout.weight_count(), 128),

@@ -55,6 +55,10 @@ block_types! {
     Mxfp4 = 39, "MXFP4", 32 => 17;
     Nvfp4 = 40, "NVFP4", 64 => 36;
     Q1_0 = 41, "Q1_0", 128 => 18;
+    Q2_0 = 42, "Q2_0", 64 => 18;
+    Q2_0G128 = 42, "Q2_0 (128)", 128 => 34;
+    Pq2_0 = 142, "PQ2_0", 128 => 34;
+    Ptq1_0 = 143, "PTQ1_0", 128 => 28;
 }
 
 /// Number of `I2_S` in the fork that has it. Upstream ggml used 36 for a repacked `IQ4_NL` once.
@@ -71,6 +75,28 @@ impl GgmlType {
             Self::Unknown(id) => id,
             known => BLOCK_TYPES.iter().find(|t| t.0 == known).map_or(0, |t| t.1),
         }
+    }
+
+    /// The name that ggml and its forks use; "unknown" for a type of which only the number is known.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::I2S => "I2_S",
+            Self::Unknown(_) => "unknown",
+            known => BLOCK_TYPES
+                .iter()
+                .find(|t| t.0 == known)
+                .map_or("unknown", |t| t.2),
+        }
+    }
+
+    /// Weights of a block; `None` as for [`block`](Self::block).
+    pub fn block_len(self) -> Option<usize> {
+        self.block().map(|block| block.0)
+    }
+
+    /// Bytes of a block; `None` as for [`block`](Self::block).
+    pub fn block_bytes(self) -> Option<usize> {
+        self.block().map(|block| block.1)
     }
 
     /// Weights and bytes of a block; `None` for `I2_S`, which has none, and for unknown types.
@@ -104,14 +130,8 @@ impl GgmlType {
 impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::I2S => f.write_str("I2_S"),
             Self::Unknown(id) => write!(f, "ggml type {id}"),
-            known => f.write_str(
-                BLOCK_TYPES
-                    .iter()
-                    .find(|t| t.0 == *known)
-                    .map_or("?", |t| t.2),
-            ),
+            known => f.write_str(known.name()),
         }
     }
 }

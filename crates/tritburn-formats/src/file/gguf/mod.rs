@@ -5,13 +5,17 @@
 //! everything aligned to `general.alignment`.
 
 mod ggml;
+mod header;
 mod read;
+mod split;
+mod types;
 mod value;
 mod wire;
 mod write;
 
 pub use ggml::GgmlType;
 pub use read::Gguf;
+pub use types::TypeProblem;
 pub use value::{Array, Metadata, Value};
 pub use write::GgufWriter;
 

@@ -139,6 +139,25 @@ fn unknown(reader: &HeaderReader, id: u32, what: &str) -> FileError {
 }
 
 impl Array {
+    /// The values of an array of integers of any width; `None` for other arrays, and for a number
+    /// over `i64::MAX`.
+    pub fn to_integers(&self) -> Option<Vec<i64>> {
+        fn all<T: Copy + TryInto<i64>>(items: &[T]) -> Option<Vec<i64>> {
+            items.iter().map(|&item| item.try_into().ok()).collect()
+        }
+        match self {
+            Self::U8(items) => all(items),
+            Self::I8(items) => all(items),
+            Self::U16(items) => all(items),
+            Self::I16(items) => all(items),
+            Self::U32(items) => all(items),
+            Self::I32(items) => all(items),
+            Self::U64(items) => all(items),
+            Self::I64(items) => all(items),
+            _ => None,
+        }
+    }
+
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -192,6 +211,12 @@ impl Value {
             Self::Array(v) => Some(v),
             _ => None,
         }
+    }
+
+    /// The values of an array of integers, whatever integer type they are stored in: token types and
+    /// ids, whose width differs from writer to writer. `None` as for [`Array::to_integers`].
+    pub fn to_integers(&self) -> Option<Vec<i64>> {
+        self.as_array()?.to_integers()
     }
 
     pub(super) fn read(reader: &mut HeaderReader, what: &str) -> Result<Self, FileError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::header::{Pairs, parse_json};
 use crate::file::FileError;
@@ -22,7 +23,10 @@ pub struct ShardIndex {
 
 #[derive(Deserialize)]
 struct RawIndex {
-    weight_map: Pairs<String>,
+    weight_map: Option<Pairs<String>>,
+    /// Keys of a model's `config.json`.
+    model_type: Option<IgnoredAny>,
+    architectures: Option<IgnoredAny>,
 }
 
 impl ShardIndex {
@@ -37,7 +41,15 @@ impl ShardIndex {
     pub fn parse(path: impl AsRef<Path>, json: &[u8]) -> Result<Self, FileError> {
         let path = path.as_ref();
         let raw: RawIndex = parse_json(path, 0, json)?;
-        let map = raw.weight_map.unique(path, "tensor")?;
+        let Some(map) = raw.weight_map else {
+            let is_config = raw.model_type.is_some() || raw.architectures.is_some();
+            let reason = match is_config {
+                true => "the configuration of a model, not weights nor an index of them",
+                false => "no index of safetensors: it has no `weight_map`",
+            };
+            return Err(FileError::header(path, 0, reason));
+        };
+        let map = map.unique(path, "tensor")?;
         let mut numbers: BTreeMap<&str, usize> =
             map.values().map(|name| (name.as_str(), 0)).collect();
         if numbers.len() > MAX_SHARDS {

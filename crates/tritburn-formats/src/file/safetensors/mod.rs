@@ -25,3 +25,13 @@ const MAX_HEADER: u64 = 100_000_000;
 
 /// The name in a header that is no tensor.
 const METADATA: &str = "__metadata__";
+
+/// Whether a file of `file_len` bytes may be of this kind, by its first bytes: the header has room,
+/// or at least starts as one. Files that end before it are for the reader to refuse.
+pub(super) fn may_start(start: &[u8], file_len: u64) -> bool {
+    let Some((prefix, rest)) = start.split_first_chunk() else {
+        return true;
+    };
+    let has_room = u64::from_le_bytes(*prefix) <= (file_len - prefix.len() as u64).min(MAX_HEADER);
+    has_room || rest.first().is_none_or(|&first| first == b'{')
+}

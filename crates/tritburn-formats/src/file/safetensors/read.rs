@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::header::Header;
 use super::{INDEX_FILE, SINGLE_FILE, ShardIndex};
+use crate::file::escape::shown;
 use crate::file::input::{OpenFile, ReadAt, read_at};
 use crate::file::source::{buffer_range, require_range};
 use crate::file::{FileError, TensorInfo, TensorSource};
@@ -19,6 +20,11 @@ struct Shard {
 }
 
 /// A model in safetensors files. The headers are in memory, the tensors are not.
+///
+/// A tensor that Python's `save_model` left out because it shares its data with another one can be
+/// asked for by its name all the same: `__metadata__` says under which name the data is. It is found
+/// by [`info`](TensorSource::info) and the methods that read, but not listed, see
+/// [`aliases`](Self::aliases).
 ///
 /// # Examples
 ///
@@ -41,6 +47,10 @@ pub struct Safetensors {
     /// Shard and offset of each tensor.
     locations: Vec<(usize, u64)>,
     by_name: HashMap<String, usize>,
+    /// Other names of tensors: whose index, and the tensor under that name.
+    aliases: BTreeMap<String, (usize, TensorInfo)>,
+    /// What the folder has beside the file that was opened.
+    unread: Option<PathBuf>,
 }
 
 impl Safetensors {
@@ -52,9 +62,10 @@ impl Safetensors {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if path.is_dir() {
-            let file = model_file(path)?;
+            let (file, unread) = model_file(path)?;
             let mut model = Self::open_file(&file)?;
             model.path = path.to_path_buf();
+            model.unread = unread;
             return Ok(model);
         }
         Self::open_file(path)
@@ -85,6 +96,7 @@ impl Safetensors {
         for (info, offset) in header.tensors.into_iter().zip(header.offsets) {
             model.add(info, 0, offset);
         }
+        model.find_aliases();
         model.shards.push(Shard {
             path: path.to_path_buf(),
             input,
@@ -126,8 +138,9 @@ impl Safetensors {
                 input: Box::new(input),
             });
         }
+        model.find_aliases();
         for (tensor, &shard) in &index.tensors {
-            if !model.by_name.contains_key(tensor) {
+            if model.info(tensor).is_none() {
                 return Err(FileError::ShardTensor {
                     path: path.to_path_buf(),
                     tensor: tensor.clone(),
@@ -146,6 +159,24 @@ impl Safetensors {
             tensors: Vec::new(),
             locations: Vec::new(),
             by_name: HashMap::new(),
+            aliases: BTreeMap::new(),
+            unread: None,
+        }
+    }
+
+    /// Metadata whose key is the name of no tensor and whose value is one.
+    fn find_aliases(&mut self) {
+        for (alias, target) in &self.metadata {
+            if let Some(&index) = self.by_name.get(target)
+                && !self.by_name.contains_key(alias)
+            {
+                let name = alias.clone();
+                let info = TensorInfo {
+                    name,
+                    ..self.tensors[index].clone()
+                };
+                self.aliases.insert(alias.clone(), (index, info));
+            }
         }
     }
 
@@ -160,19 +191,36 @@ impl Safetensors {
         &self.metadata
     }
 
+    /// Names that stand for another tensor's data, and that tensor's name. They are not among
+    /// [`tensors`](TensorSource::tensors).
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |index: usize| self.tensors[index].name.as_str();
+        let aliases = self.aliases.iter();
+        aliases.map(move |(alias, &(index, _))| (alias.as_str(), name(index)))
+    }
+
+    /// The index that lies beside the single file which was read, of a folder that has both: they
+    /// may be two models.
+    pub fn unread(&self) -> Option<&Path> {
+        self.unread.as_deref()
+    }
+
     /// The files that the tensors come from.
     pub fn files(&self) -> impl ExactSizeIterator<Item = &Path> {
         self.shards.iter().map(|shard| shard.path.as_path())
     }
 }
 
-/// The file or index to open in a folder.
-fn model_file(folder: &Path) -> Result<PathBuf, FileError> {
-    for name in [SINGLE_FILE, INDEX_FILE] {
+/// The file or index to open in a folder, and the index that is passed over for the file.
+fn model_file(folder: &Path) -> Result<(PathBuf, Option<PathBuf>), FileError> {
+    let [single, index] = [SINGLE_FILE, INDEX_FILE].map(|name| {
         let file = folder.join(name);
-        if file.is_file() {
-            return Ok(file);
-        }
+        file.is_file().then_some(file)
+    });
+    match (single, index) {
+        (Some(single), index) => return Ok((single, index)),
+        (None, Some(index)) => return Ok((index, None)),
+        (None, None) => {}
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(FileError::io(folder))? {
@@ -182,7 +230,7 @@ fn model_file(folder: &Path) -> Result<PathBuf, FileError> {
         }
     }
     match (files.pop(), files.len()) {
-        (Some(file), 0) => Ok(file),
+        (Some(file), 0) => Ok((file, None)),
         (_, others) => Err(FileError::Folder {
             path: folder.to_path_buf(),
             reason: match others {
@@ -203,12 +251,31 @@ impl TensorSource for Safetensors {
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.by_name.get(name).map(|&index| &self.tensors[index])
+        match self.by_name.get(name) {
+            Some(&index) => Some(&self.tensors[index]),
+            None => self.aliases.get(name).map(|(_, info)| info),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let unread = self.unread.iter();
+        let problem = |index: &PathBuf| {
+            format!(
+                "{SINGLE_FILE} is read, {} beside it is not: they may be two models",
+                shown(index)
+            )
+        };
+        unread.map(problem).collect()
     }
 
     fn read_into(&self, name: &str, start: usize, buffer: &mut [u8]) -> Result<(), FileError> {
         require_range(self, name, &buffer_range(start, buffer))?;
-        let (shard, offset) = self.locations[self.by_name[name]];
+        let index = match self.by_name.get(name) {
+            Some(&index) => index,
+            // A name that was found is one or the other.
+            None => self.aliases[name].0,
+        };
+        let (shard, offset) = self.locations[index];
         let shard = &self.shards[shard];
         read_at(
             &shard.path,

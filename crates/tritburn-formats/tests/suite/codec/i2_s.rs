@@ -10,12 +10,7 @@ use crate::common::golden::{Golden, bits, matrix, shape};
 
 const FILE: &[u8] = include_bytes!("../../data/gguf_i2_s.safetensors");
 const FORMAT: &str = "GGUF I2_S";
-const VARIANTS: [Variant; 4] = [
-    Variant::Block128,
-    Variant::Neon64,
-    Variant::FourRows,
-    Variant::Sequential,
-];
+const VARIANTS: [Variant; 4] = Variant::ALL;
 
 #[test]
 fn golden_bytes_both_ways() {
@@ -66,6 +61,39 @@ fn sequential_codes_follow_their_formula() {
         let code = bytes[i / 4] >> (6 - 2 * (i % 4)) & 3;
         assert_eq!(Some(u32::from(code)), original.code(i / 20, i % 20), "{i}");
     }
+}
+
+#[test]
+fn another_order_is_the_same_matrix_with_other_inputs() {
+    // Why no tensor tells its order: every row, and the whole, has the same codes.
+    let original = ternary(6, 256, Tensor, 3, |_| 0.5);
+    let bytes = i2_s::encode_variant(&original, Variant::Neon64).expect("fits");
+    let wrong = i2_s::decode(&bytes, 6, 256).expect("valid all the same");
+    assert_ne!(wrong.codes(), original.codes());
+    for row in 0..6 {
+        for col in 0..256 {
+            // Byte `16·b + j` of a block of 64 is byte `32·(b/2) + 16·(b%2) + j` of one of 128.
+            let (block, half, quarter, j) = (col / 128, col % 32 / 16, col % 128 / 32, col % 16);
+            let from = 128 * block + 64 * half + 16 * quarter + j;
+            assert_eq!(
+                wrong.code(row, col),
+                original.code(row, from),
+                "[{row}, {col}]"
+            );
+        }
+    }
+}
+
+#[test]
+fn shapes_rule_orders_out() {
+    let fitting = |out, k| VARIANTS.map(|variant| variant.fits(out, k));
+    assert_eq!(fitting(4, 128), [true; 4]);
+    assert_eq!(fitting(3, 64), [false, true, false, true]);
+    assert_eq!(fitting(8, 8), [false, true, true, true]);
+    assert_eq!(fitting(4, 3), [false, false, true, true]);
+    assert_eq!(fitting(1, 3), [false; 4]);
+    assert_eq!(fitting(0, 128), [false; 4]);
+    assert_eq!(fitting(usize::MAX, 128), [false; 4]);
 }
 
 #[test]

@@ -9,20 +9,33 @@ use std::path::Path;
 use half::{bf16, f16};
 use tempfile::NamedTempFile;
 use tritburn_formats::codec::bitmedvit::{self, Tile};
-use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
+use tritburn_formats::codec::gguf::{blocks, i2_s, q2_0, tq1_0, tq2_0};
 use tritburn_formats::codec::int4matmul::{self, Bits, SparseWords};
 use tritburn_formats::codec::{
     CodecError, Rounding, bitnet_gpu, bitnet_triton, burn_q2s, hf_bitnet, warp_bitnet,
 };
+use tritburn_formats::file::gguf::GgmlType;
 use tritburn_formats::file::safetensors::ShardIndex;
-use tritburn_formats::file::{DType, Gguf, Safetensors, TensorSource, TorchCheckpoint};
+use tritburn_formats::file::{DType, FileError, Gguf, Safetensors, TensorSource, TorchCheckpoint};
+use tritburn_formats::quantize::recognize_ternary;
 use tritburn_formats::{PackedHeader, PackedMatrix};
 
-/// A safetensors file: what an accepted header lists can be read.
+/// A refusal, whose message a terminal can show.
+fn refused(error: &FileError) {
+    let message = error.to_string();
+    assert!(!message.contains(char::is_control), "{message:?}");
+}
+
+/// A safetensors file: what an accepted header lists can be read, by other names too.
 pub fn safetensors(data: &[u8]) {
-    let Ok(file) = Safetensors::from_bytes("bytes", data.to_vec()) else {
-        return;
+    let file = match Safetensors::from_bytes("bytes", data.to_vec()) {
+        Ok(file) => file,
+        Err(error) => return refused(&error),
     };
+    for (alias, name) in file.aliases() {
+        assert_eq!(file.read(alias).ok(), file.read(name).ok(), "{alias}");
+        assert!(file.tensors().iter().all(|info| info.name != alias));
+    }
     for info in file.tensors() {
         let bytes = file.read(&info.name).expect("a tensor of a checked header");
         assert_eq!(bytes.len(), info.byte_len, "{}", info.name);
@@ -31,8 +44,9 @@ pub fn safetensors(data: &[u8]) {
 
 /// The index of a sharded model: an accepted one names files beside it.
 pub fn shard_index(data: &[u8]) {
-    let Ok(index) = ShardIndex::parse("bytes", data) else {
-        return;
+    let index = match ShardIndex::parse("bytes", data) {
+        Ok(index) => index,
+        Err(error) => return refused(&error),
     };
     for shard in &index.shards {
         let joined = Path::new("folder").join(shard);
@@ -48,9 +62,29 @@ pub fn shard_index(data: &[u8]) {
 
 /// A GGUF file: what an accepted header lists can be read, unless its type is unknown.
 pub fn gguf(data: &[u8]) {
-    let Ok(file) = Gguf::from_bytes("bytes", data.to_vec()) else {
+    match Gguf::from_bytes("bytes", data.to_vec()) {
+        Ok(file) => read_gguf(&file),
+        Err(error) => refused(&error),
+    }
+}
+
+/// A GGUF model in two files, which the first two bytes part: as for one file.
+pub fn gguf_split(data: &[u8], folder: &Path) {
+    let Some((&[a, b], data)) = data.split_first_chunk() else {
         return;
     };
+    let (first, second) = data.split_at(data.len().min(u16::from_le_bytes([a, b]).into()));
+    for (number, bytes) in [(1, first), (2, second)] {
+        let file = folder.join(format!("m-{number:05}-of-00002.gguf"));
+        std::fs::write(file, bytes).expect("written");
+    }
+    match Gguf::open(folder) {
+        Ok(file) => read_gguf(&file),
+        Err(error) => refused(&error),
+    }
+}
+
+fn read_gguf(file: &Gguf) {
     for info in file.tensors() {
         let readable = !matches!(info.dtype, DType::Ggml(kind) if !kind.is_known());
         let read = file.read(&info.name);
@@ -60,6 +94,101 @@ pub fn gguf(data: &[u8]) {
             "{}",
             info.name
         );
+    }
+    for problem in file.type_problems() {
+        let info = file.info(&problem.tensor).expect("a listed tensor");
+        let unknown = DType::Ggml(GgmlType::Unknown(problem.kind.id()));
+        assert_eq!((info.dtype, info.byte_len as u64), (unknown, problem.found));
+        assert!(
+            problem
+                .expected
+                .is_none_or(|expected| expected > problem.found)
+        );
+    }
+}
+
+/// Blocks of a GGUF type, which the first byte picks: together they have the values that each has
+/// alone.
+pub fn blocks(data: &[u8]) {
+    const KINDS: [GgmlType; 15] = [
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+        GgmlType::Q5_0,
+        GgmlType::Q5_1,
+        GgmlType::Q8_0,
+        GgmlType::Q2K,
+        GgmlType::Q3K,
+        GgmlType::Q4K,
+        GgmlType::Q5K,
+        GgmlType::Q6K,
+        GgmlType::Tq1_0,
+        GgmlType::Tq2_0,
+        GgmlType::Q2_0,
+        GgmlType::Q2_0G128,
+        GgmlType::Iq4Nl,
+    ];
+    let Some((&which, data)) = data.split_first() else {
+        return;
+    };
+    let kind = KINDS[usize::from(which) % KINDS.len()];
+    let (values, bytes) = kind.block().expect("a block type");
+    let count = data.len() / bytes;
+    let mut together = vec![0.0; count * values];
+    let result = blocks::dequantize(kind, data, &mut together);
+    if !data.len().is_multiple_of(bytes) || !blocks::can_dequantize(kind) {
+        assert!(result.is_err());
+        return;
+    }
+    let mut alone = vec![0.0; values];
+    let mut all_good = true;
+    for (block, expected) in data.chunks(bytes).zip(together.chunks(values)) {
+        let good = blocks::dequantize(kind, block, &mut alone).is_ok();
+        all_good &= good;
+        if result.is_ok() {
+            let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&alone), bits(expected));
+        }
+    }
+    // Only the ternary types have bytes that mean nothing.
+    assert_eq!(result.is_ok(), all_good);
+    let checked = matches!(kind, GgmlType::Tq1_0 | GgmlType::Tq2_0);
+    assert!(checked || result.is_ok());
+}
+
+/// Float weights of few values, or of any: what is found to be ternary is exactly that.
+///
+/// Input: rows, columns, whether any floats may occur, the data.
+pub fn recognize(data: &[u8]) {
+    let Some((&[rows, columns, any], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let (out, k) = (
+        usize::from(rows),
+        4 * usize::from(columns) + usize::from(any >> 4),
+    );
+    let few = |byte: u8| {
+        let scale = [1.0, 0.5, 0.125, 3.0][usize::from(byte >> 6)];
+        scale * [0.0, 1.0, -1.0, -0.0][usize::from(byte & 3)]
+    };
+    let floats: Vec<f32> = match any % 2 {
+        0 => data.iter().map(|&byte| few(byte)).collect(),
+        _ => {
+            let floats = data.as_chunks().0.iter();
+            floats.map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        }
+    };
+    let weights: Vec<f32> = floats.iter().copied().cycle().take(out * k).collect();
+    if let Some(found) = recognize_ternary(&weights, out, k) {
+        assert_eq!(found.dequantize(), weights);
+        let layout = found.layout();
+        assert_eq!((layout.out_features(), layout.in_features()), (out, k));
+        assert!(found.scales().iter().all(|&s| s.is_finite() && s > 0.0));
+        // What was found is found again, in the same form.
+        assert_eq!(recognize_ternary(&found.dequantize(), out, k), Some(found));
+    } else if !weights.is_empty() && out * k == weights.len() {
+        let first = weights.iter().map(|w| w.abs()).find(|&w| w != 0.0);
+        let one = |w: &f32| *w == 0.0 || Some(w.abs()) == first;
+        assert!(!weights.iter().all(one) || first.is_none_or(f32::is_infinite));
     }
 }
 
@@ -279,6 +408,16 @@ pub fn codecs(data: &[u8]) {
                 assert_eq!(back.mask(), sparse.mask());
                 assert_eq!(back.matrix().codes(), sparse.matrix().codes());
             }
+        }
+        n @ 19..=20 => {
+            let block = [q2_0::Block::B64, q2_0::Block::B128][usize::from(n) - 19];
+            let read = |bytes: &[u8]| q2_0::decode_blocks(bytes, out, k, block);
+            let stored = bytes(out * k / block.weights() * block.bytes());
+            again(read(&stored), |matrix| {
+                let bytes = q2_0::encode(matrix, block, Rounding::Exact).expect("writable");
+                assert_eq!(q2_0::decode(&bytes, out, k).as_ref(), Ok(matrix));
+                read(&bytes)
+            });
         }
         _ => {}
     }

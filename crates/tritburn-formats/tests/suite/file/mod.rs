@@ -1,6 +1,8 @@
 //! Model files, and the bytes that their tests write.
 
+mod escape;
 mod gguf;
+mod kinds;
 mod lfs_pointer;
 mod safetensors;
 mod torch;

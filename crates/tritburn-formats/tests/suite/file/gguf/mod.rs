@@ -1,8 +1,11 @@
 //! GGUF files: written and read back, against the Python package's, and files that lie.
 
 mod header;
+mod integers;
 mod round_trip;
+mod split;
 mod tensors;
+mod types;
 mod writer;
 
 use tritburn_formats::file::{FileError, Gguf};

@@ -1,5 +1,6 @@
 //! Safetensors files: ours against the reference crate's, shards, and files that lie.
 
+mod alias;
 mod header;
 mod reader;
 mod shards;

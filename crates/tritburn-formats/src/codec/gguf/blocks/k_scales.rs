@@ -1,0 +1,54 @@
+//! Scales of sub-blocks in six bits, 12 bytes of them.
+
+/// Scale and minimum of sub-block `j < 8` in Q4_K and Q5_K. Those of the first four are the low six
+/// bits of bytes `j` and `j + 4`; the others have their low four bits in byte `j + 4`, scale first,
+/// and their high two in the high bits of bytes `j - 4` and `j`.
+#[inline(always)]
+pub(super) fn scale_and_min(bytes: &[u8; 12], j: usize) -> (u8, u8) {
+    match j {
+        0..4 => (bytes[j] & 63, bytes[j + 4] & 63),
+        _ => (
+            bytes[j + 4] & 15 | bytes[j - 4] >> 6 << 4,
+            bytes[j + 4] >> 4 | bytes[j] >> 6 << 4,
+        ),
+    }
+}
+
+/// Scale of sub-block `j < 16` in Q3_K, -32 to 31. Its low four bits are a half of byte `j % 8`, the
+/// low half first; its high two are in byte `8 + j % 4` at bit `2·(j / 4)`.
+#[inline(always)]
+pub(super) fn signed_scale(bytes: &[u8; 12], j: usize) -> i8 {
+    let low = bytes[j % 8] >> (4 * (j / 8)) & 15;
+    let high = bytes[8 + j % 4] >> (2 * (j / 4)) & 3;
+    (low | high << 4) as i8 - 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_has_one_place() {
+        // Each of the 96 bits belongs to one scale or minimum, and to one bit of it.
+        let mut seen = [[0u32; 6]; 16];
+        let mut signed = [[0u32; 6]; 16];
+        let count = |counts: &mut [u32; 6], value: u8| {
+            let bits = counts.iter_mut().enumerate();
+            bits.for_each(|(i, count)| *count += u32::from(value >> i & 1));
+        };
+        for bit in 0..96 {
+            let mut bytes = [0; 12];
+            bytes[bit / 8] = 1 << (bit % 8);
+            for j in 0..8 {
+                let (scale, min) = scale_and_min(&bytes, j);
+                count(&mut seen[j], scale);
+                count(&mut seen[8 + j], min);
+            }
+            for (j, counts) in signed.iter_mut().enumerate() {
+                count(counts, (signed_scale(&bytes, j) + 32) as u8);
+            }
+        }
+        assert_eq!(seen, [[1; 6]; 16]);
+        assert_eq!(signed, [[1; 6]; 16]);
+    }
+}
