@@ -4,18 +4,22 @@
 //! architectures and for I2_S, as bitnet.cpp does; floats elsewhere, as TriLM was trained.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use tritburn::InputPrecision;
 use tritburn_formats::MatrixError;
-use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
+use tritburn_formats::codec::gguf::{blocks, i2_s, q2_0, tq1_0, tq2_0};
 use tritburn_formats::file::gguf::{GgmlType, Gguf, Metadata};
 use tritburn_formats::file::{DType, TensorSource};
 use tritburn_formats::matrix::{reorder_rows, rotary_half_split};
 
-use super::source::{FLOATS, Tensors};
+use super::source::{FLOATS, Tensors, check_rows};
 use super::stored::{Format, Stored};
-use super::{CheckpointError, Norm, Overrides, Projection, Table, Weight, unpacked};
-use crate::config::{Biases, DecoderConfig, Family, GgufFacts, LinearClass, Quantization};
+use super::{CheckpointError, FloatTensorData, FloatType, Norm, Overrides};
+use super::{Projection, Table, Weight, unpacked};
+use crate::config::{
+    Biases, ConfigError, DecoderConfig, Family, GgufFacts, LinearClass, Quantization,
+};
 use crate::text::TokenizerFiles;
 
 /// Names of tensors.
@@ -63,14 +67,49 @@ pub(crate) mod names {
     }
 }
 
-const PROJECTION_TYPES: [DType; 6] = [
+/// Types that are read as floats.
+const FLOAT_BLOCKS: [DType; 10] = [
+    DType::Ggml(GgmlType::Q8_0),
+    DType::Ggml(GgmlType::Q6K),
+    DType::Ggml(GgmlType::Q5K),
+    DType::Ggml(GgmlType::Q4K),
+    DType::Ggml(GgmlType::Q3K),
+    DType::Ggml(GgmlType::Q2K),
+    DType::Ggml(GgmlType::Q5_1),
+    DType::Ggml(GgmlType::Q5_0),
+    DType::Ggml(GgmlType::Q4_1),
+    DType::Ggml(GgmlType::Q4_0),
+];
+
+/// Types of ternary weights, and of the floats that ternary weights may be stored as.
+const TERNARY: [DType; 6] = [
     DType::Ggml(GgmlType::Tq1_0),
     DType::Ggml(GgmlType::Tq2_0),
     DType::Ggml(GgmlType::I2S),
-    DType::F32,
-    DType::F16,
-    DType::BF16,
+    DType::Ggml(GgmlType::Q2_0),
+    DType::Ggml(GgmlType::Q2_0G128),
+    DType::Ggml(GgmlType::Pq2_0),
 ];
+
+const fn joined<const N: usize>(parts: [&[DType]; 3]) -> [DType; N] {
+    let mut all = [DType::F32; N];
+    let (mut part, mut at) = (0, 0);
+    while part < parts.len() {
+        let mut i = 0;
+        while i < parts[part].len() {
+            all[at] = parts[part][i];
+            (i, at) = (i + 1, at + 1);
+        }
+        part += 1;
+    }
+    all
+}
+
+/// All types of projections and tables.
+const WEIGHT_TYPES: [DType; 19] = joined([&TERNARY, &FLOATS, &FLOAT_BLOCKS]);
+
+/// Key of the order of I2_S codes, where it is not that of most files.
+const I2_S_ORDER: &str = "tritburn.i2_s_order";
 
 /// Divisors of the rotary frequencies: of all contexts, of short ones, of long ones.
 const FACTORS: [&str; 3] = [
@@ -82,6 +121,22 @@ const FACTORS: [&str; 3] = [
 /// All is in the file; its metadata may have been overridden.
 pub(super) struct GgufFormat {
     metadata: Metadata,
+    i2_s_order: i2_s::Variant,
+}
+
+/// The order of I2_S codes that the metadata names, or that of most files.
+fn i2_s_order(metadata: &Metadata) -> Result<i2_s::Variant, ConfigError> {
+    match metadata.get(I2_S_ORDER).map(|value| value.as_str()) {
+        None | Some(Some("block128")) => Ok(i2_s::Variant::Block128),
+        Some(Some("neon64")) => Ok(i2_s::Variant::Neon64),
+        Some(Some("four_rows")) => Ok(i2_s::Variant::FourRows),
+        Some(Some("sequential")) => Ok(i2_s::Variant::Sequential),
+        Some(other) => Err(ConfigError::Value {
+            field: I2_S_ORDER.to_string(),
+            found: other.unwrap_or("no text").to_string(),
+            expected: "block128, neon64, four_rows or sequential",
+        }),
+    }
 }
 
 impl Stored<GgufFormat> {
@@ -94,14 +149,20 @@ impl Stored<GgufFormat> {
         let name = names::projection(0, Projection::Q);
         if config.quantization == Quantization::Online {
             // A float file has the products of codes and scales, master weights, or neither.
-            let first = tensors.floats(&name, &config.projection_shape(Projection::Q));
+            let shape = config.projection_shape(Projection::Q);
+            let first = values(&tensors, &name, &shape);
             if first.is_ok_and(|first| first.ternary().is_some()) {
                 config.quantization = Quantization::Unpacked;
             } else if config.family != Family::BitNet {
                 config.quantization = Quantization::Dense;
             }
         }
-        Self::new(tensors, config, GgufFormat { metadata })
+        let i2_s_order = i2_s_order(&metadata).map_err(tensors.config_error())?;
+        let format = GgufFormat {
+            metadata,
+            i2_s_order,
+        };
+        Self::new(tensors, config, format)
     }
 
     /// The order of rows that a projection has in memory, if the file has another.
@@ -136,7 +197,7 @@ fn facts(tensors: &Tensors<Gguf>) -> Result<GgufFacts, CheckpointError> {
     let embedding = tensors.0.info(names::table(Table::Embedding));
     Ok(GgufFacts {
         has_output: has(names::table(Table::Head).to_string()),
-        quantization: match kind.is_some_and(|kind| FLOATS.contains(&kind)) {
+        quantization: match kind.is_some_and(|kind| !TERNARY.contains(&kind)) {
             true => Quantization::Online,
             false => Quantization::Packed {
                 linear_class: LinearClass::AutoBitLinear,
@@ -166,6 +227,7 @@ impl Format for GgufFormat {
     type File = Gguf;
 
     const REPEATS_TIED_HEAD: bool = false;
+    const TABLE_TYPES: &'static [DType] = &WEIGHT_TYPES;
 
     fn norm(norm: Norm) -> Vec<String> {
         vec![names::norm(norm)]
@@ -185,6 +247,10 @@ impl Format for GgufFormat {
             Some(DType::Ggml(GgmlType::Tq1_0)) => "GGUF, TQ1_0",
             Some(DType::Ggml(GgmlType::Tq2_0)) => "GGUF, TQ2_0",
             Some(DType::Ggml(GgmlType::I2S)) => "GGUF, I2_S",
+            Some(DType::Ggml(GgmlType::Q2_0 | GgmlType::Q2_0G128 | GgmlType::Pq2_0)) => {
+                "GGUF, Q2_0"
+            }
+            Some(dtype) if FLOAT_BLOCKS.contains(&dtype) => "GGUF, quantised floats",
             _ => "GGUF, float",
         }
     }
@@ -194,7 +260,7 @@ impl Format for GgufFormat {
         for (layer, projection) in file.config.projections() {
             let name = names::projection(layer, projection);
             let shape = file.config.projection_shape(projection);
-            file.tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
+            file.tensors.expect(&name, &shape, &WEIGHT_TYPES)?;
             known.insert(name);
         }
         Ok(known)
@@ -207,14 +273,20 @@ impl Format for GgufFormat {
     ) -> Result<Weight, CheckpointError> {
         let name = names::projection(layer, projection);
         let shape @ [out, input] = file.config.projection_shape(projection);
-        let info = file.tensors.expect(&name, &shape, &PROJECTION_TYPES)?;
-        let decode = match info.dtype {
-            DType::Ggml(GgmlType::Tq1_0) => tq1_0::decode,
-            DType::Ggml(GgmlType::Tq2_0) => tq2_0::decode,
-            DType::Ggml(GgmlType::I2S) => i2_s::decode,
-            _ => return file.float_projection(&name, projection),
+        let info = file.tensors.expect(&name, &shape, &WEIGHT_TYPES)?;
+        let dtype = info.dtype;
+        if !TERNARY.contains(&dtype) {
+            return file.float_projection(&name, projection);
+        }
+        let bytes = file.tensors.0.read(&name)?;
+        let matrix = match dtype {
+            DType::Ggml(GgmlType::Tq1_0) => tq1_0::decode(&bytes, out, input),
+            DType::Ggml(GgmlType::Tq2_0) => tq2_0::decode(&bytes, out, input),
+            DType::Ggml(GgmlType::I2S) => {
+                i2_s::decode_variant(&bytes, out, input, file.format.i2_s_order)
+            }
+            _ => q2_0::decode(&bytes, out, input),
         };
-        let matrix = decode(&file.tensors.0.read(&name)?, out, input);
         let matrix = matrix.map_err(CheckpointError::codec(&name))?;
         let order = file.half_split(projection);
         let matrix = order.and_then(|order| match order {
@@ -241,6 +313,34 @@ impl Format for GgufFormat {
         })
     }
 
+    fn table_rows(
+        file: &Stored<Self>,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, CheckpointError> {
+        let (name, shape) = (names::table(table), file.table_shape());
+        let info = file.tensors.expect(name, &shape, &WEIGHT_TYPES)?;
+        let DType::Ggml(kind) = info.dtype else {
+            return file.tensors.rows(name, shape, rows);
+        };
+        check_rows(&rows, shape[0])?;
+        if kind == GgmlType::I2S {
+            // Blocks run over the ends of rows: the whole tensor at once.
+            let bytes = file.tensors.0.read(name)?;
+            let matrix = i2_s::decode_variant(&bytes, shape[0], shape[1], file.format.i2_s_order);
+            let all = matrix.map_err(CheckpointError::codec(name))?.dequantize();
+            let some = &all[rows.start * shape[1]..rows.end * shape[1]];
+            let shape = vec![rows.len(), shape[1]];
+            return Ok(FloatTensorData::from_f32(FloatType::F32, shape, some));
+        }
+        let row = kind.byte_len(&[1, shape[1]]).unwrap_or(0);
+        let bytes = file
+            .tensors
+            .0
+            .read_range(name, rows.start * row..rows.end * row)?;
+        dequantized(name, kind, &bytes, [rows.len(), shape[1]])
+    }
+
     fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
         Ok(TokenizerFiles::from_gguf(&file.format.metadata)?)
     }
@@ -265,4 +365,32 @@ impl Stored<GgufFormat> {
             _ => Weight::Master(data),
         })
     }
+}
+
+/// A whole tensor of floats or of blocks that become floats.
+fn values(
+    tensors: &Tensors<Gguf>,
+    name: &str,
+    shape: &[usize; 2],
+) -> Result<FloatTensorData, CheckpointError> {
+    match tensors.expect(name, shape, &WEIGHT_TYPES)?.dtype {
+        DType::Ggml(kind) => dequantized(name, kind, &tensors.0.read(name)?, *shape),
+        _ => tensors.floats(name, shape),
+    }
+}
+
+/// Whole rows of blocks as F32.
+fn dequantized(
+    name: &str,
+    kind: GgmlType,
+    bytes: &[u8],
+    shape: [usize; 2],
+) -> Result<FloatTensorData, CheckpointError> {
+    let mut values = vec![0.0; shape[0] * shape[1]];
+    blocks::dequantize(kind, bytes, &mut values).map_err(CheckpointError::codec(name))?;
+    Ok(FloatTensorData::from_f32(
+        FloatType::F32,
+        shape.to_vec(),
+        &values,
+    ))
 }

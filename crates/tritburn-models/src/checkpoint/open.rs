@@ -58,7 +58,14 @@ pub fn open_with(
 ) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     let path = weights(path)?;
     if path.is_dir() {
-        return open_safetensors(&path, Safetensors::open(&path)?, overrides);
+        let tensors = Safetensors::open(&path)?;
+        if let Some(unread) = tensors.unread() {
+            tracing::warn!(
+                "{} is not read, nor the files that it names: the single file beside it is",
+                unread.display()
+            );
+        }
+        return open_safetensors(&path, tensors, overrides);
     }
     match FileKind::detect(&path)? {
         FileKind::Gguf => {
@@ -130,12 +137,26 @@ pub fn weights(path: impl AsRef<Path>) -> Result<PathBuf, CheckpointError> {
             reason: "no *.safetensors, no model_state_int2.pt, no *.gguf",
         }),
         [file] => Ok(path.join(file)),
+        [first, others @ ..] if others.iter().all(|name| same_split(first, name)) => {
+            Ok(path.join(others.iter().fold(*first, |a, &b| a.min(b))))
+        }
         [first, others @ ..] => Err(CheckpointError::Several {
             path,
             count: 1 + others.len(),
             first: others.iter().fold(*first, |a, &b| a.min(b)).clone(),
         }),
     }
+}
+
+/// Whether both are parts of one model, `NAME-00001-of-00003.gguf`.
+fn same_split(a: &Path, b: &Path) -> bool {
+    let set = |path: &Path| {
+        let stem = path.file_stem()?.to_str()?;
+        let (rest, count) = stem.rsplit_once("-of-")?;
+        let (name, _number) = rest.rsplit_once('-')?;
+        Some((name.to_string(), count.to_string()))
+    };
+    set(a).is_some() && set(a) == set(b)
 }
 
 fn open_safetensors(

@@ -264,21 +264,10 @@ impl DecoderConfig {
 
 /// The value of a list that has one and the same everywhere.
 fn only(list: &Array) -> Option<u64> {
-    let values: Vec<u64> = match list {
-        Array::U32(values) => values.iter().map(|&v| v.into()).collect(),
-        Array::U64(values) => values.clone(),
-        Array::I32(values) => values
-            .iter()
-            .map(|&v| u64::try_from(v).ok())
-            .collect::<Option<_>>()?,
-        Array::I64(values) => values
-            .iter()
-            .map(|&v| u64::try_from(v).ok())
-            .collect::<Option<_>>()?,
-        _ => return None,
-    };
+    let values = list.to_integers()?;
     let first = *values.first()?;
-    values.iter().all(|&v| v == first).then_some(first)
+    let same = values.iter().all(|&value| value == first);
+    u64::try_from(first).ok().filter(|_| same)
 }
 
 /// Metadata under the prefix of the architecture.

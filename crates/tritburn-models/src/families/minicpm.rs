@@ -47,8 +47,14 @@ fn write(config: &DecoderConfig, fields: &mut Map<String, Value>) {
     );
     for (name, value) in [
         ("scale_emb", embedding),
-        ("scale_depth", shortest(residual * depth, |v| v / depth == residual)),
-        ("dim_model_base", shortest(logits * width, |v| v / width == logits)),
+        (
+            "scale_depth",
+            shortest(residual * depth, |v| v / depth == residual),
+        ),
+        (
+            "dim_model_base",
+            shortest(logits * width, |v| v / width == logits),
+        ),
     ] {
         fields.insert(name.to_string(), json!(value));
     }
@@ -57,7 +63,10 @@ fn write(config: &DecoderConfig, fields: &mut Map<String, Value>) {
 /// The number of fewest digits next to `value` that reads back as what was meant.
 fn shortest(value: f64, reads_back: impl Fn(f64) -> bool) -> f64 {
     let rounded = |digits: usize| format!("{value:.digits$e}").parse().unwrap_or(value);
-    (0..17).map(rounded).find(|&v| reads_back(v)).unwrap_or(value)
+    (0..17)
+        .map(rounded)
+        .find(|&v| reads_back(v))
+        .unwrap_or(value)
 }
 
 fn read_gguf(keys: &Keys<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {

@@ -61,7 +61,8 @@ block_types! {
     Ptq1_0 = 143, "PTQ1_0", 128 => 28;
 }
 
-/// Number of `I2_S` in the fork that has it. Upstream ggml used 36 for a repacked `IQ4_NL` once.
+/// Number of `I2_S` in the fork that has it, in models of any architecture. Upstream ggml used 36 for
+/// a repacked `IQ4_NL` once, in memory more than in files; its tensors are larger.
 const I2S_ID: u32 = 36;
 
 /// Bytes behind the codes of an `I2_S` tensor: the scale, and padding.
@@ -147,13 +148,6 @@ const PLAIN_TYPES: [(u32, DType); 8] = [
     (30, DType::BF16),
 ];
 
-/// Whether a model of this `general.architecture` comes from microsoft/BitNet's fork where it uses
-/// the number 36: BitNet itself, and the fork's embedding models, whose architectures are younger
-/// than upstream's use of that number.
-fn uses_i2s(architecture: &str) -> bool {
-    is_bitnet(architecture) || matches!(architecture, "qwen3" | "gemma3")
-}
-
 fn is_bitnet(architecture: &str) -> bool {
     architecture.starts_with("bitnet")
 }
@@ -168,7 +162,7 @@ pub(crate) fn dtype_of(id: u32, architecture: &str) -> DType {
     }
     let unknown = DType::Ggml(GgmlType::Unknown(id));
     match id {
-        I2S_ID if uses_i2s(architecture) => DType::Ggml(GgmlType::I2S),
+        I2S_ID => DType::Ggml(GgmlType::I2S),
         37..=39 if is_bitnet(architecture) => unknown,
         _ => {
             let known = BLOCK_TYPES.iter().find(|t| t.1 == id);
