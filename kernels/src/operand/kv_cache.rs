@@ -17,10 +17,13 @@ pub struct KvCache {
 }
 
 impl KvCache {
+    /// Widest head.
+    pub(crate) const MAX_DIM: usize = 256;
+
     /// A cache of `shape` `[B, Hkv, S, D]` in `keys` and `values` (their own offsets included).
     ///
     /// # Errors
-    /// [`KernelError`] if a dimension is 0, `D` is not 32, 64 or 128, a buffer is too small, or one
+    /// [`KernelError`] if a dimension is 0, `D` is odd or over 256, a buffer is too small, or one
     /// does not start at a multiple of 16 bytes.
     pub fn new(
         keys: Handle,
@@ -29,11 +32,11 @@ impl KvCache {
         dtype: FloatType,
     ) -> Result<Self, KernelError> {
         let [batch, heads, positions, dim] = shape;
-        if ![32, 64, 128].contains(&dim) {
+        if dim == 0 || dim > Self::MAX_DIM || !dim.is_multiple_of(2) {
             return Err(KernelError::Unsupported {
                 what: "head dimension",
                 found: dim,
-                allowed: "32, 64 or 128",
+                allowed: "even numbers up to 256",
             });
         }
         if batch * heads * positions == 0 {

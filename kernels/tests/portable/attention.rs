@@ -124,6 +124,16 @@ fn one_token_over_many_positions_and_an_odd_group() {
 }
 
 #[test]
+fn heads_of_other_widths_attend_too() {
+    for dim in [2, 6, 48, 80, 256] {
+        assert_attention([2, 2, 70, dim], 4, &[(1, 66), (0, 3)], FloatType::F32, false);
+        assert_attention([1, 1, 40, dim], 3, &[(0, 37)], FloatType::BF16, false);
+        let tokens: Vec<(u32, u32)> = (0..19).map(|i| (0, i)).collect();
+        assert_attention([1, 1, 20, dim], 2, &tokens, FloatType::BF16, true);
+    }
+}
+
+#[test]
 fn a_prompt_attends_causally() {
     let tokens: Vec<(u32, u32)> = (0..37).map(|i| (1, 5 + i)).collect();
     assert_attention([2, 1, 64, 64], 2, &tokens, FloatType::BF16, true);
@@ -136,6 +146,9 @@ fn rotary_rotates_queries_and_appends_to_the_cache() {
         (FloatType::F32, 32, 1),
         (FloatType::BF16, 64, 0),
         (FloatType::F16, 128, 8),
+        (FloatType::F32, 6, 0),
+        (FloatType::BF16, 80, 0),
+        (FloatType::F32, 256, 0),
     ] {
         if !runs(dtype) {
             continue;
@@ -221,7 +234,7 @@ fn operands_that_do_not_fit_are_refused() {
     let cache = |shape| KvCache::new(handle.clone(), handle.clone(), shape, FloatType::F32);
     assert_eq!(
         cache([1, 1, 4, 48]).unwrap_err().to_string(),
-        "head dimension is 48, kernels take 32, 64 or 128"
+        "head dimension is 47, kernels take even numbers up to 256"
     );
     assert!(cache([1, 3, 4, 32]).is_err() && cache([1, 0, 4, 32]).is_err());
     let cache = cache([1, 2, 4, 32]).unwrap();

@@ -53,7 +53,7 @@ impl Heads {
 
     /// Whether the kernels of CubeCL devices take heads of this size.
     pub(crate) fn has_kernels(&self) -> bool {
-        matches!(self.size, 32 | 64 | 128)
+        self.size.is_multiple_of(2) && (2..=256).contains(&self.size)
     }
 }
 

@@ -22,7 +22,7 @@ impl AttentionScratch {
         let hardware = &client.properties().hardware;
         // Two cubes fit a multiprocessor.
         let slots = 2 * hardware.num_streaming_multiprocessors.unwrap_or(32) as usize;
-        let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, 128);
+        let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, KvCache::MAX_DIM);
         let counters = client.create_from_slice(u32::as_bytes(&vec![0u32; slots]));
         Self {
             sums: Buffer::new(client.empty(words * 4), words),
@@ -75,7 +75,8 @@ impl DecodePlan {
         // and what it reads again comes from the cache.
         let few = tokens * cache.heads() <= slots / 16;
         let group = if few { 1 } else { heads / cache.heads() };
-        let group = group.min(Self::MAX_GROUP);
+        // What planes leave in shared memory is bounded: wide heads, fewer of them.
+        let group = group.min(Self::MAX_GROUP * 128 / cache.dim().max(128));
         let tiles = (heads / cache.heads()).div_ceil(group);
         let cubes = tokens * cache.heads() * tiles;
         let most = cache.positions().div_ceil(Self::POSITIONS);
@@ -89,6 +90,13 @@ impl DecodePlan {
             split: splits > 1,
         };
         (plan, splits)
+    }
+
+    /// Whether the lanes of a plane can be divided between positions.
+    pub fn takes(cache: &KvCache) -> bool {
+        let lanes = cache.dim() / cache.width();
+        let whole = cache.dim().is_multiple_of(cache.width());
+        whole && lanes.is_power_of_two() && lanes <= LANES as usize
     }
 
     /// Units of a position.

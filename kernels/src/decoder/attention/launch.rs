@@ -52,7 +52,8 @@ pub fn launch(
     let dtype = q.dtype().elem();
     // SAFETY: the operands hold what their shapes say, and the kernels stay inside of them.
     unsafe {
-        if device.lockstep && planes(client) && q.line_width() == cache.width() {
+        let by_planes = device.lockstep && planes(client) && DecodePlan::takes(cache);
+        if by_planes && q.line_width() == cache.width() {
             let shared = client.features().device_memory_scope;
             let slots = shared.then_some(scratch.slots);
             let (plan, splits) = DecodePlan::new(tokens, heads, cache, slots, &device);
@@ -77,6 +78,7 @@ pub fn launch(
             );
         } else {
             let width = q.line_width().min(out.line_width()).min(4);
+            let width = dividing(width, cache.dim());
             attend_serial::launch_unchecked(
                 client,
                 cubes(client, tokens * heads, device.cube_units as usize)?,
@@ -147,6 +149,11 @@ pub fn prefill(
         );
     }
     Ok(())
+}
+
+/// The widest line up to `width`, a power of two, that divides `dim` elements.
+fn dividing(width: usize, dim: usize) -> usize {
+    width.min(1 << dim.trailing_zeros())
 }
 
 /// Checks the operands; the number of query heads.

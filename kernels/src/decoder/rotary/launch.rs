@@ -68,7 +68,9 @@ pub fn launch(
     if tokens == 0 {
         return Ok(());
     }
+    // Lines end where halves of heads do.
     let width = qkv.line_width().min(q.line_width());
+    let width = width.min(1 << (dim / 2).trailing_zeros());
     let half = dim / 2 / width;
     let items = tokens * (heads + 2 * kv_heads) * half;
     let device = DeviceFacts::of(client);

@@ -34,7 +34,8 @@ impl PrefillPlan {
         };
         let half = cache.dtype() != FloatType::F32;
         let fits = plan.shared_words() * 4 <= device.shared_bytes;
-        (cuda.capability >= 80 && half && fits && tokens >= 16).then_some(plan)
+        let dim = matches!(plan.dim, 32 | 64 | 128);
+        (cuda.capability >= 80 && half && fits && dim && tokens >= 16).then_some(plan)
     }
 
     /// Tokens of a cube.
