@@ -73,6 +73,25 @@ fn scales_by_hand() {
 }
 
 #[test]
+fn a_smaller_group_that_does_not_divide_is_no_finer_one() {
+    let matrix = |size| {
+        let plan = layout(2, 200, CODES[0], Group { size });
+        quantize_weights(&noise(400, 3), &plan).expect("of that length")
+    };
+    for (size, smaller) in [(48, 32), (96, 64), (112, 96)] {
+        let refused = MatrixError::Refine {
+            found: Group { size },
+            wanted: Group { size: smaller },
+        };
+        assert_eq!(matrix(size).refine(&Group { size: smaller }), Err(refused));
+    }
+    let (coarse, fine) = (matrix(96), Group { size: 48 });
+    let refined = coarse.refine(&fine).expect("finer");
+    assert_eq!(refined.dequantize(), coarse.dequantize());
+    assert_eq!(refined.scales().len(), 10);
+}
+
+#[test]
 fn scales_that_are_no_numbers_are_copied_too() {
     let matrix = quantize_weights(&[f32::NAN; 32], &layout(1, 32, CODES[0], Tensor));
     let fine = matrix.expect("a NaN scale").refine(&Group { size: 16 });

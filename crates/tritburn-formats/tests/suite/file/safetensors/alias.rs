@@ -47,6 +47,16 @@ fn the_other_name_of_a_tensor_is_followed() {
 }
 
 #[test]
+fn a_tensor_of_its_own_is_no_alias() {
+    let header = r#"{"__metadata__":{"b":"a"},
+        "a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+        "b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#;
+    let model = open(file(header, 3)).expect("valid");
+    assert_eq!(model.aliases().count(), 0);
+    assert_eq!(model.read("b").expect("read"), [0, 0]);
+}
+
+#[test]
 fn an_index_may_name_an_alias() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, bytes: &[u8]| {
