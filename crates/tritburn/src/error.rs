@@ -105,7 +105,9 @@ pub enum Error {
     #[error("the loss cannot be computed in chunks of 0 tokens")]
     EmptyChunk,
     /// Attention heads of a size that the device has no kernels for.
-    #[error("{device} has no kernels for attention heads of size {found}, only for 32, 64 and 128")]
+    #[error(
+        "{device} has no kernels for attention heads of size {found}, only for even sizes up to 256"
+    )]
     HeadSize {
         /// The device.
         device: String,

@@ -128,7 +128,7 @@ impl TrainableModel {
     /// # Errors
     /// [`TrainableError::Length`] for sequences longer than `max_position_embeddings`,
     /// [`TrainableError::Operation`] for ids on another device, and on CubeCL devices for heads whose
-    /// width is not 32, 64 or 128.
+    /// width is over 256.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
         let [_, found] = ids.dims();
         let available = self.config.max_position_embeddings;

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use rstest::rstest;
 use tritburn::Pack;
 use tritburn_models::checkpoint;
-use tritburn_models::config::Quantization;
+use tritburn_models::config::{Family, GatedActivation, Quantization, RopeScaling};
 use tritburn_models::convert::{self, Target, convert};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::model::{LoadOptions, Precision};
@@ -116,7 +116,20 @@ fn single_key() -> DecoderConfig {
     }
 }
 
+/// Without sub-norms, with a SiLU gate and stretched positions.
+fn llama_shaped() -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Llama,
+        hidden_act: GatedActivation::Silu,
+        sub_norms: false,
+        tie_word_embeddings: false,
+        rope_scaling: RopeScaling::Linear { factor: 2.0 },
+        ..config()
+    }
+}
+
 #[rstest]
+#[case::llama_shaped(llama_shaped())]
 #[case::grouped_heads(grouped())]
 #[case::own_head(own_head())]
 #[case::single_key(single_key())]

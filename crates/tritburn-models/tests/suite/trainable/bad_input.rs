@@ -143,3 +143,33 @@ fn a_folder_without_a_tensor_or_with_another_configuration_is_refused_by_name() 
         "{error}"
     );
 }
+
+/// What runs and does not train is refused by its name, ahead of everything that takes long.
+#[test]
+fn parts_without_gradients_are_refused_by_name() {
+    let device = devices().swap_remove(0).autodiff();
+    let with = |change: fn(&mut DecoderConfig)| {
+        let mut config = config();
+        change(&mut config);
+        TrainableModel::new(&config, &TrainableOptions::default(), &device).unwrap_err()
+    };
+    for (error, named) in [
+        (
+            with(|c| c.head_norms = true),
+            "norms of query and key heads",
+        ),
+        (
+            with(|c| c.projection_norm_eps = Some(1e-6)),
+            "a norm in every projection",
+        ),
+        (with(|c| c.biases.qkv = true), "biases"),
+        (
+            with(|c| c.multipliers.residual = 0.5),
+            "constant multipliers",
+        ),
+        (with(|c| c.partial_rotary_factor = 0.5), "rotated in part"),
+    ] {
+        assert!(matches!(error, TrainableError::Untrainable { .. }));
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
