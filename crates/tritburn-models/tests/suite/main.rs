@@ -6,6 +6,8 @@ mod config;
 mod convert;
 mod generate;
 mod golden;
+#[cfg(feature = "flex")]
+mod perplexity;
 mod sample;
 #[cfg(feature = "flex")]
 mod session;
