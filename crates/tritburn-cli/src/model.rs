@@ -14,6 +14,7 @@ use tritburn_models::config::DecoderConfig;
 use tritburn_models::model::{CausalLm, LoadOptions};
 
 use crate::cli::{ModelArgs, Shape};
+use crate::kind;
 
 /// Seed of synthetic weights.
 const SEED: u64 = 1;
@@ -40,7 +41,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
             })?;
             synthetic(shape)
         }
-        None => checkpoint::open(path).with_context(|| format!("cannot open {}", path.display())),
+        None => {
+            kind::check(path)?;
+            kind::warn_of_stray(path);
+            checkpoint::open(path).with_context(|| format!("cannot open {}", path.display()))
+        }
     }
 }
 
