@@ -6,22 +6,24 @@ mod generate;
 mod inspect;
 mod logits;
 mod model;
+mod perplexity;
 
 pub use bench::BenchArgs;
 pub use convert::ConvertArgs;
 pub use generate::{GenerateArgs, SamplingArgs};
 pub use inspect::InspectArgs;
 pub use logits::LogitsArgs;
-pub use model::{ModelArgs, Shape};
+pub use model::{ModelArgs, OverrideArgs, Shape};
+pub use perplexity::PerplexityArgs;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Run, convert, inspect and measure 1.58-bit language models.
 ///
 /// A model is a folder as published on Hugging Face (config.json, safetensors, tokenizer.json), a
 /// GGUF file, a checkpoint of the BitNet GPU kernels, or a folder that `tritburn convert` wrote.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(name = NAME, version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// Say more about what happens: -v for steps, -vv for everything. TRITBURN_LOG takes the filter
     /// syntax of the `tracing` crates instead.
@@ -31,7 +33,21 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What the command is called.
+const NAME: &str = "tritburn";
+
 impl Cli {
+    /// What the command line says, or the end of the program with a message.
+    pub fn from_command_line() -> Self {
+        let matches = Self::definition().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The commands tell one version, under one name.
+    fn definition() -> clap::Command {
+        Self::command().mut_subcommands(|command| command.display_name(NAME))
+    }
+
     /// The log filter that the flags ask for.
     pub fn verbosity(&self) -> &'static str {
         match self.verbose {
@@ -48,16 +64,16 @@ pub enum Command {
     Logits(LogitsArgs),
     Convert(ConvertArgs),
     Inspect(InspectArgs),
+    Perplexity(PerplexityArgs),
     Bench(BenchArgs),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
     }
 }

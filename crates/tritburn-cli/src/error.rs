@@ -10,3 +10,33 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
 }
+
+/// The error and its causes, each said once: some repeat what they come from.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if cause.is_empty() || message.contains(&cause) {
+            continue;
+        }
+        if !message.is_empty() {
+            message += ": ";
+        }
+        message += &cause;
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        let error = anyhow!("no such file")
+            .context("/nowhere: no such file")
+            .context("cannot open");
+        assert_eq!(message(&error), "cannot open: /nowhere: no such file");
+    }
+}

@@ -3,28 +3,34 @@
 mod cli;
 mod commands;
 mod error;
+mod interrupt;
 mod memory;
 mod model;
+mod output;
+mod say;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::from_command_line();
     let filter =
         EnvFilter::try_from_env("TRITBURN_LOG").unwrap_or_else(|_| EnvFilter::new(cli.verbosity()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(stderr().is_terminal())
+        // A reader that has gone is no reason to fail.
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     match commands::run(&cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tritburn: {error:#}");
+            say::say!("tritburn: {}", error::message(&error));
             ExitCode::FAILURE
         }
     }

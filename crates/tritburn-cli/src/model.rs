@@ -9,11 +9,11 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use tritburn::device;
-use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+use tritburn_models::checkpoint::{self, Checkpoint, Overrides, Synthetic};
 use tritburn_models::config::DecoderConfig;
 use tritburn_models::model::{CausalLm, LoadOptions};
 
-use crate::cli::{ModelArgs, Shape};
+use crate::cli::{ModelArgs, OverrideArgs, Shape};
 
 /// Seed of synthetic weights.
 const SEED: u64 = 1;
@@ -30,7 +30,7 @@ pub struct Source {
 }
 
 /// Opens a model: a folder or file, or `synthetic:SHAPE`.
-pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
+pub fn open(path: &Path, overrides: &OverrideArgs) -> Result<Box<dyn Checkpoint>> {
     match path.to_str().and_then(|path| path.strip_prefix(SYNTHETIC)) {
         Some(shape) => {
             let shape = Shape::from_str(shape, false).map_err(|_| {
@@ -40,7 +40,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
             })?;
             synthetic(shape)
         }
-        None => checkpoint::open(path).with_context(|| format!("cannot open {}", path.display())),
+        None => {
+            let overrides = Overrides::parse(&overrides.overrides)?;
+            checkpoint::open_with(path, &overrides)
+                .with_context(|| format!("cannot open {}", path.display()))
+        }
     }
 }
 
@@ -48,6 +52,8 @@ pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>> {
 fn synthetic(shape: Shape) -> Result<Box<dyn Checkpoint>> {
     let config = match shape {
         Shape::B2T4 => DecoderConfig::b1_58_2b_4t(),
+        Shape::Llama38B => DecoderConfig::llama3_8b_1_58(),
+        Shape::Falcon310B => DecoderConfig::falcon3_10b_1_58(),
         Shape::Tiny => DecoderConfig::tiny(),
     };
     Ok(Box::new(Synthetic::new(config, SEED)?))
@@ -58,7 +64,7 @@ impl Source {
     pub fn open(args: &ModelArgs) -> Result<Self> {
         let device = device::open(&args.device)?;
         let (checkpoint, name) = match (&args.model, args.synthetic) {
-            (Some(path), _) => (open(path)?, path.display().to_string()),
+            (Some(path), _) => (open(path, &args.overrides)?, path.display().to_string()),
             (None, Some(shape)) => (synthetic(shape)?, shape.to_string()),
             (None, None) => unreachable!("the command line asks for one of both"),
         };

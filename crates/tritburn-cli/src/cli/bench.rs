@@ -28,13 +28,14 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub batch: Vec<usize>,
 
-    /// Lengths of the context that decoding goes on from; none skips decoding.
-    #[arg(long, value_delimiter = ',', default_value = "512", num_args = 0..)]
-    pub context: Vec<usize>,
+    /// Lengths of the context that decoding goes on from; none skips decoding. Default: 512, or what
+    /// the model has room for.
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
+    pub context: Option<Vec<usize>>,
 
-    /// Lengths of prompts; none skips them.
-    #[arg(long, value_delimiter = ',', default_value = "512", num_args = 0..)]
-    pub prompt: Vec<usize>,
+    /// Lengths of prompts; none skips them. Default: 512, or what the model has room for.
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
+    pub prompt: Option<Vec<usize>>,
 
     /// Decode steps to time.
     #[arg(long, default_value_t = 64)]

@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use tritburn_models::checkpoint::FloatType;
 use tritburn_models::convert::{TableType, Target};
 
+use super::OverrideArgs;
+
 /// Convert a model to another format.
 ///
 /// What was written is read back and compared, tensor by tensor. A step that would lose something
@@ -16,6 +18,9 @@ use tritburn_models::convert::{TableType, Target};
 pub struct ConvertArgs {
     /// Folder or file of the model; synthetic:2b-4t and synthetic:tiny are random weights.
     pub input: PathBuf,
+
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 
     /// Folder or file to write.
     pub output: PathBuf,

@@ -1,5 +1,7 @@
 //! `tritburn generate`
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Args};
 
 use super::model::ModelArgs;
@@ -20,7 +22,7 @@ pub struct GenerateArgs {
     pub model: ModelArgs,
 
     /// Text to continue; `-` reads it from the standard input.
-    #[arg(long, short)]
+    #[arg(long, short, allow_hyphen_values = true)]
     pub prompt: Option<String>,
 
     /// Chat by the model's template: type, get an answer, and so on; /clear forgets, /quit ends.
@@ -31,9 +33,18 @@ pub struct GenerateArgs {
     #[arg(long, value_delimiter = ',', value_name = "ID,ID,…")]
     pub ids: Option<Vec<u32>>,
 
+    /// Read special tokens that the prompt or a chat's messages spell (<|eot_id|>) as such: they are
+    /// text otherwise.
+    #[arg(long, conflicts_with = "ids")]
+    pub parse_special: bool,
+
     /// What the chat begins with, from the system to the model.
-    #[arg(long, conflicts_with_all = ["prompt", "ids"])]
+    #[arg(long, conflicts_with_all = ["prompt", "ids"], allow_hyphen_values = true)]
     pub system: Option<String>,
+
+    /// File with the chat's template (Jinja) instead of the model's.
+    #[arg(long, conflicts_with_all = ["prompt", "ids"], value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
 
     /// Positions to set aside for a chat; once they are full, its oldest turns are forgotten. Default:
     /// 4096, or those of the model if it has fewer.

@@ -17,8 +17,12 @@ pub struct LogitsArgs {
     pub model: ModelArgs,
 
     /// Text of the prompt.
-    #[arg(long, short)]
+    #[arg(long, short, allow_hyphen_values = true)]
     pub prompt: Option<String>,
+
+    /// Read special tokens that the prompt spells (<|eot_id|>) as such: they are text otherwise.
+    #[arg(long, conflicts_with = "ids")]
+    pub parse_special: bool,
 
     /// Token ids of the prompt.
     #[arg(long, value_delimiter = ',', value_name = "ID,ID,…")]
@@ -27,6 +31,10 @@ pub struct LogitsArgs {
     /// File to write.
     #[arg(long, short, value_name = "FILE.safetensors")]
     pub output: PathBuf,
+
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub force: bool,
 
     /// Say what was written as one JSON object.
     #[arg(long)]

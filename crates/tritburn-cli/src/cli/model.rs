@@ -9,6 +9,18 @@ use clap::{Args, ValueEnum};
 use tritburn::device;
 use tritburn_models::model::{HeadPrecision, Precision};
 
+/// What a file of a model has wrong, or lacks.
+#[derive(Args, Debug, Default)]
+pub struct OverrideArgs {
+    /// Take VALUE for a key of config.json (nested ones with dots), or of GGUF metadata (with or without
+    /// the name of the architecture): rope_theta=500000, hidden_act=relu2, eos_token_id=2,
+    /// quantization_config.linear_class=autobitlinear, quantization=online (a BitNet whose
+    /// quantization_config was dropped), inputs=float, tritburn.i2_s_order=neon64. May be given several
+    /// times.
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
 /// The model and the device it runs on.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
@@ -24,6 +36,9 @@ pub struct ModelArgs {
     /// Random weights in the shapes of a published model instead: for measuring without a download.
     #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
     pub synthetic: Option<Shape>,
+
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 
     /// Device to run on.
     #[arg(long, default_value = device::default_name(), help_heading = "Device and precision")]
@@ -58,6 +73,12 @@ pub enum Shape {
     /// microsoft/bitnet-b1.58-2B-4T: 30 layers of 2560, vocabulary 128256.
     #[value(name = "2b-4t")]
     B2T4,
+    /// HF1BitLLM/Llama3-8B-1.58: 32 layers of 4096, vocabulary 128256, a head of its own.
+    #[value(name = "llama3-8b")]
+    Llama38B,
+    /// tiiuae/Falcon3-10B-Instruct-1.58bit: 40 layers of 3072, heads of 256, vocabulary 131072.
+    #[value(name = "falcon3-10b")]
+    Falcon310B,
     /// Two layers of 128 and a vocabulary of 512, for trying things out.
     Tiny,
 }

@@ -8,14 +8,19 @@ use serde_json::json;
 use tritburn_models::convert::{self, ConvertError, Loss, Options, Progress, Report};
 
 use crate::cli::ConvertArgs;
+use crate::error::message;
+use crate::interrupt;
 use crate::model::open;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
-    let source = open(&args.input)?;
+    let source = open(&args.input, &args.overrides)?;
+    // What is half done is taken away first.
+    interrupt::hold()?;
     let options = Options {
         allow_lossy: args.allow_lossy,
         force: args.force,
         table_type: args.embedding.into(),
+        cancelled: Some(interrupt::is_asked),
     };
     // On stderr, and only where that is a terminal.
     let bar = ProgressBar::new(0);
@@ -37,8 +42,8 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     bar.finish_and_clear();
     let report = result.map_err(|error| {
         let hint = hint(&error);
-        let error = anyhow::Error::new(error);
-        anyhow!("cannot convert {}: {error:#}{hint}", args.input.display())
+        let error = message(&anyhow::Error::new(error));
+        anyhow!("cannot convert {}: {error}{hint}", args.input.display())
     })?;
     match args.json {
         true => writeln!(stdout(), "{}", as_json(&report))?,

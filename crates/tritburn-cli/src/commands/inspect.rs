@@ -4,16 +4,20 @@ mod finite;
 
 use std::io::{Write, stdout};
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use tritburn_formats::file::{self, TensorSource};
-use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Weight};
+use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Overrides, Weight};
 use tritburn_models::config::Quantization;
+use tritburn_models::text::Tokenizer;
 
 use crate::cli::InspectArgs;
+use crate::error::message;
+use crate::say::{plain, say};
 
 /// What is told of a file.
 #[derive(Serialize)]
@@ -21,6 +25,8 @@ struct Report {
     path: String,
     /// Of the model, or "not a model" for a file with tensors of another kind.
     format: String,
+    /// The family that a model belongs to, as `model_type` names it.
+    model: Option<String>,
     bytes: u64,
     parameters: Option<u64>,
     /// Of the projections alone, as stored.
@@ -44,39 +50,54 @@ struct Tensor {
     bytes: usize,
 }
 
-pub fn run(args: &InspectArgs) -> Result<()> {
-    let report = inspect(&args.path)?;
+/// What to do about problems.
+const ADVICE: &str = "with such problems a model does not load, or gives nonsense: get the file again, \
+    or convert it anew from where it came from";
+
+pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+    let overrides = Overrides::parse(&args.overrides.overrides)?;
+    let report = inspect(&args.path, &overrides)?;
     match args.json {
         true => writeln!(stdout(), "{}", serde_json::to_string(&report)?)?,
         false => print(&report, args.tensors)?,
     }
-    Ok(())
+    if report.problems.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{ADVICE}");
+    Ok(ExitCode::FAILURE)
 }
 
-fn inspect(path: &Path) -> Result<Report> {
-    let model = match checkpoint::open(path) {
+fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
+    // A file's folder has a name then, which errors tell.
+    let path = &match named.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new(".").join(named),
+        _ => named.to_path_buf(),
+    };
+    let model = match checkpoint::open_with(path, overrides) {
         // Which of them is meant is not ours to choose.
-        Err(error @ CheckpointError::Several { .. }) => {
-            return Err(error).with_context(|| format!("cannot inspect {}", path.display()));
-        }
+        Err(error @ CheckpointError::Several { .. }) => return Err(cannot(path, error)),
         model => model,
     };
-    // Tensors are listed of files of any kind, models or not.
+    // Tensors are listed of files of any models or not.
     let source = match checkpoint::weights(path) {
         Ok(weights) => file::open(weights),
         Err(_) => file::open(path),
     };
     let (tensors, problems) = match (source, &model) {
-        (Ok(source), _) => (tensors(source.as_ref()), finite::problems(source.as_ref())),
-        (Err(_), Ok(_)) => Default::default(),
-        (Err(error), Err(_)) => {
-            return Err(error).with_context(|| format!("cannot inspect {}", path.display()));
+        (Ok(source), _) => {
+            let mut problems = source.problems();
+            problems.extend(finite::problems(source.as_ref()));
+            (tensors(source.as_ref()), problems)
         }
+        (Err(_), Ok(_)) => Default::default(),
+        (Err(error), Err(_)) => return Err(cannot(path, error)),
     };
     let mut report = Report {
-        path: path.display().to_string(),
+        path: named.display().to_string(),
         format: "not a model".to_string(),
         bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
+        model: None,
         parameters: None,
         bits_per_weight: None,
         master_weights: false,
@@ -87,11 +108,19 @@ fn inspect(path: &Path) -> Result<Report> {
     };
     match model {
         Ok(model) => describe(model.as_ref(), &mut report),
-        Err(error) => report
-            .problems
-            .push(format!("{:#}", anyhow::Error::from(error))),
+        Err(error) => report.problems.push(message(&error.into())),
     }
     Ok(report)
+}
+
+/// The error, with the path unless it tells that itself.
+fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let path = path.display().to_string();
+    match message(&error).contains(&path) {
+        true => error.context("cannot inspect"),
+        false => error.context(format!("cannot inspect {path}")),
+    }
 }
 
 fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {
@@ -108,6 +137,7 @@ fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {
 fn describe(model: &dyn Checkpoint, report: &mut Report) {
     let config = model.config();
     report.format = model.format().to_string();
+    report.model = Some(config.family.to_string());
     report.bytes = model.stored_bytes();
     report.parameters = Some(config.parameter_count());
     report.master_weights = model.quantization() == Quantization::Online;
@@ -122,8 +152,8 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
         let matrix = match weight.and_then(|weight| weight.into_packed(&name)) {
             Ok(matrix) => matrix,
             Err(error) => {
-                let error = anyhow::Error::from(error);
-                report.problems.push(format!("{name}: {error:#}"));
+                let error = message(&error.into());
+                report.problems.push(format!("{name}: {error}"));
                 continue;
             }
         };
@@ -145,9 +175,18 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
     }
     for norm in config.norms() {
         if let Err(error) = model.norm(norm) {
-            let error = anyhow::Error::from(error);
-            report.problems.push(format!("norm {norm:?}: {error:#}"));
+            let error = message(&error.into());
+            report.problems.push(format!("norm {norm:?}: {error}"));
         }
+    }
+    let text = model.tokenizer().map_err(anyhow::Error::from);
+    let text = text.and_then(|files| match files.has_tokenizer() {
+        true => Ok(Some(Tokenizer::from_files(&files)?)),
+        false => Ok(None),
+    });
+    if let Err(error) = text {
+        let error = message(&error);
+        report.problems.push(format!("tokenizer: {error}"));
     }
     let total: u64 = counts.iter().sum();
     report.codes = (total > 0).then(|| counts.map(|count| count as f64 / total as f64));
@@ -177,6 +216,9 @@ fn print(report: &Report, list: bool) -> Result<()> {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.add_row(vec!["format".to_string(), report.format.clone()]);
+    if let Some(model) = &report.model {
+        table.add_row(vec!["model".to_string(), model.clone()]);
+    }
     let mib = report.bytes as f64 / (1 << 20) as f64;
     let size = format!("{mib:.1} MiB in {} tensors", report.tensors.len());
     table.add_row(vec!["size".to_string(), size]);
@@ -206,7 +248,7 @@ fn print(report: &Report, list: bool) -> Result<()> {
         for tensor in &report.tensors {
             let shape = format!("{:?}", tensor.shape);
             table.add_row(vec![
-                tensor.name.clone(),
+                plain(&tensor.name),
                 tensor.dtype.clone(),
                 shape,
                 tensor.bytes.to_string(),
@@ -215,7 +257,7 @@ fn print(report: &Report, list: bool) -> Result<()> {
         writeln!(out, "\n{table}")?;
     }
     for problem in &report.problems {
-        writeln!(out, "problem: {problem}")?;
+        writeln!(out, "problem: {}", plain(problem))?;
     }
     Ok(())
 }

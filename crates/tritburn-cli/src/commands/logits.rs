@@ -2,7 +2,7 @@
 
 use std::io::{Write, stdout};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
@@ -11,14 +11,22 @@ use tritburn_models::text::Tokenizer;
 
 use crate::cli::LogitsArgs;
 use crate::model::Source;
+use crate::output;
+use crate::say::say;
 
 pub fn run(args: &LogitsArgs) -> Result<()> {
+    output::check(&args.output, args.force)?;
     let source = Source::open(&args.model)?;
     let ids = match (&args.ids, &args.prompt) {
         (Some(ids), _) => ids.clone(),
         (None, text) => {
             let files = source.checkpoint.tokenizer()?;
-            Tokenizer::from_files(&files)?.encode(text.as_deref().unwrap_or_default())?
+            let tokenizer = Tokenizer::from_files(&files)?;
+            let text = text.as_deref().unwrap_or_default();
+            match args.parse_special {
+                true => tokenizer.encode(text)?,
+                false => tokenizer.encode_text(text)?,
+            }
         }
     };
     let (model, _) = source.load(&source.options)?;
@@ -44,15 +52,15 @@ pub fn run(args: &LogitsArgs) -> Result<()> {
             TensorView::new(Dtype::F32, shape.clone(), logits.as_bytes())?,
         ),
     ];
-    safetensors::serialize_to_file(tensors, None, &args.output)
-        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    let bytes = safetensors::serialize(tensors, None)?;
+    output::write(&args.output, &bytes, args.force)?;
     let output = args.output.display().to_string();
     match args.json {
         true => {
             let report = json!({ "output": output, "ids": ids, "shape": shape });
             writeln!(stdout(), "{report}")?;
         }
-        false => eprintln!("wrote logits {shape:?} to {output}"),
+        false => say!("wrote logits {shape:?} to {output}"),
     }
     Ok(())
 }

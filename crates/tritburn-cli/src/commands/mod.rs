@@ -5,18 +5,23 @@ mod convert;
 mod generate;
 mod inspect;
 mod logits;
+mod perplexity;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::cli::Command;
 
-/// Runs a subcommand.
-pub fn run(command: &Command) -> Result<()> {
+/// Runs a subcommand; what it found may be in the exit code.
+pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Generate(args) => generate::run(args),
-        Command::Logits(args) => logits::run(args),
-        Command::Convert(args) => convert::run(args),
-        Command::Inspect(args) => inspect::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Generate(args) => generate::run(args)?,
+        Command::Logits(args) => logits::run(args)?,
+        Command::Convert(args) => convert::run(args)?,
+        Command::Inspect(args) => return inspect::run(args),
+        Command::Perplexity(args) => perplexity::run(args)?,
+        Command::Bench(args) => bench::run(args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -77,3 +77,93 @@ fn a_chat_template_that_renders_nothing_is_refused() {
         "{message}"
     );
 }
+
+/// The toy model with another template.
+fn with_template(template: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("packed"), folder.path());
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+fn prompt_tokens(messages: &str) -> Vec<usize> {
+    let reports = messages.split("[prompt: ").skip(1);
+    let count = |report: &str| report.split(' ').next().unwrap().parse().unwrap();
+    reports.map(count).collect()
+}
+
+#[test]
+fn special_tokens_in_a_message_are_text_unless_asked_for() {
+    let model = toy("packed");
+    let args = [
+        "generate",
+        "-m",
+        path(&model),
+        "--chat",
+        "-n",
+        "1",
+        "--ignore-eos",
+    ];
+    let ask = |more: &[&str]| {
+        let chat = tritburn_with(&[&args[..], more].concat(), "a<|eot_id|>b\n");
+        assert!(chat.status.success(), "{}", text(&chat.stderr));
+        prompt_tokens(&text(&chat.stderr))[0]
+    };
+    let (as_text, parsed) = (ask(&[]), ask(&["--parse-special"]));
+    assert!(as_text > parsed + 3, "{as_text} and {parsed}");
+
+    let prompt = |more: &[&str]| {
+        let args = [
+            "generate",
+            "-m",
+            path(&model),
+            "-n",
+            "1",
+            "--json",
+            "--prompt",
+            "a<|eot_id|>b",
+        ];
+        json(&[&args[..], more].concat())["prompt_tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    assert!(prompt(&[]) > prompt(&["--parse-special"]) + 3);
+}
+
+#[test]
+fn a_template_can_be_given_and_must_hear_the_system() {
+    let deaf =
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}!{% endif %}{% endfor %}";
+    let model = with_template(deaf);
+    let args = ["generate", "-m", path(model.path()), "--chat", "-n", "1"];
+    let chat = tritburn_with(&[&args[..], &["--system", "Be brief."]].concat(), "one\n");
+    assert!(!chat.status.success());
+    let message = text(&chat.stderr);
+    assert!(message.contains("--chat-template"), "{message}");
+
+    let other = model.path().join("other.jinja");
+    fs::write(&other, "{% for m in messages %}{{ m.content }}{% endfor %}").unwrap();
+    let given = ["--system", "Be brief.", "--chat-template", path(&other)];
+    let chat = tritburn_with(&[&args[..], &given].concat(), "one\n");
+    assert!(chat.status.success(), "{}", text(&chat.stderr));
+}
+
+#[test]
+fn a_line_that_is_not_utf_8_does_not_end_a_chat() {
+    let model = toy("packed");
+    let args = ["generate", "-m", path(&model), "--chat", "-n", "2"];
+    let chat = tritburn_in(model.parent().unwrap(), &args, b"caf\xe9\nnext\n");
+    assert!(chat.status.success(), "{}", text(&chat.stderr));
+    let messages = text(&chat.stderr);
+    assert_eq!(prompt_tokens(&messages).len(), 2, "{messages}");
+    assert!(messages.contains("not UTF-8"), "{messages}");
+}
+
+#[test]
+fn a_template_that_fails_says_so_once() {
+    let model = with_template("{{ raise_exception('no such role') }}");
+    let chat = tritburn_with(&["generate", "-m", path(model.path()), "--chat"], "one\n");
+    assert!(!chat.status.success());
+    let message = text(&chat.stderr);
+    assert_eq!(message.matches("no such role").count(), 1, "{message}");
+}

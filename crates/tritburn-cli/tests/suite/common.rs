@@ -26,8 +26,14 @@ pub fn tritburn(args: &[&str]) -> Output {
 }
 
 pub fn tritburn_with(args: &[&str], input: &str) -> Output {
+    tritburn_in(Path::new("."), args, input.as_bytes())
+}
+
+/// Runs in a folder, with bytes that may be no text.
+pub fn tritburn_in(folder: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tritburn"))
         .args(args)
+        .current_dir(folder)
         .env_remove("TRITBURN_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -35,7 +41,7 @@ pub fn tritburn_with(args: &[&str], input: &str) -> Output {
         .spawn()
         .unwrap();
     // A command that refuses its arguments has closed the pipe already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
 

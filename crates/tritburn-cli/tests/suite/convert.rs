@@ -125,3 +125,55 @@ fn convert_writes_embeddings_in_the_type_asked_for(
     });
     assert_eq!(found.next().unwrap()["dtype"], expected, "{to}");
 }
+
+#[test]
+fn the_current_folder_is_filled_where_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = toy("packed").canonicalize().unwrap();
+    let args = ["convert", path(&source), ".", "--to", "hf"];
+    let run = |more: &[&str]| tritburn_in(folder.path(), &[&args[..], more].concat(), b"");
+    assert!(!run(&[]).status.success());
+    for _ in 0..2 {
+        let output = run(&["--force"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        succeed(&[
+            "generate",
+            "-m",
+            path(folder.path()),
+            "--ids",
+            "1",
+            "-n",
+            "1",
+        ]);
+    }
+    let hidden = std::fs::read_dir(folder.path()).unwrap();
+    let hidden =
+        hidden.filter(|entry| entry.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
+    assert_eq!(hidden.count(), 0);
+    std::fs::write(folder.path().join("mine"), "").unwrap();
+    assert!(!run(&["--force"]).status.success());
+}
+
+#[test]
+fn values_that_would_be_infinite_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("bf16"), folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let place = {
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let data = tensors.tensor("model.embed_tokens.weight").unwrap().data();
+        data.as_ptr() as usize - bytes.as_ptr() as usize
+    };
+    // 100352 in bf16.
+    bytes[place..place + 2].copy_from_slice(&0x47c4u16.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let out = folder.path().join("out");
+    let args = ["convert", path(folder.path()), path(&out), "--to", "hf"];
+    let message = fail(&[&args[..], &["--embedding", "f16", "--allow-lossy"]].concat());
+    assert!(
+        message.contains("1 values of model.embed_tokens.weight would be infinite"),
+        "{message}"
+    );
+    succeed(&args);
+}

@@ -126,6 +126,7 @@ fn logits_are_those_of_transformers() {
             &ids,
             "--output",
             path(&file),
+            "--force",
             "--json",
         ]);
         let found = f32s(&file, "logits");
@@ -136,5 +137,120 @@ fn logits_are_those_of_transformers() {
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
         let worst = worst.fold(0.0, f32::max);
         assert!(worst <= 2e-3, "{form}: {worst}");
+    }
+}
+
+#[test]
+fn a_prompt_may_begin_with_a_hyphen() {
+    let model = toy("packed");
+    let args = [
+        "generate",
+        "-m",
+        path(&model),
+        "--prompt",
+        "-5 degrees",
+        "-n",
+        "2",
+        "--json",
+    ];
+    assert!(json(&args)["prompt_tokens"].as_u64().unwrap() > 2);
+}
+
+#[test]
+fn every_command_tells_the_version_of_tritburn() {
+    let version = succeed(&["--version"]);
+    assert_eq!(version, format!("tritburn {}\n", env!("CARGO_PKG_VERSION")));
+    for command in [
+        "generate",
+        "logits",
+        "convert",
+        "inspect",
+        "perplexity",
+        "bench",
+    ] {
+        assert_eq!(succeed(&[command, "--version"]), version);
+    }
+}
+
+#[test]
+fn logits_do_not_overwrite_a_file_unless_told() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("packed"), folder.path());
+    let model = path(folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let before = std::fs::read(&weights).unwrap();
+    let args = ["logits", "-m", model, "--ids", "1,5", "-o", path(&weights)];
+    let message = fail(&args);
+    assert!(message.contains("--force"), "{message}");
+    assert_eq!(std::fs::read(&weights).unwrap(), before);
+
+    let out = folder.path().join("logits.safetensors");
+    let args = ["logits", "-m", model, "--ids", "1,5", "-o", path(&out)];
+    succeed(&args);
+    fail(&args);
+    let first = std::fs::read(&out).unwrap();
+    std::fs::write(&out, "old").unwrap();
+    succeed(&[&args[..], &["--force"]].concat());
+    assert_eq!(std::fs::read(&out).unwrap(), first);
+}
+
+#[test]
+#[cfg(unix)]
+fn logits_go_through_links_and_into_pipes() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let model = toy("packed");
+    let link = folder.path().join("out");
+    symlink("/proc/self/fd/1", &link).unwrap();
+    let output = tritburn(&[
+        "logits",
+        "-m",
+        path(&model),
+        "--ids",
+        "1",
+        "-o",
+        path(&link),
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tensors = safetensors::SafeTensors::deserialize(&output.stdout).unwrap();
+    assert_eq!(tensors.tensor("ids").unwrap().shape(), [1]);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+
+    let file = folder.path().join("l.safetensors");
+    succeed(&[
+        "logits",
+        "-m",
+        path(&model),
+        "--ids",
+        "1",
+        "-o",
+        path(&file),
+    ]);
+    let other = folder.path().join("other");
+    std::fs::write(&other, "x").unwrap();
+    let mode = |file: &std::path::Path| file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode(&file), mode(&other));
+}
+
+/// Neither the standard output's reader nor that of the standard error has to stay.
+#[test]
+fn readers_that_have_gone_are_no_reason_to_panic() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let model = toy("packed");
+    for (out, err) in [(false, true), (true, false), (true, true)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tritburn"))
+            .args(["generate", "-m", path(&model), "--chat", "-n", "2", "-v"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let kept = (stdout.filter(|_| !out), stderr.filter(|_| !err));
+        let _ = child.stdin.take().unwrap().write_all(b"a\nb\n");
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{out} {err}");
+        drop(kept);
     }
 }

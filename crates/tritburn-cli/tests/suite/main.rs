@@ -9,4 +9,5 @@ mod convert;
 mod generate;
 mod inspect;
 mod mistakes;
+mod perplexity;
 mod trained;

@@ -8,7 +8,7 @@ use tritburn_formats::codec::CodecError;
 use tritburn_formats::file::FileError;
 
 use super::Loss;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, FloatType};
 use crate::text::TextError;
 
 /// Why a conversion wrote nothing.
@@ -60,12 +60,35 @@ pub enum ConvertError {
         /// What it must be a multiple of.
         block: usize,
     },
+    /// Values of a table beyond the largest of the type that they would be written in.
+    #[error(
+        "{count} values of {tensor} would be infinite in {dtype}: write the table in another type"
+    )]
+    Infinite {
+        /// Name of the tensor in the target.
+        tensor: String,
+        /// The type.
+        dtype: FloatType,
+        /// How many.
+        count: u64,
+    },
+    /// A scale beyond the largest that the format holds.
+    #[error("the scale {found} of {tensor} would be infinite")]
+    InfiniteScale {
+        /// Name of the tensor in the target.
+        tensor: String,
+        /// The scale.
+        found: f32,
+    },
     /// Something would be lost, and that was not allowed.
     #[error("the conversion would lose something: {}", list(losses))]
     Lossy {
         /// Everything that would be lost.
         losses: Vec<Loss>,
     },
+    /// The user wanted an end.
+    #[error("interrupted")]
+    Cancelled,
     /// Something is there already.
     #[error("{} exists", path.display())]
     Exists {

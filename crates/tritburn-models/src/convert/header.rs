@@ -25,6 +25,7 @@ impl Header {
         source: &dyn Checkpoint,
         target: Target,
         files: &TokenizerFiles,
+        stop_ids: Vec<u32>,
         to: &Path,
     ) -> Result<Self, ConvertError> {
         let mut this = Self {
@@ -68,7 +69,7 @@ impl Header {
             }
             Err(error) => return Err(error.into()),
         }
-        this.place_stop_ids(source.stop_ids()?);
+        this.place_stop_ids(stop_ids);
         for (name, id) in [
             ("bos", &mut this.config.bos_token_id),
             ("padding", &mut this.config.pad_token_id),

@@ -16,9 +16,11 @@ use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{
-    Checkpoint, FloatType, Table, bitnet_gpu_names, check_shape_of_bitnet, open, tritburn,
+    Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, check_shape_of_bitnet, open,
+    tritburn,
 };
 use crate::config::{DecoderConfig, Family, GatedActivation, LinearClass, Quantization};
+use crate::text::TokenizerFiles;
 
 /// What a conversion may do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Options {
     pub force: bool,
     /// Type of embedding and head.
     pub table_type: TableType,
+    /// Asked between parts of the work: whether the user wants it to end.
+    pub cancelled: Option<fn() -> bool>,
 }
 
 /// How far a conversion is.
@@ -76,29 +80,36 @@ pub fn convert(
     if !source.quantization().is_ternary() && target.float_weights().is_none() {
         return Err(ConvertError::Dense);
     }
-    replace::check(to, target, options.force)?;
+    replace::check(to, target, options.force, None)?;
     check_model(source.config(), target)?;
-    let files = source.tokenizer()?;
+    let (files, unread) = match source.tokenizer() {
+        Ok(files) => (files, None),
+        Err(CheckpointError::Text(error)) => {
+            let reason = error.to_string();
+            (TokenizerFiles::default(), Some(Loss::Tokenizer { reason }))
+        }
+        Err(error) => return Err(error.into()),
+    };
     let job = Job {
+        cancelled: options.cancelled,
         encoder: Encoder::new(source, target, options.table_type)?,
         items: items(target, source.config()),
     };
     let (specs, mut losses) = job.check(progress)?;
-    let header = Header::new(source, target, &files, to)?;
+    let stop_ids = files.stop_ids(source.config())?;
+    losses.extend(unread);
+    let header = Header::new(source, target, &files, stop_ids, to)?;
     losses.extend(header.losses);
     if !losses.is_empty() && !options.allow_lossy {
         return Err(ConvertError::Lossy { losses });
     }
 
-    let parent = match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = replace::workplace(to);
     // Removed with all that is left in it, whatever happens.
     let scratch = tempfile::Builder::new()
         .prefix(".tritburn-")
-        .tempdir_in(parent)
-        .map_err(io_error(parent))?;
+        .tempdir_in(&parent)
+        .map_err(io_error(&parent))?;
     let result = scratch.path().join("result");
     if !target.is_file() {
         fs::create_dir(&result).map_err(io_error(&result))?;
@@ -108,8 +119,9 @@ pub fn convert(
     job.write(job.writer(&result, &specs, &header.metadata)?, progress)?;
     let target_bytes = job.verify(&result, &header.config, progress)?;
     // Again: the conversion took a while.
-    replace::check(to, target, options.force)?;
-    replace::replace(&result, to, &scratch.path().join("old"))?;
+    let made_in = scratch.path();
+    replace::check(to, target, options.force, Some(made_in))?;
+    replace::replace(&result, to, made_in, &made_in.join("old"))?;
 
     let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();
     Ok(Report {
@@ -131,6 +143,7 @@ pub fn convert(
 }
 
 struct Job<'a> {
+    cancelled: Option<fn() -> bool>,
     encoder: Encoder<'a>,
     items: Vec<Item>,
 }
@@ -152,9 +165,16 @@ impl Job<'_> {
                     let (name, dtype) = self.encoder.table(table);
                     let shape = [self.config().vocab_size, self.config().hidden_size];
                     specs.push(TensorSpec::new(name, dtype.dtype(), shape));
-                    let count = self.values_lost(table)?;
+                    let (count, infinite) = self.values_lost(table)?;
+                    let tensor = name.to_string();
+                    if infinite > 0 {
+                        return Err(ConvertError::Infinite {
+                            tensor,
+                            dtype,
+                            count: infinite,
+                        });
+                    }
                     if count > 0 {
-                        let tensor = name.to_string();
                         losses.push(Loss::Values {
                             tensor,
                             dtype,
@@ -168,6 +188,9 @@ impl Job<'_> {
                 }
                 Item::Projections(layer, group) => {
                     let (tensors, lost) = self.encoder.projections(layer, group)?;
+                    if let Some(error) = lost.iter().find_map(infinite_scale) {
+                        return Err(error);
+                    }
                     specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
                     losses.extend(lost);
                 }
@@ -177,25 +200,35 @@ impl Job<'_> {
         Ok((specs, losses))
     }
 
-    fn values_lost(&self, table: Table) -> Result<u64, ConvertError> {
+    /// How many values of a table change, and how many of them become infinite.
+    fn values_lost(&self, table: Table) -> Result<(u64, u64), ConvertError> {
         let stored = self.encoder.source.table_type(table);
         let dtype = self.encoder.table(table).1;
         if stored == dtype || dtype == FloatType::F32 {
-            return Ok(0);
+            return Ok((0, 0));
         }
-        let mut lost = 0;
+        let (mut lost, mut infinite) = (0, 0);
         self.each_rows(|rows| {
-            lost += self.encoder.table_rows(table, rows)?.1;
+            let (data, changed) = self.encoder.table_rows(table, rows)?;
+            if changed > 0 {
+                let values = data.to_f32();
+                let found = values.iter().filter(|value| value.is_infinite()).count();
+                infinite += changed.min(found as u64);
+            }
+            lost += changed;
             Ok(())
         })?;
-        Ok(lost)
+        Ok((lost, infinite))
     }
 
     fn each_rows(
         &self,
         mut f: impl FnMut(std::ops::Range<usize>) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        pieces(self.config().vocab_size).try_for_each(&mut f)
+        pieces(self.config().vocab_size).try_for_each(|rows| {
+            self.go_on()?;
+            f(rows)
+        })
     }
 
     fn writer(
@@ -303,6 +336,13 @@ impl Job<'_> {
         Ok(found.stored_bytes())
     }
 
+    fn go_on(&self) -> Result<(), ConvertError> {
+        match self.cancelled.is_some_and(|cancelled| cancelled()) {
+            true => Err(ConvertError::Cancelled),
+            false => Ok(()),
+        }
+    }
+
     fn each(
         &self,
         stage: &'static str,
@@ -311,6 +351,7 @@ impl Job<'_> {
     ) -> Result<(), ConvertError> {
         let total = self.items.len();
         for (i, &item) in self.items.iter().enumerate() {
+            self.go_on()?;
             f(item)?;
             progress(Progress {
                 stage,
@@ -319,6 +360,20 @@ impl Job<'_> {
             });
         }
         Ok(())
+    }
+}
+
+fn infinite_scale(loss: &Loss) -> Option<ConvertError> {
+    match loss {
+        Loss::Scale {
+            tensor,
+            found,
+            stored,
+        } if stored.is_infinite() && found.is_finite() => Some(ConvertError::InfiniteScale {
+            tensor: tensor.clone(),
+            found: *found,
+        }),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::session::Session;
 use crate::model::ModelError;
-use crate::sample::{Sampler, Sampling};
+use crate::sample::{SampleError, Sampler, Sampling};
 
 /// How to continue prompts.
 #[derive(Clone, Debug)]
@@ -208,6 +208,16 @@ impl Chooser {
 
     fn first(&mut self, logits: Tensor<2>) -> Result<Vec<u32>, ModelError> {
         let ids = tritburn::transformer::argmax(logits.clone())?;
+        if self.device_side {
+            // The largest one may be infinite, which the device does not tell. A model whose first
+            // logits are numbers is taken to stay so.
+            let [_, vocabulary] = logits.dims();
+            let values = read::<f32, 2, burn::tensor::Float>(logits.clone())?;
+            if let Some(index) = values.iter().position(|&value| value == f32::INFINITY) {
+                let (token, value) = (index % vocabulary, values[index]);
+                return Err(SampleError::NotFinite { token, value }.into());
+            }
+        }
         self.choose(logits, ids, &[])
     }
 

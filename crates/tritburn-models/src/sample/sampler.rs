@@ -137,8 +137,18 @@ impl Sampler {
             min_p,
             ..
         } = self.sampling;
+        // A temperature near 0 makes all quotients infinite, which would leave all tokens equal: what
+        // counts is how far each logit is from the largest.
+        let quotient = |candidate: &Candidate| candidate.logit / temperature;
+        let overflow = self.candidates.iter().any(|c| quotient(c).is_infinite());
+        let logits = self.candidates.iter().map(|c| c.logit);
+        let from = match overflow {
+            true => logits.fold(f32::NEG_INFINITY, f32::max),
+            false => 0.0,
+        };
         for candidate in &mut self.candidates {
-            candidate.logit = (candidate.logit / temperature).clamp(f32::MIN, f32::MAX);
+            let logit = (candidate.logit - from) / temperature;
+            candidate.logit = logit.clamp(f32::MIN, f32::MAX);
         }
         let candidates = &mut self.candidates;
         if let Some(k) = top_k {

@@ -1,12 +1,18 @@
 //! Chat templates, rendered as transformers renders them.
 
+mod limits;
+mod placeholder;
+mod source;
+
+use std::sync::Arc;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::{Deserialize, Serialize};
 
-use super::files::token_text;
+use super::special::token_text;
 use super::{TextError, TokenizerFiles, date, json};
 
 /// One turn of a conversation.
@@ -30,22 +36,20 @@ impl Message {
 
 const NAME: &str = "chat_template";
 
-/// Instructions of one rendering: a template comes with a model, and may loop for ever. Long
-/// conversations take some ten thousand; this many run for about a second.
-const FUEL: u64 = 10_000_000;
-
 /// The Jinja template that makes a prompt of a conversation.
 ///
 /// As in transformers: blocks are trimmed, strings and lists have Python's methods,
-/// `raise_exception` and `strftime_now` exist (its time is UTC), `tojson` does not escape HTML.
-#[derive(Debug)]
+/// `raise_exception` and `strftime_now` exist (its time is UTC), `tojson` does not escape HTML,
+/// `{% generation %}` renders what it holds, and `%` formats strings.
+#[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     tokens: [(&'static str, Option<String>); 4],
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint, `None` if it has none.
+    /// The template of a checkpoint, `None` if it has none. One that a converter has put there for want
+    /// of the model's own is replaced, with a warning.
     ///
     /// # Errors
     /// [`TextError::Json`], or [`TextError::Template`] for a template with a syntax error.
@@ -53,11 +57,12 @@ impl ChatTemplate {
         let Some(source) = files.template()? else {
             return Ok(None);
         };
-        let config = files.tokenizer_config()?;
+        let config = files.special_tokens()?;
         let tokens = ["bos_token", "eos_token", "pad_token", "unk_token"]
             .map(|name| (name, token_text(&config, name)));
+        let source = placeholder::replaced(source, files)?;
         Ok(Some(Self {
-            environment: environment(source)?,
+            environment: Arc::new(environment(&source)?),
             tokens,
         }))
     }
@@ -67,9 +72,19 @@ impl ChatTemplate {
     /// [`Tokenizer::encode_rendered`](super::Tokenizer::encode_rendered).
     ///
     /// # Errors
-    /// [`TextError::Template`] where the template fails, refuses the messages, or does not come to an
-    /// end.
+    /// [`TextError::Template`] where the template fails, refuses the messages, or grows too large,
+    /// [`TextError::TemplateTime`] where it does not come to an end.
     pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
+        let this = self.clone();
+        let messages = messages.to_vec();
+        limits::in_time(move || this.rendered(&messages, add_generation_prompt))
+    }
+
+    fn rendered(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
@@ -80,19 +95,22 @@ impl ChatTemplate {
         });
         let tokens: Vec<_> = known.collect();
         let template = self.environment.get_template(NAME)?;
-        Ok(template.render(context! {
+        let mut text = limits::Text::default();
+        let context = context! {
             messages => Serde(messages),
             add_generation_prompt,
             tools => (),
             documents => (),
             ..Value::from_pairs(tokens)
-        })?)
+        };
+        template.render_captured_to(context, &mut text)?;
+        Ok(String::from_utf8_lossy(&text.0).into_owned())
     }
 }
 
-fn environment(source: String) -> Result<Environment<'static>, TextError> {
+fn environment(template: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
+    limits::set(&mut environment);
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
@@ -115,6 +133,6 @@ fn environment(source: String) -> Result<Environment<'static>, TextError> {
                 .map_err(|e| Error::new(ErrorKind::BadSerialization, "not JSON").with_source(e))
         },
     );
-    environment.add_template_owned(NAME, source)?;
+    environment.add_template_owned(NAME, source::translated(template))?;
     Ok(environment)
 }

@@ -70,6 +70,19 @@ pub enum TextError {
         /// Number of tokens of the model.
         vocabulary: usize,
     },
+    /// A token that one file gives another id than the tokenizer does.
+    #[error(
+        "token {token:?} has id {id} in added_tokens.json or tokenizer_config.json, the tokenizer would give it {}",
+        found.map_or("none".to_string(), |id| id.to_string())
+    )]
+    AddedToken {
+        /// The token.
+        token: String,
+        /// Its id by the file.
+        id: u32,
+        /// What the tokenizer gives it.
+        found: Option<u32>,
+    },
     /// A vocabulary too small for a tokenizer of its kind.
     #[error("a vocabulary of {found} tokens is too small, at least {least} are needed")]
     Vocabulary {
@@ -81,6 +94,21 @@ pub enum TextError {
     /// The chat template is wrong, or refuses the messages.
     #[error("the chat template fails")]
     Template(#[from] minijinja::Error),
+    /// The chat template does not come to an end.
+    #[error("the chat template has not come to an end in {seconds} seconds")]
+    TemplateTime {
+        /// How long it was given.
+        seconds: u64,
+    },
+    /// The chat template brought down the thread that it ran in.
+    #[error("the chat template ended its thread")]
+    TemplateFailed,
+    /// No thread for the chat template.
+    #[error("no thread can be started for the chat template")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl TextError {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TextError;
+use super::special::token_text;
+use crate::config::DecoderConfig;
 
 /// Llama 3's `tokenizer.json`, the largest known, has 17 MB.
 const MAX_BYTES: u64 = 256 << 20;
@@ -22,19 +24,22 @@ pub struct TokenizerFiles {
     pub tokenizer_config: Option<String>,
     /// `chat_template.jinja`; older folders have the template in `tokenizer_config.json`.
     pub chat_template: Option<String>,
-    /// `special_tokens_map.json`; nothing here needs it, it travels along.
+    /// `special_tokens_map.json`: the special tokens, where older folders have them.
     pub special_tokens_map: Option<String>,
+    /// `added_tokens.json`: tokens beside the vocabulary, in older folders.
+    pub added_tokens: Option<String>,
     /// `generation_config.json`, which may name more tokens that end a sequence.
     pub generation_config: Option<String>,
 }
 
 impl TokenizerFiles {
     /// Names of the files, in the order of the fields.
-    pub(crate) const NAMES: [&str; 5] = [
+    pub(crate) const NAMES: [&str; 6] = [
         "tokenizer.json",
         "tokenizer_config.json",
         "chat_template.jinja",
         "special_tokens_map.json",
+        "added_tokens.json",
         "generation_config.json",
     ];
 
@@ -74,14 +79,13 @@ impl TokenizerFiles {
         self.tokenizer.is_some()
     }
 
-    /// Ids that end a sequence: that of the `eos_token` of `tokenizer_config.json`, and those of
-    /// `generation_config.json`. The model's own configuration may name others, see
+    /// Ids that end a sequence: that of the `eos_token`, and those of `generation_config.json`. The model's own configuration may name others, see
     /// [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids).
     ///
     /// # Errors
     /// [`TextError::Json`].
     pub fn eos_ids(&self) -> Result<Vec<u32>, TextError> {
-        let token = token_text(&self.tokenizer_config()?, "eos_token");
+        let token = token_text(&self.special_tokens()?, "eos_token");
         let id = match token {
             Some(token) if self.has_tokenizer() => self.id_of(&token)?,
             _ => None,
@@ -89,6 +93,21 @@ impl TokenizerFiles {
         let mut ids = Vec::from_iter(id);
         for id in self.generation_eos_ids()? {
             if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// All ids that end a sequence or a turn of a model: those of its configuration, then
+    /// [`eos_ids`](Self::eos_ids). Ids that the model cannot give are left out.
+    ///
+    /// # Errors
+    /// [`TextError::Json`].
+    pub fn stop_ids(&self, config: &DecoderConfig) -> Result<Vec<u32>, TextError> {
+        let mut ids = Vec::new();
+        for id in config.eos_token_ids.iter().copied().chain(self.eos_ids()?) {
+            if (id as usize) < config.vocab_size && !ids.contains(&id) {
                 ids.push(id);
             }
         }
@@ -106,7 +125,7 @@ impl TokenizerFiles {
     }
 
     /// The id of a token by `tokenizer.json`.
-    fn id_of(&self, token: &str) -> Result<Option<u32>, TextError> {
+    pub(super) fn id_of(&self, token: &str) -> Result<Option<u32>, TextError> {
         // A special token is an added one: the vocabulary, all but a few of the bytes, is passed
         // over first.
         let Added { added_tokens } = match &self.tokenizer {
@@ -116,17 +135,22 @@ impl TokenizerFiles {
         if let Some(added) = added_tokens.iter().find(|added| added.content == token) {
             return Ok(Some(added.id));
         }
+        let others = self.added_tokens()?;
+        if let Some((&id, _)) = others.iter().find(|(_, added)| added.content == token) {
+            return Ok(Some(id));
+        }
         let id = self.tokenizer_json()?["model"]["vocab"][token].as_u64();
         Ok(id.and_then(|id| id.try_into().ok()))
     }
 
-    fn entries_mut(&mut self) -> [(&'static str, &mut Option<String>); 5] {
-        let [tokenizer, config, template, special, generation] = Self::NAMES;
+    fn entries_mut(&mut self) -> [(&'static str, &mut Option<String>); 6] {
+        let [tokenizer, config, template, special, added, generation] = Self::NAMES;
         [
             (tokenizer, &mut self.tokenizer),
             (config, &mut self.tokenizer_config),
             (template, &mut self.chat_template),
             (special, &mut self.special_tokens_map),
+            (added, &mut self.added_tokens),
             (generation, &mut self.generation_config),
         ]
     }
@@ -176,14 +200,7 @@ struct AddedToken {
     content: String,
 }
 
-/// A special token of `tokenizer_config.json`: a string, or an object with its content.
-pub(super) fn token_text(config: &Value, name: &str) -> Option<String> {
-    let token = &config[name];
-    let text = token.as_str().or_else(|| token["content"].as_str())?;
-    Some(text.to_string())
-}
-
-fn parse(text: &Option<String>, what: &'static str) -> Result<Value, TextError> {
+pub(super) fn parse(text: &Option<String>, what: &'static str) -> Result<Value, TextError> {
     match text {
         None => Ok(Value::Null),
         Some(text) => serde_json::from_str(text).map_err(TextError::json(what)),

@@ -1,15 +1,21 @@
 //! Tokenizers in GGUF metadata, both ways.
 //!
 //! GGUF knows byte-level BPE as the model `gpt2`: tokens by id, their types, merges, and under
-//! `tokenizer.ggml.pre` the name of the rule that splits text first. What such a file cannot say
+//! `tokenizer.ggml.pre` the name of the rule that splits text first. SentencePiece is the model `llama`:
+//! tokens with scores and types; it is read only. What such a file cannot say
 //! (normalisers, other post-processing) is kept by `tokenizer.huggingface.json`, an entry of the
 //! GGUF specification that holds the whole `tokenizer.json`; it is written always and preferred
 //! when reading.
 
+mod split;
+pub(super) mod spm;
+
 use serde_json::{Map, Value as Json, json};
 use tritburn_formats::file::gguf::{Array, Metadata, Value};
 
-use super::files::token_text;
+use self::split::{DEFAULT, Rule, byte_level};
+use self::spm::{Kind, Piece, Prompt};
+use super::special::token_text;
 use super::{TextError, TokenizerFiles};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -17,7 +23,10 @@ const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+const SCORES: &str = "tokenizer.ggml.scores";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const ADD_BLANK: &str = "tokenizer.ggml.add_space_prefix";
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const HUGGING_FACE: &str = "tokenizer.huggingface.json";
 
@@ -44,11 +53,6 @@ const UNUSED: i32 = 5;
 const LLAMA_3: &str = "llama-bpe";
 const GPT_2: &str = "gpt-2";
 
-/// How Llama 3's tokenizer splits text, as its `tokenizer.json` has it.
-const LLAMA_3_SPLIT: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-);
 /// Size of Llama 3's vocabulary, by which a file that names no splitting rule is told.
 const LLAMA_3_VOCABULARY: usize = 128_256;
 
@@ -57,8 +61,8 @@ impl TokenizerFiles {
     /// merges. Empty if the file has none.
     ///
     /// # Errors
-    /// [`TextError::Unsupported`] for tokenizers that are not byte-level BPE (`gpt2`) and for
-    /// unknown splitting rules, [`TextError::Metadata`] for damaged entries.
+    /// [`TextError::Unsupported`] for tokenizers that are neither byte-level BPE (`gpt2`) nor
+    /// SentencePiece's (`llama`), [`TextError::Metadata`] for damaged entries.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TextError> {
         let chat_template = match metadata.get(CHAT_TEMPLATE) {
             None => None,
@@ -103,6 +107,9 @@ impl TokenizerFiles {
         if kind != "BPE" || json["decoder"]["type"] != "ByteLevel" {
             return Err(unsupported("a tokenizer of the kind", kind));
         }
+        let pre = &json["pre_tokenizer"];
+        let rule =
+            Rule::of(&json).ok_or_else(|| unsupported("the splitting rule", &pre.to_string()))?;
         let (mut tokens, mut types) = (vec![None; vocabulary], vec![UNUSED; vocabulary]);
         let mut put = |token: &str, id: u64, kind: i32| -> Result<(), TextError> {
             let slot = usize::try_from(id).ok().filter(|&id| id < vocabulary);
@@ -131,7 +138,7 @@ impl TokenizerFiles {
             .map(|(id, token)| token.unwrap_or_else(|| format!("[PAD{id}]")))
             .collect::<Vec<_>>();
 
-        let config = self.tokenizer_config()?;
+        let config = self.special_tokens()?;
         let id_of = |token: Option<String>| {
             let token = token?;
             tokens.iter().position(|t| *t == token).map(|id| id as u32)
@@ -139,7 +146,7 @@ impl TokenizerFiles {
         let special = SPECIAL.map(|(key, name)| (key, id_of(token_text(&config, name))));
         let adds_bos = adds_bos(&json["post_processor"]);
         metadata.set(MODEL, Value::String("gpt2".to_string()));
-        metadata.set(PRE, Value::String(split_rule(&json)?.to_string()));
+        metadata.set(PRE, Value::String(rule.name().to_string()));
         metadata.set(TOKENS, Value::Array(Array::String(tokens)));
         metadata.set(TYPES, Value::Array(Array::I32(types)));
         metadata.set(MERGES, Value::Array(Array::String(merges(model))));
@@ -160,94 +167,149 @@ impl TokenizerFiles {
     }
 }
 
-/// `tokenizer.json` out of tokens, types and merges.
+/// `tokenizer.json` out of what there is instead.
 fn rebuilt(metadata: &Metadata) -> Result<Json, TextError> {
-    let kind = metadata.get(MODEL).and_then(Value::as_str);
-    if kind != Some("gpt2") {
-        return Err(unsupported(
+    match metadata.get(MODEL).and_then(Value::as_str) {
+        Some("gpt2") => byte_level_bpe(metadata),
+        Some("llama") => sentencepiece(metadata),
+        kind => Err(unsupported(
             "a GGUF tokenizer of the kind",
             kind.unwrap_or_default(),
-        ));
+        )),
     }
+}
+
+/// `tokenizer.json` out of pieces, scores and types. What the file does not say is as in Llama 2.
+fn sentencepiece(metadata: &Metadata) -> Result<Json, TextError> {
+    let tokens = strings(metadata, TOKENS)?;
+    let kinds = kinds(metadata, tokens.len())?;
+    let scores: Vec<f32> = match metadata.get(SCORES).and_then(Value::as_array) {
+        Some(Array::F32(scores)) => scores.clone(),
+        Some(Array::F64(scores)) => scores.iter().map(|&score| score as f32).collect(),
+        _ => return expect(SCORES, None, "one float per token"),
+    };
+    if scores.len() != tokens.len() {
+        return expect(SCORES, None, "one float per token");
+    }
+    let pieces = tokens.iter().zip(scores).zip(kinds);
+    let pieces: Vec<Piece> = pieces
+        .map(|((text, score), kind)| Piece {
+            text: text.clone(),
+            score,
+            kind,
+        })
+        .collect();
+    let flag = |key: &str, default: bool| {
+        let value = metadata.get(key).and_then(Value::as_bool);
+        value.unwrap_or(default)
+    };
+    let id = |key: &str, default: u32| -> Result<Option<u32>, TextError> {
+        let named = token_of(metadata, key, tokens)?.map(|(id, _)| id as u32);
+        Ok(Some(named.unwrap_or(default)))
+    };
+    let bos = id(SPECIAL[0].0, 1)?;
+    let eos = id(END, 2)?;
+    let prompt = Prompt {
+        blank: flag(ADD_BLANK, true),
+        bos: bos.filter(|_| flag(ADD_BOS, true)),
+        eos: eos.filter(|_| flag(ADD_EOS, false)),
+    };
+    spm::tokenizer(&pieces, prompt)
+}
+
+/// What each token is for, by types in integers of any width.
+fn kinds(metadata: &Metadata, tokens: usize) -> Result<Vec<Kind>, TextError> {
+    let Some(value) = metadata.get(TYPES) else {
+        return Ok(vec![Kind::Normal; tokens]);
+    };
+    let numbers = value.as_array().and_then(integers);
+    let numbers = numbers.filter(|numbers| numbers.len() == tokens);
+    let numbers = expect(TYPES, numbers, "one integer per token")?;
+    let kinds: Option<Vec<Kind>> = numbers.into_iter().map(Kind::of).collect();
+    expect(TYPES, kinds, "types from 0 to 6")
+}
+
+/// The numbers of an array of integers of any width.
+fn integers(array: &Array) -> Option<Vec<i64>> {
+    fn wide<T: Copy + TryInto<i64>>(values: &[T]) -> Option<Vec<i64>> {
+        values.iter().map(|&value| value.try_into().ok()).collect()
+    }
+    match array {
+        Array::U8(values) => wide(values),
+        Array::I8(values) => wide(values),
+        Array::U16(values) => wide(values),
+        Array::I16(values) => wide(values),
+        Array::U32(values) => wide(values),
+        Array::I32(values) => wide(values),
+        Array::U64(values) => wide(values),
+        Array::I64(values) => wide(values),
+        _ => None,
+    }
+}
+
+/// The rule that text is split by. One that is not known is not given up on: most text is split alike
+/// by all of them.
+fn rule(metadata: &Metadata, tokens: usize) -> &'static Rule {
+    let named = metadata.get(PRE).and_then(Value::as_str);
+    let name = match named {
+        Some(name) => name,
+        // BitNet's own converter names none.
+        None if tokens == LLAMA_3_VOCABULARY => LLAMA_3,
+        None => GPT_2,
+    };
+    let rule = Rule::named(name);
+    match (named, rule) {
+        (Some(_), Some(_)) => {}
+        (None, _) => {
+            tracing::warn!("the GGUF file does not say how to split text ({PRE}): taking {name}")
+        }
+        (Some(name), None) => {
+            tracing::warn!("how {name:?} splits text ({PRE}) is not known: taking {DEFAULT}")
+        }
+    }
+    rule.or_else(|| Rule::named(DEFAULT))
+        .unwrap_or(&split::PLAIN)
+}
+
+/// `tokenizer.json` out of tokens, types and merges.
+fn byte_level_bpe(metadata: &Metadata) -> Result<Json, TextError> {
     let tokens = strings(metadata, TOKENS)?;
     let merges = strings(metadata, MERGES)?;
-    let types = match metadata.get(TYPES) {
-        None => vec![NORMAL; tokens.len()],
-        Some(value) => match value.as_array() {
-            Some(Array::I32(types)) if types.len() == tokens.len() => types.clone(),
-            _ => return expect(TYPES, None, "one i32 per token"),
-        },
-    };
-    let pre = match metadata.get(PRE).and_then(Value::as_str) {
-        Some("llama-bpe" | "llama3" | "llama-v3") => LLAMA_3,
-        Some("gpt-2") => GPT_2,
-        Some(other) => return Err(unsupported("the splitting rule", other)),
-        None => {
-            // BitNet's own converter names none.
-            let guess = match tokens.len() == LLAMA_3_VOCABULARY {
-                true => LLAMA_3,
-                false => GPT_2,
-            };
-            tracing::warn!("the GGUF file does not say how to split text ({PRE}): taking {guess}");
-            guess
-        }
-    };
+    let kinds = kinds(metadata, tokens.len())?;
+    let rule = rule(metadata, tokens.len());
     let mut vocab = Map::new();
     let mut added = Vec::new();
-    for (id, (token, kind)) in tokens.iter().zip(&types).enumerate() {
+    for (id, (token, kind)) in tokens.iter().zip(kinds).enumerate() {
         if vocab.insert(token.clone(), json!(id)).is_some() {
             return expect(TOKENS, None, "tokens that are all different");
         }
-        if matches!(*kind, CONTROL | USER_DEFINED) {
+        if matches!(kind, Kind::Control | Kind::UserDefined) {
             added.push(json!({
-                "id": id, "content": token, "special": *kind == CONTROL, "single_word": false,
+                "id": id, "content": token, "special": kind == Kind::Control, "single_word": false,
                 "lstrip": false, "rstrip": false, "normalized": false,
             }));
         }
     }
-    let bos = token_of(metadata, SPECIAL[0].0, tokens)?;
-    let add_bos = metadata.get(ADD_BOS).and_then(Value::as_bool);
-    let byte_level = |use_regex: bool| {
-        json!({
-            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-            "use_regex": use_regex,
-        })
+    let token = |key: &str, add: &str, default: bool| -> Result<Option<(u32, &str)>, TextError> {
+        let add = metadata.get(add).and_then(Value::as_bool);
+        let token = token_of(metadata, key, tokens)?.filter(|_| add.unwrap_or(default));
+        Ok(token.map(|(id, text)| (id as u32, text)))
     };
+    let bos = token(SPECIAL[0].0, ADD_BOS, rule.adds_bos)?;
+    let eos = token(END, ADD_EOS, false)?;
     Ok(json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": match pre {
-            LLAMA_3 => json!({ "type": "Sequence", "pretokenizers": [
-                {
-                    "type": "Split", "pattern": { "Regex": LLAMA_3_SPLIT },
-                    "behavior": "Isolated", "invert": false,
-                },
-                byte_level(false),
-            ]}),
-            _ => byte_level(true),
-        },
-        "post_processor": bos.filter(|_| add_bos.unwrap_or(pre == LLAMA_3)).map(|(id, bos)| json!({
-            "type": "TemplateProcessing",
-            "single": [
-                { "SpecialToken": { "id": bos, "type_id": 0 } },
-                { "Sequence": { "id": "A", "type_id": 0 } },
-            ],
-            "pair": [
-                { "SpecialToken": { "id": bos, "type_id": 0 } },
-                { "Sequence": { "id": "A", "type_id": 0 } },
-                { "SpecialToken": { "id": bos, "type_id": 1 } },
-                { "Sequence": { "id": "B", "type_id": 1 } },
-            ],
-            "special_tokens": { bos: { "id": bos, "ids": [id], "tokens": [bos] } },
-        })),
+        "normalizer": rule.composes.then(|| json!({ "type": "NFC" })),
+        "pre_tokenizer": rule.pre_tokenizer(),
+        "post_processor": spm::around(bos, eos),
         "decoder": byte_level(true),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": pre == LLAMA_3, "vocab": vocab, "merges": merges,
+            "ignore_merges": rule.whole_pieces, "vocab": vocab, "merges": merges,
         },
     }))
 }
@@ -278,13 +340,11 @@ fn end_of_turn<'a>(
     if let Some((_, token)) = token_of(metadata, END_OF_TURN, tokens)? {
         return Ok(Some(token));
     }
-    let types = match metadata.get(TYPES).and_then(Value::as_array) {
-        Some(Array::I32(types)) => types.as_slice(),
-        _ => &[],
-    };
+    let types = metadata.get(TYPES).and_then(Value::as_array);
+    let types = types.and_then(integers).unwrap_or_default();
     let control = |name: &&str| {
-        let mut typed = tokens.iter().zip(types);
-        typed.any(|(token, &kind)| token == name && kind == CONTROL)
+        let mut typed = tokens.iter().zip(&types);
+        typed.any(|(token, &kind)| token == name && kind == i64::from(CONTROL))
     };
     Ok(TURN_ENDS.into_iter().find(control))
 }
@@ -308,23 +368,6 @@ fn strings<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [String], TextEr
         Some(Array::String(strings)) => Ok(strings),
         _ => expect(key, None, "a list of strings"),
     }
-}
-
-/// The name that GGUF has for how a tokenizer splits text.
-fn split_rule(tokenizer: &Json) -> Result<&'static str, TextError> {
-    let plain_gpt_2 = |step: &Json| step["type"] == "ByteLevel" && step["use_regex"] != false;
-    let pre = &tokenizer["pre_tokenizer"];
-    if plain_gpt_2(pre) {
-        return Ok(GPT_2);
-    }
-    if let Some([split, bytes]) = pre["pretokenizers"].as_array().map(Vec::as_slice)
-        && split["pattern"]["Regex"] == LLAMA_3_SPLIT
-        && bytes["type"] == "ByteLevel"
-        && bytes["use_regex"] == false
-    {
-        return Ok(LLAMA_3);
-    }
-    Err(unsupported("the splitting rule", &pre.to_string()))
 }
 
 /// Merges as GGUF has them, two tokens with a blank between. Newer files of Hugging Face have

@@ -10,7 +10,9 @@ mod date;
 mod error;
 mod files;
 mod gguf;
+mod guard;
 mod json;
+mod special;
 mod stream;
 mod tokenizer;
 

@@ -10,7 +10,8 @@ const REPLACEMENT: char = '\u{FFFD}';
 const MAX_HELD: usize = 16;
 
 /// Yields the text of ids as soon as it is complete: the parts put together are what decoding all
-/// ids at once gives, and no part ends inside a character.
+/// ids at once gives, and no part ends inside a character. Only bytes that never become one may be more
+/// or fewer U+FFFD.
 #[derive(Clone, Debug)]
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
@@ -56,8 +57,11 @@ impl<'a> StreamDecoder<'a> {
 
     fn take(&mut self, text: String) -> Result<Option<String>, TextError> {
         let before = self.tokenizer.decode(&self.window[..self.yielded])?;
-        // Not a prefix only if bytes given up on became a character after all.
-        let new = text.get(before.len()..).unwrap_or_default().to_string();
+        let new = match text.strip_prefix(&before) {
+            Some(new) => new.to_string(),
+            // Bytes that were a character are none with those behind them. What was yielded stays.
+            None => self.tokenizer.decode(&self.window[self.yielded..])?,
+        };
         if new.is_empty() {
             return Ok(None);
         }

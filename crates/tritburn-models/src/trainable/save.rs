@@ -55,6 +55,7 @@ impl TrainableModel {
             allow_lossy,
             force: options.replace,
             table_type: TableType::Of(table),
+            ..Options::default()
         };
         Ok(convert(&checkpoint, folder, target, &options, &mut |_| {})?)
     }

@@ -366,6 +366,7 @@ fn what_is_there_stays_unless_forced() {
 const FORCE: Options = Options {
     allow_lossy: false,
     force: true,
+    cancelled: None,
     table_type: TableType::Exact,
 };
 
@@ -427,4 +428,28 @@ fn force_keeps_what_no_conversion_wrote(
     assert!(named && message.contains(said), "{message}");
     assert_eq!(contents(&out), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_conversion_that_is_called_off_leaves_nothing() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    fn later() -> bool {
+        // In the middle of writing.
+        ASKED.fetch_add(1, Ordering::Relaxed) > 30
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        cancelled: Some(later),
+        ..Options::default()
+    };
+    let error = go(
+        &synthetic(),
+        &folder.path().join("out"),
+        Target::Hf,
+        &options,
+    )
+    .unwrap_err();
+    assert!(matches!(error, ConvertError::Cancelled), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

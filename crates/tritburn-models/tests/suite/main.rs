@@ -7,6 +7,8 @@ mod convert;
 mod families;
 mod generate;
 mod golden;
+#[cfg(feature = "flex")]
+mod perplexity;
 mod sample;
 #[cfg(feature = "flex")]
 mod session;

@@ -116,6 +116,22 @@ fn extreme_temperatures_and_penalties_stay_finite() {
     assert_eq!(sampler.sample(&[5.0, 1e20, -1e20], &[2]), Ok(1));
 }
 
+#[test]
+fn a_temperature_near_zero_is_greedy() {
+    let logits = [2.0, 5.0, 4.999, -7.0, 5.0];
+    for temperature in [1e-39, 1e-45, 1e-38] {
+        let sampling = Sampling {
+            temperature,
+            ..Sampling::default()
+        };
+        let mut sampler = Sampler::new(sampling).unwrap();
+        for _ in 0..20 {
+            let token = sampler.sample(&logits, &[]).unwrap();
+            assert!([1, 4].contains(&token), "{temperature}: {token}");
+        }
+    }
+}
+
 #[rstest]
 #[case::nan(&[0.0, f32::NAN], 1)]
 #[case::infinity(&[f32::INFINITY, f32::NAN], 0)]

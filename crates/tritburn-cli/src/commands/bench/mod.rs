@@ -7,7 +7,7 @@ mod report;
 use std::fs;
 use std::io::{Write, stdout};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tritburn_models::model::{LoadOptions, Precision};
 
 use crate::cli::BenchArgs;
@@ -17,20 +17,27 @@ use measure::Measure;
 use report::{Report, Row};
 
 pub fn run(args: &BenchArgs) -> Result<()> {
+    let source = Source::open(&args.model)?;
+    let lengths = Lengths::new(args, limit(&source));
     ensure!(
-        args.steps > 0 && args.repeats > 0 && !args.batch.contains(&0) && !args.prompt.contains(&0),
+        args.steps > 0
+            && args.repeats > 0
+            && !args.batch.contains(&0)
+            && !lengths.prompt.contains(&0),
         "--steps, --repeats, --batch and --prompt start at 1"
     );
-    let source = Source::open(&args.model)?;
+    lengths.check(args.steps, limit(&source))?;
     let mut report = Report::new(&args.model, &source);
-    let (precision, rows) = variant(args, &source, &source.options)?;
+    let (precision, rows) = variant(args, &lengths, &source, &source.options)?;
     report.rows.extend(rows);
     if args.dense_twin && precision != Precision::Dense {
         let options = LoadOptions {
             precision: Some(Precision::Dense),
             ..source.options.clone()
         };
-        report.rows.extend(variant(args, &source, &options)?.1);
+        report
+            .rows
+            .extend(variant(args, &lengths, &source, &options)?.1);
     }
     let json = serde_json::to_string_pretty(&report)?;
     match args.json {
@@ -51,6 +58,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 /// memory to itself. Beside them the precision that it runs in.
 fn variant(
     args: &BenchArgs,
+    lengths: &Lengths,
     source: &Source,
     options: &LoadOptions,
 ) -> Result<(Precision, Vec<Row>)> {
@@ -58,23 +66,12 @@ fn variant(
     let (model, loading) = source.load(options)?;
     let mut rows = Vec::new();
     for &batch in &args.batch {
-        let limit = limit(source);
-        for &tokens in &args.prompt {
-            ensure!(
-                tokens <= limit,
-                "a prompt of {tokens} tokens, and the model has {limit} positions: choose a shorter \
-                 --prompt"
-            );
+        for &tokens in &lengths.prompt {
             let measure = Measure::new(&model, batch, tokens)?;
             rows.push(Row::prompt(batch, tokens, measure.prompt(args.repeats)?));
         }
-        for &context in &args.context {
-            let needed = context + args.steps + measure::WARM_UP;
-            ensure!(
-                needed <= limit,
-                "decoding behind {context} tokens takes {needed} positions with its steps, and the \
-                 model has {limit}: choose a smaller --context or --steps"
-            );
+        for &context in &lengths.context {
+            let needed = needed(context, args.steps);
             let measure = Measure::new(&model, batch, needed)?;
             rows.push(Row::decode(
                 batch,
@@ -89,6 +86,55 @@ fn variant(
         row.model_bytes = model.byte_count();
     }
     Ok((model.precision(), rows))
+}
+
+/// Lengths to measure.
+struct Lengths {
+    context: Vec<usize>,
+    prompt: Vec<usize>,
+}
+
+/// Length unless told otherwise.
+const LENGTH: usize = 512;
+
+impl Lengths {
+    /// Those asked for, else one that there is room for in `limit` positions.
+    fn new(args: &BenchArgs, limit: usize) -> Self {
+        let room = limit.saturating_sub(needed(0, args.steps));
+        let or = |asked: &Option<Vec<usize>>, most: usize| {
+            asked.clone().unwrap_or_else(|| vec![LENGTH.min(most)])
+        };
+        Self {
+            context: or(&args.context, room),
+            prompt: or(&args.prompt, limit),
+        }
+    }
+
+    /// Refuses what the model has no room for, ahead of all measuring.
+    fn check(&self, steps: usize, limit: usize) -> Result<()> {
+        if let Some(tokens) = self.prompt.iter().find(|&&tokens| tokens > limit) {
+            bail!(
+                "a prompt of {tokens} tokens, and the model has {limit} positions: choose a shorter \
+                 --prompt"
+            );
+        }
+        let long = |&&context: &&usize| needed(context, steps) > limit;
+        if let Some(&context) = self.context.iter().find(long) {
+            bail!(
+                "decoding behind {context} tokens takes {} positions with its steps, and the model \
+                 has {limit}: choose a smaller --context or --steps",
+                needed(context, steps)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Positions that decoding behind a context takes.
+fn needed(context: usize, steps: usize) -> usize {
+    context
+        .saturating_add(steps)
+        .saturating_add(measure::WARM_UP)
 }
 
 fn limit(source: &Source) -> usize {

@@ -1,5 +1,6 @@
 //! An interactive chat.
 
+use std::fs;
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use super::stream::{Printer, flow};
 use crate::cli::GenerateArgs;
 use crate::memory::peak_bytes;
 use crate::model::Source;
+use crate::say::say;
 
 /// Ends a chat.
 const QUIT: &str = "/quit";
@@ -28,8 +30,14 @@ pub fn run(
     tokenizer: &Tokenizer,
     options: GenerationOptions,
 ) -> Result<()> {
-    let template = ChatTemplate::from_files(files)?
-        .context("the model brings no chat template: use --prompt")?;
+    let template = template(args, files)?;
+    if let Some(system) = &args.system {
+        ensure!(
+            hears(&template, system)?,
+            "the chat template leaves out what the system says: give another with --chat-template, or \
+             say it in the first message instead of --system"
+        );
+    }
     let limit = super::limit(source);
     let context = args.context.unwrap_or(limit.min(CONTEXT));
     ensure!(
@@ -41,40 +49,68 @@ pub fn run(
         session: Session::new(model, 1, context)?,
         template,
         tokenizer,
+        parse_special: args.parse_special,
         options,
         history: History::new(args.system.as_deref()),
         forgot: false,
         known: Vec::new(),
     };
     if stdin().is_terminal() {
-        eprintln!("{CLEAR} forgets what was said, {QUIT} ends");
+        say!("{CLEAR} forgets what was said, {QUIT} ends");
     }
-    let mut lines = stdin().lock().lines();
+    let mut input = stdin().lock();
     loop {
         if stdin().is_terminal() {
-            print!("> ");
+            write!(stdout(), "> ")?;
             stdout().flush()?;
         }
-        let Some(line) = lines.next().transpose()? else {
+        let mut line = Vec::new();
+        if input.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
-        };
+        }
+        let line = String::from_utf8(line).unwrap_or_else(|error| {
+            say!("the line is not UTF-8: bytes that are no characters are read as U+FFFD");
+            String::from_utf8_lossy(error.as_bytes()).into_owned()
+        });
         match line.trim() {
             "" => {}
             QUIT => return Ok(()),
             CLEAR => chat.clear(),
             text => {
                 if let Some(report) = chat.answer(text, source)? {
-                    eprintln!("[{report}]");
+                    say!("[{report}]");
                 }
             }
         }
     }
 }
 
+/// The template of the command line, else that of the model.
+fn template(args: &GenerateArgs, files: &TokenizerFiles) -> Result<ChatTemplate> {
+    let mut files = files.clone();
+    if let Some(path) = &args.chat_template {
+        let text = fs::read_to_string(path);
+        files.chat_template =
+            Some(text.with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    ChatTemplate::from_files(&files)?.context(
+        "the model brings no chat template: give one with --chat-template, or use --prompt",
+    )
+}
+
+/// Whether what the system says makes a difference to a prompt.
+fn hears(template: &ChatTemplate, system: &str) -> Result<bool> {
+    let question = Message::new("user", "?");
+    let with = [Message::new("system", system), question.clone()];
+    Ok(template.render(&with, true)? != template.render(&[question], true)?)
+}
+
 struct Chat<'a> {
     session: Session,
     template: ChatTemplate,
     tokenizer: &'a Tokenizer,
+    /// Whether messages may spell special tokens.
+    parse_special: bool,
     options: GenerationOptions,
     history: History,
     /// Whether the user knows that turns are forgotten.
@@ -99,20 +135,26 @@ impl Chat<'_> {
         let room = options.max_new_tokens.min(context / 4);
         self.history.push("user", text);
         let prompt = self.history.prompt(context, room, |messages: &[Message]| {
-            let rendered = self.template.render(messages, true)?;
+            let guarded = messages.iter().map(|message| match self.parse_special {
+                true => message.clone(),
+                false => {
+                    let content = self.tokenizer.guard(&message.content);
+                    Message::new(message.role.clone(), content)
+                }
+            });
+            let guarded: Vec<Message> = guarded.collect();
+            let rendered = self.template.render(&guarded, true)?;
             Ok(self.tokenizer.encode_rendered(&rendered)?)
         });
         let ids = match prompt? {
             Prompt::TooLong { tokens } => {
                 self.history.pop();
-                eprintln!("the question takes {tokens} tokens, the context has {context}");
+                say!("the question takes {tokens} tokens, the context has {context}");
                 return Ok(None);
             }
             Prompt::Fits { ids, forgot } => {
                 if forgot && !self.forgot {
-                    eprintln!(
-                        "the context of {context} tokens is full: forgetting the oldest turns"
-                    );
+                    say!("the context of {context} tokens is full: forgetting the oldest turns");
                     self.forgot = true;
                 }
                 ids

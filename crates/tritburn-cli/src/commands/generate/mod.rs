@@ -8,13 +8,16 @@ mod stream;
 use std::io::{Read, Write, stdin, stdout};
 
 use anyhow::{Context, Result, ensure};
+use tritburn_models::checkpoint::Checkpoint;
 use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::sample::Sampling;
-use tritburn_models::text::Tokenizer;
+use tritburn_models::text::{Tokenizer, TokenizerFiles};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::error::message;
 use crate::memory::peak_bytes;
 use crate::model::Source;
+use crate::say::say;
 use report::Report;
 use stream::Printer;
 
@@ -22,16 +25,16 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let sampling = sampling(&args.sampling);
     sampling.validate()?;
     let source = Source::open(&args.model)?;
-    let files = source.checkpoint.tokenizer()?;
-    let tokenizer = match files.tokenizer {
-        Some(_) => Some(Tokenizer::from_files(&files)?),
-        None => None,
-    };
+    let Text {
+        files,
+        tokenizer,
+        stop_ids,
+    } = text(args, source.checkpoint.as_ref())?;
     let mut options = GenerationOptions {
         max_new_tokens: args.max_new_tokens,
         stop_ids: match args.ignore_eos {
             true => Vec::new(),
-            false => source.checkpoint.stop_ids()?,
+            false => stop_ids,
         },
         sampling,
     };
@@ -78,9 +81,45 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     )?;
     match args.json {
         true => writeln!(stdout(), "{}", serde_json::to_string(&report)?)?,
-        false => eprintln!("{report}"),
+        false => say!("{report}"),
     }
     Ok(())
+}
+
+/// What a model brings for its text.
+#[derive(Default)]
+struct Text {
+    files: TokenizerFiles,
+    tokenizer: Option<Tokenizer>,
+    stop_ids: Vec<u32>,
+}
+
+/// Reads it. Ids need none of it: a tokenizer that cannot be read then makes no difference but that ids
+/// come out.
+fn text(args: &GenerateArgs, checkpoint: &dyn Checkpoint) -> Result<Text> {
+    let read = || -> Result<Text> {
+        let files = checkpoint.tokenizer()?;
+        let tokenizer = match files.tokenizer {
+            Some(_) => Some(Tokenizer::from_files(&files)?),
+            None => None,
+        };
+        Ok(Text {
+            stop_ids: files.stop_ids(checkpoint.config())?,
+            files,
+            tokenizer,
+        })
+    };
+    match read() {
+        Err(error) if args.ids.is_some() => {
+            let error = message(&error);
+            tracing::warn!("the tokenizer cannot be read, ids are printed: {error}");
+            Ok(Text {
+                stop_ids: checkpoint.config().eos_token_ids.clone(),
+                ..Text::default()
+            })
+        }
+        text => text,
+    }
 }
 
 /// Positions of the model.
@@ -99,7 +138,10 @@ fn prompt_ids(args: &GenerateArgs, tokenizer: Option<&Tokenizer>) -> Result<Vec<
     }
     let tokenizer =
         tokenizer.context("the model brings no tokenizer: give token ids with --ids")?;
-    Ok(tokenizer.encode(&text)?)
+    Ok(match args.parse_special {
+        true => tokenizer.encode(&text)?,
+        false => tokenizer.encode_text(&text)?,
+    })
 }
 
 /// Greedy unless something asks for chance.

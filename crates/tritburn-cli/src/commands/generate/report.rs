@@ -33,7 +33,7 @@ impl Report {
         let new = &generation.ids[0];
         Ok(Self {
             ids: [prompt, new].concat(),
-            text: tokenizer.map(|t| t.decode(new)).transpose()?,
+            text: tokenizer.map(|t| streamed(t, new)).transpose()?,
             prompt_tokens: prompt.len(),
             new_tokens: new.len(),
             prompt_tokens_per_s: generation.prompt_tokens_per_second(),
@@ -41,6 +41,17 @@ impl Report {
             peak_bytes,
         })
     }
+}
+
+/// The text of `ids` as it is printed token by token.
+fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
+    let mut stream = tokenizer.stream();
+    let mut text = String::new();
+    for &id in ids {
+        text.extend(stream.push(id)?);
+    }
+    text.extend(stream.finish()?);
+    Ok(text)
 }
 
 impl fmt::Display for Report {

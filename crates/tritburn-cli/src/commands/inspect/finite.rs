@@ -3,6 +3,8 @@
 use tritburn_formats::file::{FileError, TensorInfo, TensorSource};
 use tritburn_models::checkpoint::{FloatTensorData, FloatType};
 
+use crate::error::message;
+
 /// Bytes read at once: embeddings are large.
 const PIECE: usize = 1 << 24;
 
@@ -13,7 +15,7 @@ pub fn problems(source: &dyn TensorSource) -> Vec<String> {
         match count(source, info, dtype) {
             Ok(0) => None,
             Ok(n) => Some(format!("{}: {n} values are NaN or infinite", info.name)),
-            Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => Some(message(&error.into())),
         }
     };
     source.tensors().iter().filter_map(problem).collect()
