@@ -2,6 +2,7 @@
 
 mod bench;
 mod convert;
+mod embed;
 mod generate;
 mod inspect;
 mod logits;
@@ -10,6 +11,7 @@ mod perplexity;
 
 pub use bench::BenchArgs;
 pub use convert::ConvertArgs;
+pub use embed::EmbedArgs;
 pub use generate::{GenerateArgs, SamplingArgs};
 pub use inspect::InspectArgs;
 pub use logits::LogitsArgs;
@@ -65,6 +67,7 @@ pub enum Command {
     Convert(ConvertArgs),
     Inspect(InspectArgs),
     Perplexity(PerplexityArgs),
+    Embed(EmbedArgs),
     Bench(BenchArgs),
 }
 

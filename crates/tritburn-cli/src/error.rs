@@ -1,6 +1,7 @@
 //! Errors on their way to the user.
 
 use std::io;
+use std::path::Path;
 
 /// Whether the reader of the output has gone, which is its right.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -25,6 +26,16 @@ pub fn message(error: &anyhow::Error) -> String {
         message += &cause;
     }
     message
+}
+
+/// What cannot be done with a path, which is told once.
+pub fn cannot(what: &str, path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let path = path.display().to_string();
+    match message(&error).contains(&path) {
+        true => error.context(format!("cannot {what}")),
+        false => error.context(format!("cannot {what} {path}")),
+    }
 }
 
 #[cfg(test)]

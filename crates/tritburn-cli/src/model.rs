@@ -14,6 +14,7 @@ use tritburn_models::config::DecoderConfig;
 use tritburn_models::model::{CausalLm, LoadOptions};
 
 use crate::cli::{ModelArgs, OverrideArgs, Shape};
+use crate::error::cannot;
 
 /// Seed of synthetic weights.
 const SEED: u64 = 1;
@@ -42,8 +43,7 @@ pub fn open(path: &Path, overrides: &OverrideArgs) -> Result<Box<dyn Checkpoint>
         }
         None => {
             let overrides = Overrides::parse(&overrides.overrides)?;
-            checkpoint::open_with(path, &overrides)
-                .with_context(|| format!("cannot open {}", path.display()))
+            checkpoint::open_with(path, &overrides).map_err(|error| cannot("open", path, error))
         }
     }
 }

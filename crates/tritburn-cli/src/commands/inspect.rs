@@ -16,7 +16,7 @@ use tritburn_models::config::Quantization;
 use tritburn_models::text::Tokenizer;
 
 use crate::cli::InspectArgs;
-use crate::error::message;
+use crate::error::{cannot, message};
 use crate::say::{plain, say};
 
 /// What is told of a file.
@@ -76,7 +76,7 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
     };
     let model = match checkpoint::open_with(path, overrides) {
         // Which of them is meant is not ours to choose.
-        Err(error @ CheckpointError::Several { .. }) => return Err(cannot(path, error)),
+        Err(error @ CheckpointError::Several { .. }) => return Err(cannot("inspect", path, error)),
         model => model,
     };
     // Tensors are listed of files of any models or not.
@@ -91,7 +91,7 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
             (tensors(source.as_ref()), problems)
         }
         (Err(_), Ok(_)) => Default::default(),
-        (Err(error), Err(_)) => return Err(cannot(path, error)),
+        (Err(error), Err(_)) => return Err(cannot("inspect", path, error)),
     };
     let mut report = Report {
         path: named.display().to_string(),
@@ -111,16 +111,6 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
         Err(error) => report.problems.push(message(&error.into())),
     }
     Ok(report)
-}
-
-/// The error, with the path unless it tells that itself.
-fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
-    let error = error.into();
-    let path = path.display().to_string();
-    match message(&error).contains(&path) {
-        true => error.context("cannot inspect"),
-        false => error.context(format!("cannot inspect {path}")),
-    }
 }
 
 fn tensors(source: &dyn TensorSource) -> Vec<Tensor> {

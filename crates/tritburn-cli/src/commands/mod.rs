@@ -2,6 +2,7 @@
 
 mod bench;
 mod convert;
+mod embed;
 mod generate;
 mod inspect;
 mod logits;
@@ -21,6 +22,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Convert(args) => convert::run(args)?,
         Command::Inspect(args) => return inspect::run(args),
         Command::Perplexity(args) => perplexity::run(args)?,
+        Command::Embed(args) => embed::run(args)?,
         Command::Bench(args) => bench::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

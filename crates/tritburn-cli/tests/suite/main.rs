@@ -6,6 +6,8 @@ mod bench;
 mod chat;
 mod common;
 mod convert;
+mod embed;
+mod families;
 mod generate;
 mod inspect;
 mod mistakes;

@@ -38,6 +38,7 @@ pub(crate) mod names {
                 Some(format!("model.layers.{i}.self_attn.inner_attn_ln.weight"))
             }
             Norm::FfnSub(i) => Some(format!("model.layers.{i}.mlp.ffn_layernorm.weight")),
+            Norm::Projection(i, p) => Some(format!("{}.norm.weight", projection(i, p))),
             _ => None,
         };
         std::iter::once(self::norm(norm)).chain(old).collect()
@@ -79,6 +80,12 @@ impl Stored<Hf> {
         mut config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
         let (folder, tensors) = (folder.to_path_buf(), Tensors(tensors));
+        // BitNet-embedding's configuration does not name the norms that its file has.
+        let norms = names::norms(Norm::Projection(0, Projection::Q));
+        if norms.iter().any(|name| tensors.0.info(name).is_some()) {
+            let eps = config.projection_norm_eps.unwrap_or(config.rms_norm_eps);
+            config.projection_norm_eps = Some(eps);
+        }
         if config.quantization == Quantization::Dense {
             let name = format!("{}.weight", names::projection(0, Projection::Q));
             let shape = config.projection_shape(Projection::Q);

@@ -171,5 +171,9 @@ fn open_safetensors(
     if tensors.metadata().contains_key(VERSION_KEY) {
         return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));
     }
-    Ok(Box::new(Stored::<Hf>::open(folder, tensors, config)?))
+    let mut checkpoint = Stored::<Hf>::open(folder, tensors, config)?;
+    if let Some(inputs) = overrides.inputs()? {
+        checkpoint.config.inputs = inputs;
+    }
+    Ok(Box::new(checkpoint))
 }

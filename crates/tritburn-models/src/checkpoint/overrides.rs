@@ -1,6 +1,7 @@
 //! Keys of a configuration that a file has wrong, or lacks.
 
 use serde_json::{Map, Value as Json, json};
+use tritburn::InputPrecision;
 use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::CheckpointError;
@@ -15,10 +16,14 @@ const SHARED: [(&str, &str); 6] = [
     ("num_key_value_heads", "attention.head_count_kv"),
 ];
 
+/// What ternary weights multiply.
+const INPUTS: &str = "inputs";
+
 /// Values to take instead of those of a file, applied in order before anything is read from it.
 ///
 /// In a folder a key is one of `config.json`, with dots between the names of nested ones; `quantization`
-/// stands for the whole `quantization_config`: `online`, `offline` (autobitlinear) or `none`. In a
+/// stands for the whole `quantization_config`: `online`, `offline` (autobitlinear) or `none`, and `inputs`
+/// (`int8` or `float`) says what ternary weights multiply. In a
 /// GGUF file it is one of the metadata, with or without the name of the architecture; the common
 /// names of `config.json` are known too. Values are JSON; what is none is a string.
 ///
@@ -68,6 +73,23 @@ impl Overrides {
         self.0.is_empty()
     }
 
+    /// What ternary weights are to multiply, where that is overridden (key `inputs`).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Override`] for anything but `int8` and `float`.
+    pub(crate) fn inputs(&self) -> Result<Option<InputPrecision>, CheckpointError> {
+        let named = self.0.iter().rev().find(|(key, _)| key == INPUTS);
+        match named.map(|(_, value)| value.as_str()) {
+            None => Ok(None),
+            Some(Some("int8")) => Ok(Some(InputPrecision::Int8)),
+            Some(Some("float")) => Ok(Some(InputPrecision::Float)),
+            Some(_) => Err(CheckpointError::Override {
+                text: INPUTS.to_string(),
+                reason: "inputs are int8 or float",
+            }),
+        }
+    }
+
     /// Changes a `config.json`.
     pub(crate) fn apply_json(&self, config: &mut Json) {
         for (key, value) in &self.0 {
@@ -79,6 +101,7 @@ impl Overrides {
                         "quantization_mode": mode,
                     });
                 }
+                (INPUTS, _) => {}
                 ("quantization", Some("none")) => config["quantization_config"] = Json::Null,
                 _ => set(config, key, value),
             }
@@ -138,7 +161,7 @@ fn gguf_key(key: &str, metadata: &Metadata) -> String {
     let prefixed = key.starts_with(&format!("{architecture}."));
     match prefixed || rooted.iter().any(|root| key.starts_with(root)) {
         true => key.to_string(),
-        false if key == "inputs" => "tritburn.inputs".to_string(),
+        false if key == INPUTS => "tritburn.inputs".to_string(),
         false => format!("{architecture}.{key}"),
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use tritburn::transformer::Tokens;
 
 use super::step::{DecodeStep, words};
-use crate::model::{CausalLm, KvCache, ModelError};
+use crate::model::{CausalLm, Hidden, KvCache, ModelError};
 
 /// Tokens that run through the layers at once: bounds the memory of a long prompt.
 const CHUNK: usize = 2048;
@@ -104,6 +104,61 @@ impl Session {
     /// [`ModelError::Rows`], [`ModelError::EmptyPrompt`], [`ModelError::TokenId`],
     /// [`ModelError::Context`]; nothing is appended then.
     pub fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Tensor<2>, ModelError> {
+        self.run_prompts(prompts, CausalLm::logits)
+    }
+
+    /// Appends `prompts`, one for each sequence, and returns what stands for each as a whole: the
+    /// normalised hidden state behind its last token, at a length of 1 (last-token pooling), in f32.
+    /// Models that were trained to embed text expect the token that ends a sequence as the last one.
+    ///
+    /// # Errors
+    /// As [`prefill`](Self::prefill); [`ModelError::Device`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use burn::tensor::Device;
+    /// use tritburn_models::checkpoint::Synthetic;
+    /// use tritburn_models::generate::Session;
+    /// use tritburn_models::model::LoadOptions;
+    /// use tritburn_models::{CausalLm, DecoderConfig};
+    ///
+    /// let checkpoint = Synthetic::new(DecoderConfig::tiny(), 1)?;
+    /// let model = CausalLm::load(&checkpoint, &LoadOptions::default(), &Device::flex())?;
+    /// let mut session = Session::new(Arc::new(model), 2, 16)?;
+    /// let vectors = session.embed(&[&[1, 2, 3], &[1, 2, 3]])?;
+    /// assert_eq!(vectors[0].len(), 128);
+    /// let cosine: f32 = vectors[0].iter().zip(&vectors[1]).map(|(a, b)| a * b).sum();
+    /// assert!((cosine - 1.0).abs() < 1e-5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn embed(&mut self, prompts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let states = self.run_prompts(prompts, CausalLm::states)?;
+        let width = states.dims()[1];
+        let values = states.try_into_vec_as::<f32>();
+        let values = values.map_err(|error| ModelError::Device {
+            reason: error.to_string(),
+        })?;
+        let vectors = values.chunks(width).enumerate().map(|(row, state)| {
+            let length = state.iter().map(|v| v * v).sum::<f32>().sqrt();
+            match length.is_finite() {
+                true => Ok(state
+                    .iter()
+                    .map(|v| v / length.max(f32::MIN_POSITIVE))
+                    .collect()),
+                false => Err(ModelError::NonFinite { row }),
+            }
+        });
+        vectors.collect()
+    }
+
+    /// Appends `prompts` and returns what `read` makes of the hidden states behind their last tokens.
+    fn run_prompts(
+        &mut self,
+        prompts: &[&[u32]],
+        read: impl Fn(&CausalLm, Hidden) -> Result<Tensor<2>, ModelError>,
+    ) -> Result<Tensor<2>, ModelError> {
         self.check_prompts(prompts)?;
         self.resumes = false;
         let mut last: Vec<Option<Tensor<2>>> = vec![None; prompts.len()];
@@ -122,9 +177,9 @@ impl Session {
                 continue;
             }
             let indices = words(ends.iter().map(|&(_, index)| index).collect(), &self.model);
-            let logits = self.model.logits(hidden.select(indices))?;
+            let found = read(&self.model, hidden.select(indices))?;
             for (i, (row, _)) in ends.into_iter().enumerate() {
-                last[row] = Some(logits.clone().narrow(0, i, 1));
+                last[row] = Some(found.clone().narrow(0, i, 1));
             }
         }
         for (length, prompt) in self.lengths.iter_mut().zip(prompts) {
@@ -193,11 +248,7 @@ impl Session {
         Ok((output.logits, output.ids))
     }
 
-    fn forward(
-        &mut self,
-        prompts: &[&[u32]],
-        batch: &[PromptPart],
-    ) -> Result<crate::model::Hidden, ModelError> {
+    fn forward(&mut self, prompts: &[&[u32]], batch: &[PromptPart]) -> Result<Hidden, ModelError> {
         let ids = batch
             .iter()
             .flat_map(|part| &prompts[part.row][part.first..part.first + part.len])

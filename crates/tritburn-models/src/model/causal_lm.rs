@@ -110,13 +110,21 @@ impl CausalLm {
         Ok(Hidden(stream))
     }
 
+    /// Normalised hidden states, what the head reads: `[tokens, hidden]` in the model's type.
+    ///
+    /// # Errors
+    /// [`ModelError::Operation`].
+    pub fn states(&self, hidden: Hidden) -> Result<Tensor<2>, ModelError> {
+        let Stream { sum, delta } = hidden.0;
+        self.norm.forward_float(sum, delta)
+    }
+
     /// Logits of hidden states: F32 `[tokens, vocabulary]`.
     ///
     /// # Errors
     /// [`ModelError::Operation`].
     pub fn logits(&self, hidden: Hidden) -> Result<Tensor<2>, ModelError> {
-        let Stream { sum, delta } = hidden.0;
-        self.head.forward(self.norm.forward_float(sum, delta)?)
+        self.head.forward(self.states(hidden)?)
     }
 
     /// Shape of the attention.

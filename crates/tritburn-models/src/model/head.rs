@@ -1,10 +1,13 @@
 //! The projection of the last hidden state to logits.
 
-use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
-use tritburn::ops::quantize_activations;
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
+use tritburn::InputPrecision;
+use tritburn::formats::matrix::concat_rows;
+use tritburn::ops::{FrozenWeight, quantize_activations};
 use tritburn::transformer;
 
 use super::error::ModelError;
+use crate::checkpoint::{FloatTensorData, FloatType};
 
 /// Rows that are quantised at once.
 const ROWS: usize = 8192;
@@ -18,6 +21,8 @@ const ROWS: usize = 8192;
 pub(super) enum Head {
     /// A float table `[vocabulary, hidden]`: the embedding's own if they are tied.
     Dense(Tensor<2>),
+    /// A table of ternary weights, 2 bits each.
+    Ternary(FrozenWeight),
     /// Int8 rows: codes U32, four a word, and scales F32 `[vocabulary]`.
     Int8 {
         codes: Tensor<1, Int>,
@@ -50,10 +55,44 @@ impl Head {
         Ok(Self::Int8 { codes, scales })
     }
 
+    /// A head of 2-bit weights on `device`, if all of a float table `[vocabulary, hidden]` are ternary:
+    /// those of models whose embeddings are. `None` for others, found out at the first rows.
+    pub fn ternary(table: &TensorData, device: &Device) -> Result<Option<Self>, ModelError> {
+        let [vocabulary, hidden] = [table.shape()[0], table.shape()[1]];
+        let Some(dtype) = float_type(table.dtype()) else {
+            return Ok(None);
+        };
+        let mut parts = Vec::new();
+        for bytes in table.bytes().chunks(ROWS * hidden * dtype.size()) {
+            let rows = bytes.len() / (hidden * dtype.size());
+            let part = FloatTensorData {
+                dtype,
+                shape: vec![rows, hidden],
+                bytes: bytes.to_vec(),
+            };
+            match part.ternary() {
+                Some(part) => parts.push(part),
+                None => return Ok(None),
+            }
+        }
+        debug_assert_eq!(
+            parts
+                .iter()
+                .map(|p| p.layout().out_features())
+                .sum::<usize>(),
+            vocabulary
+        );
+        let matrix = concat_rows(&parts)?;
+        let weight = FrozenWeight::from_matrix(&matrix, InputPrecision::Float, device)?;
+        Ok(Some(Self::Ternary(weight)))
+    }
+
     /// Logits of `x` `[tokens, hidden]`: F32 `[tokens, vocabulary]`.
     pub fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, ModelError> {
         Ok(match self {
             Self::Dense(table) => transformer::dense_head(x, table.clone())?,
+            // Results have the type of the input, and logits are f32.
+            Self::Ternary(weight) => weight.forward(x.cast(DType::F32))?,
             Self::Int8 { codes, scales } => {
                 transformer::int8_head(x, codes.clone(), scales.clone())?
             }
@@ -64,7 +103,17 @@ impl Head {
     pub fn byte_count(&self) -> usize {
         match self {
             Self::Dense(_) => 0,
+            Self::Ternary(weight) => weight.byte_count(),
             Self::Int8 { codes, scales } => 4 * (codes.dims()[0] + scales.dims()[0]),
         }
+    }
+}
+
+fn float_type(dtype: DType) -> Option<FloatType> {
+    match dtype {
+        DType::F32 => Some(FloatType::F32),
+        DType::F16 => Some(FloatType::F16),
+        DType::BF16 => Some(FloatType::BF16),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! From a checkpoint to a device, one tensor at a time.
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use tritburn::InputPrecision;
 use tritburn::formats::PackedMatrix;
 use tritburn::formats::matrix::{concat_rows, reorder_rows};
 use tritburn::ops::keeps_dtype;
@@ -329,14 +330,18 @@ impl Loader<'_> {
     /// A head of its own; `None` if the embedding serves.
     fn head(&self, embedding: &TensorData) -> Result<Option<Head>, ModelError> {
         let own = self.checkpoint.head()?.map(|head| self.table(head));
-        Ok(match (self.options.head, own) {
-            (HeadPrecision::Stored, None) => None,
-            (HeadPrecision::Stored, Some(table)) => Some(Head::Dense(upload(table, self.device))),
-            (HeadPrecision::Int8, own) => {
-                let table = own.as_ref().unwrap_or(embedding);
-                Some(Head::int8(table, self.device)?)
-            }
-        })
+        let table = own.as_ref().unwrap_or(embedding);
+        if self.options.head == HeadPrecision::Int8 {
+            return Ok(Some(Head::int8(table, self.device)?));
+        }
+        // Families that were trained weight-only may have ternary tables too.
+        if self.precision == Precision::W2A16
+            && self.config.inputs == InputPrecision::Float
+            && let Some(head) = Head::ternary(table, self.device)?
+        {
+            return Ok(Some(head));
+        }
+        Ok(own.map(|table| Head::Dense(upload(table, self.device))))
     }
 }
 

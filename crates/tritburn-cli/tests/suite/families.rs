@@ -1,0 +1,115 @@
+//! Models of other families, and files that need a word from the user.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::*;
+
+fn family(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tritburn-models/tests/data")
+        .join(name)
+}
+
+fn generate(model: &Path, more: &[&str]) -> Value {
+    let mut args = vec![
+        "generate",
+        "--model",
+        path(model),
+        "--ids",
+        "1,5,9",
+        "-n",
+        "6",
+    ];
+    args.extend(["--ignore-eos", "--json", "--device", "flex"]);
+    args.extend(more);
+    json(&args)["ids"].clone()
+}
+
+/// A copy of the toy BitNet with another configuration.
+fn changed(form: &str, change: impl FnOnce(&mut Value)) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy(form), folder.path());
+    let file = folder.path().join("config.json");
+    let mut config = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(&file, config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn families_run_and_say_what_they_are() {
+    for (name, model_type) in [
+        ("llama-packed", "llama"),
+        ("qwen3-groups", "qwen3"),
+        ("minicpm-groups", "minicpm"),
+        ("bitnet-silu", "bitnet"),
+    ] {
+        let folder = family(name);
+        assert_eq!(
+            generate(&folder, &[]).as_array().unwrap().len(),
+            9,
+            "{name}"
+        );
+        let report = json(&["inspect", path(&folder), "--json"]);
+        assert_eq!(report["model"], model_type);
+        assert_eq!(report["problems"], json!([]), "{name}");
+    }
+}
+
+/// A trainer that dropped `quantization_config` leaves a float model, unless the user knows better.
+#[test]
+fn a_dropped_section_can_be_given_back() {
+    let dropped = changed("bf16", |config| {
+        config
+            .as_object_mut()
+            .unwrap()
+            .remove("quantization_config");
+    });
+    let expected = generate(&toy("bf16"), &[]);
+    let online = ["--override", "quantization=online"];
+    assert_eq!(generate(dropped.path(), &online), expected);
+    let to = dropped.path().join("packed");
+    let message = fail(&["convert", path(dropped.path()), path(&to), "--to", "hf"]);
+    assert!(message.contains("plain float model"), "{message}");
+    let mut args = vec!["convert", path(dropped.path()), path(&to), "--to", "hf"];
+    args.extend(online);
+    succeed(&args);
+    assert_eq!(generate(&to, &[]), expected);
+}
+
+#[test]
+fn wrong_keys_can_be_overridden() {
+    let wrong = changed("packed", |config| {
+        config["rope_theta"] = json!(7.0);
+        config["rope_parameters"] = json!(null);
+        config["hidden_act"] = json!("silu");
+    });
+    let expected = generate(&toy("packed"), &[]);
+    assert_ne!(generate(wrong.path(), &[]), expected);
+    let sound =
+        serde_json::from_slice::<Value>(&fs::read(toy("packed").join("config.json")).unwrap());
+    let sound = sound.unwrap();
+    let theta = sound["rope_theta"]
+        .as_f64()
+        .or(sound["rope_parameters"]["rope_theta"].as_f64());
+    let theta = format!("rope_theta={}", theta.unwrap());
+    let right = ["--override", &theta, "--override", "hidden_act=relu2"];
+    assert_eq!(generate(wrong.path(), &right), expected);
+    let message = fail(&["inspect", path(wrong.path()), "--override", "rope_theta"]);
+    assert!(message.contains("expected KEY=VALUE"), "{message}");
+}
+
+/// What another program may compute differently is refused or warned about, not guessed.
+#[test]
+fn unknown_parts_are_refused_by_name() {
+    for (key, value) in [("num_experts", json!(8)), ("model_type", json!("mamba"))] {
+        let folder = changed("packed", |config| config[key] = value.clone());
+        let message = fail(&["generate", "--model", path(folder.path()), "--ids", "1"]);
+        let named = if key == "model_type" { "mamba" } else { key };
+        assert!(message.contains(named), "{message}");
+    }
+}
