@@ -88,3 +88,24 @@ fn bench_tells_the_memory_of_each_row() {
     };
     assert!(large > small + (8 << 20), "{held:?}");
 }
+
+#[test]
+fn bench_measures_what_a_small_model_has_room_for() {
+    let args = [
+        "bench",
+        "--synthetic",
+        "tiny",
+        "--repeats",
+        "1",
+        "--json",
+        "--device",
+        "flex",
+    ];
+    let report = json(&args);
+    let lengths = report["rows"].as_array().unwrap().iter();
+    let lengths: Vec<_> = lengths
+        .map(|row| row["context"].as_u64().unwrap())
+        .collect();
+    // 512 positions, less 64 steps and 4 to warm up.
+    assert_eq!(lengths, [512, 444]);
+}

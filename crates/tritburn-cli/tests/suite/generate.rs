@@ -254,3 +254,39 @@ fn readers_that_have_gone_are_no_reason_to_panic() {
         drop(kept);
     }
 }
+
+/// A norm with an infinite weight makes infinite logits, or none that are numbers.
+#[test]
+fn infinite_logits_are_refused_whatever_the_temperature() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&toy("packed"), folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let (place, size) = {
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let norm = tensors.tensor("model.norm.weight").unwrap();
+        let data = norm.data();
+        let place = data.as_ptr() as usize - bytes.as_ptr() as usize;
+        (place, data.len() / norm.shape()[0])
+    };
+    // Infinity, in either type.
+    let infinity = &0x7f80_0000u32.to_le_bytes()[4 - size..];
+    bytes[place..place + size].copy_from_slice(infinity);
+    std::fs::write(&weights, bytes).unwrap();
+    for temperature in ["0", "1"] {
+        let args = [
+            "generate",
+            "-m",
+            path(folder.path()),
+            "--ids",
+            "1,5",
+            "-n",
+            "3",
+        ];
+        let message = fail(&[&args[..], &["--temperature", temperature]].concat());
+        assert!(
+            message.contains("inf") || message.contains("NaN"),
+            "{message}"
+        );
+    }
+}

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::TextError;
 use super::special::token_text;
+use super::{TextError, sentencepiece};
 use crate::config::DecoderConfig;
 
 /// Llama 3's `tokenizer.json`, the largest known, has 17 MB.
@@ -43,14 +43,19 @@ impl TokenizerFiles {
         "generation_config.json",
     ];
 
-    /// Those files that a folder has.
+    /// Those files that a folder has. Where there is no `tokenizer.json`, SentencePiece's
+    /// `tokenizer.model` becomes one, if it is BPE.
     ///
     /// # Errors
-    /// [`TextError::Io`], also for text that is not UTF-8; [`TextError::TooLarge`].
+    /// [`TextError::Io`], also for text that is not UTF-8; [`TextError::TooLarge`];
+    /// [`TextError::Unsupported`] for another `tokenizer.model`.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TextError> {
         let mut files = Self::default();
         for (name, text) in files.entries_mut() {
             *text = read(&folder.as_ref().join(name))?;
+        }
+        if files.tokenizer.is_none() {
+            files.tokenizer = sentencepiece::read(folder.as_ref(), &files.tokenizer_config()?)?;
         }
         Ok(files)
     }

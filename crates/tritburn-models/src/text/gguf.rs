@@ -211,6 +211,7 @@ fn sentencepiece(metadata: &Metadata) -> Result<Json, TextError> {
     let eos = id(END, 2)?;
     let prompt = Prompt {
         blank: flag(ADD_BLANK, true),
+        tidy: false,
         bos: bos.filter(|_| flag(ADD_BOS, true)),
         eos: eos.filter(|_| flag(ADD_EOS, false)),
     };

@@ -12,6 +12,7 @@ mod files;
 mod gguf;
 mod guard;
 mod json;
+mod sentencepiece;
 mod special;
 mod stream;
 mod tokenizer;

@@ -53,6 +53,8 @@ impl Kind {
 pub(in super::super) struct Prompt {
     /// Whether a text begins with a blank that it does not have.
     pub blank: bool,
+    /// Whether blanks around a text go, and of several in a row one is left.
+    pub tidy: bool,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
 }
@@ -93,8 +95,14 @@ pub(in super::super) fn tokenizer(pieces: &[Piece], prompt: Prompt) -> Result<Js
         json!({ "type": "ByteFallback" }),
         json!({ "type": "Fuse" }),
     ];
+    if prompt.tidy {
+        let several = json!({ "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": " " });
+        let around = json!({ "type": "Strip", "strip_left": true, "strip_right": true });
+        normalizers.splice(0..0, [around, several]);
+    }
     if prompt.blank {
-        normalizers.insert(0, json!({ "type": "Prepend", "prepend": BLANK }));
+        let last = normalizers.len() - 1;
+        normalizers.insert(last, json!({ "type": "Prepend", "prepend": BLANK }));
         decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
     }
     let named = |id: Option<u32>| {
