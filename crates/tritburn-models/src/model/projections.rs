@@ -8,6 +8,10 @@ use super::norm::Norm;
 
 /// Projections of one input, their outputs side by side.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "few exist, and none is moved in a loop"
+)]
 pub(super) enum Projections {
     /// One product, of the rows of all of them.
     Fused(Linear),
