@@ -24,6 +24,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Train a model.
     Train(TrainArgs),
+    /// Train a published or trained model further: on conversations, or on text.
+    Finetune(FinetuneArgs),
     /// Pack a trained model to 2 bits a weight.
     Pack(ModelArgs),
     /// Write text with a trained model, packed if `pack` was run.
@@ -120,6 +122,7 @@ impl ConfigArgs {
                 dtype: self.dtype.or(model.dtype),
                 ..model
             },
+            base: base.base,
             data: self.data.clone().or(base.data),
             tokenizer: self.tokenizer.clone().or(base.tokenizer),
             seed: self.seed.unwrap_or(base.seed),
@@ -171,6 +174,67 @@ pub struct TrainArgs {
     /// Model and training.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Arguments of `finetune`.
+///
+/// The model needs its float weights (`quantization_mode: online`, such as
+/// `bitnet-b1.58-2B-4T-bf16`, or what `train` left); a packed one has none. Conversations are JSON lines
+/// of `messages`, written with the model's chat template; what the assistant says is learned, all else
+/// is only read. Text is learned whole.
+#[derive(Args, Debug)]
+pub struct FinetuneArgs {
+    /// Folder of the training: configuration, checkpoints, losses, model.
+    #[arg(long)]
+    pub output: PathBuf,
+    /// Go on from the newest checkpoint in the folder; its options are kept.
+    #[arg(long, conflicts_with_all = ["model", "data"])]
+    pub resume: bool,
+    /// Folder or file of the model.
+    #[arg(long, required_unless_present = "resume")]
+    pub model: Option<PathBuf>,
+    /// JSON lines of `messages`; or text or JSON lines of `text`, or a folder of them.
+    #[arg(long, required_unless_present = "resume")]
+    pub data: Option<PathBuf>,
+    /// Make a ternary model of a plain float one: its loss jumps, and training has to bring it back.
+    #[arg(long)]
+    pub ternarize: bool,
+    /// Seed of the order of the data.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Number of optimizer steps.
+    #[arg(long, default_value_t = 200)]
+    pub steps: usize,
+    /// Conversations, or windows of text, a step.
+    #[arg(long, default_value_t = 8)]
+    pub batch_size: usize,
+    /// Those in memory at once: a step adds up the gradients of its parts [default: all of a step]
+    #[arg(long)]
+    pub micro_batch_size: Option<usize>,
+    /// Steps from one checkpoint to the next.
+    #[arg(long, default_value_t = 50)]
+    pub checkpoint_steps: usize,
+    /// Steps over which the learning rate rises to its peak.
+    #[arg(long, default_value_t = 20)]
+    pub warmup_steps: usize,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 2e-4)]
+    pub learning_rate: f64,
+    /// Weight decay.
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// Norm to which all gradients together are clipped.
+    #[arg(long, default_value_t = 1.0)]
+    pub gradient_norm: f32,
+    /// Most tokens of a conversation, or of a window [default: 1024, or what the model has room for]
+    #[arg(long)]
+    pub context: Option<usize>,
+    /// Type of the activations [default: bf16 on GPUs that have it, else f32]
+    #[arg(long, value_enum)]
+    pub dtype: Option<ActivationType>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

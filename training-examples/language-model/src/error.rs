@@ -73,6 +73,19 @@ pub enum Error {
         /// The folder of the training.
         folder: PathBuf,
     },
+    /// A tokenizer with more tokens than the model has rows for.
+    #[error("the tokenizer of {} has {found} tokens, and the model rows for {rows}", path.display())]
+    Vocabulary {
+        /// The model.
+        path: PathBuf,
+        /// Tokens of the tokenizer.
+        found: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// Nothing to fine-tune on.
+    #[error("there is nothing to fine-tune on: --data names text or conversations")]
+    NoData,
     /// The demo was to train on tokens.
     #[error("the demo trains on bytes: --data names tokens of a vocabulary of {found}")]
     DemoTokens {

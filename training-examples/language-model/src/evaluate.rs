@@ -5,10 +5,11 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use tritburn::training::LossConfig;
 use tritburn_models::generate::Session;
 use tritburn_models::{CausalLm, TrainableModel};
 
-use crate::data::{Corpus, ValidLoader};
+use crate::data::{Conversation, Corpus, IGNORED, TokenBatch, ValidLoader};
 use crate::error::Error;
 use crate::generate::stretches;
 
@@ -17,6 +18,30 @@ const TOKENS: usize = 64 << 10;
 
 /// Windows read at once.
 const BATCH: usize = 16;
+
+/// Mean cross-entropy of what the assistant says, in nats a token of it.
+///
+/// # Errors
+/// [`Error`] if the device fails.
+pub fn loss_of_talks(
+    model: &TrainableModel,
+    talks: &[Conversation],
+    device: &Device,
+) -> Result<f64, Error> {
+    let config = LossConfig {
+        ignore: Some(IGNORED),
+        ..LossConfig::default()
+    };
+    let (mut sum, mut count) = (0.0, 0);
+    for talks in talks.chunks(BATCH) {
+        let batch = TokenBatch::of_talks(talks.iter(), 0, device);
+        let weight = batch.weight();
+        let loss = model.loss_with(batch.inputs, batch.targets, &config)?;
+        sum += loss.try_into_scalar::<f64>()? * weight as f64;
+        count += weight;
+    }
+    Ok(sum / count as f64)
+}
 
 /// The held-out windows on which models are compared.
 pub struct Evaluation {

@@ -1,10 +1,13 @@
 //! The model of this program: sizes for a decoder of `tritburn-models`.
 
+use std::path::PathBuf;
+
 use burn::config::Config;
 use burn::tensor::{DType, Device};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError};
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableError, TrainableOptions};
 use tritburn_models::{DecoderConfig, TrainableModel};
@@ -56,19 +59,76 @@ pub enum ActivationType {
     Bf16,
 }
 
-impl ModelConfig {
-    /// Initialises the model on `device`.
+/// A model to fine-tune.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaseModel {
+    /// Folder or file with its float weights.
+    pub path: PathBuf,
+    /// Whether a plain float model becomes a ternary one.
+    pub ternarize: bool,
+}
+
+impl BaseModel {
+    /// The model's files.
     ///
     /// # Errors
-    /// [`ConfigError`] if the sizes do not make a model.
-    pub fn init(&self, device: &Device) -> Result<TrainableModel, ConfigError> {
-        self.validate()?;
+    /// [`CheckpointError`].
+    pub fn open(&self) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+        checkpoint::open(&self.path)
+    }
+
+    /// The model on an autodiff device, with activations as `config` has them.
+    ///
+    /// # Errors
+    /// [`TrainableError`], for a model that has no float weights above all.
+    pub fn load(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<TrainableModel, TrainableError> {
+        let checkpoint = self.open()?;
+        let options = TrainableOptions {
+            ternarize: self.ternarize,
+            ..config.options(device)
+        };
+        TrainableModel::from_checkpoint(checkpoint.as_ref(), &options, device)
+    }
+}
+
+impl ModelConfig {
+    /// The sizes of a model to fine-tune, as far as these name them.
+    pub fn of_base(base: &DecoderConfig, ternarize: bool, context: usize) -> Self {
+        Self {
+            d_model: base.hidden_size,
+            d_ff: base.intermediate_size,
+            layers: base.num_hidden_layers,
+            heads: base.num_attention_heads,
+            vocabulary: base.vocab_size,
+            context,
+            rope_theta: base.rope_theta,
+            norm_eps: base.rms_norm_eps,
+            dense: !base.quantization.is_ternary() && !ternarize,
+            dtype: None,
+        }
+    }
+
+    fn options(&self, device: &Device) -> TrainableOptions {
         let mut options = TrainableOptions::for_device(device);
         options.dtype = match self.dtype {
             None => options.dtype,
             Some(ActivationType::F32) => DType::F32,
             Some(ActivationType::Bf16) => DType::BF16,
         };
+        options
+    }
+
+    /// Initialises the model on `device`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the sizes do not make a model.
+    pub fn init(&self, device: &Device) -> Result<TrainableModel, ConfigError> {
+        self.validate()?;
+        let options = self.options(device);
         Ok(TrainableModel::new(&self.decoder(), &options, device)?)
     }
 

@@ -59,7 +59,12 @@ impl CausalLm {
     pub fn byte_count(&self) -> usize {
         let embedding = self.embedding.shape().num_elements() * self.embedding.dtype().size();
         let layers: usize = self.layers.iter().map(DecoderLayer::byte_count).sum();
-        embedding + self.head.byte_count() + layers
+        // A tied table is there once.
+        let head = match (&self.head, self.config.tie_word_embeddings) {
+            (Head::Dense(_), true) => 0,
+            (head, _) => head.byte_count(),
+        };
+        embedding + head + layers
     }
 
     /// An empty cache for `rows` sequences of up to `capacity` tokens.

@@ -99,10 +99,10 @@ impl Head {
         })
     }
 
-    /// Bytes on the device; a tied table is counted with the embedding.
+    /// Bytes on the device.
     pub fn byte_count(&self) -> usize {
         match self {
-            Self::Dense(_) => 0,
+            Self::Dense(table) => table.shape().num_elements() * table.dtype().size(),
             Self::Ternary(weight) => weight.byte_count(),
             Self::Int8 { codes, scales } => 4 * (codes.dims()[0] + scales.dims()[0]),
         }

@@ -7,11 +7,12 @@ use super::error::TrainableError;
 use super::model::TrainableModel;
 use super::options::TrainableOptions;
 use crate::checkpoint::{Checkpoint, FloatTensorData, Norm, Projection, Weight, hf_names};
+use crate::config::Quantization;
 use crate::convert::master_weights;
 
 impl TrainableModel {
     /// A model of the weights of `checkpoint`: the float weights that codes are made of (`online`), or
-    /// those of a plain float model, which trains as one. One tensor at a time is in host memory.
+    /// those of a plain float model, which trains as one unless [`TrainableOptions::ternarize`]. One tensor at a time is in host memory.
     ///
     /// The tokenizer stays with the checkpoint; hand it to [`save`](Self::save).
     ///
@@ -32,7 +33,11 @@ impl TrainableModel {
         // Ahead of everything that takes long.
         loader.weight(0, Projection::Q)?;
         // Fresh parameters are not made before they are read, and these never are.
-        let mut model = Self::new(checkpoint.config(), options, device)?;
+        let mut config = checkpoint.config().clone();
+        if options.ternarize && config.quantization == Quantization::Dense {
+            config.quantization = Quantization::Online;
+        }
+        let mut model = Self::new(&config, options, device)?;
         model.embedding = loader.table(checkpoint.embedding()?);
         if model.head.is_some() {
             model.head = checkpoint.head()?.map(|head| loader.table(head));

@@ -166,6 +166,19 @@ impl TrainableModel {
         inputs: Tensor<2, Int>,
         targets: Tensor<2, Int>,
     ) -> Result<Tensor<1>, TrainableError> {
+        self.loss_with(inputs, targets, &LossConfig::default())
+    }
+
+    /// [`loss`](Self::loss) of some targets only, or with other terms: see [`LossConfig`].
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub fn loss_with(
+        &self,
+        inputs: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        config: &LossConfig,
+    ) -> Result<Tensor<1>, TrainableError> {
         let shape = inputs.dims();
         if targets.dims() != shape {
             return Err(TrainableError::Targets {
@@ -178,9 +191,8 @@ impl TrainableModel {
         }
         let hidden = self.hidden(inputs)?.flatten::<2>(0, 1);
         let targets = targets.flatten::<1>(0, 1).cast(IntDType::U32);
-        let config = LossConfig::default();
         let table = self.output_table();
-        Ok(linear_cross_entropy(hidden, table, targets, &config)?)
+        Ok(linear_cross_entropy(hidden, table, targets, config)?)
     }
 
     fn output_table(&self) -> Tensor<2> {

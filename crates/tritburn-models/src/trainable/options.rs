@@ -13,6 +13,9 @@ pub struct TrainableOptions {
     /// Whether a checkpoint may be packed. Its float weights are gone then; the model gets ones that
     /// quantise to the same codes and scales, without the history that training gave them.
     pub unpack: bool,
+    /// Whether the weights of a plain float model become the latent weights of a ternary one. Its loss
+    /// jumps: training has to bring it back.
+    pub ternarize: bool,
 }
 
 impl TrainableOptions {
@@ -26,11 +29,12 @@ impl TrainableOptions {
 }
 
 impl Default for TrainableOptions {
-    /// f32, and no packed checkpoints.
+    /// f32, no packed checkpoints, and float models stay so.
     fn default() -> Self {
         Self {
             dtype: DType::F32,
             unpack: false,
+            ternarize: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod eval;
+mod finetune;
 mod generate;
 mod pack;
 mod tokenize;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),

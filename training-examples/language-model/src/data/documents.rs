@@ -44,7 +44,7 @@ pub(super) fn text_of_line(path: &Path, number: usize, line: &str) -> Result<Str
         Line {
             messages: Some(_), ..
         } => Err(wrong(
-            "it has `messages`; conversations cannot be trained on yet".into(),
+            "it has `messages`: conversations are for `finetune`".into(),
         )),
         _ => Err(wrong("it has no `text`".into())),
     }

@@ -8,9 +8,10 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::Tokens;
+use super::{Conversation, Tokens};
 
 /// Windows of text, each token with the one that follows it.
 #[derive(Clone, Debug)]
@@ -21,7 +22,15 @@ pub struct TokenBatch {
     pub targets: Tensor<2, Int>,
     /// Step of the training that this batch is for, counted from 1; 0 in validation.
     pub step: usize,
+    /// Targets of each window that count; the others are [`IGNORED`]. `None` where all of them do.
+    pub counted: Option<Vec<usize>>,
 }
+
+/// A target that nobody should learn. (Ids are below it: no vocabulary is so large.)
+pub const IGNORED: u32 = i32::MAX as u32;
+
+/// Rows of conversations are as long as the longest of their batch, rounded up to this many tokens.
+const ROUND: usize = 64;
 
 impl TokenBatch {
     /// The windows of `context + 1` tokens of `text` that begin at `starts`.
@@ -43,6 +52,44 @@ impl TokenBatch {
             inputs: windows(0),
             targets: windows(1),
             step,
+            counted: None,
+        }
+    }
+
+    /// Whole conversations, one a row, behind each other's ends nothing that counts.
+    pub fn of_talks<'a>(
+        talks: impl Iterator<Item = &'a Conversation> + Clone,
+        step: usize,
+        device: &Device,
+    ) -> Self {
+        let longest = talks.clone().map(|talk| talk.ids.len() - 1).max();
+        let length = longest.unwrap_or(1).next_multiple_of(ROUND);
+        let (mut inputs, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+        for Conversation { ids, said } in talks {
+            let count = ids.len() - 1;
+            inputs.extend(ids[..count].iter().map(|&id| id as i32));
+            inputs.resize(inputs.len() + length - count, 0);
+            let learned = ids[1..].iter().zip(&said[1..]);
+            targets
+                .extend(learned.map(|(&id, &said)| if said { id as i32 } else { IGNORED as i32 }));
+            targets.resize(targets.len() + length - count, IGNORED as i32);
+            counted.push(said[1..].iter().filter(|&&said| said).count());
+        }
+        let place =
+            |data| Tensor::from_data(TensorData::new(data, [counted.len(), length]), device);
+        Self {
+            inputs: place(inputs),
+            targets: place(targets),
+            step,
+            counted: Some(counted),
+        }
+    }
+
+    /// What the mean of the batch is over, as far as parts of it compare.
+    pub fn weight(&self) -> usize {
+        match &self.counted {
+            None => self.windows(),
+            Some(counted) => counted.iter().sum(),
         }
     }
 
@@ -54,24 +101,64 @@ impl TokenBatch {
     /// The same windows in batches of at most `size`.
     pub fn split(&self, size: usize) -> Vec<Self> {
         let [inputs, targets] = [&self.inputs, &self.targets].map(|ids| ids.clone().split(size, 0));
-        let pairs = inputs.into_iter().zip(targets);
+        let pairs = inputs.into_iter().zip(targets).enumerate();
         pairs
-            .map(|(inputs, targets)| Self {
-                inputs,
-                targets,
-                step: self.step,
+            .map(|(part, (inputs, targets))| {
+                let rows = part * size..part * size + inputs.dims()[0];
+                Self {
+                    inputs,
+                    targets,
+                    step: self.step,
+                    counted: self.counted.as_ref().map(|counted| counted[rows].to_vec()),
+                }
             })
             .collect()
     }
 }
 
-/// Random windows of the training text.
+/// The batches of steps.
+pub trait StepSource: Send + Sync {
+    /// The batch of `step`, counted from 1: always the same.
+    fn batch(&self, step: usize, device: &Device) -> TokenBatch;
+}
+
+/// Random windows of a text that is longer than the context.
+pub struct Windows {
+    /// The text.
+    pub text: Tokens,
+    /// Which windows.
+    pub plan: Plan,
+}
+
+impl StepSource for Windows {
+    fn batch(&self, step: usize, device: &Device) -> TokenBatch {
+        let starts = self.plan.starts(step, self.text.len());
+        TokenBatch::new(&self.text, &starts, self.plan.context, step, device)
+    }
+}
+
+/// Conversations in random orders: all of them in one, then all in another.
+pub struct Talks {
+    /// At least one.
+    pub talks: Arc<[Conversation]>,
+    /// Which orders.
+    pub plan: Plan,
+}
+
+impl StepSource for Talks {
+    fn batch(&self, step: usize, device: &Device) -> TokenBatch {
+        let order = self.plan.order(step, self.talks.len());
+        TokenBatch::of_talks(order.iter().map(|&index| &self.talks[index]), step, device)
+    }
+}
+
+/// The batches of a training.
 ///
 /// Burn resumes a training at an epoch and does not save the state of a shuffle. So an epoch here
 /// is a number of steps, and the windows of a step follow from the seed and the step alone: a
 /// resumed training sees what an unbroken one would have seen.
 pub struct TrainLoader {
-    text: Tokens,
+    source: Arc<dyn StepSource>,
     plan: Plan,
     /// The epoch that the next call to `iter` gives.
     epoch: AtomicUsize,
@@ -115,17 +202,30 @@ impl Plan {
             .map(|_| rng.random_range(0..length - self.context))
             .collect()
     }
+
+    /// The items of a step, of `count` that come all in one random order, then all in another.
+    fn order(&self, step: usize, count: usize) -> Vec<usize> {
+        let first = (step - 1) * self.batch_size;
+        let mut items = Vec::with_capacity(self.batch_size);
+        while items.len() < self.batch_size {
+            let (pass, within) = ((first + items.len()) / count, (first + items.len()) % count);
+            let mut rng = StdRng::seed_from_u64(self.seed ^ (pass as u64 + 1).rotate_left(32));
+            let mut order: Vec<usize> = (0..count).collect();
+            order.shuffle(&mut rng);
+            let room = self.batch_size - items.len();
+            items.extend(order[within..].iter().take(room));
+        }
+        items
+    }
 }
 
 impl TrainLoader {
     /// Gives the batches from `epoch` on, counted from 1.
-    ///
-    /// `text` is longer than the context.
-    pub fn new(text: Tokens, plan: Plan, epoch: usize, device: Device) -> Self {
+    pub fn new(source: Arc<dyn StepSource>, plan: Plan, epoch: usize, device: Device) -> Self {
         let part = 0..plan.epoch_steps.min(plan.steps);
         let epoch = AtomicUsize::new(epoch);
         Self {
-            text,
+            source,
             plan,
             epoch,
             part,
@@ -133,16 +233,15 @@ impl TrainLoader {
         }
     }
 
-    /// The windows of `step`, counted from 1.
+    /// The batch of `step`, counted from 1.
     pub fn batch(&self, step: usize) -> TokenBatch {
-        let starts = self.plan.starts(step, self.text.len());
-        TokenBatch::new(&self.text, &starts, self.plan.context, step, &self.device)
+        self.source.batch(step, &self.device)
     }
 
     fn with(&self, part: Range<usize>, device: Device) -> Self {
         let epoch = AtomicUsize::new(self.epoch.load(Ordering::Relaxed));
         Self {
-            text: self.text.clone(),
+            source: self.source.clone(),
             plan: self.plan,
             epoch,
             part,
@@ -261,6 +360,56 @@ impl DataLoader<TokenBatch> for ValidLoader {
     }
 }
 
+/// Held-out conversations, in their order.
+pub struct TalkLoader {
+    talks: Arc<[Conversation]>,
+    batch_size: usize,
+    device: Device,
+}
+
+impl TalkLoader {
+    /// All of `talks`, in batches of at most `batch_size`.
+    pub fn new(talks: Arc<[Conversation]>, batch_size: usize, device: Device) -> Self {
+        Self {
+            talks,
+            batch_size,
+            device,
+        }
+    }
+}
+
+impl DataLoader<TokenBatch> for TalkLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
+        let batches = self
+            .talks
+            .chunks(self.batch_size)
+            .map(|talks| TokenBatch::of_talks(talks.iter(), 0, &self.device));
+        Box::new(Counted {
+            batches,
+            done: 0,
+            total: self.num_items(),
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.talks.len().div_ceil(self.batch_size)
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
+        Arc::new(Self::new(
+            self.talks.clone(),
+            self.batch_size,
+            device.clone(),
+        ))
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
+        let end = (end * self.batch_size).min(self.talks.len());
+        let some = self.talks[start * self.batch_size..end].into();
+        Arc::new(Self::new(some, self.batch_size, self.device.clone()))
+    }
+}
+
 /// Batches with the progress that Burn asks for; an item is a batch.
 struct Counted<I> {
     batches: I,
@@ -300,6 +449,50 @@ mod tests {
         Tokens::of_bytes(&(0..=255).collect::<Vec<u8>>())
     }
 
+    fn loader(epoch: usize, device: &Device) -> TrainLoader {
+        let windows = Windows {
+            text: text(),
+            plan: PLAN,
+        };
+        TrainLoader::new(Arc::new(windows), PLAN, epoch, device.clone())
+    }
+
+    fn talk(length: u32, from: usize) -> Conversation {
+        Conversation {
+            ids: (0..length).collect(),
+            said: (0..length as usize).map(|at| at >= from).collect(),
+        }
+    }
+
+    #[test]
+    fn conversations_are_padded_with_what_does_not_count() {
+        let talks = [talk(5, 3), talk(70, 69)];
+        let batch = TokenBatch::of_talks(talks.iter(), 1, &Device::default());
+        assert_eq!(batch.inputs.dims(), [2, 128]);
+        assert_eq!(batch.counted, Some(vec![2, 1]));
+        assert_eq!(batch.weight(), 3);
+        let targets: Vec<i64> = batch.targets.clone().into_data().iter().collect();
+        let ignored = i64::from(IGNORED);
+        assert_eq!(targets[..5], [ignored, ignored, 3, 4, ignored]);
+        assert_eq!((targets[128 + 67], targets[128 + 68]), (ignored, 69));
+        let parts = batch.split(1);
+        assert_eq!(parts[1].counted, Some(vec![1]));
+        assert_eq!(parts[1].targets.dims(), [1, 128]);
+    }
+
+    #[test]
+    fn every_conversation_comes_once_before_one_comes_again() {
+        // Seven in steps of three: the third step ends one order and begins another.
+        let steps: Vec<usize> = (1..=14).flat_map(|step| PLAN.order(step, 7)).collect();
+        for pass in steps.chunks_exact(7) {
+            let mut pass = pass.to_vec();
+            pass.sort_unstable();
+            assert_eq!(pass, [0, 1, 2, 3, 4, 5, 6]);
+        }
+        assert_ne!(steps[..7], steps[7..14]);
+        assert_eq!(PLAN.order(2, 2).len(), 3);
+    }
+
     fn epoch(loader: &TrainLoader) -> Vec<(usize, Vec<i64>)> {
         let batches = loader.iter().map(Result::unwrap);
         batches
@@ -310,21 +503,21 @@ mod tests {
     #[test]
     fn a_loader_begun_at_a_later_epoch_gives_what_an_unbroken_one_gives() {
         let device = Device::default();
-        let unbroken = TrainLoader::new(text(), PLAN, 1, device.clone());
+        let unbroken = loader(1, &device);
         let epochs: Vec<_> = (0..PLAN.epochs()).map(|_| epoch(&unbroken)).collect();
         assert_eq!(epochs.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
         assert_eq!(epochs[2][0].0, 7);
-        let resumed = TrainLoader::new(text(), PLAN, 2, device.clone()).to_device(&device);
+        let resumed = loader(2, &device).to_device(&device);
         let batches: Vec<_> = resumed.iter().map(|b| b.unwrap().step).collect();
         assert_eq!(batches, [4, 5, 6]);
-        assert_eq!(epoch(&TrainLoader::new(text(), PLAN, 3, device)), epochs[2]);
+        assert_eq!(epoch(&loader(3, &device)), epochs[2]);
         assert_ne!(epochs[0][0].1, epochs[0][1].1);
     }
 
     #[test]
     fn the_slices_of_a_loader_together_give_what_it_gives() {
         let device = Device::default();
-        let train = TrainLoader::new(text(), PLAN, 2, device.clone());
+        let train = loader(2, &device);
         let valid = ValidLoader::new(text(), 12, 4, 20, device);
         let inputs = |loader: &dyn DataLoader<TokenBatch>| -> Vec<Vec<i64>> {
             loader

@@ -6,14 +6,18 @@
 //! | `documents` | the same one document at a time, JSON lines among them |
 //! | `vocabulary` | text to ids: bytes, or any tokenizer |
 //! | `tokens`, `token_folder` | ids in memory, or in mapped files that `tokenize` writes |
-//! | `loader` | batches of windows |
+//! | `conversations` | chats as tokens, and what of them is learned |
+//! | `loader` | batches of windows, and of conversations |
+//! | `training_data` | either kind |
 
+mod conversations;
 mod crates;
 mod documents;
 mod files;
 mod loader;
 mod token_folder;
 mod tokens;
+mod training_data;
 mod vocabulary;
 
 use std::io;
@@ -25,9 +29,11 @@ use tritburn_models::text::{TextError, TokenizerFiles};
 
 use crate::hash::Fnv;
 
-pub use loader::{Plan, TokenBatch, TrainLoader, ValidLoader};
+pub use conversations::{Conversation, Conversations};
+pub use loader::{IGNORED, Plan, TalkLoader, TokenBatch, TrainLoader, ValidLoader};
 pub use token_folder::{TokenFacts, tokenize};
 pub use tokens::{Tokens, Width};
+pub use training_data::TrainingData;
 pub use vocabulary::Vocabulary;
 
 /// Tokens of the training text that [`Corpus::unigram_nats`] counts.
@@ -105,6 +111,25 @@ impl Corpus {
                 Self::of_text(&text, tokenizer)?
             }
         };
+        corpus.with_room(min_tokens)
+    }
+
+    /// Reads a text or JSON-lines file, or a folder of them, with the tokens of a model.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(
+        path: &Path,
+        vocabulary: Vocabulary,
+        min_tokens: usize,
+    ) -> Result<Self, DataError> {
+        let corpus = Self::of_vocabulary(&files::load(path)?, vocabulary, path)?;
+        corpus.with_room(min_tokens)
+    }
+
+    /// The corpus, if both parts have `min_tokens`.
+    fn with_room(self, min_tokens: usize) -> Result<Self, DataError> {
+        let corpus = self;
         for (part, found) in [("training", &corpus.train), ("held-out", &corpus.valid)] {
             if found.tokens.len() < min_tokens {
                 return Err(DataError::TooShort {
@@ -126,6 +151,15 @@ impl Corpus {
         let vocabulary = match tokenizer {
             None => Vocabulary::bytes().map_err(wrong)?,
             Some(path) => Vocabulary::load(path)?,
+        };
+        Self::of_vocabulary(text, vocabulary, tokenizer.unwrap_or(Path::new("")))
+    }
+
+    /// Text as tokens of `vocabulary`, which errors name by `path`.
+    fn of_vocabulary(text: &Text, vocabulary: Vocabulary, path: &Path) -> Result<Self, DataError> {
+        let wrong = |reason| DataError::Tokenizer {
+            path: path.into(),
+            reason,
         };
         let part = |text: &[u8]| {
             let tokens = vocabulary.encode(text).map_err(wrong)?;
@@ -303,8 +337,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A model whose tokenizer has no chat template.
+    #[error("{} has conversations, and the model no chat template to write them with", path.display())]
+    NoTemplate {
+        /// The conversations.
+        path: PathBuf,
+    },
     /// Nothing would be held out.
-    #[error("{}: {found} documents; every {needed}th is held out, so that many are needed", path.display())]
+    #[error("{}: {found} documents; one of {needed} is held out, so that many are needed", path.display())]
     TooFewDocuments {
         /// What was read.
         path: PathBuf,

@@ -6,15 +6,17 @@ use burn::config::Config;
 
 use super::Schedule;
 use super::run_folder::RunError;
-use crate::data::{Corpus, DataError, Plan};
+use crate::data::{Corpus, DataError, Plan, TrainingData, Vocabulary};
 use crate::error::Error;
-use crate::model::ModelConfig;
+use crate::model::{BaseModel, ModelConfig};
 
 /// Everything that decides a training, saved as `config.json` in its folder.
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// Sizes of the model.
+    /// Sizes of the model; those of `base` where there is one, but for the context and the dtype.
     pub model: ModelConfig,
+    /// The model to fine-tune; without one, weights begin at random.
+    pub base: Option<BaseModel>,
     /// Text or JSON-lines file, folder of them, or folder of tokens; without one, the Rust sources this
     /// program is built from.
     pub data: Option<PathBuf>,
@@ -70,7 +72,30 @@ impl TrainConfig {
         Ok(self.model.validate()?)
     }
 
-    /// The tokens of the training, and those held out.
+    /// What the training reads, with the tokens of its model.
+    ///
+    /// # Errors
+    /// [`DataError`], naming the file; of the base, an error of its folder, or
+    /// [`Error::Vocabulary`] for a tokenizer that it has no rows for.
+    pub fn training_data(&self) -> Result<TrainingData, Error> {
+        let Some(base) = &self.base else {
+            return Ok(TrainingData::Text(self.corpus()?));
+        };
+        let checkpoint = base.open()?;
+        let vocabulary = Vocabulary::from_files(checkpoint.tokenizer()?)?;
+        let rows = checkpoint.config().vocab_size;
+        if vocabulary.size > rows {
+            return Err(Error::Vocabulary {
+                path: base.path.clone(),
+                found: vocabulary.size,
+                rows,
+            });
+        }
+        let data = self.data.as_deref().ok_or(Error::NoData)?;
+        Ok(TrainingData::load(data, vocabulary, self.model.context)?)
+    }
+
+    /// The tokens of a training that begins at random, and those held out.
     ///
     /// # Errors
     /// [`DataError`], naming the file.

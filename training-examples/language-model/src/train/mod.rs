@@ -26,7 +26,6 @@ use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
 use tritburn_models::trainable::SaveOptions;
 
-use crate::data::{TrainLoader, ValidLoader};
 use crate::error::Error;
 use crate::model::ModelConfig;
 
@@ -34,7 +33,7 @@ pub use checkpoint::{CheckpointError, Checkpoints};
 pub use config::TrainConfig;
 pub use optimizer::{DecayingAdamW, ScheduledRate};
 pub use progress::PlainProgress;
-pub use run_folder::{RunError, RunFolder, write_atomic};
+pub use run_folder::{DataRecord, RunError, RunFolder, write_atomic};
 pub use schedule::Schedule;
 pub use step_log::{StepLog, StepRecord};
 pub use trainee::Trainee;
@@ -67,17 +66,20 @@ pub fn train(
     resume: bool,
 ) -> Result<Trained, Error> {
     config.validate()?;
-    let corpus = config.corpus()?;
-    let config = &TrainConfig {
-        model: ModelConfig {
-            vocabulary: corpus.vocabulary.size,
-            ..config.model.clone()
+    let data = config.training_data()?;
+    let config = &match &config.base {
+        Some(_) => config.clone(),
+        None => TrainConfig {
+            model: ModelConfig {
+                vocabulary: data.vocabulary().size,
+                ..config.model.clone()
+            },
+            ..config.clone()
         },
-        ..config.clone()
     };
     let run = match resume {
-        true => RunFolder::resume(folder, config, &corpus)?,
-        false => RunFolder::create(folder, config, &corpus)?,
+        true => RunFolder::resume(folder, config, &data)?,
+        false => RunFolder::create(folder, config, &data)?,
     };
     // From its file even now, so that a resumed training has the same numbers to the last bit.
     let config = run.config()?;
@@ -89,18 +91,16 @@ pub fn train(
     // Parameters on an autodiff device train; the seed fixes their first values.
     let device = device.clone().autodiff();
     device.seed(config.seed);
-    let model = config.model.init(&device)?;
+    let model = match &config.base {
+        Some(base) => base.load(&config.model, &device)?,
+        None => config.model.init(&device)?,
+    };
     let schedule = config.schedule();
     let clip = GlobalNormClip::new(config.gradient_norm);
     let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone(), clip.clone()));
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
-    let train = TrainLoader::new(
-        corpus.train.tokens.clone(),
-        plan,
-        first_epoch,
-        device.clone(),
-    );
+    let train = data.train(plan, first_epoch, device.clone());
     let micro_batch = config.micro_batch_size.unwrap_or(config.batch_size);
     let trainee = Trainee::new(model, clip).with_micro_batch(micro_batch);
     // Devices without kernels have nothing to compile, and a practice step would only take time.
@@ -108,18 +108,12 @@ pub fn train(
         let batch = train.batch(1);
         warm_up::warm_up(&trainee, &optimizer, batch)?;
     }
-    let valid = ValidLoader::new(
-        corpus.valid.tokens.clone(),
-        VALID_WINDOWS,
-        config.batch_size,
-        config.model.context,
-        device.clone().inner(),
-    );
+    let valid = data.held_out(VALID_WINDOWS, plan, device.clone().inner());
     let interrupter = Interrupter::new();
     let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
 
-    let mut training = SupervisedTraining::new(folder, Arc::new(train), Arc::new(valid))
+    let mut training = SupervisedTraining::new(folder, Arc::new(train), valid)
         .num_epochs(plan.epochs())
         .with_interrupter(interrupter)
         .with_application_logger(None)
@@ -165,7 +159,7 @@ pub fn train(
     loss_chart::draw(&run.losses(), &run.loss_chart())?;
     let model = result.model.valid().model;
     let options = SaveOptions {
-        tokenizer: corpus.vocabulary.files,
+        tokenizer: data.vocabulary().files.clone(),
         replace: true,
         ..SaveOptions::default()
     };

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::TrainConfig;
 use crate::atomic;
-use crate::data::Corpus;
+use crate::data::{Conversation, Conversations, Corpus, TrainingData};
 
 /// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `losses.svg`,
 /// `checkpoint/`, `model/`.
@@ -20,8 +20,8 @@ pub struct RunFolder {
 }
 
 /// What `data.json` says of the text.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct DataRecord {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
     source: String,
     vocabulary: usize,
     train_tokens: usize,
@@ -29,8 +29,8 @@ struct DataRecord {
     fingerprint: String,
 }
 
-impl DataRecord {
-    fn of(corpus: &Corpus) -> Self {
+impl From<&Corpus> for DataRecord {
+    fn from(corpus: &Corpus) -> Self {
         Self {
             source: corpus.source.clone(),
             vocabulary: corpus.vocabulary.size,
@@ -41,18 +41,44 @@ impl DataRecord {
     }
 }
 
+impl From<&Conversations> for DataRecord {
+    fn from(talks: &Conversations) -> Self {
+        let tokens = |talks: &[Conversation]| talks.iter().map(|talk| talk.ids.len()).sum();
+        Self {
+            source: talks.source.clone(),
+            vocabulary: talks.vocabulary.size,
+            train_tokens: tokens(&talks.train),
+            valid_tokens: tokens(&talks.valid),
+            fingerprint: format!("{:016x}", talks.fingerprint),
+        }
+    }
+}
+
+impl From<&TrainingData> for DataRecord {
+    fn from(data: &TrainingData) -> Self {
+        match data {
+            TrainingData::Text(corpus) => corpus.into(),
+            TrainingData::Conversations(talks) => talks.into(),
+        }
+    }
+}
+
 impl RunFolder {
     /// Begins a training in a folder that holds none.
     ///
     /// # Errors
     /// [`RunError::Exists`], or [`RunError::Write`] if the folder cannot be written.
-    pub fn create(root: &Path, config: &TrainConfig, corpus: &Corpus) -> Result<Self, RunError> {
+    pub fn create(
+        root: &Path,
+        config: &TrainConfig,
+        data: impl Into<DataRecord>,
+    ) -> Result<Self, RunError> {
         let run = Self::at(root);
         if run.config_path().exists() || run.checkpoints().exists() {
             return Err(RunError::Exists { path: root.into() });
         }
         fs::create_dir_all(root).map_err(RunError::write(root))?;
-        let data = serde_json::to_string_pretty(&DataRecord::of(corpus)).expect("plain fields");
+        let data = serde_json::to_string_pretty(&data.into()).expect("plain fields");
         write_atomic(&run.data_path(), data.as_bytes())?;
         // Last, because its presence is what makes a training of the folder.
         write_atomic(&run.config_path(), config_to_json(config).as_bytes())?;
@@ -63,10 +89,15 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`RunError::OtherConfig`] or [`RunError::OtherData`] if it would be another training.
-    pub fn resume(root: &Path, config: &TrainConfig, corpus: &Corpus) -> Result<Self, RunError> {
+    pub fn resume(
+        root: &Path,
+        config: &TrainConfig,
+        data: impl Into<DataRecord>,
+    ) -> Result<Self, RunError> {
+        let found = data.into();
         let run = Self::at(root);
         if !run.config_path().exists() {
-            return Self::create(root, config, corpus);
+            return Self::create(root, config, found);
         }
         if run.config()? != as_saved(config) {
             return Err(RunError::OtherConfig {
@@ -75,7 +106,6 @@ impl RunFolder {
         }
         let path = run.data_path();
         let text = fs::read_to_string(&path).map_err(RunError::read(&path))?;
-        let found = DataRecord::of(corpus);
         match serde_json::from_str::<DataRecord>(&text) {
             Ok(expected) if expected == found => Ok(run),
             Ok(expected) => Err(RunError::OtherData {
@@ -247,8 +277,8 @@ mod tests {
     use super::*;
     use crate::model::ModelConfig;
 
-    fn corpus(text: &[u8]) -> Corpus {
-        crate::data::tests::corpus(text, text)
+    fn corpus(text: &[u8]) -> DataRecord {
+        (&crate::data::tests::corpus(text, text)).into()
     }
 
     fn config() -> TrainConfig {
@@ -263,15 +293,15 @@ mod tests {
             seed: u64::MAX,
             ..config()
         };
-        let run = RunFolder::create(folder.path(), &config, &corpus(b"a")).unwrap();
+        let run = RunFolder::create(folder.path(), &config, corpus(b"a")).unwrap();
         assert_eq!(run.config().unwrap(), config);
     }
 
     #[test]
     fn a_folder_with_a_training_takes_no_second_one() {
         let folder = tempfile::tempdir().unwrap();
-        RunFolder::create(folder.path(), &config(), &corpus(b"a")).unwrap();
-        let again = RunFolder::create(folder.path(), &config(), &corpus(b"a"));
+        RunFolder::create(folder.path(), &config(), corpus(b"a")).unwrap();
+        let again = RunFolder::create(folder.path(), &config(), corpus(b"a"));
         assert!(matches!(again, Err(RunError::Exists { .. })));
     }
 
@@ -279,7 +309,7 @@ mod tests {
     fn a_training_resumes_only_with_its_own_options_and_text() {
         let folder = tempfile::tempdir().unwrap();
         let resume =
-            |config: &TrainConfig, text| RunFolder::resume(folder.path(), config, &corpus(text));
+            |config: &TrainConfig, text| RunFolder::resume(folder.path(), config, corpus(text));
         resume(&config(), b"a").unwrap();
         resume(&config(), b"a").unwrap();
         let other = TrainConfig {
@@ -301,14 +331,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = RunFolder::create(&file.join("run"), &config(), &corpus(b"a")).unwrap_err();
+        let error = RunFolder::create(&file.join("run"), &config(), corpus(b"a")).unwrap_err();
         assert!(matches!(error, RunError::Write { .. }), "{error}");
     }
 
     #[test]
     fn a_damaged_configuration_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(folder.path(), &config(), &corpus(b"a")).unwrap();
+        let run = RunFolder::create(folder.path(), &config(), corpus(b"a")).unwrap();
         fs::write(run.config_path(), "{\"seed\": 1").unwrap();
         let error = run.config().unwrap_err().to_string();
         assert!(error.contains("config.json"), "{error}");

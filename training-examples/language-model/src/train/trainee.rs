@@ -10,9 +10,10 @@ use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use tritburn::optim::GlobalNormClip;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
+use tritburn::training::LossConfig;
 use tritburn_models::TrainableModel;
 
-use crate::data::TokenBatch;
+use crate::data::{IGNORED, TokenBatch};
 
 /// Steps from one look at the codes to the next.
 const WATCH_STEPS: usize = 10;
@@ -78,7 +79,7 @@ impl Trainee {
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
         for part in batch.split(self.micro_batch) {
-            let share = part.windows() as f32 / windows as f32;
+            let share = part.weight() as f32 / batch.weight().max(1) as f32;
             let (loss, gradients) = of(loss_of(&self.model, &part).mul_scalar(share));
             sum.accumulate(self, gradients);
             losses.push(loss);
@@ -104,7 +105,11 @@ impl Trainee {
 }
 
 fn loss_of(model: &TrainableModel, batch: &TokenBatch) -> Tensor<1> {
-    let loss = model.loss(batch.inputs.clone(), batch.targets.clone());
+    let config = LossConfig {
+        ignore: batch.counted.as_ref().map(|_| IGNORED),
+        ..LossConfig::default()
+    };
+    let loss = model.loss_with(batch.inputs.clone(), batch.targets.clone(), &config);
     loss.expect("windows are as long as the context of the model, and on its device")
 }
 

@@ -3,5 +3,6 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod finetune;
 mod resume;
 mod tokens;
