@@ -131,6 +131,7 @@ impl ConfigArgs {
             micro_batch_size: self.micro_batch_size.or(base.micro_batch_size),
             checkpoint_steps: self.checkpoint_steps.unwrap_or(base.checkpoint_steps),
             warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
+            quantization_steps: base.quantization_steps,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_norm: self.gradient_norm.unwrap_or(base.gradient_norm),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
@@ -199,9 +200,13 @@ pub struct FinetuneArgs {
     /// JSON lines of `messages`; or text or JSON lines of `text`, or a folder of them.
     #[arg(long, required_unless_present = "resume")]
     pub data: Option<PathBuf>,
-    /// Make a ternary model of a plain float one: its loss jumps, and training has to bring it back.
+    /// Make a ternary model of a plain float one, little by little.
     #[arg(long)]
     pub ternarize: bool,
+    /// Steps over which --ternarize goes from floats to codes [default: a third of the steps, at most
+    /// 1000]
+    #[arg(long, requires = "ternarize")]
+    pub quantization_steps: Option<usize>,
     /// Seed of the order of the data.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,

@@ -37,17 +37,18 @@ impl TrainableLayer {
         })
     }
 
-    /// Applies the layer to the residual stream `[batch, length, hidden]`.
+    /// Applies the layer to the residual stream `[batch, length, hidden]`, quantised by `share`.
     pub fn forward(
         &self,
         x: Tensor<3>,
         table: &Tensor<1>,
         heads: Heads,
+        share: f32,
     ) -> Result<Tensor<3>, Error> {
-        let qkv = self.qkv.forward(x.clone())?;
+        let qkv = self.qkv.forward(x.clone(), share)?;
         let attended = rotary_attention(qkv, Some(table.clone()), heads)?;
-        let x = x + self.output.forward(attended)?;
-        let gate_up = self.gate_up.forward(x.clone())?;
-        Ok(x + self.down.forward_gated(gate_up, self.activation)?)
+        let x = x + self.output.forward(attended, share)?;
+        let gate_up = self.gate_up.forward(x.clone(), share)?;
+        Ok(x + self.down.forward_gated(gate_up, self.activation, share)?)
     }
 }

@@ -130,6 +130,11 @@ impl TrainableModel {
     /// [`TrainableError::Operation`] for ids on another device, and on CubeCL devices for heads whose
     /// width is over 256.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
+        self.hidden_by(ids, 1.0)
+    }
+
+    /// The same, quantised by `share`.
+    fn hidden_by(&self, ids: Tensor<2, Int>, share: f32) -> Result<Tensor<3>, TrainableError> {
         let [_, found] = ids.dims();
         let available = self.config.max_position_embeddings;
         if found > available {
@@ -138,7 +143,7 @@ impl TrainableModel {
         let ids = ids.cast(IntDType::U32);
         let mut x = embedding(self.embedding.val(), ids, self.dtype)?;
         for layer in &self.layers {
-            x = layer.forward(x, &self.rotary, self.heads())?;
+            x = layer.forward(x, &self.rotary, self.heads(), share)?;
         }
         Ok(rms_norm(x, operand(&self.norm))?)
     }
@@ -179,6 +184,24 @@ impl TrainableModel {
         targets: Tensor<2, Int>,
         config: &LossConfig,
     ) -> Result<Tensor<1>, TrainableError> {
+        self.loss_by(inputs, targets, config, 1.0)
+    }
+
+    /// [`loss_with`](Self::loss_with) of a model on its way from float to ternary: weights and inputs of
+    /// the projections are `share` of the way from what they are to what they are quantised to. 0 is the
+    /// float model, 1 the ternary one. A float model that is converted in one step loses what it knows;
+    /// raised over the first third of the steps, or the first 1000, it keeps most of it (Hugging Face,
+    /// "Fine-tuning LLMs to 1.58bit", 2024). Between 0 and 1 products are those of floats, and slower.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub fn loss_by(
+        &self,
+        inputs: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        config: &LossConfig,
+        share: f32,
+    ) -> Result<Tensor<1>, TrainableError> {
         let shape = inputs.dims();
         if targets.dims() != shape {
             return Err(TrainableError::Targets {
@@ -189,7 +212,7 @@ impl TrainableModel {
         if shape.contains(&0) {
             return Err(TrainableError::NoTokens { inputs: shape });
         }
-        let hidden = self.hidden(inputs)?.flatten::<2>(0, 1);
+        let hidden = self.hidden_by(inputs, share)?.flatten::<2>(0, 1);
         let targets = targets.flatten::<1>(0, 1).cast(IntDType::U32);
         let table = self.output_table();
         Ok(linear_cross_entropy(hidden, table, targets, config)?)

@@ -2,9 +2,9 @@
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{RmsNorm, RmsNormConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use tritburn::training::{GatedActivation, Norm, gated, linear, rms_norm};
-use tritburn::{BitLinear, BitLinearConfig, Error};
+use tritburn::{BitLinear, BitLinearConfig, Error, InputPrecision};
 
 use crate::config::DecoderConfig;
 
@@ -61,9 +61,16 @@ impl Projection {
         }))
     }
 
-    /// `[.., in]` to `[.., out]`, in the dtype of `x`.
-    pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>, Error> {
+    /// `[.., in]` to `[.., out]`, in the dtype of `x`, quantised by `share`.
+    pub fn forward(&self, x: Tensor<3>, share: f32) -> Result<Tensor<3>, Error> {
         match self {
+            Self::Ternary(layer) if is_partial(layer, share) => {
+                let x = match &layer.norm {
+                    Some(norm) => rms_norm(x, operand(norm))?,
+                    None => x,
+                };
+                partly_quantized(layer, x, share)
+            }
             Self::Ternary(layer) => layer.try_forward(x),
             Self::Dense(layer) => {
                 let x = match &layer.norm {
@@ -80,8 +87,13 @@ impl Projection {
         &self,
         gate_up: Tensor<3>,
         activation: GatedActivation,
+        share: f32,
     ) -> Result<Tensor<3>, Error> {
         match self {
+            Self::Ternary(layer) if is_partial(layer, share) => {
+                let norm = layer.norm.as_ref().map(operand);
+                partly_quantized(layer, gated(gate_up, activation, norm)?, share)
+            }
             Self::Ternary(layer) => layer.try_forward_gated(gate_up, activation),
             Self::Dense(layer) => {
                 let norm = layer.norm.as_ref().map(operand);
@@ -121,6 +133,37 @@ impl Projection {
         }
     }
 }
+
+/// Whether a layer is between float and ternary.
+fn is_partial(layer: &BitLinear, share: f32) -> bool {
+    share < 1.0 && !layer.is_packed()
+}
+
+/// `x̃ · W̃ᵀ` with `x̃ = x + share · (x̂ - x)` and `W̃ = W + share · (Ŵ - W)`, where hats are what the
+/// quantisers make of them and differences have no gradient. A float product: this is for the first
+/// steps only.
+fn partly_quantized(layer: &BitLinear, x: Tensor<3>, share: f32) -> Result<Tensor<3>, Error> {
+    let latent = layer.weight.val();
+    let gap = layer.dense_weight()?.detach() - latent.clone().detach();
+    let weight = latent + gap * share;
+    let x = match layer.input_precision() {
+        InputPrecision::Int8 => {
+            let values = x.clone().detach().cast(DType::F32);
+            let largest = values.clone().abs().max_dim(2).clamp_min(SMALLEST);
+            let codes = (values.clone() / largest.clone() * LEVELS).round();
+            let gap = (codes * largest / LEVELS - values) * share;
+            let dtype = x.dtype();
+            x + gap.cast(dtype)
+        }
+        _ => x,
+    };
+    linear(x, weight)
+}
+
+/// Steps of int8 activations on each side of 0.
+const LEVELS: f32 = 127.0;
+/// Rows are not divided by less.
+const SMALLEST: f32 = 1e-5;
 
 /// A fresh norm of `width` features.
 pub(super) fn norm(config: &DecoderConfig, width: usize, device: &Device) -> RmsNorm {

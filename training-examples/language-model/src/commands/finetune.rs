@@ -13,6 +13,9 @@ use crate::train::{RunFolder, TrainConfig, train};
 /// Tokens of a conversation unless told otherwise.
 const CONTEXT: usize = 1024;
 
+/// Most steps from a float model to a ternary one unless told otherwise.
+const QUANTIZATION_STEPS: usize = 1000;
+
 /// Bytes of memory for each parameter: weight, gradient, two moments, all f32.
 const BYTES: u64 = 16;
 
@@ -67,6 +70,10 @@ fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
         micro_batch_size: args.micro_batch_size,
         checkpoint_steps: args.checkpoint_steps,
         warmup_steps: args.warmup_steps,
+        quantization_steps: args.ternarize.then(|| {
+            let third = (args.steps / 3).min(QUANTIZATION_STEPS);
+            args.quantization_steps.unwrap_or(third)
+        }),
         learning_rate: args.learning_rate,
         second_learning_rate: args.learning_rate / 2.0,
         weight_decay: args.weight_decay,

@@ -40,6 +40,9 @@ pub struct TrainConfig {
     /// Steps over which the learning rate rises to its peak.
     #[config(default = 30)]
     pub warmup_steps: usize,
+    /// Steps over which a float model becomes ternary, layer products going from floats to codes; at once,
+    /// if left out.
+    pub quantization_steps: Option<usize>,
     /// Peak learning rate of the first half.
     #[config(default = 4e-3)]
     pub learning_rate: f64,

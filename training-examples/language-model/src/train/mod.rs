@@ -102,7 +102,9 @@ pub fn train(
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = data.train(plan, first_epoch, device.clone());
     let micro_batch = config.micro_batch_size.unwrap_or(config.batch_size);
-    let trainee = Trainee::new(model, clip).with_micro_batch(micro_batch);
+    let trainee = Trainee::new(model, clip)
+        .with_micro_batch(micro_batch)
+        .with_quantization_steps(config.quantization_steps.unwrap_or(0));
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
         let batch = train.batch(1);

@@ -32,6 +32,9 @@ pub struct Trainee {
     /// Windows whose activations are in memory at once.
     #[module(skip)]
     micro_batch: usize,
+    /// Steps over which a float model becomes ternary; 0 for at once.
+    #[module(skip)]
+    quantization_steps: usize,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -52,6 +55,7 @@ impl Trainee {
             model,
             clip,
             micro_batch: usize::MAX,
+            quantization_steps: 0,
             steps: 0,
             counts: None,
             gradient_norm: None,
@@ -66,21 +70,38 @@ impl Trainee {
         }
     }
 
+    /// The same, quantised little by little over the first `steps`.
+    pub fn with_quantization_steps(self, steps: usize) -> Self {
+        Self {
+            quantization_steps: steps,
+            ..self
+        }
+    }
+
+    /// How far a step, counted from 1, is on the way to the ternary model.
+    fn share(&self, step: usize) -> f32 {
+        match step < self.quantization_steps {
+            true => step as f32 / self.quantization_steps as f32,
+            false => 1.0,
+        }
+    }
+
     /// The mean loss of a batch, and its gradients.
     fn gradients(&self, batch: &TokenBatch) -> (Tensor<1>, GradientsParams) {
         let of = |loss: Tensor<1>| {
             let value = loss.clone().detach();
             (value, GradientsParams::from_grads(loss.backward(), self))
         };
-        let windows = batch.windows();
-        if self.micro_batch >= windows {
-            return of(loss_of(&self.model, batch));
+        let share_of_codes = self.share(batch.step);
+        if self.micro_batch >= batch.windows() {
+            return of(loss_of(&self.model, batch, share_of_codes));
         }
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
         for part in batch.split(self.micro_batch) {
             let share = part.weight() as f32 / batch.weight().max(1) as f32;
-            let (loss, gradients) = of(loss_of(&self.model, &part).mul_scalar(share));
+            let (loss, gradients) =
+                of(loss_of(&self.model, &part, share_of_codes).mul_scalar(share));
             sum.accumulate(self, gradients);
             losses.push(loss);
         }
@@ -104,12 +125,12 @@ impl Trainee {
     }
 }
 
-fn loss_of(model: &TrainableModel, batch: &TokenBatch) -> Tensor<1> {
+fn loss_of(model: &TrainableModel, batch: &TokenBatch, share: f32) -> Tensor<1> {
     let config = LossConfig {
         ignore: batch.counted.as_ref().map(|_| IGNORED),
         ..LossConfig::default()
     };
-    let loss = model.loss_with(batch.inputs.clone(), batch.targets.clone(), &config);
+    let loss = model.loss_by(batch.inputs.clone(), batch.targets.clone(), &config, share);
     loss.expect("windows are as long as the context of the model, and on its device")
 }
 
@@ -148,7 +169,8 @@ impl InferenceStep for Trainee {
     type Output = StepReport;
 
     fn step(&self, batch: TokenBatch) -> StepReport {
-        let loss = loss_of(&self.model, &batch);
+        // Held-out text is for the model that will serve.
+        let loss = loss_of(&self.model, &batch, 1.0);
         StepReport {
             step: batch.step,
             loss,

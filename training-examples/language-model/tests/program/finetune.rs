@@ -153,3 +153,31 @@ fn what_cannot_be_tuned_is_refused_with_the_reason() {
     let message = fail(&mut train);
     assert!(message.contains("finetune"), "{message}");
 }
+
+/// A float model becomes ternary little by little, and is served as one.
+#[test]
+fn a_float_model_becomes_ternary() {
+    let bench = Bench::new();
+    let text = bench.path("text.txt");
+    succeed(&mut bench.train(
+        "float",
+        &["--dense", "--steps", "60", "--learning-rate", "0.01"],
+    ));
+    let float = bench.path("float").join("model");
+    let more = ["--ternarize", "--steps", "30", "--quantization-steps", "10"];
+    succeed(&mut finetune(&bench, &float, &text, &more));
+    let config = std::fs::read_to_string(bench.path("run").join("model/config.json")).unwrap();
+    assert!(config.contains("\"online\""), "{config}");
+    let said = succeed(&mut output_of(&bench.path("run"), "eval"));
+    assert!(nats(&said, "trained") < nats(&said, "unigram"), "{said}");
+    succeed(&mut output_of(&bench.path("run"), "pack"));
+    let lines = bench.losses("run");
+    assert_eq!(lines.lines().count(), 30);
+    let message = fail(&mut finetune(
+        &bench,
+        &float,
+        &text,
+        &["--quantization-steps", "3"],
+    ));
+    assert!(message.contains("--ternarize"), "{message}");
+}

@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{DType, Device, Int, Tensor};
 use rstest::rstest;
+use tritburn::training::LossConfig;
 use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
@@ -130,4 +131,42 @@ fn the_loss_is_the_mean_cross_entropy_of_the_logits() {
     let found = model.loss(inputs, targets).unwrap().into_scalar::<f64>();
     // 32 losses of some 4 nats, each off by a few roundings of f32.
     assert!((found - expected).abs() < 4e-6, "{found} {expected}");
+}
+
+/// The way from a float model to a ternary one begins and ends at those, and its gradients reach every
+/// latent weight.
+#[test]
+fn a_model_goes_from_float_to_ternary_by_shares() {
+    let device = devices().swap_remove(0);
+    let ternary = model(&config(), &device);
+    let twin = model(
+        &DecoderConfig {
+            quantization: Quantization::Dense,
+            ..config()
+        },
+        &device,
+    );
+    let ids = ids(9, 256);
+    let device = ternary.device();
+    let (inputs, targets) = (batch(&[&ids[..8]], &device), batch(&[&ids[1..]], &device));
+    let plain = LossConfig::default();
+    let loss = |model: &TrainableModel, share: f32| {
+        let loss = model.loss_by(inputs.clone(), targets.clone(), &plain, share);
+        loss.unwrap()
+    };
+    let value = |loss: Tensor<1>| loss.try_into_scalar::<f32>().unwrap();
+    let float = value(loss(&twin, 1.0));
+    let (start, end) = (value(loss(&ternary, 0.0)), value(loss(&ternary, 1.0)));
+    assert!((start - float).abs() < 1e-4, "{start} {float}");
+    assert!((start - end).abs() > 1e-3, "quantising changes the loss");
+    // Rounding of float products is all that is left next to the end.
+    let nearly = value(loss(&ternary, 1.0 - f32::EPSILON));
+    assert!((nearly - end).abs() < 1e-3, "{nearly} {end}");
+    let half = loss(&ternary, 0.5);
+    let gradients = GradientsParams::from_grads(half.backward(), &ternary);
+    assert_eq!(
+        gradients.len(),
+        2 * 8 + 2,
+        "of weights and gains of two layers, table and norm"
+    );
 }
