@@ -353,16 +353,16 @@ impl Stored<GgufFormat> {
         name: &str,
         projection: Projection,
     ) -> Result<Weight, CheckpointError> {
-        let mut data = self
-            .tensors
-            .floats(name, &self.config.projection_shape(projection))?;
+        let shape = self.config.projection_shape(projection);
+        let mut data = values(&self.tensors, name, &shape)?;
         let order = self.half_split(projection);
         if let Some(order) = order.map_err(CheckpointError::pack(name))? {
             data = data.with_rows(&order);
         }
+        // Writers leave single matrices in float, ternary or not, where rows are not whole blocks.
         Ok(match self.config.quantization {
-            Quantization::Unpacked => unpacked(data),
-            _ => Weight::Master(data),
+            Quantization::Unpacked | Quantization::Packed { .. } => unpacked(data),
+            Quantization::Online | Quantization::Dense => Weight::Master(data),
         })
     }
 }

@@ -7,7 +7,7 @@ use tritburn_formats::file::gguf::{Metadata, Value};
 use super::{ConvertError, Loss, Target};
 use crate::checkpoint::Checkpoint;
 use crate::config::{DecoderConfig, Family, GatedActivation};
-use crate::text::{TextError, TokenizerFiles};
+use crate::text::{NO_TOKENIZER, TOKENIZER, TextError, TokenizerFiles};
 
 /// What a GGUF file says about its model.
 pub(super) struct Header {
@@ -68,6 +68,11 @@ impl Header {
                 });
             }
             Err(error) => return Err(error.into()),
+        }
+        // llama.cpp loads no file that says nothing of a vocabulary.
+        if this.metadata.get(TOKENIZER).is_none() {
+            let none = Value::String(NO_TOKENIZER.to_string());
+            this.metadata.set(TOKENIZER, none);
         }
         this.place_stop_ids(stop_ids);
         for (name, id) in [

@@ -19,7 +19,7 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, check_shape_of_bitnet, open,
     tritburn,
 };
-use crate::config::{DecoderConfig, Family, GatedActivation, LinearClass, Quantization};
+use crate::config::{Biases, DecoderConfig, Family, GatedActivation, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// What a conversion may do.
@@ -412,6 +412,22 @@ fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertErro
     }
     if config.projection_norm_eps.is_some() {
         return refuse("it has no place for the norms of projections".to_string());
+    }
+    // What llama.cpp's graphs of the families have no tensors or no arithmetic for.
+    let biases = match config.family {
+        Family::BitNet => config.biases != Biases::default(),
+        Family::Qwen2 | Family::Qwen3 => config.biases.ffn || config.biases.output,
+        _ => config.biases.ffn,
+    };
+    if biases {
+        return refuse(format!("{} has no such biases in llama.cpp", config.family));
+    }
+    if !bitnet && config.rotary_dim() != config.head_dim {
+        return refuse("llama.cpp rotates whole heads of this family".to_string());
+    }
+    let wide = config.query_size() != config.hidden_size;
+    if config.family == Family::Qwen2 && wide {
+        return refuse("llama.cpp takes heads of qwen2 to be as wide as the model".to_string());
     }
     if target == Target::GgufI2S {
         // The bytes of any rows are well defined, but bitnet.cpp reads each in whole blocks.

@@ -195,9 +195,9 @@ impl Encoder<'_> {
     ) -> Result<PackedMatrix, ConvertError> {
         let weight = self.source.projection(layer, projection)?;
         let name = hf_names::projection(layer, projection);
-        let unpacked = self.source.quantization() == Quantization::Unpacked;
+        let online = self.source.quantization() == Quantization::Online;
         match weight {
-            Weight::Master(_) if unpacked => Err(ConvertError::Model {
+            Weight::Master(_) if !online => Err(ConvertError::Model {
                 target: self.target.name(),
                 reason: format!("{name} is not ternary"),
             }),

@@ -225,9 +225,13 @@ impl Loader<'_> {
     /// this model, and the factor of residuals in what adds to them.
     fn weight(&self, layer: usize, part: Projection) -> Result<Stored, ModelError> {
         let stored = self.checkpoint.projection(layer, part)?;
-        // Floats of a model of ternary products are none where they are not recognised as such.
-        let packs = self.precision.input_precision().is_some()
-            && self.checkpoint.quantization() != Quantization::Unpacked;
+        // Master weights are quantised, and plain floats where the user asks for it. Floats beside
+        // ternary weights are what they are.
+        let quantized = matches!(
+            self.checkpoint.quantization(),
+            Quantization::Online | Quantization::Dense
+        );
+        let packs = self.precision.input_precision().is_some() && quantized;
         let name = || hf_names::projection(layer, part);
         let stored = match packs {
             true => Stored::Packed(stored.into_packed(name())?),

@@ -18,7 +18,10 @@ use self::spm::{Kind, Piece, Prompt};
 use super::special::token_text;
 use super::{TextError, TokenizerFiles};
 
-const MODEL: &str = "tokenizer.ggml.model";
+/// Kind of the tokenizer.
+pub(crate) const MODEL: &str = "tokenizer.ggml.model";
+/// The kind of none.
+pub(crate) const NO_VOCABULARY: &str = "no_vocab";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";

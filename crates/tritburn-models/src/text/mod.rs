@@ -24,3 +24,4 @@ pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;
 
 pub(crate) use files::read as read_text;
+pub(crate) use gguf::{MODEL as TOKENIZER, NO_VOCABULARY as NO_TOKENIZER};

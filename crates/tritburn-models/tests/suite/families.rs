@@ -9,6 +9,9 @@ use rstest::rstest;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 use tritburn::InputPrecision;
+use tritburn_formats::codec::gguf::tq2_0;
+use tritburn_formats::file::gguf::Gguf;
+use tritburn_formats::file::{DType, GgufWriter, TensorInfo, TensorSource, TensorSpec};
 use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
 use tritburn_models::config::{Biases, Family, GatedActivation, Multipliers};
 use tritburn_models::convert::{ConvertError, Options, Target, convert};
@@ -260,4 +263,90 @@ fn a_part_of_a_head_may_be_rotated() {
     assert!(first < 1e-4, "{first}");
     let ids = [7, 300, 2, 9, 9];
     assert!(largest_difference(&run(0.5, &ids), &run(1.0, &ids)) > 1e-2);
+}
+
+/// Writers leave matrices in float beside ternary ones where rows are not whole blocks.
+#[test]
+fn a_matrix_may_be_float_beside_ternary_ones() {
+    let config = DecoderConfig {
+        family: Family::Llama,
+        hidden_size: 256,
+        intermediate_size: 512,
+        head_dim: 64,
+        hidden_act: GatedActivation::Silu,
+        sub_norms: false,
+        inputs: InputPrecision::Float,
+        ..DecoderConfig::tiny()
+    };
+    let source = Synthetic::new(config, 3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, mixed) = (folder.path().join("a.gguf"), folder.path().join("b.gguf"));
+    let options = Options::default();
+    convert(&source, &whole, Target::GgufTq2_0, &options, &mut |_| {}).unwrap();
+    let file = Gguf::open(&whole).unwrap();
+    let float = |name: &str| name.contains("ffn_down") || name.contains("attn_v");
+    let of = |info: &TensorInfo| match float(&info.name) {
+        true => DType::F16,
+        false => info.dtype,
+    };
+    let specs = file.tensors().iter();
+    let specs: Vec<TensorSpec> = specs
+        .map(|info| TensorSpec::new(&info.name, of(info), info.shape.clone()))
+        .collect();
+    let mut writer = GgufWriter::create(&mixed, file.metadata(), &specs).unwrap();
+    for info in file.tensors() {
+        let mut bytes = file.read(&info.name).unwrap();
+        if float(&info.name) {
+            let matrix = tq2_0::decode(&bytes, info.shape[0], info.shape[1]).unwrap();
+            let values = matrix.dequantize().into_iter().map(half::f16::from_f32);
+            bytes = values.flat_map(half::f16::to_le_bytes).collect();
+        }
+        writer.write(&info.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    let device = devices().swap_remove(0);
+    let prompt = [5, 9, 1, 300, 17];
+    let [expected, found] = [whole, mixed].map(|path| {
+        let checkpoint = checkpoint::open(path).unwrap();
+        logits(checkpoint.as_ref(), &device, &prompt)
+    });
+    let difference = largest_difference(&found, &expected);
+    assert!(difference <= 1e-5, "{difference}");
+}
+
+/// What llama.cpp's graph of a family has no place for is refused, not written.
+#[rstest]
+#[case::output_bias(Family::Qwen3, |c: &mut DecoderConfig| c.biases.output = true)]
+#[case::ffn_bias(Family::Qwen2, |c: &mut DecoderConfig| c.biases.ffn = true)]
+#[case::partial(Family::Llama, |c: &mut DecoderConfig| c.partial_rotary_factor = 0.5)]
+#[case::norms(Family::Llama, |c: &mut DecoderConfig| c.projection_norm_eps = Some(1e-6))]
+#[case::sub_norms(Family::Llama, |c: &mut DecoderConfig| c.sub_norms = true)]
+fn what_llama_cpp_has_no_place_for_is_refused(
+    #[case] family: Family,
+    #[case] change: fn(&mut DecoderConfig),
+) {
+    let mut config = DecoderConfig {
+        family,
+        hidden_size: 256,
+        intermediate_size: 512,
+        head_dim: 64,
+        sub_norms: false,
+        head_norms: family == Family::Qwen3,
+        ..DecoderConfig::tiny()
+    };
+    change(&mut config);
+    let source = Synthetic::new(config, 3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("x.gguf");
+    let result = convert(
+        &source,
+        &to,
+        Target::GgufTq2_0,
+        &Options::default(),
+        &mut |_| {},
+    );
+    assert!(
+        matches!(result, Err(ConvertError::Model { .. })),
+        "{result:?}"
+    );
 }

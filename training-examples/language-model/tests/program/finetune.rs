@@ -173,11 +173,4 @@ fn a_float_model_becomes_ternary() {
     succeed(&mut output_of(&bench.path("run"), "pack"));
     let lines = bench.losses("run");
     assert_eq!(lines.lines().count(), 30);
-    let message = fail(&mut finetune(
-        &bench,
-        &float,
-        &text,
-        &["--quantization-steps", "3"],
-    ));
-    assert!(message.contains("--ternarize"), "{message}");
 }
