@@ -1,5 +1,5 @@
 """Checks that other programs read what `tritburn convert` writes. Needs Python with torch and
-transformers, or gguf; a part whose packages are missing is skipped and says so.
+transformers, gguf, or llama-cpp-python; a part whose packages are missing is skipped and says so.
 
     python check.py TRITBURN
 
@@ -42,7 +42,7 @@ def logits(command, model, folder):
 
     file = folder / "logits.safetensors"
     ids = ",".join(map(str, IDS))
-    run(command, "logits", "--model", model, "--ids", ids, "--output", file, "--device", "flex")
+    run(command, "logits", "--model", model, "--ids", ids, "--output", file, "--device", "flex", "--force")
     return load_file(file)["logits"]
 
 
@@ -125,11 +125,78 @@ def check_gguf(command, folder):
         assert np.array_equal(first, second), name
 
 
+FAMILIES = {
+    "llama": {"tie_word_embeddings": False},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": True, "head_dim": 64},
+    "minicpm": {"tie_word_embeddings": False, "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64},
+}
+
+
+def family(folder, model_type, special):
+    """A weight-only ternary model: products of codes and scales in float16, one scale a matrix."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    hidden, inner, heads, key_heads, rows = 256, 512, 4, 2, 512
+    config = {"model_type": model_type, "vocab_size": rows, "hidden_size": hidden, "intermediate_size": inner}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": heads, "num_key_value_heads": key_heads}
+    config |= {"hidden_act": "silu", "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
+    (folder / "config.json").write_text(json.dumps(config | special))
+    rng = np.random.default_rng(3)
+
+    def ternary(*shape):
+        return rng.integers(-1, 2, shape) * rng.uniform(0.03, 0.06)
+
+    wide = key_heads * hidden // heads
+    tensors = {"model.embed_tokens.weight": rng.normal(0, 0.5, (rows, hidden)), "model.norm.weight": np.ones(hidden)}
+    if not special["tie_word_embeddings"]:
+        tensors["lm_head.weight"] = rng.normal(0, 0.5, (rows, hidden))
+    for layer in range(2):
+        at = f"model.layers.{layer}."
+        for name, out in [("q", hidden), ("k", wide), ("v", wide), ("o", hidden)]:
+            tensors[f"{at}self_attn.{name}_proj.weight"] = ternary(out, hidden)
+            if model_type == "qwen2" and name != "o":
+                tensors[f"{at}self_attn.{name}_proj.bias"] = rng.normal(0, 0.3, out)
+            if model_type == "qwen3" and name in "qk":
+                tensors[f"{at}self_attn.{name}_norm.weight"] = rng.uniform(0.7, 1.3, 64)
+        for name, shape in [("gate", (inner, hidden)), ("up", (inner, hidden)), ("down", (hidden, inner))]:
+            tensors[f"{at}mlp.{name}_proj.weight"] = ternary(*shape)
+        for name in ["input_layernorm", "post_attention_layernorm"]:
+            tensors[f"{at}{name}.weight"] = rng.uniform(0.7, 1.3, hidden)
+    save_file({name: value.astype(np.float16) for name, value in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+def check_llama_cpp(command, folder):
+    """llama.cpp loads every family and finds the same logits, but for its rounding of activations."""
+    if missing("llama_cpp", "numpy", "safetensors"):
+        return
+    import llama_cpp
+    import numpy as np
+
+    for model_type, special in FAMILIES.items():
+        model = family(folder / model_type, model_type, special)
+        for to in ["gguf-tq1_0", "gguf-tq2_0"]:
+            out = folder / f"{model_type}-{to}.gguf"
+            run(command, "convert", model, out, "--to", to)
+            theirs = llama_cpp.Llama(str(out), logits_all=True, n_ctx=64, verbose=False)
+            theirs.eval(IDS)
+            theirs = np.array(theirs.scores[: len(IDS)])
+            ours = logits(command, out, folder)
+            worst = min(np.corrcoef(a, b)[0, 1] for a, b in zip(ours, theirs))
+            same = int((ours.argmax(1) == theirs.argmax(1)).sum())
+            print(f"llama.cpp, {model_type}, {to}: correlation {worst:.5f}, {same} of {len(IDS)} likeliest tokens")
+            assert worst > 0.998 and same >= len(IDS) - 2, (model_type, to)
+
+
 def main():
     command = str(Path(sys.argv[1]).resolve())
     with tempfile.TemporaryDirectory() as folder:
         check_transformers(command, Path(folder))
         check_gguf(command, Path(folder))
+        check_llama_cpp(command, Path(folder))
 
 
 main()
