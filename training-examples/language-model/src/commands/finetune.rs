@@ -33,6 +33,7 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<(), Error> {
         trained.time.as_secs_f64(),
         run.model().display()
     );
+    super::tell_best(&run, &trained);
     Ok(())
 }
 

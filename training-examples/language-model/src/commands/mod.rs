@@ -18,6 +18,7 @@ use tritburn_models::model::LoadOptions;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
+use crate::train::{RunFolder, Trained};
 
 /// Runs the command.
 ///
@@ -32,6 +33,18 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Demo(args) => demo::run(&args),
+    }
+}
+
+/// Says where the best model is, if that is not the last one.
+fn tell_best(run: &RunFolder, trained: &Trained) {
+    if let Some(best) = trained.best {
+        println!(
+            "held-out text was cheapest after step {} ({:.4} nats a token): that model is {}",
+            best.step,
+            best.loss,
+            run.best().display()
+        );
     }
 }
 

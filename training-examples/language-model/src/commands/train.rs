@@ -33,5 +33,6 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
         trained.time.as_secs_f64(),
         run.model().display()
     );
+    super::tell_best(&run, &trained);
     Ok(())
 }

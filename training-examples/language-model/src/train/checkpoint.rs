@@ -11,11 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::tensor::Bytes;
-use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError, KeepLastNCheckpoints};
+use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::best::{Best, KeepNewestAndBest};
 use super::run_folder::{RunError, write_atomic};
 use crate::error::chain;
 use crate::hash::Fnv;
@@ -25,9 +27,6 @@ const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
 
 /// The file that makes a checkpoint whole.
 const COMPLETE: &str = "complete.json";
-
-/// Checkpoints kept: should the newest be damaged, one is left.
-const KEPT: usize = 2;
 
 /// Length and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,9 +103,33 @@ impl Checkpoints {
         })
     }
 
-    /// Which checkpoints to write and to keep.
-    pub fn strategy(&self) -> KeepLastNCheckpoints {
-        KeepLastNCheckpoints::new(KEPT)
+    /// Which checkpoints to write and to keep, in a training that goes on from `newest`.
+    pub fn strategy(&self, newest: Option<usize>) -> KeepNewestAndBest {
+        KeepNewestAndBest::new(&self.root, newest.unwrap_or(0))
+    }
+
+    /// The model of the checkpoint with the lowest held-out loss, if that is not the one of `last`, and
+    /// its loss. `model` takes its weights.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is damaged.
+    pub fn best<M: Module>(
+        &self,
+        last: usize,
+        model: M,
+    ) -> Result<Option<(Best, M)>, CheckpointError> {
+        let Some(best) = Best::read(&self.root).filter(|best| best.epoch < last) else {
+            return Ok(None);
+        };
+        self.check(best.epoch)?;
+        let [part, ..] = self.parts();
+        let record = part
+            .restore(best.epoch)
+            .map_err(|error| CheckpointError::Damaged {
+                path: folder(&self.root, best.epoch),
+                reason: error.to_string(),
+            })?;
+        Ok(Some((best, model.load_record(record))))
     }
 
     /// Epochs that have a complete checkpoint, the newest first.

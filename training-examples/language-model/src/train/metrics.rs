@@ -27,9 +27,12 @@ pub struct StepMetric {
     count: usize,
 }
 
+/// Name of the loss.
+pub(super) const LOSS: &str = "Loss";
+
 /// Cross-entropy in nats a token.
 pub fn loss() -> StepMetric {
-    StepMetric::new("Loss", None, 4, read_loss, |mean| mean)
+    StepMetric::new(LOSS, None, 4, read_loss, |mean| mean)
 }
 
 /// e to the power of the loss: between how many tokens the model still hesitates.

@@ -1,5 +1,6 @@
 //! Training with Burn's `SupervisedTraining`.
 
+mod best;
 mod checkpoint;
 mod config;
 mod loss_chart;
@@ -29,6 +30,7 @@ use tritburn_models::trainable::SaveOptions;
 use crate::error::Error;
 use crate::model::ModelConfig;
 
+pub use best::Best;
 pub use checkpoint::{CheckpointError, Checkpoints};
 pub use config::TrainConfig;
 pub use optimizer::{DecayingAdamW, ScheduledRate};
@@ -49,6 +51,17 @@ pub struct Trained {
     pub resumed_at: usize,
     /// Time spent in this process.
     pub time: Duration,
+    /// An earlier step with a lower held-out loss, whose model is in `best/`.
+    pub best: Option<BestStep>,
+}
+
+/// The model of an earlier step that does better on held-out text than the last one.
+#[derive(Clone, Copy, Debug)]
+pub struct BestStep {
+    /// The step.
+    pub step: usize,
+    /// Its held-out loss, nats a token.
+    pub loss: f64,
 }
 
 /// Trains `config`'s model in `folder` and leaves it there as `model/`, a folder that
@@ -120,7 +133,7 @@ pub fn train(
         .with_interrupter(interrupter)
         .with_application_logger(None)
         .with_custom_checkpointers(model_part, optimizer_part, schedule_part)
-        .with_checkpointing_strategy(checkpoints.strategy())
+        .with_checkpointing_strategy(checkpoints.strategy(newest))
         .metric_train(log.clone())
         .metrics((metrics::loss(), metrics::perplexity()))
         .metric_train_numeric(metrics::gradient_norm())
@@ -159,16 +172,28 @@ pub fn train(
         });
     }
     loss_chart::draw(&run.losses(), &run.loss_chart())?;
-    let model = result.model.valid().model;
+    let trained = result.model.valid();
     let options = SaveOptions {
         tokenizer: data.vocabulary().files.clone(),
         replace: true,
         ..SaveOptions::default()
     };
-    model.save(run.model(), &options)?;
+    trained.model.save(run.model(), &options)?;
+    let best = checkpoints.best(plan.epochs(), trained.clone())?;
+    let best = match best {
+        None => None,
+        Some((best, earlier)) => {
+            earlier.model.save(run.best(), &options)?;
+            Some(BestStep {
+                step: best.epoch * plan.epoch_steps,
+                loss: best.loss,
+            })
+        }
+    };
     Ok(Trained {
-        model,
+        model: trained.model,
         resumed_at,
         time,
+        best,
     })
 }

@@ -13,7 +13,7 @@ use crate::atomic;
 use crate::data::{Conversation, Conversations, Corpus, TrainingData};
 
 /// Paths of a training: `config.json`, `data.json`, `losses.jsonl`, `losses.svg`,
-/// `checkpoint/`, `model/`.
+/// `checkpoint/`, `model/`, `best/`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
@@ -136,7 +136,12 @@ impl RunFolder {
         self.root.join("model")
     }
 
-    /// The same at 2 bits a weight.
+    /// The model of an earlier checkpoint, where held-out text costs it less.
+    pub fn best(&self) -> PathBuf {
+        self.root.join("best")
+    }
+
+    /// The trained model at 2 bits a weight.
     pub fn packed(&self) -> PathBuf {
         self.root.join("packed")
     }

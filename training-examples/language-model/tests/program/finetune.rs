@@ -174,3 +174,40 @@ fn a_float_model_becomes_ternary() {
     let lines = bench.losses("run");
     assert_eq!(lines.lines().count(), 30);
 }
+
+/// A training that goes wrong late leaves the model of its best step.
+#[test]
+fn the_best_step_is_kept_where_the_last_is_worse() {
+    let bench = Bench::new();
+    let data = bench.write("talks.jsonl", talks(40).as_bytes());
+    let model = toy("bitnet-tiny/bf16");
+    let mut first = finetune(
+        &bench,
+        &model,
+        &data,
+        &["--steps", "20", "--checkpoint-steps", "5"],
+    );
+    let said = succeed(&mut first);
+    assert!(!said.contains("cheapest") && !bench.path("run").join("best").exists());
+    // Steps so large that they unlearn what the first ones, of a rising rate, have learned.
+    let other = Bench::new();
+    let data = other.write("talks.jsonl", talks(40).as_bytes());
+    let mut command = program("finetune");
+    command.arg("--output").arg(other.path("run"));
+    command.arg("--model").arg(&model).arg("--data").arg(&data);
+    command.args(["--steps", "60", "--batch-size", "4", "--warmup-steps", "60"]);
+    command.args([
+        "--learning-rate",
+        "0.5",
+        "--checkpoint-steps",
+        "2",
+        "--gradient-norm",
+        "1000",
+    ]);
+    let said = succeed(&mut command);
+    assert!(
+        said.contains("held-out text was cheapest after step"),
+        "{said}"
+    );
+    assert!(other.path("run").join("best/model.safetensors").exists());
+}
