@@ -123,6 +123,7 @@ impl ConfigArgs {
                 ..model
             },
             base: base.base,
+            teacher: base.teacher,
             data: self.data.clone().or(base.data),
             tokenizer: self.tokenizer.clone().or(base.tokenizer),
             seed: self.seed.unwrap_or(base.seed),
@@ -207,6 +208,16 @@ pub struct FinetuneArgs {
     /// 1000]
     #[arg(long, requires = "ternarize")]
     pub quantization_steps: Option<usize>,
+    /// Folder or file of a model to learn from besides the data, with the same tokens: the logits of both
+    /// come together. Packed ones serve too.
+    #[arg(long)]
+    pub teacher: Option<PathBuf>,
+    /// Factor of the divergence from the teacher.
+    #[arg(long, default_value_t = 1.0, requires = "teacher")]
+    pub teacher_weight: f32,
+    /// What the logits of both are divided by: above 1, what the teacher holds for unlikely counts more.
+    #[arg(long, default_value_t = 2.0, value_parser = positive, requires = "teacher")]
+    pub temperature: f32,
     /// Seed of the order of the data.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError};
 use tritburn_models::config::Quantization;
-use tritburn_models::trainable::{TrainableError, TrainableOptions};
+use tritburn_models::trainable::{Distillation, TrainableError, TrainableOptions};
 use tritburn_models::{DecoderConfig, TrainableModel};
 
 /// Standard deviation of the fresh embedding. Small, because it is the output layer too.
@@ -92,6 +92,41 @@ impl BaseModel {
             ..config.options(device)
         };
         TrainableModel::from_checkpoint(checkpoint.as_ref(), &options, device)
+    }
+}
+
+/// A model to learn from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TeacherModel {
+    /// Its folder or file, packed or not.
+    pub path: PathBuf,
+    /// Factor of the divergence from it.
+    pub weight: f32,
+    /// What the logits of both are divided by.
+    pub temperature: f32,
+}
+
+impl TeacherModel {
+    /// The model, without gradients.
+    ///
+    /// # Errors
+    /// [`TrainableError`].
+    pub fn load(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<(TrainableModel, Distillation), TrainableError> {
+        let checkpoint = checkpoint::open(&self.path)?;
+        let options = TrainableOptions {
+            unpack: true,
+            ..config.options(device)
+        };
+        let model = TrainableModel::from_checkpoint(checkpoint.as_ref(), &options, device)?;
+        let distillation = Distillation {
+            temperature: self.temperature,
+            weight: self.weight,
+        };
+        Ok((model, distillation))
     }
 }
 

@@ -58,6 +58,14 @@ pub enum TrainableError {
         /// What the model has.
         part: &'static str,
     },
+    /// A teacher of other tokens.
+    #[error("the teacher has a vocabulary of {found}, the model one of {vocabulary}")]
+    Teacher {
+        /// Rows of the teacher's embedding.
+        found: usize,
+        /// Rows of the model's.
+        vocabulary: usize,
+    },
     /// Sequences longer than the model has positions.
     #[error("sequences of {found} tokens for a model of {available} positions")]
     Length {

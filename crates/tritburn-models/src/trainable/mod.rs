@@ -48,6 +48,7 @@
 //! ```
 
 mod checkpoint;
+mod distill;
 mod error;
 mod layer;
 mod load;
@@ -57,6 +58,7 @@ mod projection;
 mod save;
 
 pub use checkpoint::TrainedCheckpoint;
+pub use distill::Distillation;
 pub use error::TrainableError;
 pub use model::TrainableModel;
 pub use options::TrainableOptions;

@@ -154,7 +154,16 @@ impl TrainableModel {
     /// # Errors
     /// As [`hidden`](Self::hidden).
     pub fn logits(&self, ids: Tensor<2, Int>) -> Result<Tensor<3>, TrainableError> {
-        let hidden = self.hidden(ids)?.cast(DType::F32);
+        self.logits_by(ids, 1.0)
+    }
+
+    /// The same, quantised by `share`.
+    pub(super) fn logits_by(
+        &self,
+        ids: Tensor<2, Int>,
+        share: f32,
+    ) -> Result<Tensor<3>, TrainableError> {
+        let hidden = self.hidden_by(ids, share)?.cast(DType::F32);
         Ok(hidden.matmul(self.output_table().transpose().unsqueeze()))
     }
 

@@ -7,7 +7,7 @@ use tritburn_models::trainable::TrainableError;
 
 use crate::cli::FinetuneArgs;
 use crate::error::Error;
-use crate::model::{BaseModel, ModelConfig};
+use crate::model::{BaseModel, ModelConfig, TeacherModel};
 use crate::train::{RunFolder, TrainConfig, train};
 
 /// Tokens of a conversation unless told otherwise.
@@ -61,8 +61,14 @@ fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
     let sizes = ModelConfig::of_base(decoder, args.ternarize, found);
     let data = args.data.clone();
     let data = data.map(|data| std::path::absolute(&data).unwrap_or(data));
+    let teacher = args.teacher.clone().map(|path| TeacherModel {
+        path: std::path::absolute(&path).unwrap_or(path),
+        weight: args.teacher_weight,
+        temperature: args.temperature,
+    });
     Ok(TrainConfig {
         base: Some(base),
+        teacher,
         data,
         tokenizer: None,
         seed: args.seed,

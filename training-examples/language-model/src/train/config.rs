@@ -8,7 +8,7 @@ use super::Schedule;
 use super::run_folder::RunError;
 use crate::data::{Corpus, DataError, Plan, TrainingData, Vocabulary};
 use crate::error::Error;
-use crate::model::{BaseModel, ModelConfig};
+use crate::model::{BaseModel, ModelConfig, TeacherModel};
 
 /// Everything that decides a training, saved as `config.json` in its folder.
 #[derive(Config, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// The model to fine-tune; without one, weights begin at random.
     pub base: Option<BaseModel>,
+    /// A model to learn from besides the data.
+    pub teacher: Option<TeacherModel>,
     /// Text or JSON-lines file, folder of them, or folder of tokens; without one, the Rust sources this
     /// program is built from.
     pub data: Option<PathBuf>,

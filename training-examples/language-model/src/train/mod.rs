@@ -118,6 +118,9 @@ pub fn train(
     let trainee = Trainee::new(model, clip)
         .with_micro_batch(micro_batch)
         .with_quantization_steps(config.quantization_steps.unwrap_or(0));
+    let teacher = config.teacher.as_ref();
+    let teacher = teacher.map(|teacher| teacher.load(&config.model, &device.clone().inner()));
+    let trainee = trainee.with_teacher(teacher.transpose()?)?;
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
         let batch = train.batch(1);

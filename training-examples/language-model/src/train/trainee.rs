@@ -12,6 +12,7 @@ use tritburn::optim::GlobalNormClip;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn::training::LossConfig;
 use tritburn_models::TrainableModel;
+use tritburn_models::trainable::{Distillation, TrainableError};
 
 use crate::data::{IGNORED, TokenBatch};
 
@@ -35,6 +36,9 @@ pub struct Trainee {
     /// Steps over which a float model becomes ternary; 0 for at once.
     #[module(skip)]
     quantization_steps: usize,
+    /// A model to learn from besides the data.
+    #[module(skip)]
+    teacher: Option<Arc<(TrainableModel, Distillation)>>,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -56,6 +60,7 @@ impl Trainee {
             clip,
             micro_batch: usize::MAX,
             quantization_steps: 0,
+            teacher: None,
             steps: 0,
             counts: None,
             gradient_norm: None,
@@ -78,6 +83,23 @@ impl Trainee {
         }
     }
 
+    /// The same, learning from a teacher too.
+    ///
+    /// # Errors
+    /// [`TrainableError::Teacher`] for one of other tokens.
+    pub fn with_teacher(
+        self,
+        teacher: Option<(TrainableModel, Distillation)>,
+    ) -> Result<Self, TrainableError> {
+        if let Some((teacher, _)) = &teacher {
+            self.model.check_teacher(teacher)?;
+        }
+        Ok(Self {
+            teacher: teacher.map(Arc::new),
+            ..self
+        })
+    }
+
     /// How far a step, counted from 1, is on the way to the ternary model.
     fn share(&self, step: usize) -> f32 {
         match step < self.quantization_steps {
@@ -94,18 +116,31 @@ impl Trainee {
         };
         let share_of_codes = self.share(batch.step);
         if self.micro_batch >= batch.windows() {
-            return of(loss_of(&self.model, batch, share_of_codes));
+            return of(self.training_loss(batch, share_of_codes));
         }
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
         for part in batch.split(self.micro_batch) {
             let share = part.weight() as f32 / batch.weight().max(1) as f32;
-            let (loss, gradients) =
-                of(loss_of(&self.model, &part, share_of_codes).mul_scalar(share));
+            let (loss, gradients) = of(self.training_loss(&part, share_of_codes).mul_scalar(share));
             sum.accumulate(self, gradients);
             losses.push(loss);
         }
         (Tensor::cat(losses, 0).sum(), sum.grads())
+    }
+
+    /// The loss that a step lowers.
+    fn training_loss(&self, batch: &TokenBatch, share: f32) -> Tensor<1> {
+        let (inputs, targets) = (batch.inputs.clone(), batch.targets.clone());
+        let config = loss_config(batch);
+        let loss = match self.teacher.as_deref() {
+            None => self.model.loss_by(inputs, targets, &config, share),
+            Some((teacher, distillation)) => {
+                let model = &self.model;
+                model.distill_loss(inputs, targets, teacher, *distillation, &config, share)
+            }
+        };
+        loss.expect(FITS)
     }
 
     /// The codes before a step that is watched.
@@ -125,14 +160,16 @@ impl Trainee {
     }
 }
 
-fn loss_of(model: &TrainableModel, batch: &TokenBatch, share: f32) -> Tensor<1> {
-    let config = LossConfig {
+/// Which targets count.
+fn loss_config(batch: &TokenBatch) -> LossConfig {
+    LossConfig {
         ignore: batch.counted.as_ref().map(|_| IGNORED),
         ..LossConfig::default()
-    };
-    let loss = model.loss_by(batch.inputs.clone(), batch.targets.clone(), &config, share);
-    loss.expect("windows are as long as the context of the model, and on its device")
+    }
 }
+
+/// What cannot fail: the training was checked before it began.
+const FITS: &str = "windows are as long as the context of the model, and on its device";
 
 impl TrainStep for Trainee {
     type Input = TokenBatch;
@@ -170,7 +207,11 @@ impl InferenceStep for Trainee {
 
     fn step(&self, batch: TokenBatch) -> StepReport {
         // Held-out text is for the model that will serve.
-        let loss = loss_of(&self.model, &batch, 1.0);
+        let config = loss_config(&batch);
+        let loss = self
+            .model
+            .loss_with(batch.inputs.clone(), batch.targets.clone(), &config);
+        let loss = loss.expect(FITS);
         StepReport {
             step: batch.step,
             loss,

@@ -211,3 +211,25 @@ fn the_best_step_is_kept_where_the_last_is_worse() {
     );
     assert!(other.path("run").join("best/model.safetensors").exists());
 }
+
+#[test]
+fn a_teacher_of_the_same_tokens_is_learned_from() {
+    let bench = Bench::new();
+    let data = bench.write("talks.jsonl", talks(20).as_bytes());
+    let (model, teacher) = (toy("bitnet-tiny/bf16"), toy("bitnet-tiny/packed"));
+    let teacher = teacher.to_str().unwrap();
+    let more = [
+        "--teacher",
+        teacher,
+        "--steps",
+        "6",
+        "--teacher-weight",
+        "0.5",
+    ];
+    succeed(&mut finetune(&bench, &model, &data, &more));
+    let other = Bench::new();
+    let stranger = toy("bitnet-silu");
+    let more = ["--teacher", stranger.to_str().unwrap(), "--steps", "6"];
+    let message = fail(&mut finetune(&other, &model, &data, &more));
+    assert!(message.contains("vocabulary of 256"), "{message}");
+}

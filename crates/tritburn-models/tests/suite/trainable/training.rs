@@ -7,7 +7,7 @@ use rstest::rstest;
 use tritburn::training::LossConfig;
 use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
-use tritburn_models::trainable::{TrainableModel, TrainableOptions};
+use tritburn_models::trainable::{Distillation, TrainableError, TrainableModel, TrainableOptions};
 
 use super::{batch, config, ids, model};
 use crate::common::devices;
@@ -169,4 +169,85 @@ fn a_model_goes_from_float_to_ternary_by_shares() {
         2 * 8 + 2,
         "of weights and gains of two layers, table and norm"
     );
+}
+
+/// A model taught by itself has nothing to learn from that; another teacher costs the divergence.
+#[test]
+fn a_teacher_costs_the_divergence_of_what_counts() {
+    let device = devices().swap_remove(0);
+    let student = model(&config(), &device);
+    let twin = DecoderConfig {
+        quantization: Quantization::Dense,
+        ..config()
+    };
+    let teacher = model(&twin, &device).valid();
+    let ids = ids(9, 256);
+    let device = student.device();
+    let inputs = batch(&[&ids[..8]], &device);
+    // The first four targets do not count.
+    let targets: Vec<u32> = (1..9).map(|i| if i < 5 { 999 } else { ids[i] }).collect();
+    let targets = batch(&[&targets], &device);
+    let some = LossConfig {
+        ignore: Some(999),
+        ..LossConfig::default()
+    };
+    let taught = |teacher: &TrainableModel, weight, temperature| {
+        let distillation = Distillation {
+            temperature,
+            weight,
+        };
+        let (inputs, targets) = (inputs.clone(), targets.clone());
+        student.distill_loss(inputs, targets, teacher, distillation, &some, 1.0)
+    };
+    let value = |loss: Tensor<1>| loss.try_into_scalar::<f32>().unwrap();
+    let plain = value(
+        student
+            .loss_with(inputs.clone(), targets.clone(), &some)
+            .unwrap(),
+    );
+    let own = value(taught(&student.valid(), 1.0, 2.0).unwrap());
+    assert!((own - plain).abs() < 1e-4, "{own} {plain}");
+
+    // By hand, from the logits of both.
+    let rows = |logits: Tensor<3>| -> Vec<Vec<f64>> {
+        let values: Vec<f32> = logits.into_data().try_into_vec().unwrap();
+        let rows = values.chunks(256);
+        rows.map(|row| {
+            let row: Vec<f64> = row.iter().map(|&v| f64::from(v) / 2.0).collect();
+            let sum: f64 = row.iter().map(|v| v.exp()).sum();
+            row.iter().map(|v| v - sum.ln()).collect()
+        })
+        .collect()
+    };
+    let student_rows = rows(student.valid().logits(inputs.clone().inner()).unwrap());
+    let teacher_rows = rows(teacher.logits(inputs.clone().inner()).unwrap());
+    let divergence: f64 = (4..8)
+        .map(|row| {
+            let pairs = teacher_rows[row].iter().zip(&student_rows[row]);
+            pairs.map(|(t, s)| t.exp() * (t - s)).sum::<f64>()
+        })
+        .sum::<f64>()
+        / 4.0;
+    let found = f64::from(value(taught(&teacher, 0.5, 2.0).unwrap()) - plain);
+    let expected = 0.5 * 4.0 * divergence;
+    assert!(
+        (found - expected).abs() < 1e-3 * expected,
+        "{found} {expected}"
+    );
+    let loss = taught(&teacher, 0.5, 2.0).unwrap();
+    let gradients = GradientsParams::from_grads(loss.backward(), &student);
+    assert_eq!(gradients.len(), 2 * 8 + 2);
+
+    let other = DecoderConfig {
+        vocab_size: 301,
+        ..twin
+    };
+    let other = model(&other, &devices()[0]).valid();
+    assert!(matches!(
+        taught(&other, 1.0, 1.0),
+        Err(TrainableError::Teacher {
+            found: 301,
+            vocabulary: 256
+        })
+    ));
 }
