@@ -152,7 +152,7 @@ fn a_template_can_be_given_and_must_hear_the_system() {
 fn a_line_that_is_not_utf_8_does_not_end_a_chat() {
     let model = toy("packed");
     let args = ["generate", "-m", path(&model), "--chat", "-n", "2"];
-    let chat = tritburn_in(model.parent().unwrap(), &args, b"caf\xe9\nnext\n");
+    let chat = tritburn_in(model.parent().unwrap(), &args, b"na\xefve\nnext\n");
     assert!(chat.status.success(), "{}", text(&chat.stderr));
     let messages = text(&chat.stderr);
     assert_eq!(prompt_tokens(&messages).len(), 2, "{messages}");
