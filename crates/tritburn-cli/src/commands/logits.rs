@@ -38,6 +38,15 @@ pub fn run(args: &LogitsArgs) -> Result<()> {
         .try_into_data()
         .map_err(|error| anyhow!("reading the logits failed: {error:?}"))?;
 
+    let values = logits.iter::<f32>();
+    let (wrong, count) = (
+        values.filter(|v| !v.is_finite()).count(),
+        shape.iter().product::<usize>(),
+    );
+    if wrong > 0 {
+        tracing::warn!("{wrong} of {count} logits are no finite numbers");
+    }
+
     let id_bytes: Vec<u8> = ids
         .iter()
         .flat_map(|&id| i64::from(id).to_le_bytes())

@@ -178,7 +178,7 @@ def check_llama_cpp(command, folder):
 
     for model_type, special in FAMILIES.items():
         model = family(folder / model_type, model_type, special)
-        for to in ["gguf-tq1_0", "gguf-tq2_0"]:
+        for to in ["gguf-tq1_0", "gguf-tq2_0", "gguf-q2_0"]:
             out = folder / f"{model_type}-{to}.gguf"
             run(command, "convert", model, out, "--to", to)
             theirs = llama_cpp.Llama(str(out), logits_all=True, n_ctx=64, verbose=False)

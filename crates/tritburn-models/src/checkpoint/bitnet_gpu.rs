@@ -78,7 +78,7 @@ impl Stored<BitNetGpu> {
         let packed = Quantization::Packed {
             linear_class: LinearClass::AutoBitLinear,
         };
-        let config = match read_config(&folder, overrides)? {
+        let config = match read_config(&folder, overrides, false)? {
             Some(config) => DecoderConfig {
                 quantization: packed,
                 ..config

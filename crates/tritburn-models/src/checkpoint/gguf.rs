@@ -17,6 +17,7 @@ use super::source::{FLOATS, Tensors, check_rows};
 use super::stored::{Format, Stored};
 use super::{CheckpointError, FloatTensorData, FloatType, Norm, Overrides};
 use super::{Projection, Table, Weight, unpacked};
+use crate::config::gguf::ROPE_FACTORS;
 use crate::config::{
     Biases, ConfigError, DecoderConfig, Family, GgufFacts, LinearClass, Quantization,
 };
@@ -111,13 +112,6 @@ const WEIGHT_TYPES: [DType; 19] = joined([&TERNARY, &FLOATS, &FLOAT_BLOCKS]);
 /// Key of the order of I2_S codes, where it is not that of most files.
 const I2_S_ORDER: &str = "tritburn.i2_s_order";
 
-/// Divisors of the rotary frequencies: of all contexts, of short ones, of long ones.
-const FACTORS: [&str; 3] = [
-    "rope_freqs.weight",
-    "rope_factors_short.weight",
-    "rope_factors_long.weight",
-];
-
 /// All is in the file; its metadata may have been overridden.
 pub(super) struct GgufFormat {
     metadata: Metadata,
@@ -151,11 +145,30 @@ impl Stored<GgufFormat> {
             // A float file has the products of codes and scales, master weights, or neither.
             let shape = config.projection_shape(Projection::Q);
             let first = values(&tensors, &name, &shape);
+            let kind = tensors.0.info(&name).map(|info| info.dtype);
+            let rounded = kind.is_some_and(|kind| FLOAT_BLOCKS.contains(&kind));
             if first.is_ok_and(|first| first.ternary().is_some()) {
                 config.quantization = Quantization::Unpacked;
-            } else if config.family != Family::BitNet {
+            } else if config.family != Family::BitNet || rounded {
+                if rounded && config.family == Family::BitNet {
+                    tracing::warn!(
+                        "{} has layers of rounded floats: they run as they are, and are not quantised \
+                         again",
+                        tensors.path().display()
+                    );
+                }
                 config.quantization = Quantization::Dense;
             }
+        }
+        match overrides.quantization()? {
+            Some(asked) if matches!(config.quantization, Quantization::Packed { .. }) => {
+                return Err(CheckpointError::Override {
+                    text: format!("quantization={asked:?}"),
+                    reason: "the layers of the file are packed",
+                });
+            }
+            Some(asked) => config.quantization = asked,
+            None => {}
         }
         let i2_s_order = i2_s_order(&metadata).map_err(tensors.config_error())?;
         let format = GgufFormat {
@@ -192,7 +205,7 @@ fn facts(tensors: &Tensors<Gguf>) -> Result<GgufFacts, CheckpointError> {
         let values = tensors.floats(name, &info.shape)?.to_f32();
         Ok(Some(values.into_iter().map(f64::from).collect()))
     };
-    let [all, short, long] = FACTORS;
+    let [all, short, long] = ROPE_FACTORS;
     let (all, short, long) = (factors(all)?, factors(short)?, factors(long)?);
     let embedding = tensors.0.info(names::table(Table::Embedding));
     Ok(GgufFacts {
@@ -256,7 +269,7 @@ impl Format for GgufFormat {
     }
 
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
-        let mut known = HashSet::from(FACTORS.map(str::to_string));
+        let mut known = HashSet::from(ROPE_FACTORS.map(str::to_string));
         for (layer, projection) in file.config.projections() {
             let name = names::projection(layer, projection);
             let shape = file.config.projection_shape(projection);

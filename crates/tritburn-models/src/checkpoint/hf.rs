@@ -80,12 +80,6 @@ impl Stored<Hf> {
         mut config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
         let (folder, tensors) = (folder.to_path_buf(), Tensors(tensors));
-        // BitNet-embedding's configuration does not name the norms that its file has.
-        let norms = names::norms(Norm::Projection(0, Projection::Q));
-        if norms.iter().any(|name| tensors.0.info(name).is_some()) {
-            let eps = config.projection_norm_eps.unwrap_or(config.rms_norm_eps);
-            config.projection_norm_eps = Some(eps);
-        }
         if config.quantization == Quantization::Dense {
             let name = format!("{}.weight", names::projection(0, Projection::Q));
             let shape = config.projection_shape(Projection::Q);
@@ -99,10 +93,16 @@ impl Stored<Hf> {
         Self::new(tensors, config, Hf { folder })
     }
 
+    /// Whether projections have norms of their own: BitNet-embedding's configuration does not say it.
+    pub fn has_projection_norms(tensors: &Safetensors) -> bool {
+        let names = names::norms(Norm::Projection(0, Projection::Q));
+        names.iter().any(|name| tensors.info(name).is_some())
+    }
+
     /// Shape of the scales of a projection of `rows`: one, as a vector or a scalar, or one a row.
     fn expect_scale(&self, name: &str, rows: usize) -> Result<Vec<usize>, CheckpointError> {
         let shape = &self.tensors.typed(name, &FLOATS)?.shape;
-        if shape.is_empty() || *shape == [rows] || *shape == [rows, 1] {
+        if shape.is_empty() || *shape == [rows] || *shape == [rows, 1] || *shape == [1, 1] {
             return Ok(shape.clone());
         }
         self.tensors.expect(name, &[1], &FLOATS)?;
@@ -120,7 +120,8 @@ impl Stored<Hf> {
         for name in &names {
             let found = self.tensors.floats(name, &[expected.len()])?.to_f32();
             // They may have been rounded to bf16.
-            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > b.abs() / 128.0;
+            let close = |a: f32, b: f32| (a - b).abs() <= b.abs() / 128.0;
+            let differs = |(&a, &b): (&f32, &f32)| !close(a, b);
             if let Some(index) = found.iter().zip(&expected).position(differs) {
                 return Err(CheckpointError::Frequencies {
                     path: self.tensors.path().to_path_buf(),

@@ -40,6 +40,7 @@ pub(crate) use bitnet_gpu::{check_shape_of_bitnet, names as bitnet_gpu_names};
 pub(crate) use gguf::names as gguf_names;
 pub(crate) use hf::names as hf_names;
 pub(crate) use source::{check_layer, check_rows};
+pub(crate) use stored::one_scale;
 
 use crate::config::{DecoderConfig, Quantization};
 use crate::text::TokenizerFiles;

@@ -11,7 +11,7 @@ use super::hf::Hf;
 use super::stored::Stored;
 use super::tritburn::{Tritburn, VERSION_KEY};
 use super::{Checkpoint, CheckpointError, Overrides};
-use crate::config::{ConfigError, DecoderConfig};
+use crate::config::DecoderConfig;
 use crate::text::read_text;
 
 const CONFIG: &str = "config.json";
@@ -80,22 +80,26 @@ pub fn open_with(
     }
 }
 
-/// The configuration beside a model's weights; `None` without one.
+/// The configuration beside a model's weights; `None` without one. `norms` says that the weights
+/// have norms of projections, which some configurations do not name.
 pub(super) fn read_config(
     folder: &Path,
     overrides: &Overrides,
+    norms: bool,
 ) -> Result<Option<DecoderConfig>, CheckpointError> {
     let path = folder.join(CONFIG);
     let Some(text) = read_text(&path)? else {
         return Ok(None);
     };
-    let config = serde_json::from_str(&text).map_err(ConfigError::from);
-    let config = config.and_then(|mut config| {
-        overrides.apply_json(&mut config);
-        DecoderConfig::from_hf_value(config)
-    });
     let wrong = |source| CheckpointError::Config { path, source };
-    config.map(Some).map_err(wrong)
+    let mut config: serde_json::Value = match serde_json::from_str(&text) {
+        Ok(config) => config,
+        Err(error) => return Err(wrong(error.into())),
+    };
+    overrides.apply_json(&mut config)?;
+    DecoderConfig::from_hf_value(config, norms)
+        .map(Some)
+        .map_err(wrong)
 }
 
 /// Where the weights of a checkpoint lie: in the file of that kind that a folder has, in the folder
@@ -164,10 +168,12 @@ fn open_safetensors(
     tensors: Safetensors,
     overrides: &Overrides,
 ) -> Result<Box<dyn Checkpoint>, CheckpointError> {
-    let config = read_config(folder, overrides)?.ok_or_else(|| CheckpointError::Unknown {
-        path: folder.to_path_buf(),
-        reason: "safetensors without a config.json beside them",
-    })?;
+    let norms = Stored::<Hf>::has_projection_norms(&tensors);
+    let config =
+        read_config(folder, overrides, norms)?.ok_or_else(|| CheckpointError::Unknown {
+            path: folder.to_path_buf(),
+            reason: "safetensors without a config.json beside them",
+        })?;
     if tensors.metadata().contains_key(VERSION_KEY) {
         return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));
     }

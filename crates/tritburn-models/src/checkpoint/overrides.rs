@@ -5,6 +5,7 @@ use tritburn::InputPrecision;
 use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::CheckpointError;
+use crate::config::{Quantization, gguf, hf};
 
 /// Names of `config.json` for keys of GGUF metadata.
 const SHARED: [(&str, &str); 6] = [
@@ -18,6 +19,10 @@ const SHARED: [(&str, &str); 6] = [
 
 /// What ternary weights multiply.
 const INPUTS: &str = "inputs";
+/// How weights are stored.
+const QUANTIZATION: &str = "quantization";
+/// Most names of a path.
+const DEPTH: usize = 8;
 
 /// Values to take instead of those of a file, applied in order before anything is read from it.
 ///
@@ -51,6 +56,12 @@ impl Overrides {
         let pair = |text: T| {
             let text = text.as_ref();
             match text.split_once('=') {
+                Some((key, _)) if key.split('.').count() > DEPTH => {
+                    Err(CheckpointError::Override {
+                        text: key.chars().take(80).collect(),
+                        reason: "a key has at most 8 names",
+                    })
+                }
                 Some((key, value)) if !key.trim().is_empty() => {
                     let json = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
                     Ok((key.trim().to_string(), json))
@@ -90,11 +101,46 @@ impl Overrides {
         }
     }
 
+    /// How float weights are meant, where that is overridden (key `quantization`).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Override`] for anything but `online` and `none`.
+    pub(crate) fn quantization(&self) -> Result<Option<Quantization>, CheckpointError> {
+        let named = self.0.iter().rev().find(|(key, _)| key == QUANTIZATION);
+        match named.map(|(_, value)| value.as_str()) {
+            None => Ok(None),
+            Some(Some("online")) => Ok(Some(Quantization::Online)),
+            Some(Some("none")) => Ok(Some(Quantization::Dense)),
+            Some(_) => Err(CheckpointError::Override {
+                text: QUANTIZATION.to_string(),
+                reason: "float weights are `online`, master weights, or `none`, plain floats",
+            }),
+        }
+    }
+
     /// Changes a `config.json`.
-    pub(crate) fn apply_json(&self, config: &mut Json) {
+    ///
+    /// # Errors
+    /// [`CheckpointError::Override`] for keys that nothing reads.
+    pub(crate) fn apply_json(&self, config: &mut Json) -> Result<(), CheckpointError> {
+        // What is no object is told with what else is wrong with it.
+        if !config.is_object() {
+            return Ok(());
+        }
         for (key, value) in &self.0 {
+            let refuse = |reason| CheckpointError::Override {
+                text: format!("{key}={value}"),
+                reason,
+            };
+            let name = key.split('.').next().unwrap_or_default();
+            if ![INPUTS, QUANTIZATION].contains(&name)
+                && !hf::FIELDS.contains(&name)
+                && config.get(name).is_none()
+            {
+                return Err(refuse("no field of that name is read from config.json"));
+            }
             match (key.as_str(), value.as_str()) {
-                ("quantization", Some(mode @ ("online" | "offline"))) => {
+                (QUANTIZATION, Some(mode @ ("online" | "offline"))) => {
                     config["quantization_config"] = json!({
                         "quant_method": "bitnet",
                         "linear_class": "autobitlinear",
@@ -102,20 +148,36 @@ impl Overrides {
                     });
                 }
                 (INPUTS, _) => {}
-                ("quantization", Some("none")) => config["quantization_config"] = Json::Null,
+                (QUANTIZATION, Some("none")) => config["quantization_config"] = Json::Null,
+                (QUANTIZATION, _) => {
+                    return Err(refuse("quantization is `online`, `offline` or `none`"));
+                }
                 _ => set(config, key, value),
             }
         }
+        Ok(())
     }
 
     /// Changes the metadata of a GGUF file.
     pub(crate) fn apply_gguf(&self, metadata: &mut Metadata) -> Result<(), CheckpointError> {
         for (key, json) in &self.0 {
+            if key == QUANTIZATION {
+                continue;
+            }
             let key = gguf_key(key, metadata);
             let refuse = |reason| CheckpointError::Override {
                 text: format!("{key}={json}"),
                 reason,
             };
+            let prefix = format!("{}.", metadata.architecture());
+            let own = key.strip_prefix(&prefix);
+            let read = own.is_some_and(|own| gguf::KEYS.contains(&own))
+                || ["tokenizer.", "tritburn.", "general."]
+                    .iter()
+                    .any(|root| key.starts_with(root));
+            if !read && metadata.get(&key).is_none() {
+                return Err(refuse("no key of that name is read from GGUF metadata"));
+            }
             let value = match json {
                 Json::Bool(value) => Value::Bool(*value),
                 Json::String(text) => Value::String(text.clone()),
@@ -193,7 +255,10 @@ mod tests {
             "quantization_config.linear_class=bitlinear",
             "eos_token_id=[1, 2]",
         ];
-        Overrides::parse(overrides).unwrap().apply_json(&mut config);
+        Overrides::parse(overrides)
+            .unwrap()
+            .apply_json(&mut config)
+            .unwrap();
         let expected = json!({
             "rope_theta": 2.5,
             "quantization_config": { "linear_class": "bitlinear" },
@@ -201,8 +266,31 @@ mod tests {
         });
         assert_eq!(config, expected);
         let online = Overrides::parse(["quantization=online"]).unwrap();
-        online.apply_json(&mut config);
+        online.apply_json(&mut config).unwrap();
         assert_eq!(config["quantization_config"]["quantization_mode"], "online");
+    }
+
+    #[test]
+    fn keys_that_nothing_reads_are_refused() {
+        let refused = |text: &str, config: &mut Json| {
+            let overrides = Overrides::parse([text]).unwrap();
+            overrides.apply_json(config).is_err()
+        };
+        let mut config = json!({ "rope_theta": 1, "special": 2 });
+        assert!(refused("rope_thetta=5", &mut config));
+        assert!(refused("quantization=ternary", &mut config));
+        assert!(!refused("special=3", &mut config), "it is there");
+        // No object: told elsewhere.
+        let mut list = json!([]);
+        assert!(!refused("quantization=online", &mut list));
+        assert_eq!(list, json!([]));
+        assert!(Overrides::parse([format!("{}=1", vec!["a"; 30_000].join("."))]).is_err());
+        let mut metadata = Metadata::new();
+        metadata.set("general.architecture", Value::String("llama".into()));
+        for unread in ["num_hidden_layers=1", "qwen3.rope.freq_base=5"] {
+            let overrides = Overrides::parse([unread]).unwrap();
+            assert!(overrides.apply_gguf(&mut metadata).is_err(), "{unread}");
+        }
     }
 
     #[test]

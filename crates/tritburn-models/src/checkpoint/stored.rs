@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use tritburn_formats::PackedMatrix;
 use tritburn_formats::file::{DType, TensorSource};
+use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
 use super::source::{FLOATS, Tensors, check_layer};
 use super::{Checkpoint, CheckpointError, FloatTensorData, FloatType};
@@ -203,11 +203,27 @@ fn usable(
     };
     let wrong = |&(_, &scale): &(usize, &f32)| !(scale > 0.0 && scale.is_finite());
     match matrix.scales().iter().enumerate().find(wrong) {
-        None => Ok(matrix),
+        None => Ok(one_scale(matrix)),
         Some((index, &value)) => Err(CheckpointError::Scale {
             tensor: name(),
             index,
             value,
         }),
     }
+}
+
+/// The matrix with one scale, if all it has are the same.
+pub(crate) fn one_scale(matrix: PackedMatrix) -> PackedMatrix {
+    let scales = matrix.scales();
+    if *matrix.layout().scale() == ScaleGranularity::Tensor
+        || scales.iter().any(|s| s.to_bits() != scales[0].to_bits())
+    {
+        return matrix;
+    }
+    let (layout, words, scales) = matrix.clone().into_parts();
+    let (out, input) = (layout.out_features(), layout.in_features());
+    let single = PackedLayout::new(out, input, layout.code(), ScaleGranularity::Tensor)
+        .map_err(MatrixError::from)
+        .and_then(|layout| PackedMatrix::new(layout, words, vec![scales[0]]));
+    single.unwrap_or(matrix)
 }

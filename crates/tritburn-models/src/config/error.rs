@@ -9,6 +9,14 @@ pub enum ConfigError {
     /// Not JSON, or a field of the wrong type.
     #[error("config.json cannot be read")]
     Json(#[from] serde_json::Error),
+    /// A field of the wrong type.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Name of the field, with dots between nested ones.
+        field: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A model of another architecture.
     #[error("the model is of type {found:?}; types that run are: {expected}")]
     ModelType {

@@ -15,6 +15,45 @@ const INPUTS: &str = "tritburn.inputs";
 const INT8: &str = "int8";
 const FLOAT: &str = "float";
 
+/// Tensors of divisors of the rotary frequencies: of all contexts, of short ones, of long ones.
+pub(crate) const ROPE_FACTORS: [&str; 3] = [
+    "rope_freqs.weight",
+    "rope_factors_short.weight",
+    "rope_factors_long.weight",
+];
+
+/// Every key that is read, without the name of the architecture.
+pub(crate) const KEYS: [&str; 28] = [
+    "hidden_activation",
+    "embedding_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.attn_factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "context_length",
+    "vocab_size",
+    "feed_forward_length",
+    "block_count",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "expert_count",
+    "attention.sliding_window",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "attention.scale",
+];
+
 /// Says that weights were transformed and inputs must be too.
 const TRANSFORMED: &str = "prism.hadamard.";
 
@@ -71,8 +110,7 @@ impl DecoderConfig {
         })?;
         keys.refuse_unsupported()?;
         let defaults = &family.facts().defaults;
-        let name = keys.get("hidden_activation").and_then(Value::as_str);
-        let hidden_act = match name {
+        let hidden_act = match keys.text("hidden_activation")? {
             Some(name) => activation(&keys.key("hidden_activation"), name)?,
             None => defaults.hidden_act,
         };
@@ -100,9 +138,24 @@ impl DecoderConfig {
             (None, None, Some(tokens)) => tokens.len(),
             (None, None, None) => keys.required("vocab_size", None)?,
         };
-        let id = |name: &str| {
-            let value = metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?;
-            value.as_u64()?.try_into().ok()
+        let id = |name: &str| -> Result<Option<u32>, ConfigError> {
+            let key = format!("tokenizer.ggml.{name}_token_id");
+            let Some(value) = metadata.get(&key) else {
+                return Ok(None);
+            };
+            // Some writers have -1, or the largest number, for none.
+            if matches!(
+                value,
+                Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX)
+            ) {
+                return Ok(None);
+            }
+            let id = value.as_u64().and_then(|id| id.try_into().ok());
+            id.map(Some).ok_or_else(|| ConfigError::Value {
+                field: key,
+                found: format!("{value:?}"),
+                expected: "the id of a token",
+            })
         };
         let rope_theta = keys.float("rope.freq_base")?.unwrap_or_else(|| {
             tracing::warn!(
@@ -134,26 +187,27 @@ impl DecoderConfig {
             rope_theta,
             rope_scaling: keys.rope_scaling(positions, facts.rope_factors)?,
             partial_rotary_factor: match rotated {
-                Some(rotated) => rotated as f64 / head_dim.max(1) as f64,
+                Some(rotated) => share(rotated, head_dim),
                 None => 1.0,
             },
             multipliers: Multipliers::default(),
             tie_word_embeddings: !facts.has_output,
             initializer_range: 0.02,
-            bos_token_id: id("bos"),
+            bos_token_id: id("bos")?,
             eos_token_ids: {
-                let end_of_turn = id("eot").filter(|&turn| Some(turn) != id("eos"));
-                id("eos").into_iter().chain(end_of_turn).collect()
+                let end = id("eos")?;
+                let end_of_turn = id("eot")?.filter(|&turn| Some(turn) != end);
+                end.into_iter().chain(end_of_turn).collect()
             },
-            pad_token_id: id("padding"),
+            pad_token_id: id("padding")?,
             quantization: facts.quantization,
-            inputs: match metadata.get(INPUTS).and_then(Value::as_str) {
-                Some(INT8) => InputPrecision::Int8,
-                Some(FLOAT) => InputPrecision::Float,
-                Some(other) => {
+            inputs: match metadata.get(INPUTS).map(|value| (value.as_str(), value)) {
+                Some((Some(INT8), _)) => InputPrecision::Int8,
+                Some((Some(FLOAT), _)) => InputPrecision::Float,
+                Some((_, other)) => {
                     return Err(ConfigError::Value {
                         field: INPUTS.to_string(),
-                        found: other.to_string(),
+                        found: format!("{other:?}"),
                         expected: "int8 or float",
                     });
                 }
@@ -217,15 +271,29 @@ impl DecoderConfig {
                 ]);
                 sizes.push(("rope.scaling.original_context_length", *original_positions));
             }
-            other => {
+            // Their divisors are tensors.
+            RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. } => {}
+            RopeScaling::LongRope {
+                original_positions,
+                attention_factor,
+                ..
+            } => {
+                floats.push(("rope.scaling.attn_factor", *attention_factor));
+                sizes.push(("rope.scaling.original_context_length", *original_positions));
+            }
+            other @ RopeScaling::Yarn { .. } => {
                 return Err(ConfigError::Unsupported {
                     field: "rope_scaling",
                     found: other.name().to_string(),
-                    reason: "GGUF files are written with no, linear or yarn scaling",
+                    reason: "GGUF has whole numbers for the bounds of its ramp",
                 });
             }
         }
-        if self.rope_scaling != RopeScaling::None {
+        let named = matches!(
+            self.rope_scaling,
+            RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. }
+        );
+        if named {
             let kind = Value::String(self.rope_scaling.name().to_string());
             metadata.set(format!("{name}.rope.scaling.type"), kind);
         }
@@ -259,6 +327,15 @@ impl DecoderConfig {
             }
         }
         Ok(())
+    }
+}
+
+/// The factor that makes `part` of `whole` when it is multiplied and cut to a whole number.
+fn share(part: usize, whole: usize) -> f64 {
+    let factor = part as f64 / whole.max(1) as f64;
+    match ((whole as f64 * factor) as usize) < part {
+        true => factor.next_up(),
+        false => factor,
     }
 }
 
@@ -299,6 +376,18 @@ impl Keys<'_> {
 
     fn get(&self, name: &str) -> Option<&Value> {
         self.metadata.get(&self.key(name))
+    }
+
+    /// A text.
+    fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        value.as_str().map(Some).ok_or_else(|| ConfigError::Value {
+            field: self.key(name),
+            found: format!("{value:?}"),
+            expected: "a text",
+        })
     }
 
     /// Refuses by name what would be computed wrongly if it were ignored.
@@ -344,7 +433,7 @@ impl Keys<'_> {
         positions: usize,
         divisors: Option<[Vec<f64>; 2]>,
     ) -> Result<RopeScaling, ConfigError> {
-        let kind = self.get("rope.scaling.type").and_then(Value::as_str);
+        let kind = self.text("rope.scaling.type")?;
         let factor = match self.float("rope.scaling.factor")? {
             None => self.float("rope.scale_linear")?,
             factor => factor,
@@ -354,12 +443,15 @@ impl Keys<'_> {
         let attention = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
         let divisors = divisors.filter(|sets| sets.iter().flatten().any(|&d| d != 1.0));
         if let Some([short, long]) = divisors {
-            return Ok(match short == long {
+            let same = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan());
+            let equal = short.len() == long.len() && short.iter().zip(&long).all(same);
+            return Ok(match equal {
                 true => RopeScaling::Factors { factors: short },
                 false => {
                     let original =
                         self.required("rope.scaling.original_context_length", original)?;
-                    let natural = longrope_attention(positions, original.max(2));
+                    let original = original.max(2);
+                    let natural = longrope_attention(positions as f64 / original as f64, original);
                     let stored = self.float("rope.scaling.attn_factor")?;
                     RopeScaling::LongRope {
                         short,

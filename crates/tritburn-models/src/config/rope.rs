@@ -2,7 +2,7 @@
 
 use tritburn::transformer::rotary_frequencies;
 
-use super::{ConfigError, DecoderConfig};
+use super::{ConfigError, DecoderConfig, gguf};
 
 /// How the rotary frequencies of a model differ from `1 / theta^(2i / d)`.
 ///
@@ -76,6 +76,14 @@ impl RopeScaling {
         }
     }
 
+    /// Whether GGUF has it as divisors in tensors.
+    pub(crate) fn has_factors(&self) -> bool {
+        matches!(
+            self,
+            Self::Llama3 { .. } | Self::LongRope { .. } | Self::Factors { .. }
+        )
+    }
+
     /// Factor of cosines and sines.
     pub fn attention_factor(&self) -> f64 {
         match self {
@@ -90,6 +98,12 @@ impl RopeScaling {
     }
 }
 
+/// Whether a number is positive and finite, as f32 too.
+pub(super) fn is_positive(value: f64) -> bool {
+    let value = value as f32;
+    value > 0.0 && value.is_finite()
+}
+
 /// The scale of attention that YaRN gives a stretched context: `0.1 · mscale · ln(factor) + 1`.
 pub(super) fn yarn_attention(factor: f64, mscale: f64) -> f64 {
     match factor > 1.0 {
@@ -99,8 +113,7 @@ pub(super) fn yarn_attention(factor: f64, mscale: f64) -> f64 {
 }
 
 /// The scale of attention of LongRoPE: `√(1 + ln(stretch) / ln(original))`.
-pub(super) fn longrope_attention(positions: usize, original: usize) -> f64 {
-    let stretch = positions as f64 / original as f64;
+pub(super) fn longrope_attention(stretch: f64, original: usize) -> f64 {
     match stretch > 1.0 {
         true => (1.0 + stretch.ln() / (original as f64).ln()).sqrt(),
         false => 1.0,
@@ -186,10 +199,36 @@ impl DecoderConfig {
         }
     }
 
+    /// The divisors of the frequencies under the names that GGUF has for them: one set, or one for short
+    /// and one for long contexts.
+    pub(crate) fn rope_factors(&self) -> Vec<(&'static str, Vec<f32>)> {
+        let plain = rotary_frequencies(self.rope_theta as f32, self.rotary_dim());
+        let divisors = |positions| -> Vec<f32> {
+            let scaled = self.rotary_frequencies(positions);
+            plain
+                .iter()
+                .zip(scaled)
+                .map(|(f, scaled)| f / scaled)
+                .collect()
+        };
+        let [all, short, long] = gguf::ROPE_FACTORS;
+        let exact = |factors: &[f64]| factors.iter().map(|&f| f as f32).collect();
+        match &self.rope_scaling {
+            RopeScaling::LongRope {
+                short: near,
+                long: far,
+                ..
+            } => vec![(short, exact(near)), (long, exact(far))],
+            RopeScaling::Factors { factors } => vec![(all, exact(factors))],
+            RopeScaling::Llama3 { .. } => vec![(all, divisors(1))],
+            _ => Vec::new(),
+        }
+    }
+
     /// Checks that the rotation has a factor for each pair, and positive ones.
     pub(super) fn validate_rope(&self) -> Result<(), ConfigError> {
         let pairs = self.rotary_dim() / 2;
-        let positive = |field, value: f64| match value > 0.0 && value.is_finite() {
+        let positive = |field, value: f64| match is_positive(value) {
             true => Ok(()),
             false => Err(ConfigError::NotPositive { field, value }),
         };
@@ -300,7 +339,7 @@ mod tests {
             short: vec![1.0, 2.0, 4.0, 5.0],
             long: vec![2.0, 4.0, 5.0, 10.0],
             original_positions: 16,
-            attention_factor: longrope_attention(64, 16),
+            attention_factor: longrope_attention(4.0, 16),
         };
         close(&frequencies(longrope(), 16), [1.0, 0.05, 0.0025, 0.0002]);
         close(&frequencies(longrope(), 17), [0.5, 0.025, 0.002, 0.0001]);

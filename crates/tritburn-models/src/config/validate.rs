@@ -2,6 +2,7 @@
 
 use tritburn_formats::layout::MAX_IN_FEATURES;
 
+use super::rope::is_positive;
 use super::{ConfigError, DecoderConfig};
 
 /// More tokens than any vocabulary has; keeps ids in an i32, which device tensors use.
@@ -90,7 +91,7 @@ impl DecoderConfig {
                 self.projection_norm_eps.unwrap_or(1.0),
             ),
         ] {
-            if !(value > 0.0 && value.is_finite()) {
+            if !is_positive(value) {
                 return Err(ConfigError::NotPositive { field, value });
             }
         }

@@ -17,7 +17,7 @@ use crate::text::TextError;
 pub enum ConvertError {
     /// A format that does not exist.
     #[error(
-        "no format {found:?}; there are hf, gguf-tq1_0, gguf-tq2_0, gguf-i2_s, tritburn, bitnet-gpu, bf16 and f32"
+        "no format {found:?}; there are hf, gguf-tq1_0, gguf-tq2_0, gguf-q2_0, gguf-i2_s, tritburn, bitnet-gpu, bf16 and f32"
     )]
     Target {
         /// Name given.

@@ -37,6 +37,7 @@ impl Header {
             Target::GgufI2S => 40,
             Target::GgufTq1_0 => 36,
             Target::GgufTq2_0 => 37,
+            Target::GgufQ2_0 => 41,
             _ => return Ok(this),
         };
         let architecture = architecture(&this.config, target);

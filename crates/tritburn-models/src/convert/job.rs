@@ -183,6 +183,10 @@ impl Job<'_> {
                     }
                 }
                 Item::Norm(norm) => specs.push(self.encoder.norm(norm)?.spec),
+                Item::RopeFactors => {
+                    let tensors = self.encoder.rope_factors();
+                    specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
+                }
                 Item::Bias(layer, projection) => {
                     specs.push(self.encoder.bias(layer, projection)?.spec);
                 }
@@ -252,7 +256,7 @@ impl Job<'_> {
                 let file = result.join(bitnet_gpu_names::FILE);
                 Writer::Torch(TorchWriter::create(file, specs)?)
             }
-            Target::GgufTq1_0 | Target::GgufTq2_0 | Target::GgufI2S => {
+            Target::GgufTq1_0 | Target::GgufTq2_0 | Target::GgufQ2_0 | Target::GgufI2S => {
                 Writer::Gguf(GgufWriter::create(result, metadata, specs)?)
             }
         })
@@ -275,6 +279,11 @@ impl Job<'_> {
                 Item::Norm(norm) => {
                     let tensor = self.encoder.norm(norm)?;
                     writer.write(&tensor.spec.name, &tensor.bytes)?;
+                }
+                Item::RopeFactors => {
+                    for tensor in self.encoder.rope_factors() {
+                        writer.write(&tensor.spec.name, &tensor.bytes)?;
+                    }
                 }
                 Item::Bias(layer, projection) => {
                     let tensor = self.encoder.bias(layer, projection)?;
@@ -378,7 +387,7 @@ fn infinite_scale(loss: &Loss) -> Option<ConvertError> {
 }
 
 fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertError> {
-    let llama_cpp = matches!(target, Target::GgufTq1_0 | Target::GgufTq2_0);
+    let llama_cpp = target.is_file() && target != Target::GgufI2S;
     let refuse = |reason: String| {
         Err(ConvertError::Model {
             target: target.name(),

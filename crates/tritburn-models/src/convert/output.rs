@@ -4,19 +4,19 @@ use std::ops::Range;
 
 use half::bf16;
 use tritburn::InputPrecision;
-use tritburn_formats::codec::gguf::{i2_s, tq1_0, tq2_0};
+use tritburn_formats::codec::gguf::{i2_s, q2_0, tq1_0, tq2_0};
 use tritburn_formats::codec::{CodecError, Rounding, bitnet_gpu, hf_bitnet};
 use tritburn_formats::file::gguf::GgmlType;
 use tritburn_formats::file::{DType, FileError, TensorSpec};
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TorchWriter};
 use tritburn_formats::matrix::{concat_rows, reorder_rows, rotary_interleaved};
-use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
+use tritburn_formats::{MatrixError, PackedMatrix};
 
 use super::master::master_weights;
 use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
-use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names};
+use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names, one_scale};
 use crate::config::{DecoderConfig, Quantization};
 
 /// A part of the model that is written at once.
@@ -25,6 +25,8 @@ pub(super) enum Item {
     Table(Table),
     Norm(Norm),
     Bias(usize, Projection),
+    /// Divisors of the rotary frequencies, which GGUF files have as tensors.
+    RopeFactors,
     /// Projections of a layer that share a tensor, mostly one.
     Projections(usize, &'static [Projection]),
 }
@@ -54,6 +56,9 @@ pub(super) fn items(target: Target, config: &DecoderConfig) -> Vec<Item> {
     };
     if target == Target::BitNetGpu && config.tie_word_embeddings {
         items.push(Item::Table(Table::Head));
+    }
+    if target.is_file() && config.rope_scaling.has_factors() {
+        items.push(Item::RopeFactors);
     }
     for layer in 0..config.num_hidden_layers {
         items.extend(config.norms_of_layer(layer).into_iter().map(Item::Norm));
@@ -162,6 +167,16 @@ impl Encoder<'_> {
         Ok(floats(name, data))
     }
 
+    /// The divisors of the rotary frequencies as tensors.
+    pub fn rope_factors(&self) -> Vec<Stored> {
+        let sets = self.source.config().rope_factors();
+        let named = sets.into_iter().map(|(name, factors)| {
+            let data = FloatTensorData::from_f32(FloatType::F32, vec![factors.len()], &factors);
+            floats(name, data)
+        });
+        named.collect()
+    }
+
     /// The order of rows in a GGUF file, where that is not the one in memory.
     fn interleaved(
         &self,
@@ -241,7 +256,9 @@ impl Encoder<'_> {
     /// What a scale comes back as.
     pub fn stored_scale(&self, scale: f32) -> f32 {
         match self.target {
-            Target::GgufTq1_0 | Target::GgufTq2_0 => half::f16::from_f32(scale).to_f32(),
+            Target::GgufTq1_0 | Target::GgufTq2_0 | Target::GgufQ2_0 => {
+                half::f16::from_f32(scale).to_f32()
+            }
             Target::BitNetGpu => bf16::from_f32(scale).to_f32(),
             _ => scale,
         }
@@ -271,6 +288,13 @@ impl Encoder<'_> {
         Ok(match self.target {
             Target::GgufTq1_0 => gguf(GgmlType::Tq1_0, tq1_0::encode(matrix, Rounding::Nearest)?),
             Target::GgufTq2_0 => gguf(GgmlType::Tq2_0, tq2_0::encode(matrix, Rounding::Nearest)?),
+            Target::GgufQ2_0 => {
+                let block = q2_0::Block::B64;
+                gguf(
+                    GgmlType::Q2_0,
+                    q2_0::encode(matrix, block, Rounding::Nearest)?,
+                )
+            }
             Target::GgufI2S => gguf(GgmlType::I2S, i2_s::encode(matrix)?),
             Target::BitNetGpu => {
                 return self.fused(name, &[projection], std::slice::from_ref(matrix));
@@ -406,22 +430,6 @@ fn several_scales(name: &str, matrix: &PackedMatrix) -> ConvertError {
         format: "master weights",
         scale: matrix.layout().scale().clone(),
     })
-}
-
-/// The matrix with one scale, if all it has are the same.
-pub(super) fn one_scale(matrix: PackedMatrix) -> PackedMatrix {
-    let scales = matrix.scales();
-    if *matrix.layout().scale() == ScaleGranularity::Tensor
-        || scales.iter().any(|s| s.to_bits() != scales[0].to_bits())
-    {
-        return matrix;
-    }
-    let (layout, words, scales) = matrix.clone().into_parts();
-    let (out, input) = (layout.out_features(), layout.in_features());
-    let single = PackedLayout::new(out, input, layout.code(), ScaleGranularity::Tensor)
-        .map_err(MatrixError::from)
-        .and_then(|layout| PackedMatrix::new(layout, words, vec![scales[0]]));
-    single.unwrap_or(matrix)
 }
 
 fn floats(name: impl Into<String>, data: FloatTensorData) -> Stored {

@@ -15,6 +15,8 @@ pub enum Target {
     GgufTq1_0,
     /// A GGUF file of TQ2_0 weights, 2.06 bits each, for llama.cpp.
     GgufTq2_0,
+    /// A GGUF file of Q2_0 weights, 2.25 bits each with a scale per 64, for llama.cpp from 2026 on.
+    GgufQ2_0,
     /// A GGUF file of I2_S weights, for microsoft/BitNet.
     GgufI2S,
     /// tritburn's own folder, see [`checkpoint::tritburn`](crate::checkpoint::tritburn).
@@ -30,10 +32,11 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hf,
         Self::GgufTq1_0,
         Self::GgufTq2_0,
+        Self::GgufQ2_0,
         Self::GgufI2S,
         Self::Tritburn,
         Self::BitNetGpu,
@@ -47,6 +50,7 @@ impl Target {
             Self::Hf => "hf",
             Self::GgufTq1_0 => "gguf-tq1_0",
             Self::GgufTq2_0 => "gguf-tq2_0",
+            Self::GgufQ2_0 => "gguf-q2_0",
             Self::GgufI2S => "gguf-i2_s",
             Self::Tritburn => "tritburn",
             Self::BitNetGpu => "bitnet-gpu",
@@ -70,6 +74,7 @@ impl Target {
             Self::Hf => "Hugging Face folder, uint8 codes: transformers, and most else",
             Self::GgufTq1_0 => "GGUF with TQ1_0 layers, 1.69 bits a weight: llama.cpp",
             Self::GgufTq2_0 => "GGUF with TQ2_0 layers, 2.06 bits a weight: llama.cpp",
+            Self::GgufQ2_0 => "GGUF with Q2_0 layers, a scale per 64 weights: llama.cpp of 2026",
             Self::GgufI2S => "GGUF with I2_S layers: bitnet.cpp",
             Self::Tritburn => "tritburn's own folder: the canonical layout, loaded as it is",
             Self::BitNetGpu => "checkpoint of the BitNet GPU kernels",
@@ -80,7 +85,10 @@ impl Target {
 
     /// Whether the result is a single file, not a folder.
     pub fn is_file(self) -> bool {
-        matches!(self, Self::GgufTq1_0 | Self::GgufTq2_0 | Self::GgufI2S)
+        matches!(
+            self,
+            Self::GgufTq1_0 | Self::GgufTq2_0 | Self::GgufQ2_0 | Self::GgufI2S
+        )
     }
 }
 

@@ -209,10 +209,11 @@ impl Loader<'_> {
             }
             None => {
                 if self.precision != Precision::Dense {
-                    tracing::warn!(
-                        "{} is not ternary: it stays float",
-                        hf_names::projection(layer, parts[0])
-                    );
+                    let float = parts.iter().zip(&weights);
+                    let float = float.filter(|(_, weight)| matches!(weight, Stored::Master(_)));
+                    let names = float.map(|(&part, _)| hf_names::projection(layer, part));
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    tracing::warn!("not ternary, and so kept float: {names}");
                 }
                 let parts = weights.into_iter().map(|weight| self.dense(weight));
                 Weight::Dense(Tensor::cat(parts.collect(), 0))

@@ -71,7 +71,7 @@ fn an_unknown_rope_is_refused_by_its_name() {
 
 #[rstest]
 #[case(json!({ "rope_type": "linear", "factor": 1.0 }), RopeScaling::None)]
-#[case(json!({ "type": "linear" }), RopeScaling::None)]
+#[case(json!({ "rope_type": "linear", "type": "linear", "factor": 4.0 }), RopeScaling::Linear { factor: 4.0 })]
 #[case(json!({ "rope_type": "linear", "factor": 2.0 }), RopeScaling::Linear { factor: 2.0 })]
 #[case(
     json!({
@@ -99,13 +99,64 @@ fn a_hugging_face_rope_is_read_and_written(
     assert_eq!(again, config);
 }
 
+#[rstest]
+#[case(json!({ "rope_type": "llama3", "factor": 8.0 }), "rope_scaling.low_freq_factor is missing")]
+#[case(json!({ "type": "linear" }), "rope_scaling.factor is missing")]
+#[case(json!({ "factor": 2.0 }), "rope_scaling.rope_type is missing")]
+#[case(json!({ "full_attention": { "rope_type": "linear" } }), "a set for each kind of layer")]
+#[case(json!({ "rope_type": "linear", "factor": 1e-300 }), "not a positive number")]
+#[case(json!({ "rope_type": 3 }), "rope_scaling.rope_type: invalid type")]
+fn what_is_wrong_with_a_rope_is_told_by_name(#[case] rope: Json, #[case] said: &str) {
+    let error = hf(|config| config["rope_scaling"] = rope)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(said), "{error}");
+}
+
+/// A value of another type is no absent one.
+#[rstest]
+#[case("hidden_activation", Value::U32(3))]
+#[case("rope.scaling.type", Value::U32(1))]
+#[case("embedding_length", text("2560"))]
+#[case("rope.freq_base", text("500000"))]
+fn gguf_keys_of_another_type_are_refused_by_name(#[case] key: &str, #[case] value: Value) {
+    let error = gguf(&[(key, value)]).unwrap_err().to_string();
+    assert!(error.contains(&format!("bitnet.{key} is")), "{error}");
+}
+
 #[test]
-fn what_a_rope_needs_is_asked_for_by_name() {
-    let error =
-        hf(|config| config["rope_scaling"] = json!({ "rope_type": "llama3", "factor": 8.0 }));
-    assert!(
-        matches!(error, Err(ConfigError::Missing { field }) if field == "rope_scaling.low_freq_factor")
-    );
+fn fields_of_another_type_are_refused_by_name() {
+    for (key, value) in [
+        ("vocab_size", json!(true)),
+        ("eos_token_id", json!(1.5)),
+        ("quantization_config", json!(5)),
+    ] {
+        let error = hf(|config| config[key] = value).unwrap_err();
+        assert!(
+            matches!(&error, ConfigError::Field { field, .. } if field == key),
+            "{error}"
+        );
+    }
+    for text in ["[]", "5"] {
+        let error = DecoderConfig::from_hf_json(text).unwrap_err();
+        assert!(error.to_string().contains("an object"), "{error}");
+    }
+}
+
+/// As many elements as the file says are rotated, whatever their share rounds to.
+#[test]
+fn every_part_of_a_head_can_be_rotated() {
+    for head_dim in (2..=256).step_by(2) {
+        for rotated in (2..=head_dim).step_by(2) {
+            let entries = [
+                ("attention.key_length", Value::U32(head_dim)),
+                ("attention.value_length", Value::U32(head_dim)),
+                ("rope.dimension_count", Value::U32(rotated)),
+            ];
+            let config = gguf(&entries).unwrap();
+            assert_eq!(config.rotary_dim(), rotated as usize, "of {head_dim}");
+        }
+    }
 }
 
 /// Every family reads what it writes, and its defaults are its own.

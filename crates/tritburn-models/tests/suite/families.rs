@@ -12,7 +12,7 @@ use tritburn::InputPrecision;
 use tritburn_formats::codec::gguf::tq2_0;
 use tritburn_formats::file::gguf::Gguf;
 use tritburn_formats::file::{DType, GgufWriter, TensorInfo, TensorSource, TensorSpec};
-use tritburn_models::checkpoint::{self, Checkpoint, Synthetic};
+use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Overrides, Synthetic};
 use tritburn_models::config::{Biases, Family, GatedActivation, Multipliers};
 use tritburn_models::convert::{ConvertError, Options, Target, convert};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
@@ -140,9 +140,9 @@ fn families_give_the_logits_and_tokens_of_the_reference(
     Target::F32,
 ])]
 #[case(LLAMA_NORMS, &[Target::Hf, Target::Tritburn, Target::Bf16, Target::F32])]
-#[case(LLAMA_UNPACKED, &[Target::Tritburn, Target::F32])]
-#[case(MINICPM, &[Target::Tritburn, Target::Bf16, Target::F32])]
-#[case(QWEN3, &[Target::Tritburn, Target::F32])]
+#[case(LLAMA_UNPACKED, &[Target::Tritburn, Target::GgufQ2_0, Target::F32])]
+#[case(MINICPM, &[Target::Tritburn, Target::GgufQ2_0, Target::Bf16, Target::F32])]
+#[case(QWEN3, &[Target::Tritburn, Target::GgufQ2_0, Target::F32])]
 fn formats_that_hold_a_family_give_its_logits(#[case] toy: Toy, #[case] holds: &[Target]) {
     let folder = toy.folder();
     let source = checkpoint::open(folder.path()).unwrap();
@@ -349,4 +349,29 @@ fn what_llama_cpp_has_no_place_for_is_refused(
         matches!(result, Err(ConvertError::Model { .. })),
         "{result:?}"
     );
+}
+
+/// Norms of projections run where the file has them, and not against what the configuration says.
+#[test]
+fn norms_of_projections_are_those_of_the_file() {
+    let folder = LLAMA_NORMS.folder();
+    let open = |override_| {
+        let overrides = Overrides::parse([override_]).unwrap();
+        checkpoint::open_with(folder.path(), &overrides)
+    };
+    let silent = open("quantization_config.use_rms_norm=null").unwrap();
+    assert_eq!(silent.config().projection_norm_eps, Some(1e-6));
+    let Err(CheckpointError::Unexpected { tensor, .. }) =
+        open("quantization_config.use_rms_norm=false")
+    else {
+        panic!("the norms are ignored");
+    };
+    assert!(tensor.contains("rms_norm"), "{tensor}");
+    // A float folder has no section to name the epsilon in.
+    let to = folder.path().join("float");
+    let float = open("inputs=float").unwrap();
+    let options = Options::default();
+    convert(float.as_ref(), &to, Target::F32, &options, &mut |_| {}).unwrap();
+    let again = checkpoint::open(&to).unwrap();
+    assert_eq!(again.config().projection_norm_eps, Some(1e-6));
 }

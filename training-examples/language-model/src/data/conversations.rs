@@ -238,8 +238,12 @@ mod tests {
     #[test]
     fn long_conversations_are_cut_and_empty_ones_left_out() {
         let (_folder, path) = written(&[TALK; 3].join("\n"));
-        let talks = Conversations::load(&path, vocabulary(), 30).unwrap();
-        assert!(talks.train.iter().all(|talk| talk.ids.len() == 31));
+        let whole = Conversations::load(&path, vocabulary(), 200).unwrap();
+        let length = whole.train[0].ids.len();
+        // Three tokens less than there are.
+        let talks = Conversations::load(&path, vocabulary(), length - 4).unwrap();
+        assert!(talks.train.iter().all(|talk| talk.ids.len() == length - 3));
+        assert!(talks.train[0].learned() < whole.train[0].learned());
         let none = Conversations::load(&path, vocabulary(), 3);
         assert!(matches!(
             none,

@@ -4,12 +4,16 @@ use serde_json::{Map, Value};
 
 use crate::config::ConfigError;
 
-/// All fields that no family but a few has, by name. `null` is as good as absent.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(transparent)]
+/// All fields by name, those that only some families have among them. `null` is as good as absent.
+#[derive(Debug, Default)]
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
+    /// All fields of an object.
+    pub fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())

@@ -48,15 +48,26 @@ impl DecoderConfig {
     /// features that would change the result and are not supported: experts, sliding windows,
     /// unknown rotary scaling, projections kept in float.
     pub fn from_hf_json(text: &str) -> Result<Self, ConfigError> {
-        Self::from_hf_value(serde_json::from_str(text)?)
+        Self::from_hf_value(serde_json::from_str(text)?, false)
     }
 
-    /// [`from_hf_json`](Self::from_hf_json) of JSON that has been read.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn from_hf_value(config: Value) -> Result<Self, ConfigError> {
-        serde_json::from_value::<HfConfig>(config)?.resolve()
+    /// [`from_hf_json`](Self::from_hf_json) of JSON that has been read; `norms` says that the weights
+    /// have norms of projections, where the configuration is silent.
+    pub(crate) fn from_hf_value(config: Value, norms: bool) -> Result<Self, ConfigError> {
+        let Value::Object(all) = &config else {
+            return Err(ConfigError::Value {
+                field: "config.json".to_string(),
+                found: config.to_string().chars().take(40).collect(),
+                expected: "an object",
+            });
+        };
+        let fields = Fields::new(all.clone());
+        let config: HfConfig =
+            serde_path_to_error::deserialize(config).map_err(|error| ConfigError::Field {
+                field: error.path().to_string(),
+                reason: error.into_inner().to_string(),
+            })?;
+        config.resolve(&fields, norms)
     }
 }
 
@@ -87,10 +98,50 @@ struct HfConfig {
     bos_token_id: Option<Ids>,
     eos_token_id: Option<Ids>,
     pad_token_id: Option<Ids>,
+    projection_norm_eps: Option<f64>,
     quantization_config: Option<HfQuantization>,
-    #[serde(flatten)]
-    rest: Fields,
 }
+
+/// Every field that is read, by this module or a family.
+pub(crate) const FIELDS: [&str; 37] = [
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "use_sub_norms",
+    "max_position_embeddings",
+    "original_max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_parameters",
+    "rope_scaling",
+    "partial_rotary_factor",
+    "attention_bias",
+    "mlp_bias",
+    "tie_word_embeddings",
+    "initializer_range",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "projection_norm_eps",
+    "quantization_config",
+    "layer_types",
+    "use_sliding_window",
+    "sliding_window",
+    "weight_bits",
+    "input_bits",
+    "scale_emb",
+    "scale_depth",
+    "dim_model_base",
+    "torch_dtype",
+    "dtype",
+];
 
 /// One id or several. Some configurations write -1 for "none".
 #[derive(Deserialize)]
@@ -125,14 +176,14 @@ fn first(field: &str, ids: Option<Ids>) -> Result<Option<u32>, ConfigError> {
 }
 
 impl HfConfig {
-    fn resolve(self) -> Result<DecoderConfig, ConfigError> {
+    fn resolve(self, fields: &Fields, norms: bool) -> Result<DecoderConfig, ConfigError> {
         let classes = self.architectures.as_deref().unwrap_or_default();
         let model_type = self.model_type.as_deref().unwrap_or_default();
         let family = Family::of_hf(model_type, classes).ok_or_else(|| ConfigError::ModelType {
             found: model_type.to_string(),
             expected: Family::names(),
         })?;
-        self.refuse_unsupported()?;
+        self.refuse_unsupported(fields)?;
         let (facts, defaults) = (family.facts(), &family.facts().defaults);
         let hidden_size = required("hidden_size", self.hidden_size)?;
         let heads = required("num_attention_heads", self.num_attention_heads)?;
@@ -148,11 +199,14 @@ impl HfConfig {
         let rope_scaling =
             Rope::scaling(ropes(), self.original_max_position_embeddings, positions)?;
         let resolved = match self.quantization_config {
-            Some(section) => section.resolve()?,
+            Some(section) => section.resolve(norms)?,
             None => Resolved {
                 quantization: Quantization::Dense,
                 inputs: InputPrecision::Int8,
-                projection_norm_eps: None,
+                projection_norm_eps: norms.then_some(
+                    self.projection_norm_eps
+                        .unwrap_or(quantization::DEFAULT_NORM_EPS),
+                ),
             },
         };
         let attention_bias = self.attention_bias;
@@ -195,17 +249,17 @@ impl HfConfig {
             quantization: resolved.quantization,
             inputs: resolved.inputs,
         };
-        (facts.read)(&self.rest, &mut config)?;
+        (facts.read)(fields, &mut config)?;
         config.validate()?;
         Ok(config)
     }
 
     /// Refuses by name what would be computed wrongly if it were ignored.
-    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+    fn refuse_unsupported(&self, fields: &Fields) -> Result<(), ConfigError> {
         // A window that is switched off is none.
-        let off = self.rest.flag("use_sliding_window").ok().flatten() == Some(false);
+        let off = fields.flag("use_sliding_window").ok().flatten() == Some(false);
         for field in REFUSED {
-            let Some(value) = self.rest.get(field) else {
+            let Some(value) = fields.get(field) else {
                 continue;
             };
             let inert = match value {
@@ -225,7 +279,7 @@ impl HfConfig {
                 });
             }
         }
-        let layers = self.rest.get("layer_types").and_then(Value::as_array);
+        let layers = fields.get("layer_types").and_then(Value::as_array);
         let full = |kind: &&Value| kind.as_str() != Some("full_attention");
         if let Some(kind) = layers.and_then(|kinds| kinds.iter().find(full)) {
             return Err(ConfigError::Unsupported {

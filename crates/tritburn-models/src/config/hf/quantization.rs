@@ -10,7 +10,7 @@ use crate::config::{ConfigError, DecoderConfig, LinearClass, Quantization};
 /// The method of transformers.
 const METHOD: &str = "bitnet";
 /// What transformers takes an absent epsilon for.
-const DEFAULT_NORM_EPS: f64 = 1e-6;
+pub(super) const DEFAULT_NORM_EPS: f64 = 1e-6;
 
 /// Parts of names that mean a projection.
 const PROJECTIONS: [&str; 9] = [
@@ -45,13 +45,14 @@ pub(super) struct Resolved {
 }
 
 impl HfQuantization {
-    pub fn resolve(self) -> Result<Resolved, ConfigError> {
+    /// `norms` says that the weights have norms of projections, where this is silent.
+    pub fn resolve(self, norms: bool) -> Result<Resolved, ConfigError> {
         let value = |field: &str, found: Option<String>, expected| ConfigError::Value {
             field: format!("quantization_config.{field}"),
             found: found.map_or("absent".to_string(), |found| format!("{found:?}")),
             expected,
         };
-        let norms = self.use_rms_norm == Some(true);
+        let norms = self.use_rms_norm.unwrap_or(norms);
         let eps = self.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS);
         let resolved = |quantization, inputs| Resolved {
             quantization,
@@ -68,7 +69,10 @@ impl HfQuantization {
             return Err(value("quant_method", self.quant_method, "\"bitnet\""));
         }
         let kept = self.modules_to_not_convert.unwrap_or_default();
-        let projection = |module: &&String| PROJECTIONS.iter().any(|part| module.contains(part));
+        let projection = |module: &&String| {
+            let layers = module.contains("layers") && !module.contains("norm");
+            module.is_empty() || layers || PROJECTIONS.iter().any(|part| module.contains(part))
+        };
         if let Some(module) = kept.iter().find(projection) {
             return Err(ConfigError::Unsupported {
                 field: "quantization_config.modules_to_not_convert",

@@ -11,8 +11,10 @@ use crate::config::{ConfigError, DecoderConfig, RopeScaling};
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Rope {
     pub rope_theta: Option<f64>,
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The old name of `rope_type`; some files have both.
+    #[serde(rename = "type")]
+    kind: Option<String>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -26,15 +28,23 @@ pub(super) struct Rope {
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
     pub partial_rotary_factor: Option<f64>,
+    /// Newer releases may have a set for each kind of layer.
+    full_attention: Option<Value>,
+    sliding_attention: Option<Value>,
 }
 
 impl Rope {
+    fn kind(&self) -> Option<&str> {
+        self.rope_type.as_deref().or(self.kind.as_deref())
+    }
+
     /// Whether frequencies are those of `rope_theta`.
     fn is_plain(&self) -> bool {
-        let factor = self.factor.unwrap_or(1.0);
-        match self.rope_type.as_deref().unwrap_or("default") {
-            "default" => true,
-            "linear" => factor == 1.0,
+        let layers = self.full_attention.is_some() || self.sliding_attention.is_some();
+        match (self.kind(), self.factor) {
+            _ if layers => false,
+            (Some("default"), _) | (None, None) => true,
+            (None | Some("linear"), factor) => factor == Some(1.0),
             _ => false,
         }
     }
@@ -62,13 +72,31 @@ impl Rope {
             })
         };
         let own = self.original_max_position_embeddings;
-        let original_positions = own.map(|n| n as usize).or(original);
+        let whole = |n: f64| match n.fract() == 0.0 && (2.0..1e15).contains(&n) {
+            true => Ok(n as usize),
+            false => Err(ConfigError::Value {
+                field: "rope_scaling.original_max_position_embeddings".to_string(),
+                found: n.to_string(),
+                expected: "a whole number of positions",
+            }),
+        };
+        let original_positions = own.map(whole).transpose()?.or(original);
         let required_original = || {
             original_positions.ok_or_else(|| ConfigError::Missing {
                 field: "rope_scaling.original_max_position_embeddings".to_string(),
             })
         };
-        Ok(match self.rope_type.as_deref().unwrap_or("default") {
+        if self.full_attention.is_some() || self.sliding_attention.is_some() {
+            return Err(ConfigError::Unsupported {
+                field: "rope_parameters",
+                found: "a set for each kind of layer".to_string(),
+                reason: "all layers rotate alike here",
+            });
+        }
+        let kind = self.kind().ok_or_else(|| ConfigError::Missing {
+            field: "rope_scaling.rope_type".to_string(),
+        })?;
+        Ok(match kind {
             "linear" => RopeScaling::Linear {
                 factor: required("factor", self.factor)?,
             },
@@ -102,8 +130,13 @@ impl Rope {
                         field: format!("rope_scaling.{name}"),
                     })
                 };
+                // Without the original length, the stretch is named.
+                let stretch = match original_positions {
+                    Some(original) => positions as f64 / original as f64,
+                    None => self.factor.unwrap_or(1.0),
+                };
                 let original_positions = original_positions.unwrap_or(positions);
-                let natural = longrope_attention(positions, original_positions);
+                let natural = longrope_attention(stretch, original_positions);
                 RopeScaling::LongRope {
                     short: factors("short_factor", &self.short_factor)?,
                     long: factors("long_factor", &self.long_factor)?,

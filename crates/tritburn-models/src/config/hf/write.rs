@@ -10,8 +10,15 @@ impl DecoderConfig {
     /// read. `dtype` is the name of the float type of embedding and norms, such as `bfloat16`.
     pub fn to_hf_json(&self, dtype: &str) -> String {
         let mut config = self.hf_json(dtype);
-        if let Some(section) = quantization::to_json(self) {
-            config.insert("quantization_config".to_string(), section);
+        match (quantization::to_json(self), self.projection_norm_eps) {
+            (Some(section), _) => {
+                config.insert("quantization_config".to_string(), section);
+            }
+            // The section would have it.
+            (None, Some(eps)) => {
+                config.insert("projection_norm_eps".to_string(), json!(eps));
+            }
+            (None, None) => {}
         }
         render(config)
     }
