@@ -56,6 +56,12 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
 fn hint(error: &ConvertError) -> &'static str {
     match error {
         ConvertError::Lossy { .. } => "; --allow-lossy goes on",
+        ConvertError::Dense => {
+            "; --override quantization=online says that they are the master weights of a BitNet"
+        }
+        ConvertError::Model { reason, .. } if reason.contains("trained with floats") => {
+            "; --override inputs=int8 says that it was not"
+        }
         ConvertError::Exists { .. } => "; --force replaces a file, or a folder that convert wrote",
         _ => "",
     }

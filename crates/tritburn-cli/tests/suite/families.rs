@@ -75,6 +75,10 @@ fn a_dropped_section_can_be_given_back() {
     let to = dropped.path().join("packed");
     let message = fail(&["convert", path(dropped.path()), path(&to), "--to", "hf"]);
     assert!(message.contains("plain float model"), "{message}");
+    assert!(
+        message.contains("--override quantization=online"),
+        "{message}"
+    );
     let mut args = vec!["convert", path(dropped.path()), path(&to), "--to", "hf"];
     args.extend(online);
     succeed(&args);
