@@ -1,4 +1,4 @@
-//! Batches of windows of the text.
+//! The batches of a training and of a validation, step by step.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,115 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{Conversation, Tokens};
-
-/// Windows of text, each token with the one that follows it.
-#[derive(Clone, Debug)]
-pub struct TokenBatch {
-    /// `[batch, context]`.
-    pub inputs: Tensor<2, Int>,
-    /// The token after each input, `[batch, context]`.
-    pub targets: Tensor<2, Int>,
-    /// Step of the training that this batch is for, counted from 1; 0 in validation.
-    pub step: usize,
-    /// Targets of each window that count; the others are [`IGNORED`]. `None` where all of them do.
-    pub counted: Option<Vec<usize>>,
-}
-
-/// A target that nobody should learn. (Ids are below it: no vocabulary is so large.)
-pub const IGNORED: u32 = i32::MAX as u32;
-
-/// Rows of conversations are as long as the longest of their batch, rounded up to this many tokens.
-const ROUND: usize = 64;
-
-impl TokenBatch {
-    /// The windows of `context + 1` tokens of `text` that begin at `starts`.
-    pub fn new(
-        text: &Tokens,
-        starts: &[usize],
-        context: usize,
-        step: usize,
-        device: &Device,
-    ) -> Self {
-        let windows = |shift: usize| {
-            let tokens = starts
-                .iter()
-                .flat_map(|start| text.window(start + shift, context));
-            let data: Vec<i32> = tokens.map(|id| id as i32).collect();
-            Tensor::from_data(TensorData::new(data, [starts.len(), context]), device)
-        };
-        Self {
-            inputs: windows(0),
-            targets: windows(1),
-            step,
-            counted: None,
-        }
-    }
-
-    /// Whole conversations, one a row, behind each other's ends nothing that counts.
-    pub fn of_talks<'a>(
-        talks: impl Iterator<Item = &'a Conversation> + Clone,
-        step: usize,
-        device: &Device,
-    ) -> Self {
-        let longest = talks.clone().map(|talk| talk.ids.len() - 1).max();
-        let length = longest.unwrap_or(1).next_multiple_of(ROUND);
-        let (mut inputs, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
-        for Conversation { ids, said } in talks {
-            let count = ids.len() - 1;
-            inputs.extend(ids[..count].iter().map(|&id| id as i32));
-            inputs.resize(inputs.len() + length - count, 0);
-            let learned = ids[1..].iter().zip(&said[1..]);
-            targets
-                .extend(learned.map(|(&id, &said)| if said { id as i32 } else { IGNORED as i32 }));
-            targets.resize(targets.len() + length - count, IGNORED as i32);
-            counted.push(said[1..].iter().filter(|&&said| said).count());
-        }
-        let place =
-            |data| Tensor::from_data(TensorData::new(data, [counted.len(), length]), device);
-        Self {
-            inputs: place(inputs),
-            targets: place(targets),
-            step,
-            counted: Some(counted),
-        }
-    }
-
-    /// What the mean of the batch is over, as far as parts of it compare.
-    pub fn weight(&self) -> usize {
-        match &self.counted {
-            None => self.windows(),
-            Some(counted) => counted.iter().sum(),
-        }
-    }
-
-    /// Number of windows.
-    pub fn windows(&self) -> usize {
-        self.inputs.dims()[0]
-    }
-
-    /// The same windows in batches of at most `size`.
-    pub fn split(&self, size: usize) -> Vec<Self> {
-        let [inputs, targets] = [&self.inputs, &self.targets].map(|ids| ids.clone().split(size, 0));
-        let pairs = inputs.into_iter().zip(targets).enumerate();
-        pairs
-            .map(|(part, (inputs, targets))| {
-                let rows = part * size..part * size + inputs.dims()[0];
-                Self {
-                    inputs,
-                    targets,
-                    step: self.step,
-                    counted: self.counted.as_ref().map(|counted| counted[rows].to_vec()),
-                }
-            })
-            .collect()
-    }
-}
+use super::{Conversation, TokenBatch, Tokens};
 
 /// The batches of steps.
 pub trait StepSource: Send + Sync {
@@ -457,29 +354,6 @@ mod tests {
         TrainLoader::new(Arc::new(windows), PLAN, epoch, device.clone())
     }
 
-    fn talk(length: u32, from: usize) -> Conversation {
-        Conversation {
-            ids: (0..length).collect(),
-            said: (0..length as usize).map(|at| at >= from).collect(),
-        }
-    }
-
-    #[test]
-    fn conversations_are_padded_with_what_does_not_count() {
-        let talks = [talk(5, 3), talk(70, 69)];
-        let batch = TokenBatch::of_talks(talks.iter(), 1, &Device::default());
-        assert_eq!(batch.inputs.dims(), [2, 128]);
-        assert_eq!(batch.counted, Some(vec![2, 1]));
-        assert_eq!(batch.weight(), 3);
-        let targets: Vec<i64> = batch.targets.clone().into_data().iter().collect();
-        let ignored = i64::from(IGNORED);
-        assert_eq!(targets[..5], [ignored, ignored, 3, 4, ignored]);
-        assert_eq!((targets[128 + 67], targets[128 + 68]), (ignored, 69));
-        let parts = batch.split(1);
-        assert_eq!(parts[1].counted, Some(vec![1]));
-        assert_eq!(parts[1].targets.dims(), [1, 128]);
-    }
-
     #[test]
     fn every_conversation_comes_once_before_one_comes_again() {
         // Seven in steps of three: the third step ends one order and begins another.
@@ -539,15 +413,6 @@ mod tests {
         assert_ne!(PLAN.starts(1, 256), other.starts(1, 256));
         // One start only is left.
         assert_eq!(PLAN.starts(1, 6), [0, 0, 0]);
-    }
-
-    #[test]
-    fn targets_are_the_inputs_one_token_on() {
-        let batch = TokenBatch::new(&text(), &[3, 250], 5, 1, &Device::default());
-        let inputs: Vec<i64> = batch.inputs.into_data().iter().collect();
-        let targets: Vec<i64> = batch.targets.into_data().iter().collect();
-        assert_eq!(inputs, [3, 4, 5, 6, 7, 250, 251, 252, 253, 254]);
-        assert_eq!(targets, [4, 5, 6, 7, 8, 251, 252, 253, 254, 255]);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //! | `vocabulary` | text to ids: bytes, or any tokenizer |
 //! | `tokens`, `token_folder` | ids in memory, or in mapped files that `tokenize` writes |
 //! | `conversations` | chats as tokens, and what of them is learned |
-//! | `loader` | batches of windows, and of conversations |
+//! | `batch`, `loader` | batches of windows and of conversations, step by step |
 //! | `training_data` | either kind |
 
+mod batch;
 mod conversations;
 mod crates;
 mod documents;
@@ -29,8 +30,9 @@ use tritburn_models::text::{TextError, TokenizerFiles};
 
 use crate::hash::Fnv;
 
+pub use batch::{IGNORED, TokenBatch};
 pub use conversations::{Conversation, Conversations};
-pub use loader::{IGNORED, Plan, TalkLoader, TokenBatch, TrainLoader, ValidLoader};
+pub use loader::{Plan, TalkLoader, TrainLoader, ValidLoader};
 pub use token_folder::{TokenFacts, tokenize};
 pub use tokens::{Tokens, Width};
 pub use training_data::TrainingData;
