@@ -28,6 +28,14 @@ fn ids(value: &Json) -> Vec<u32> {
     ids.map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
+fn template(source: &str) -> ChatTemplate {
+    let files = TokenizerFiles {
+        chat_template: Some(source.to_string()),
+        ..files()
+    };
+    ChatTemplate::from_files(&files).unwrap().unwrap()
+}
+
 fn check_against_transformers(files: &TokenizerFiles) {
     let tokenizer = Tokenizer::from_files(files).unwrap();
     let template = ChatTemplate::from_files(files).unwrap().unwrap();

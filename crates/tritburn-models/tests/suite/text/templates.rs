@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn template(source: &str) -> ChatTemplate {
-    let files = TokenizerFiles {
-        chat_template: Some(source.to_string()),
-        ..files()
-    };
-    ChatTemplate::from_files(&files).unwrap().unwrap()
-}
-
 #[test]
 fn templates_have_what_transformers_gives_them() {
     let messages = [Message::new("user", " <b> ")];
