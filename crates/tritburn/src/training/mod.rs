@@ -36,7 +36,6 @@ pub use api::{
 };
 pub(crate) use backend::TrainingOps;
 pub use operand::GatedActivation;
-#[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use operand::Optional;
 pub(crate) use operand::{AdamWStep, Moments};
 
