@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tritburn::InputPrecision;
 use tritburn_formats::codec::{ScaleDirection, hf_bitnet};
-use tritburn_formats::file::{DType, Safetensors, TensorSource};
+use tritburn_formats::file::{DType, TensorSource};
 use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
+use super::bare::Bare;
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight, unpacked};
@@ -76,7 +77,7 @@ const FREQUENCIES: &str = "rotary_emb.inv_freq";
 impl Stored<Hf> {
     pub fn open(
         folder: &Path,
-        tensors: Safetensors,
+        tensors: Bare,
         mut config: DecoderConfig,
     ) -> Result<Self, CheckpointError> {
         let (folder, tensors) = (folder.to_path_buf(), Tensors(tensors));
@@ -94,7 +95,7 @@ impl Stored<Hf> {
     }
 
     /// Whether projections have norms of their own: BitNet-embedding's configuration does not say it.
-    pub fn has_projection_norms(tensors: &Safetensors) -> bool {
+    pub fn has_projection_norms(tensors: &Bare) -> bool {
         let names = names::norms(Norm::Projection(0, Projection::Q));
         names.iter().any(|name| tensors.info(name).is_some())
     }
@@ -143,7 +144,7 @@ pub(crate) fn packed_shape([out, input]: [usize; 2]) -> [usize; 2] {
 }
 
 impl Format for Hf {
-    type File = Safetensors;
+    type File = Bare;
 
     const REPEATS_TIED_HEAD: bool = true;
 

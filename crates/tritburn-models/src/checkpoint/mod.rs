@@ -12,6 +12,7 @@
 //! Opening reads headers only and compares every name, shape and type with what the configuration
 //! asks for. Weights are then read one tensor (of the embedding: some rows) at a time.
 
+mod bare;
 mod bitnet_gpu;
 mod error;
 mod float;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tritburn_formats::file::{FileError, FileKind, Gguf, Safetensors};
 
+use super::bare::Bare;
 use super::bitnet_gpu::{self, BitNetGpu};
 use super::gguf::GgufFormat;
 use super::hf::Hf;
@@ -168,15 +169,17 @@ fn open_safetensors(
     tensors: Safetensors,
     overrides: &Overrides,
 ) -> Result<Box<dyn Checkpoint>, CheckpointError> {
-    let norms = Stored::<Hf>::has_projection_norms(&tensors);
-    let config =
-        read_config(folder, overrides, norms)?.ok_or_else(|| CheckpointError::Unknown {
-            path: folder.to_path_buf(),
-            reason: "safetensors without a config.json beside them",
-        })?;
+    let unknown = || CheckpointError::Unknown {
+        path: folder.to_path_buf(),
+        reason: "safetensors without a config.json beside them",
+    };
     if tensors.metadata().contains_key(VERSION_KEY) {
+        let config = read_config(folder, overrides, false)?.ok_or_else(unknown)?;
         return Ok(Box::new(Stored::<Tritburn>::open(folder, tensors, config)?));
     }
+    let tensors = Bare::new(tensors);
+    let norms = Stored::<Hf>::has_projection_norms(&tensors);
+    let config = read_config(folder, overrides, norms)?.ok_or_else(unknown)?;
     let mut checkpoint = Stored::<Hf>::open(folder, tensors, config)?;
     if let Some(inputs) = overrides.inputs()? {
         checkpoint.config.inputs = inputs;

@@ -375,3 +375,21 @@ fn norms_of_projections_are_those_of_the_file() {
     let again = checkpoint::open(&to).unwrap();
     assert_eq!(again.config().projection_norm_eps, Some(1e-6));
 }
+
+/// Embedding models are saved without the language model around their decoder.
+#[test]
+fn names_without_the_model_in_front_are_known() {
+    let folder = QWEN3.folder();
+    let file = folder.path().join("model.safetensors");
+    let tensors = SafeTensors::deserialize(QWEN3.weights).unwrap();
+    let bare = tensors.tensors().into_iter().map(|(name, view)| {
+        let name = name.strip_prefix("model.").expect("no head of its own");
+        (name.to_string(), view)
+    });
+    fs::write(&file, safetensors::serialize(bare, None).unwrap()).unwrap();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    let device = devices().swap_remove(0);
+    let found = logits(checkpoint.as_ref(), &device, &QWEN3.ids("prompt"));
+    let difference = largest_difference(&found, &QWEN3.logits());
+    assert!(difference <= 2e-3, "{difference}");
+}
