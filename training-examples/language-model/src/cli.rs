@@ -126,6 +126,7 @@ impl ConfigArgs {
             teacher: base.teacher,
             data: self.data.clone().or(base.data),
             tokenizer: self.tokenizer.clone().or(base.tokenizer),
+            chat_template: base.chat_template,
             seed: self.seed.unwrap_or(base.seed),
             steps: self.steps.unwrap_or(base.steps),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
@@ -201,6 +202,9 @@ pub struct FinetuneArgs {
     /// JSON lines of `messages`; or text or JSON lines of `text`, or a folder of them.
     #[arg(long, required_unless_present = "resume")]
     pub data: Option<PathBuf>,
+    /// File with the chat's template (Jinja) instead of the model's; what is trained brings it along.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub chat_template: Option<PathBuf>,
     /// Make a ternary model of a plain float one, little by little.
     #[arg(long)]
     pub ternarize: bool,

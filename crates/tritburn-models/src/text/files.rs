@@ -1,7 +1,7 @@
 //! The files around a tokenizer.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -74,6 +74,20 @@ impl TokenizerFiles {
         Ok(())
     }
 
+    /// Takes the chat template of a file instead of the one there is.
+    ///
+    /// # Errors
+    /// [`TextError::Io`], also for text that is not UTF-8; [`TextError::TooLarge`].
+    pub fn set_chat_template(&mut self, path: impl AsRef<Path>) -> Result<(), TextError> {
+        let path = path.as_ref();
+        let missing = || TextError::Io {
+            path: path.into(),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        self.chat_template = Some(read(path)?.ok_or_else(missing)?);
+        Ok(())
+    }
+
     /// Whether there is none at all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -84,8 +98,8 @@ impl TokenizerFiles {
         self.tokenizer.is_some()
     }
 
-    /// Ids that end a sequence: that of the `eos_token`, and those of `generation_config.json`. The model's own configuration may name others, see
-    /// [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids).
+    /// Ids that end a sequence: that of the `eos_token`, and those of `generation_config.json`. The model's
+    /// own configuration may name others, see [`Checkpoint::stop_ids`](crate::checkpoint::Checkpoint::stop_ids).
     ///
     /// # Errors
     /// [`TextError::Json`].
@@ -220,7 +234,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, TextError> {
     };
     let file = match fs::File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io(e)),
     };
     let mut text = String::new();

@@ -38,10 +38,8 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<(), Error> {
 }
 
 fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
-    // A path that holds wherever the training is resumed.
-    let path = std::path::absolute(&model).unwrap_or(model);
     let base = BaseModel {
-        path,
+        path: whole(model),
         ternarize: args.ternarize,
     };
     let checkpoint = base.open()?;
@@ -59,18 +57,17 @@ fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
         (BYTES * parameters) as f64 / 1e9
     );
     let sizes = ModelConfig::of_base(decoder, args.ternarize, found);
-    let data = args.data.clone();
-    let data = data.map(|data| std::path::absolute(&data).unwrap_or(data));
     let teacher = args.teacher.clone().map(|path| TeacherModel {
-        path: std::path::absolute(&path).unwrap_or(path),
+        path: whole(path),
         weight: args.teacher_weight,
         temperature: args.temperature,
     });
     Ok(TrainConfig {
         base: Some(base),
         teacher,
-        data,
+        data: args.data.clone().map(whole),
         tokenizer: None,
+        chat_template: args.chat_template.clone().map(whole),
         seed: args.seed,
         steps: args.steps,
         batch_size: args.batch_size,
@@ -90,4 +87,9 @@ fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
             ..sizes
         })
     })
+}
+
+/// A path that holds wherever the training is resumed.
+fn whole(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -109,6 +109,10 @@ impl Conversations {
                 line: number,
                 reason,
             })?;
+            // The template and the tokenizer decide them too.
+            for id in &conversation.ids {
+                fingerprint = fingerprint.add(&id.to_le_bytes());
+            }
             if conversation.ids.len() > context + 1 {
                 conversation.ids.truncate(context + 1);
                 conversation.said.truncate(context + 1);

@@ -340,7 +340,11 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A model whose tokenizer has no chat template.
-    #[error("{} has conversations, and the model no chat template to write them with", path.display())]
+    #[error(
+        "{} has conversations, and the model no chat template to write them with: give one with \
+         --chat-template",
+        path.display()
+    )]
     NoTemplate {
         /// The conversations.
         path: PathBuf,

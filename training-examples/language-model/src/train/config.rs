@@ -24,6 +24,8 @@ pub struct TrainConfig {
     pub data: Option<PathBuf>,
     /// `tokenizer.json`, or a folder with one; without one, tokens are bytes.
     pub tokenizer: Option<PathBuf>,
+    /// The template that conversations are written with, instead of that of `base`.
+    pub chat_template: Option<PathBuf>,
     /// Seed of the first weights and of the order of the text.
     #[config(default = 42)]
     pub seed: u64,
@@ -87,7 +89,11 @@ impl TrainConfig {
             return Ok(TrainingData::Text(self.corpus()?));
         };
         let checkpoint = base.open()?;
-        let vocabulary = Vocabulary::from_files(checkpoint.tokenizer()?)?;
+        let mut files = checkpoint.tokenizer()?;
+        if let Some(path) = &self.chat_template {
+            files.set_chat_template(path)?;
+        }
+        let vocabulary = Vocabulary::from_files(files)?;
         let rows = checkpoint.config().vocab_size;
         if vocabulary.size > rows {
             return Err(Error::Vocabulary {

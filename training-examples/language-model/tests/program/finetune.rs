@@ -96,10 +96,8 @@ fn parts_of_a_step_weigh_what_they_teach() {
     }
 }
 
-#[test]
-fn a_llama_shaped_model_and_plain_text_are_taken_too() {
-    let bench = Bench::new();
-    // The toy Llama has no tokenizer: bytes fit its 256 rows.
+/// A folder with the toy Llama, which has no tokenizer: bytes fit its 256 rows.
+fn llama_of_bytes(bench: &Bench) -> PathBuf {
     let model = bench.path("llama");
     std::fs::create_dir(&model).unwrap();
     for name in ["config.json", "model.safetensors"] {
@@ -109,6 +107,35 @@ fn a_llama_shaped_model_and_plain_text_are_taken_too() {
         .unwrap()
         .write_to_folder(&model)
         .unwrap();
+    model
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_given_one() {
+    let bench = Bench::new();
+    let model = llama_of_bytes(&bench);
+    let data = bench.write("talks.jsonl", talks(8).as_bytes());
+    let message = fail(&mut finetune(&bench, &model, &data, &[]));
+    assert!(message.contains("--chat-template"), "{message}");
+
+    let missing = bench.path("none.jinja");
+    let mut command = finetune(&bench, &model, &data, &["--steps", "2"]);
+    let message = fail(command.arg("--chat-template").arg(&missing));
+    assert!(message.contains("none.jinja"), "{message}");
+
+    let template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}\
+                    {% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
+    let path = bench.write("chat.jinja", template.as_bytes());
+    let mut command = finetune(&bench, &model, &data, &["--steps", "2"]);
+    succeed(command.arg("--chat-template").arg(&path));
+    let written = bench.path("run").join("model").join("chat_template.jinja");
+    assert_eq!(std::fs::read_to_string(written).unwrap(), template);
+}
+
+#[test]
+fn a_llama_shaped_model_and_plain_text_are_taken_too() {
+    let bench = Bench::new();
+    let model = llama_of_bytes(&bench);
     let text = bench.path("text.txt");
     let mut command = finetune(&bench, &model, &text, &["--context", "32"]);
     succeed(command.args(["--steps", "4"]));

@@ -1,6 +1,5 @@
 //! An interactive chat.
 
-use std::fs;
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
 use anyhow::{Context, Result, ensure};
@@ -89,9 +88,7 @@ pub fn run(
 fn template(args: &GenerateArgs, files: &TokenizerFiles) -> Result<ChatTemplate> {
     let mut files = files.clone();
     if let Some(path) = &args.chat_template {
-        let text = fs::read_to_string(path);
-        files.chat_template =
-            Some(text.with_context(|| format!("cannot read {}", path.display()))?);
+        files.set_chat_template(path)?;
     }
     ChatTemplate::from_files(&files)?.context(
         "the model brings no chat template: give one with --chat-template, or use --prompt",
