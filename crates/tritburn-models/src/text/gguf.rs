@@ -7,7 +7,7 @@
 //! GGUF specification that holds the whole `tokenizer.json`; it is written always and preferred
 //! when reading.
 
-mod split;
+pub(super) mod split;
 pub(super) mod spm;
 
 use serde_json::{Map, Value as Json, json};

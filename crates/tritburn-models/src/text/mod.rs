@@ -1,9 +1,10 @@
-//! Text to token ids and back: [`Tokenizer`], [`StreamDecoder`], [`ChatTemplate`].
+//! Text to token ids and back: [`Tokenizer`], [`BulkEncoder`], [`StreamDecoder`], [`ChatTemplate`].
 //!
 //! What a checkpoint carries for this is in its [`TokenizerFiles`], whatever its format: files in
 //! a folder, or metadata of a GGUF file.
 
 mod bpe;
+mod bulk;
 mod bytes;
 mod chat;
 mod date;
@@ -17,6 +18,7 @@ mod special;
 mod stream;
 mod tokenizer;
 
+pub use bulk::BulkEncoder;
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
 pub use files::TokenizerFiles;

@@ -81,6 +81,11 @@ impl Tokenizer {
         Ok(encoding.map_err(TextError::Tokenizer)?.get_ids().to_vec())
     }
 
+    /// The library's tokenizer.
+    pub(super) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     fn guarded(&self) -> Result<&tokenizers::Tokenizer, TextError> {
         if self.guarded.get().is_none() {
             // Another thread may have been quicker, with the same.

@@ -1,9 +1,10 @@
 //! What turns text into tokens.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
-use tritburn_models::text::{TextError, Tokenizer, TokenizerFiles};
+use tritburn_models::text::{BulkEncoder, TextError, Tokenizer, TokenizerFiles};
 
 use super::{DataError, Tokens};
 
@@ -18,7 +19,7 @@ pub struct Vocabulary {
     /// The tokenizer, as a model's folder holds it.
     pub files: TokenizerFiles,
     /// What turns text into ids, where it is not every byte as it is.
-    tokenizer: Option<Tokenizer>,
+    encoder: Option<Arc<BulkEncoder>>,
 }
 
 impl Vocabulary {
@@ -30,7 +31,7 @@ impl Vocabulary {
         Ok(Self {
             size: 256,
             files: TokenizerFiles::bytes()?,
-            tokenizer: None,
+            encoder: None,
         })
     }
 
@@ -64,7 +65,7 @@ impl Vocabulary {
         Ok(Self {
             size: tokenizer.id_count(),
             files,
-            tokenizer: Some(tokenizer),
+            encoder: Some(Arc::new(BulkEncoder::new(tokenizer)?)),
         })
     }
 
@@ -74,12 +75,12 @@ impl Vocabulary {
     /// # Errors
     /// [`TextError`] of the tokenizer.
     pub fn encode(&self, text: &[u8]) -> Result<Tokens, TextError> {
-        let Some(tokenizer) = &self.tokenizer else {
+        let Some(encoder) = &self.encoder else {
             return Ok(Tokens::of_bytes(text));
         };
         let parts: Result<Vec<Vec<u32>>, TextError> = pieces(text)
             .par_iter()
-            .map(|piece| tokenizer.encode_rendered(&String::from_utf8_lossy(piece)))
+            .map(|piece| encoder.encode(&String::from_utf8_lossy(piece)))
             .collect();
         Ok(Tokens::Held(parts?.concat().into()))
     }
@@ -89,13 +90,14 @@ impl Vocabulary {
     /// # Errors
     /// [`TextError`] of the tokenizer.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        let Some(tokenizer) = &self.tokenizer else {
+        let Some(encoder) = &self.encoder else {
             return Ok(text.bytes().map(u32::from).chain([b'\n'.into()]).collect());
         };
         let mut ids = Vec::new();
         for piece in pieces(text.as_bytes()) {
-            ids.extend(tokenizer.encode_rendered(&String::from_utf8_lossy(piece))?);
+            ids.extend(encoder.encode(&String::from_utf8_lossy(piece))?);
         }
+        let tokenizer = encoder.tokenizer();
         let end = tokenizer
             .eos_token()
             .and_then(|eos| tokenizer.token_to_id(eos));
