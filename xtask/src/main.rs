@@ -32,7 +32,7 @@ enum Command {
     Setup(setup::Args),
     /// Train, pack, reload and run a small language model on this machine's CPU
     Demo(demo::Args),
-    /// Run a tier of the test suite: the CPU's, or with --gpu, --vulkan, --neon another
+    /// Run a tier of the test suite: the CPU's, or with --gpu, --vulkan, --wgpu, --neon another
     Test(test::Args),
     /// Check format, lints, spelling, dependencies, documentation and features
     Check(check::Args),

@@ -35,6 +35,9 @@ pub struct Args {
     /// The CPU kernels and formats, built for 64-bit Arm and run by qemu-user
     #[arg(long, conflicts_with = "device")]
     neon: bool,
+    /// The portable kernels through WebGPU: on a GPU, or on Mesa's software Vulkan
+    #[arg(long, conflicts_with_all = ["device", "neon"])]
+    wgpu: bool,
     /// Collect the test executables of --gpu or --vulkan, to run them on a machine without Rust
     #[arg(long, requires = "device")]
     build_only: bool,
@@ -57,6 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
         Args { gpu: true, .. } => Tier::Cuda,
         Args { vulkan: true, .. } => Tier::Vulkan,
         Args { neon: true, .. } => Tier::Neon,
+        Args { wgpu: true, .. } => Tier::Wgpu,
         _ => Tier::Cpu,
     };
     if matches!(tier, Tier::Cpu | Tier::Cuda) {
@@ -99,6 +103,8 @@ enum Tier {
     Vulkan,
     /// Formats and CPU kernels on 64-bit Arm.
     Neon,
+    /// Portable kernels on anything with a Vulkan driver, as WGSL.
+    Wgpu,
 }
 
 impl Tier {
@@ -112,13 +118,17 @@ impl Tier {
                 command
             }
             Self::Vulkan => device_command(members, "vulkan"),
-            Self::Neon => {
-                let mut command = Command::new("sh");
-                command.arg(workspace_root().join("xtask").join("neon.sh"));
-                command
-            }
+            Self::Neon => script("neon.sh"),
+            Self::Wgpu => script("wgpu.sh"),
         }
     }
+}
+
+/// A tier that needs more than Rust, which its script brings.
+fn script(name: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg(workspace_root().join("xtask").join(name));
+    command
 }
 
 /// Everything in one call, so that Burn is built once. Documentation examples are part of it.
