@@ -45,6 +45,9 @@ pub struct BulkEncoder {
     pieces: Option<Pieces>,
 }
 
+/// Ids of the pieces that one thread has met.
+type Known = HashMap<Box<str>, Box<[u32]>>;
+
 /// What there is to know of a tokenizer that takes text in pieces.
 #[derive(Debug)]
 struct Pieces {
@@ -52,7 +55,7 @@ struct Pieces {
     added: AhoCorasick,
     /// Whether other text than ASCII changes before it is cut.
     normalized: bool,
-    known: ThreadLocal<RefCell<HashMap<Box<str>, Box<[u32]>>>>,
+    known: ThreadLocal<RefCell<Known>>,
 }
 
 impl BulkEncoder {
@@ -131,11 +134,11 @@ fn ends_pieces(pre_tokenizer: &Value) -> bool {
             && value["use_regex"] == use_regex
     };
     let split = |value: &Value| {
-        let known = |expression: &&str| value["pattern"] == json!({ "Regex": expression });
+        let known = |expression: &str| value["pattern"] == json!({ "Regex": expression });
         value["type"] == "Split"
             && value["behavior"] == "Isolated"
             && value["invert"] == false
-            && EXPRESSIONS.iter().any(|expression| known(&expression))
+            && EXPRESSIONS.iter().any(|expression| known(expression))
     };
     match pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice) {
         Some([first, second]) => split(first) && byte_level(second, false),
