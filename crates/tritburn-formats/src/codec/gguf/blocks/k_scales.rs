@@ -1,10 +1,25 @@
 //! Scales of sub-blocks in six bits, 12 bytes of them.
 
+use super::half_at;
+
+/// The factor of the codes, and what is taken from the products, of each sub-block in Q4_K and Q5_K: both
+/// begin with f16 d, f16 dmin and the bytes of [`scale_and_min`].
+#[inline(always)]
+pub(super) fn factors_and_minima<const N: usize>(block: &[u8; N]) -> [(f32, f32); 8] {
+    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
+    let mut scales = [0; 12];
+    scales.copy_from_slice(&block[4..16]);
+    std::array::from_fn(|j| {
+        let (scale, min) = scale_and_min(&scales, j);
+        (d * f32::from(scale), dmin * f32::from(min))
+    })
+}
+
 /// Scale and minimum of sub-block `j < 8` in Q4_K and Q5_K. Those of the first four are the low six
 /// bits of bytes `j` and `j + 4`; the others have their low four bits in byte `j + 4`, scale first,
 /// and their high two in the high bits of bytes `j - 4` and `j`.
 #[inline(always)]
-pub(super) fn scale_and_min(bytes: &[u8; 12], j: usize) -> (u8, u8) {
+fn scale_and_min(bytes: &[u8; 12], j: usize) -> (u8, u8) {
     match j {
         0..4 => (bytes[j] & 63, bytes[j + 4] & 63),
         _ => (
