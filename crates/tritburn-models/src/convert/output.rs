@@ -376,31 +376,23 @@ impl Encoder<'_> {
     ) -> Result<(Vec<Stored>, Vec<Loss>), ConvertError> {
         let name = format!("{name}.weight");
         let mut losses = Vec::new();
-        let data = match self.source.projection(layer, projection)? {
-            Weight::Master(data) => {
-                let (data, count) = data.convert(dtype);
-                if count > 0 {
-                    let tensor = name.clone();
-                    losses.push(Loss::Values {
-                        tensor,
-                        dtype,
-                        count,
-                    });
-                }
-                data
+        let mut rounded = |data: FloatTensorData| {
+            let (data, count) = data.convert(dtype);
+            if count > 0 {
+                let tensor = name.clone();
+                losses.push(Loss::Values {
+                    tensor,
+                    dtype,
+                    count,
+                });
             }
+            data
+        };
+        let data = match self.source.projection(layer, projection)? {
+            Weight::Master(data) => rounded(data),
             // The model multiplies floats by the products of codes and scales.
             Weight::Packed(matrix) if self.source.config().inputs == InputPrecision::Float => {
-                let (data, count) = dequantized(&matrix).convert(dtype);
-                if count > 0 {
-                    let tensor = name.clone();
-                    losses.push(Loss::Values {
-                        tensor,
-                        dtype,
-                        count,
-                    });
-                }
-                data
+                rounded(dequantized(&matrix))
             }
             Weight::Packed(matrix) => {
                 let matrix = one_scale(matrix);
