@@ -8,19 +8,19 @@ use crate::data::{Conversation, Conversations, TrainingData};
 use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::model::BaseModel;
-use crate::train::RunFolder;
+use crate::train::{RunFolder, TrainConfig};
 use tritburn::device;
 
 pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
     let device = device::open(&args.device.device)?;
     let run = RunFolder::at(&args.output);
     let config = run.config()?;
-    let options = LoadOptions::for_device(&device);
-    let trained = super::serve(&run.model(), &options, &device)?;
     let corpus = match config.training_data()? {
         TrainingData::Text(corpus) => corpus,
-        TrainingData::Conversations(talks) => return of_talks(&run, &talks, &device),
+        TrainingData::Conversations(talks) => return of_talks(&run, &config, &talks, &device),
     };
+    let options = LoadOptions::for_device(&device);
+    let trained = super::serve(&run.model(), &options, &device)?;
     let evaluation = Evaluation::new(&corpus, config.model.context, &device);
     let bytes_per_token = corpus.valid.bytes_per_token();
     let show = |name: &str, nats: f64| {
@@ -44,8 +44,12 @@ pub(super) fn run(args: &ModelArgs) -> Result<(), Error> {
 }
 
 /// What a turn of the assistant costs the trained model, and what it cost the one that it was made of.
-fn of_talks(run: &RunFolder, talks: &Conversations, device: &Device) -> Result<(), Error> {
-    let config = run.config()?;
+fn of_talks(
+    run: &RunFolder,
+    config: &TrainConfig,
+    talks: &Conversations,
+    device: &Device,
+) -> Result<(), Error> {
     let tokens: usize = talks.valid.iter().map(Conversation::learned).sum();
     println!(
         "{tokens} held-out tokens of the assistant in {}",
