@@ -10,14 +10,8 @@ cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
 rust=$PWD/target/neon-rust
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
-# Tests that cannot run are skipped and not passed: one, since nobody counted them.
-skip() {
-    echo "==> neon: skipped: $*"
-    echo "test result: ok. 0 passed; 0 failed; 1 ignored"
-    exit 0
-}
+tier=neon
+. xtask/tier.sh
 
 install_tools() {
     packages=
@@ -25,10 +19,8 @@ install_tools() {
     command -v aarch64-linux-gnu-gcc >/dev/null ||
         packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
     [ -z "$packages" ] && return
-    command -v apt-get >/dev/null || return 1
-    as_root apt-get update >&2
     # shellcheck disable=SC2086 # a list of words
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages >&2
+    update_and_install $packages
 }
 
 rustups_library() {
@@ -41,7 +33,7 @@ rustups_library() {
 debians_rust() {
     [ ! -x "$rust/rustc" ] || return 0
     [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || return 1
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libllvm22 >&2 || return 1
+    install libllvm22 || return 1
     # Package lists of both machines, apart from the system's own.
     apt="-o Dir::State::Lists=$rust/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
         -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o APT::Sandbox::User=root"
