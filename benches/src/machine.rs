@@ -38,21 +38,6 @@ pub fn command() -> String {
         .join(" ")
 }
 
-/// Dense int8 and bf16 tensor-core rates of a card in 10¹² operations a second, from the vendor's
-/// data sheets (without sparsity).
-pub fn tensor_core_rates(device: &str) -> Option<(f64, f64)> {
-    const RATES: [(&str, (f64, f64)); 6] = [
-        ("H200", (1979.0, 989.5)),
-        ("H100 PCIe", (1513.0, 756.5)),
-        ("H100", (1979.0, 989.5)),
-        ("A100", (624.0, 312.0)),
-        ("L40S", (733.0, 362.0)),
-        ("RTX 4090", (660.6, 165.2)),
-    ];
-    let found = RATES.iter().find(|(name, _)| device.contains(name));
-    found.map(|(_, rates)| *rates)
-}
-
 /// Today, `YYYY-MM-DD` in UTC.
 pub fn date() -> String {
     let seconds = std::time::SystemTime::now()
@@ -88,15 +73,7 @@ fn civil(mut days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{civil, tensor_core_rates};
-
-    #[test]
-    fn a_card_is_found_by_the_most_specific_name() {
-        let rate = |name| tensor_core_rates(name).map(|(int8, _)| int8);
-        assert_eq!(rate("NVIDIA H200"), Some(1979.0));
-        assert_eq!(rate("NVIDIA H100 PCIe"), Some(1513.0));
-        assert_eq!(rate("AMD EPYC"), None);
-    }
+    use super::civil;
 
     #[test]
     fn days_become_dates() {

@@ -106,7 +106,10 @@ impl Report {
     pub fn new(backend: Name, ceilings: Ceilings, cublas: Option<String>, rows: Vec<Row>) -> Self {
         let mut machine = Machine::new(backend);
         machine.versions.cublas = cublas;
-        let (int8_tops, bf16_tops) = machine::tensor_core_rates(&machine.device).unzip();
+        let rates = tritburn::device::tensor_core_rates(&machine.device);
+        let (int8_tops, bf16_tops) = rates
+            .map(|rates| (rates.int8 * 1e-12, rates.bf16 * 1e-12))
+            .unzip();
         Self {
             ceilings: Ceilings {
                 int8_tops,

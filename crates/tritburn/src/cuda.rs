@@ -41,6 +41,13 @@ pub enum CudaSetupError {
         /// The file that was looked for.
         path: PathBuf,
     },
+    /// The library that sums gradients over several GPUs cannot be loaded.
+    #[error(
+        "no NCCL (libnccl.so): install it (packages libnccl2 and libnccl-dev, or PyTorch's wheel \
+         nvidia-nccl-cu12 with a link libnccl.so beside its libnccl.so.2) and add its folder to \
+         LD_LIBRARY_PATH"
+    )]
+    Collectives,
 }
 
 /// Headers that kernels with half-precision floats and tensor cores include.
@@ -79,6 +86,26 @@ fn look() -> Result<(), CudaSetupError> {
         return Err(CudaSetupError::Compiler);
     }
     toolkit()
+}
+
+/// Whether several GPUs can train one model: NCCL sums their gradients.
+///
+/// # Errors
+/// [`CudaSetupError::Collectives`] where it is missing.
+pub fn check_collectives() -> Result<(), CudaSetupError> {
+    // SAFETY: as in `look`; CubeCL loads the same library when it opens a device.
+    match unsafe { cudarc::nccl::sys::is_culib_present() } {
+        true => Ok(()),
+        false => Err(CudaSetupError::Collectives),
+    }
+}
+
+/// Number of GPUs that the driver runs; 0 without a driver.
+pub fn device_count() -> usize {
+    match check() {
+        Ok(()) => cudarc::driver::result::device::get_count().map_or(0, |count| count as usize),
+        Err(_) => 0,
+    }
 }
 
 /// The headers of the toolkit that CubeCL compiles with.
@@ -148,6 +175,7 @@ mod tests {
             CudaSetupError::Driver,
             CudaSetupError::Compiler,
             CudaSetupError::Toolkit,
+            CudaSetupError::Collectives,
         ] {
             assert!(error.to_string().contains("install"), "{error}");
         }

@@ -1,9 +1,14 @@
 //! Devices by name, for programs that let their users choose one.
 
+pub mod memory;
+mod rates;
+
 use std::panic::catch_unwind;
 
 use burn::tensor::{Device, Tensor};
 use thiserror::Error;
+
+pub use rates::{TensorCoreRates, tensor_core_rates};
 
 /// Every device name, and whether this build has it.
 const DEVICES: [(&str, bool); 7] = [
@@ -54,6 +59,48 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
             })
         }
     }
+}
+
+/// The first `count` devices called `name`, for a model that trains on all of them.
+///
+/// Burn sums gradients over CUDA devices, with NCCL. One device needs neither.
+///
+/// # Errors
+/// [`DeviceError`]: as [`open`]; for devices that Burn cannot join, for more than there are, and where
+/// NCCL is missing.
+pub fn open_all(name: &str, count: usize) -> Result<Vec<Device>, DeviceError> {
+    let first = open(name)?;
+    if count <= 1 {
+        return Ok(vec![first]);
+    }
+    #[cfg(feature = "cuda")]
+    if name == "cuda" {
+        let available = crate::cuda::device_count();
+        if count > available {
+            return Err(DeviceError::TooFew {
+                asked: count,
+                available,
+            });
+        }
+        crate::cuda::check_collectives()?;
+        let rest = (1..count).map(Device::cuda);
+        return Ok(std::iter::once(first).chain(rest).collect());
+    }
+    Err(DeviceError::Alone {
+        name: name.into(),
+        asked: count,
+    })
+}
+
+/// What the part is called that `device` computes on, such as `NVIDIA H200`; `None` where its backend does
+/// not say.
+pub fn part_name(device: &Device) -> Option<String> {
+    #[cfg(feature = "cube")]
+    if crate::ops::runs_kernels(device) {
+        return device.identity().map(|identity| identity.name);
+    }
+    let _ = device;
+    None
 }
 
 /// Whether `device` compiles kernels when they are first launched: every device but Flex.
@@ -137,6 +184,22 @@ pub enum DeviceError {
         /// Devices of this build.
         built: String,
     },
+    /// More devices were asked for than there are.
+    #[error("{asked} CUDA devices were asked for, and this machine has {available}")]
+    TooFew {
+        /// Number asked for.
+        asked: usize,
+        /// Number that the driver lists.
+        available: usize,
+    },
+    /// Devices of this name do not work together.
+    #[error("{asked} devices `{name}` were asked for: Burn joins CUDA devices only")]
+    Alone {
+        /// The name given.
+        name: String,
+        /// Number asked for.
+        asked: usize,
+    },
     /// What CUDA needs is missing.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
@@ -170,6 +233,14 @@ mod tests {
         let (name, _) = missing.expect("no platform builds both Metal and ROCm");
         let error = open(name).unwrap_err().to_string();
         assert!(error.contains(&format!("--features {name}")), "{error}");
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn devices_that_burn_cannot_join_are_refused() {
+        assert_eq!(open_all("flex", 1).unwrap(), [Device::flex()]);
+        let error = open_all("flex", 3).unwrap_err().to_string();
+        assert!(error.contains("3 devices `flex`"), "{error}");
     }
 
     #[cfg(feature = "flex")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::model::{ActivationType, ModelConfig};
-use crate::train::TrainConfig;
+use crate::train::{OptimizerKind, Place, TrainConfig};
 use tritburn::device;
 
 /// Trains a small 1.58-bit language model on text, packs it to 2 bits a weight and writes with it.
@@ -44,6 +44,28 @@ pub struct DeviceArgs {
     pub device: String,
 }
 
+/// Where to train.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Device: flex, cpu, cuda, rocm, wgpu, vulkan or metal, as far as this build has them.
+    #[arg(long, default_value = device::default_name())]
+    pub device: String,
+    /// Train on the first so many CUDA devices at once: they divide every step and add up their gradients
+    /// (NCCL)
+    #[arg(long)]
+    pub devices: Option<usize>,
+}
+
+impl PlaceArgs {
+    /// Opens the devices.
+    ///
+    /// # Errors
+    /// [`DeviceError`](device::DeviceError).
+    pub fn open(&self) -> Result<Place, device::DeviceError> {
+        Place::open(&self.device, self.devices)
+    }
+}
+
 /// A model and a training of it; what is not given has its default.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConfigArgs {
@@ -72,6 +94,9 @@ pub struct ConfigArgs {
     /// Steps over which the learning rate rises to its peak.
     #[arg(long)]
     pub warmup_steps: Option<usize>,
+    /// What moves the matrices of the layers [default: adamw]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerKind>,
     /// Peak learning rate of the first half of the steps.
     #[arg(long)]
     pub learning_rate: Option<f64>,
@@ -134,6 +159,7 @@ impl ConfigArgs {
             checkpoint_steps: self.checkpoint_steps.unwrap_or(base.checkpoint_steps),
             warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
             quantization_steps: base.quantization_steps,
+            optimizer: self.optimizer.or(base.optimizer),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_norm: self.gradient_norm.unwrap_or(base.gradient_norm),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
@@ -179,7 +205,7 @@ pub struct TrainArgs {
     pub config: ConfigArgs,
     /// Where to compute.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: PlaceArgs,
 }
 
 /// Arguments of `finetune`.
@@ -225,6 +251,9 @@ pub struct FinetuneArgs {
     /// Seed of the order of the data.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    /// What moves the matrices of the layers [default: adamw]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerKind>,
     /// Number of optimizer steps.
     #[arg(long, default_value_t = 200)]
     pub steps: usize,
@@ -257,7 +286,7 @@ pub struct FinetuneArgs {
     pub dtype: Option<ActivationType>,
     /// Where to compute.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: PlaceArgs,
 }
 
 /// Arguments of `pack` and `eval`.

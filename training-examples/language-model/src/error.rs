@@ -83,6 +83,19 @@ pub enum Error {
         /// Rows of the embedding.
         rows: usize,
     },
+    /// Steps that do not divide between the devices.
+    #[error(
+        "{windows} windows a step leave one of {devices} devices fewer than {parts}: make --batch-size a \
+         multiple of {devices}"
+    )]
+    Devices {
+        /// Number of devices.
+        devices: usize,
+        /// Windows of a step.
+        windows: usize,
+        /// Windows that each device needs.
+        parts: usize,
+    },
     /// Nothing to fine-tune on.
     #[error("there is nothing to fine-tune on: --data names text or conversations")]
     NoData,

@@ -1,6 +1,6 @@
 //! The whole decoder.
 
-use burn::module::{Initializer, Module, Param};
+use burn::module::{Initializer, Module, ModuleVisitor, Param, ParamId};
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Int, IntDType, Tensor};
 use tritburn::training::{
@@ -112,6 +112,13 @@ impl TrainableModel {
     /// Element type of the residual stream and of activations.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Ids of the matrices of all layers, without tables and norms: what Muon and its kind are for.
+    pub fn layer_matrices(&self) -> Vec<ParamId> {
+        let mut matrices = Matrices::default();
+        self.layers.visit(&mut matrices);
+        matrices.ids
     }
 
     /// Where the parameters are.
@@ -236,6 +243,20 @@ impl TrainableModel {
             query: self.config.num_attention_heads,
             key_value: self.config.num_key_value_heads,
             size: self.config.head_dim,
+        }
+    }
+}
+
+/// Collects the ids of matrices.
+#[derive(Default)]
+struct Matrices {
+    ids: Vec<ParamId>,
+}
+
+impl ModuleVisitor for Matrices {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D == 2 {
+            self.ids.push(param.id);
         }
     }
 }

@@ -94,8 +94,9 @@ impl Optimizer for AdamW {
             learning_rate: rate,
             time: time as u32,
         };
-        let factor = self.clip.as_ref().and_then(GlobalNormClip::factor);
-        let factor = factor.map(|factor| factor.to_device(&grad.device()));
+        let device = grad.device();
+        let factor = self.clip.as_ref().and_then(|clip| clip.factor(&device));
+        let factor = factor.map(|factor| factor.to_device(&device));
         let (tensor, first, second) = <Dispatch as TrainingOps>::adamw(
             tensor.into_dispatch(),
             grad.into_dispatch(),

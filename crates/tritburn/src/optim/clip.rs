@@ -1,7 +1,7 @@
 //! Clipping of gradients by the norm of all of them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Dispatch;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -38,10 +38,13 @@ pub fn clip_by_global_norm<M: Module>(
 /// [`clip_by_global_norm`] inside of an optimiser's step: [`measure`](Self::measure) finds the norm, and
 /// an [`AdamW`](super::AdamW) [that holds](super::AdamW::with_clip) a clone of this multiplies gradients
 /// by the factor where it reads them.
+///
+/// Several devices that train replicas of a model may share one: each clips by what was measured on it.
 #[derive(Clone, Debug)]
 pub struct GlobalNormClip {
     max_norm: f32,
-    factor: Arc<Mutex<Option<Tensor<1>>>>,
+    /// The latest factor of each device, F32 `[1]`.
+    factors: Arc<Mutex<Vec<(Device, Tensor<1>)>>>,
 }
 
 impl GlobalNormClip {
@@ -49,22 +52,34 @@ impl GlobalNormClip {
     pub fn new(max_norm: f32) -> Self {
         Self {
             max_norm,
-            factor: Arc::default(),
+            factors: Arc::default(),
         }
     }
 
     /// The norm of the gradients of `model` together, F32 `[1]`. What it is clipped by holds for every
-    /// step until the next measurement.
+    /// step on the same device until the next measurement there.
     pub fn measure<M: Module>(&self, grads: &GradientsParams, model: &M) -> Tensor<1> {
         let Measured { norm, factor, .. } = measure(grads, model, self.max_norm);
-        *self.factor.lock().unwrap_or_else(PoisonError::into_inner) = Some(factor);
+        let device = factor.device();
+        let mut factors = self.lock();
+        match factors.iter_mut().find(|(known, _)| *known == device) {
+            Some((_, latest)) => *latest = factor,
+            None => factors.push((device, factor)),
+        }
         norm
     }
 
-    /// What gradients are multiplied by, F32 `[1]`.
-    pub(super) fn factor(&self) -> Option<Tensor<1>> {
-        let factor = self.factor.lock().unwrap_or_else(PoisonError::into_inner);
-        factor.clone()
+    /// What the gradients of a model on `device` are multiplied by, F32 `[1]`.
+    pub(super) fn factor(&self, device: &Device) -> Option<Tensor<1>> {
+        let factors = self.lock();
+        let own = factors.iter().find(|(known, _)| known == device);
+        // A model that is spread over devices has one norm, measured on the first of them.
+        let factor = own.or(factors.first().filter(|_| factors.len() == 1));
+        factor.map(|(_, factor)| factor.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Device, Tensor<1>)>> {
+        self.factors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

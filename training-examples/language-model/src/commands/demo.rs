@@ -21,7 +21,7 @@ use crate::evaluate::{Evaluation, likeliest};
 use crate::generate::generate;
 use crate::model::ModelConfig;
 use crate::report::Report;
-use crate::train::{RunError, RunFolder, TrainConfig, train, write_atomic};
+use crate::train::{Place, RunError, RunFolder, TrainConfig, train, write_atomic};
 use tritburn::device;
 
 /// What the models go on from: code, because the default text is code.
@@ -73,7 +73,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
     // The seed makes this the model that training begins with.
     device.seed(config.seed);
     let initial_loss = evaluation.loss(&config.model.init(&device)?)?;
-    let trained = train(&folder, &config, &device, false)?;
+    let trained = train(&folder, &config, &Place::One(device.clone()), false)?;
     let model = trained.model;
     println!("packing, saving, loading and comparing");
     let valid_loss = evaluation.loss(&model)?;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use tritburn::device;
 use tritburn_models::trainable::TrainableError;
 
 use crate::cli::FinetuneArgs;
@@ -20,13 +19,13 @@ const QUANTIZATION_STEPS: usize = 1000;
 const BYTES: u64 = 16;
 
 pub(super) fn run(args: &FinetuneArgs) -> Result<(), Error> {
-    let device = device::open(&args.device.device)?;
+    let place = args.device.open()?;
     let run = RunFolder::at(&args.output);
     let config = match (args.resume, &args.model) {
         (false, Some(model)) => config(args, model.clone())?,
         _ => run.config()?,
     };
-    let trained = train(&args.output, &config, &device, args.resume)?;
+    let trained = train(&args.output, &config, &place, args.resume)?;
     println!(
         "trained to step {} in {:.1} s; the model is {}",
         config.steps,
@@ -78,6 +77,7 @@ fn config(args: &FinetuneArgs, model: PathBuf) -> Result<TrainConfig, Error> {
             let third = (args.steps / 3).min(QUANTIZATION_STEPS);
             args.quantization_steps.unwrap_or(third)
         }),
+        optimizer: args.optimizer,
         learning_rate: args.learning_rate,
         second_learning_rate: args.learning_rate / 2.0,
         weight_decay: args.weight_decay,

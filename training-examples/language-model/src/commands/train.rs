@@ -6,10 +6,9 @@ use crate::model::ModelConfig;
 use burn::config::Config;
 
 use crate::train::{RunError, RunFolder, TrainConfig, train};
-use tritburn::device;
 
 pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
-    let device = device::open(&args.device.device)?;
+    let place = args.device.open()?;
     let run = RunFolder::at(&args.output);
     let base = match &args.config_file {
         Some(path) => TrainConfig::load(path).map_err(|error| RunError::Config {
@@ -20,7 +19,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
         None => TrainConfig::new(ModelConfig::new()),
     };
     let config = args.config.over(base);
-    let trained = train(&args.output, &config, &device, args.resume)?;
+    let trained = train(&args.output, &config, &place, args.resume)?;
     match trained.resumed_at {
         0 => println!("trained {} steps", config.steps),
         step => println!(

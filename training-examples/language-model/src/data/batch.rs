@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{Conversation, Tokens};
+use super::{Conversation, Shard, Tokens};
 
 /// Windows of text, each token with the one that follows it.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub struct TokenBatch {
     pub step: usize,
     /// Targets of each window that count; the others are [`IGNORED`]. `None` where all of them do.
     pub counted: Option<Vec<usize>>,
+    /// The part of a step that these windows are.
+    pub shard: Shard,
+    /// The [`weight`](Self::weight) of all parts of the step together.
+    pub step_weight: usize,
 }
 
 /// A target that nobody should learn. (Ids are below it: no vocabulary is so large.)
@@ -44,6 +48,8 @@ impl TokenBatch {
             targets: windows(1),
             step,
             counted: None,
+            shard: Shard::WHOLE,
+            step_weight: starts.len(),
         }
     }
 
@@ -72,7 +78,18 @@ impl TokenBatch {
             inputs: place(inputs),
             targets: place(targets),
             step,
+            step_weight: counted.iter().sum(),
             counted: Some(counted),
+            shard: Shard::WHOLE,
+        }
+    }
+
+    /// The same windows as `shard` of a step whose parts weigh `step_weight` together.
+    pub fn as_part(self, shard: Shard, step_weight: usize) -> Self {
+        Self {
+            shard,
+            step_weight,
+            ..self
         }
     }
 
@@ -89,18 +106,29 @@ impl TokenBatch {
         self.inputs.dims()[0]
     }
 
-    /// The same windows in batches of at most `size`.
-    pub fn split(&self, size: usize) -> Vec<Self> {
-        let [inputs, targets] = [&self.inputs, &self.targets].map(|ids| ids.clone().split(size, 0));
-        let pairs = inputs.into_iter().zip(targets).enumerate();
-        pairs
-            .map(|(part, (inputs, targets))| {
-                let rows = part * size..part * size + inputs.dims()[0];
+    /// What the loss of these windows counts in the mean over the whole step.
+    pub fn share(&self) -> f32 {
+        self.weight() as f32 / self.step_weight.max(1) as f32
+    }
+
+    /// The same windows in `count` batches of equal size, as far as that goes; at most one a window.
+    pub fn split(&self, count: usize) -> Vec<Self> {
+        let windows = self.windows();
+        let parts = Shard::all(count.clamp(1, windows.max(1)));
+        parts
+            .map(|part| {
+                let rows = part.range(windows);
+                let cut = |ids: &Tensor<2, Int>| ids.clone().narrow(0, rows.start, rows.len());
                 Self {
-                    inputs,
-                    targets,
+                    inputs: cut(&self.inputs),
+                    targets: cut(&self.targets),
+                    counted: self
+                        .counted
+                        .as_ref()
+                        .map(|counted| counted[rows.clone()].to_vec()),
                     step: self.step,
-                    counted: self.counted.as_ref().map(|counted| counted[rows].to_vec()),
+                    shard: self.shard,
+                    step_weight: self.step_weight,
                 }
             })
             .collect()
@@ -133,9 +161,14 @@ mod tests {
         let ignored = i64::from(IGNORED);
         assert_eq!(targets[..5], [ignored, ignored, 3, 4, ignored]);
         assert_eq!((targets[128 + 67], targets[128 + 68]), (ignored, 69));
-        let parts = batch.split(1);
+        let parts = batch.split(2);
         assert_eq!(parts[1].counted, Some(vec![1]));
         assert_eq!(parts[1].targets.dims(), [1, 128]);
+        assert_eq!(
+            parts.iter().map(TokenBatch::share).collect::<Vec<_>>(),
+            [2.0 / 3.0, 1.0 / 3.0]
+        );
+        assert_eq!(batch.split(9).len(), 2, "no part is empty");
     }
 
     #[test]

@@ -11,12 +11,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{Conversation, TokenBatch, Tokens};
+use super::{Conversation, Shard, TokenBatch, Tokens};
 
 /// The batches of steps.
 pub trait StepSource: Send + Sync {
-    /// The batch of `step`, counted from 1: always the same.
-    fn batch(&self, step: usize, device: &Device) -> TokenBatch;
+    /// The part `shard` of the batch of `step`, counted from 1: always the same.
+    fn batch(&self, step: usize, shard: Shard, device: &Device) -> TokenBatch;
 }
 
 /// Random windows of a text that is longer than the context.
@@ -28,9 +28,11 @@ pub struct Windows {
 }
 
 impl StepSource for Windows {
-    fn batch(&self, step: usize, device: &Device) -> TokenBatch {
+    fn batch(&self, step: usize, shard: Shard, device: &Device) -> TokenBatch {
         let starts = self.plan.starts(step, self.text.len());
-        TokenBatch::new(&self.text, &starts, self.plan.context, step, device)
+        let own = &starts[shard.range(starts.len())];
+        let batch = TokenBatch::new(&self.text, own, self.plan.context, step, device);
+        batch.as_part(shard, starts.len())
     }
 }
 
@@ -43,9 +45,13 @@ pub struct Talks {
 }
 
 impl StepSource for Talks {
-    fn batch(&self, step: usize, device: &Device) -> TokenBatch {
+    fn batch(&self, step: usize, shard: Shard, device: &Device) -> TokenBatch {
         let order = self.plan.order(step, self.talks.len());
-        TokenBatch::of_talks(order.iter().map(|&index| &self.talks[index]), step, device)
+        let talks = order.iter().map(|&index| &self.talks[index]);
+        let weight = talks.clone().map(Conversation::learned).sum();
+        let own = &order[shard.range(order.len())];
+        let own = own.iter().map(|&index| &self.talks[index]);
+        TokenBatch::of_talks(own, step, device).as_part(shard, weight)
     }
 }
 
@@ -54,6 +60,10 @@ impl StepSource for Talks {
 /// Burn resumes a training at an epoch and does not save the state of a shuffle. So an epoch here
 /// is a number of steps, and the windows of a step follow from the seed and the step alone: a
 /// resumed training sees what an unbroken one would have seen.
+///
+/// Several devices [divide](Self::divided) every step. An item is what one device does in one step, and
+/// those of the first device come first: Burn gives each device a slice of equal length, which is its part
+/// of every step. So all devices do the same steps, whatever the batch divides into.
 pub struct TrainLoader {
     source: Arc<dyn StepSource>,
     plan: Plan,
@@ -61,6 +71,10 @@ pub struct TrainLoader {
     epoch: AtomicUsize,
     /// The steps of each epoch that this loader gives, counted from 0.
     part: Range<usize>,
+    /// Parts that each step is divided into.
+    devices: usize,
+    /// The parts of each step that this loader gives.
+    shards: Range<usize>,
     device: Device,
 }
 
@@ -126,22 +140,36 @@ impl TrainLoader {
             plan,
             epoch,
             part,
+            devices: 1,
+            shards: 0..1,
             device,
         }
     }
 
-    /// The batch of `step`, counted from 1.
-    pub fn batch(&self, step: usize) -> TokenBatch {
-        self.source.batch(step, &self.device)
+    /// The same, with each step divided between `devices`.
+    pub fn divided(self, devices: usize) -> Self {
+        Self {
+            devices,
+            shards: 0..devices,
+            ..self
+        }
     }
 
-    fn with(&self, part: Range<usize>, device: Device) -> Self {
+    /// What the device `index` does in `step`, counted from 1, on `device`.
+    pub fn batch(&self, step: usize, index: usize, device: &Device) -> TokenBatch {
+        let count = self.devices;
+        self.source.batch(step, Shard { index, count }, device)
+    }
+
+    fn with(&self, shards: Range<usize>, part: Range<usize>, device: Device) -> Self {
         let epoch = AtomicUsize::new(self.epoch.load(Ordering::Relaxed));
         Self {
             source: self.source.clone(),
             plan: self.plan,
             epoch,
             part,
+            devices: self.devices,
+            shards,
             device,
         }
     }
@@ -152,8 +180,12 @@ impl DataLoader<TokenBatch> for TrainLoader {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let steps = self.plan.steps_of(epoch);
         let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
-        let total = steps.len();
-        let batches = steps.map(|step| self.batch(step));
+        let total = self.shards.len() * steps.len();
+        let items = self
+            .shards
+            .clone()
+            .flat_map(move |index| steps.clone().map(move |step| (index, step)));
+        let batches = items.map(|(index, step)| self.batch(step, index, &self.device));
         Box::new(Counted {
             batches,
             done: 0,
@@ -162,16 +194,29 @@ impl DataLoader<TokenBatch> for TrainLoader {
     }
 
     fn num_items(&self) -> usize {
-        self.part.len()
+        self.shards.len() * self.part.len()
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
-        Arc::new(self.with(self.part.clone(), device.clone()))
+        let (shards, part) = (self.shards.clone(), self.part.clone());
+        Arc::new(self.with(shards, part, device.clone()))
     }
 
+    /// Items `start..end`: some of one device, or all of some devices.
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
-        let part = self.part.start + start..self.part.end.min(self.part.start + end);
-        Arc::new(self.with(part, self.device.clone()))
+        let length = self.part.len().max(1);
+        let first = self.shards.start + start / length;
+        let (shards, part) = match (start % length, end % length) {
+            (0, 0) => (first..self.shards.start + end / length, self.part.clone()),
+            (from, _) => {
+                let to = (from + end.saturating_sub(start)).min(length);
+                (
+                    first..first + 1,
+                    self.part.start + from..self.part.start + to,
+                )
+            }
+        };
+        Arc::new(self.with(shards, part, self.device.clone()))
     }
 }
 
@@ -405,6 +450,35 @@ mod tests {
         assert_eq!(halves(&train), inputs(&train));
         assert_eq!(halves(&valid), inputs(&valid));
         assert_eq!(train.slice(1, 3).num_items(), 2);
+    }
+
+    #[test]
+    fn devices_divide_every_step_and_together_see_what_one_sees() {
+        let device = Device::default();
+        let whole = epoch(&loader(1, &device));
+        let divided = loader(1, &device).divided(2);
+        assert_eq!(divided.num_items(), 6);
+        let slices = [divided.slice(0, 3), divided.slice(3, 6)].map(|slice| {
+            let batches: Vec<_> = slice.iter().map(Result::unwrap).collect();
+            assert!(batches.iter().all(|batch| batch.step_weight == 3));
+            batches
+        });
+        assert_eq!(slices[0][0].windows(), 2);
+        assert_eq!(
+            (slices[1][0].shard.index, slices[1][0].share()),
+            (1, 1.0 / 3.0)
+        );
+        let both = slices[0].iter().zip(&slices[1]);
+        for ((step, inputs), (first, second)) in whole.iter().zip(both) {
+            assert_eq!((first.step, second.step), (*step, *step));
+            let parts = [first, second].map(|b| b.inputs.to_data().iter().collect::<Vec<i64>>());
+            assert_eq!(parts.concat(), *inputs);
+        }
+        assert_eq!(
+            divided.iter().count(),
+            6,
+            "all of it, one device after the other"
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use burn::config::Config;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use super::Schedule;
 use super::run_folder::RunError;
@@ -47,6 +49,8 @@ pub struct TrainConfig {
     /// Steps over which a float model becomes ternary, layer products going from floats to codes; at once,
     /// if left out.
     pub quantization_steps: Option<usize>,
+    /// What moves the matrices of the layers; AdamW, if left out.
+    pub optimizer: Option<OptimizerKind>,
     /// Peak learning rate of the first half.
     #[config(default = 4e-3)]
     pub learning_rate: f64,
@@ -59,6 +63,17 @@ pub struct TrainConfig {
     /// Norm to which all gradients together are clipped.
     #[config(default = 1.0)]
     pub gradient_norm: f32,
+}
+
+/// What moves the matrices of the layers; tables and norms have AdamW in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// AdamW.
+    #[default]
+    Adamw,
+    /// Muon: orthogonalised steps.
+    Muon,
 }
 
 impl TrainConfig {
@@ -77,6 +92,23 @@ impl TrainConfig {
             return Err(RunError::ZeroSteps { name }.into());
         }
         Ok(self.model.validate()?)
+    }
+
+    /// Parts that each of `devices` computes its share of a step in, one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Devices`] if a device would have less than a window for each.
+    pub fn parts(&self, devices: usize) -> Result<usize, Error> {
+        let largest = self.batch_size.div_ceil(devices);
+        let parts = largest.div_ceil(self.micro_batch_size.unwrap_or(largest).max(1));
+        match self.batch_size / devices {
+            smallest if smallest < parts => Err(Error::Devices {
+                devices,
+                windows: self.batch_size,
+                parts,
+            }),
+            _ => Ok(parts),
+        }
     }
 
     /// What the training reads, with the tokens of its model.
@@ -135,5 +167,26 @@ impl TrainConfig {
             steps: self.steps,
             epoch_steps: self.checkpoint_steps,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_has_a_window_for_each_part_of_a_step() {
+        let config = |windows, micro| TrainConfig {
+            batch_size: windows,
+            micro_batch_size: micro,
+            ..TrainConfig::new(ModelConfig::new())
+        };
+        let parts = |windows, micro, devices| config(windows, micro).parts(devices).ok();
+        assert_eq!(parts(16, None, 1), Some(1));
+        assert_eq!(parts(16, Some(3), 1), Some(6));
+        assert_eq!(parts(7, Some(2), 2), Some(2));
+        assert_eq!(parts(3, None, 4), None);
+        // Four windows and three, one at a time: the second device runs out.
+        assert_eq!(parts(7, Some(1), 2), None);
     }
 }

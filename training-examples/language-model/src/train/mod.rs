@@ -3,9 +3,14 @@
 mod best;
 mod checkpoint;
 mod config;
+mod cost;
+mod gauge;
 mod loss_chart;
 mod metrics;
+mod muon;
 mod optimizer;
+mod parallel;
+mod place;
 mod progress;
 mod run_folder;
 mod schedule;
@@ -20,20 +25,22 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
 use tritburn_models::trainable::SaveOptions;
 
+use self::cost::Cost;
 use crate::error::Error;
 use crate::model::ModelConfig;
 
 pub use best::Best;
 pub use checkpoint::{CheckpointError, Checkpoints};
-pub use config::TrainConfig;
+pub use config::{OptimizerKind, TrainConfig};
+pub use muon::DecayingMuon;
 pub use optimizer::{DecayingAdamW, ScheduledRate};
+pub use place::Place;
 pub use progress::PlainProgress;
 pub use run_folder::{DataRecord, RunError, RunFolder, write_atomic};
 pub use schedule::Schedule;
@@ -67,6 +74,8 @@ pub struct BestStep {
 /// Trains `config`'s model in `folder` and leaves it there as `model/`, a folder that
 /// `tritburn generate` runs.
 ///
+/// Several devices divide every step between them and do what one would have done, but for rounding.
+///
 /// With `resume`, continues from the newest whole checkpoint in `folder`: the steps that follow are
 /// those of an unbroken run, on the Flex device bit for bit.
 ///
@@ -75,10 +84,12 @@ pub struct BestStep {
 pub fn train(
     folder: &Path,
     config: &TrainConfig,
-    device: &Device,
+    place: &Place,
     resume: bool,
 ) -> Result<Trained, Error> {
     config.validate()?;
+    let devices = place.devices();
+    let parts = config.parts(devices.len())?;
     let data = config.training_data()?;
     let config = &match &config.base {
         Some(_) => config.clone(),
@@ -102,7 +113,7 @@ pub fn train(
     let resumed_at = newest.map_or(0, |epoch| (epoch * plan.epoch_steps).min(plan.steps));
 
     // Parameters on an autodiff device train; the seed fixes their first values.
-    let device = device.clone().autodiff();
+    let device = devices[0].clone().autodiff();
     device.seed(config.seed);
     let model = match &config.base {
         Some(base) => base.load(&config.model, &device)?,
@@ -110,23 +121,31 @@ pub fn train(
     };
     let schedule = config.schedule();
     let clip = GlobalNormClip::new(config.gradient_norm);
-    let optimizer = ModuleOptimizer::from(DecayingAdamW::new(schedule.clone(), clip.clone()));
+    let adamw = DecayingAdamW::new(schedule.clone(), clip.clone());
+    let optimizer = match config.optimizer.unwrap_or_default() {
+        OptimizerKind::Adamw => ModuleOptimizer::from(adamw),
+        OptimizerKind::Muon => DecayingMuon::new(schedule.clone()).beside(adamw, &model),
+    };
 
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = data.train(plan, first_epoch, device.clone());
-    let micro_batch = config.micro_batch_size.unwrap_or(config.batch_size);
+    let train = train.divided(devices.len());
     let trainee = Trainee::new(model, clip)
-        .with_micro_batch(micro_batch)
+        .with_parts(parts)
         .with_quantization_steps(config.quantization_steps.unwrap_or(0));
     let teacher = config.teacher.as_ref();
-    let teacher = teacher.map(|teacher| teacher.load(&config.model, &device.clone().inner()));
-    let trainee = trainee.with_teacher(teacher.transpose()?)?;
+    let teacher = teacher.map(|teacher| teacher.load(&config.model, &devices[0]));
+    let trainee = trainee.with_teacher(teacher.transpose()?, devices)?;
     // Devices without kernels have nothing to compile, and a practice step would only take time.
     if tritburn::device::compiles_kernels(&device) {
-        let batch = train.batch(1);
-        warm_up::warm_up(&trainee, &optimizer, batch)?;
+        warm_up::warm_up(&trainee, &optimizer, devices, |index, device| {
+            train.batch(1, index, device)
+        })?;
     }
-    let valid = data.held_out(VALID_WINDOWS, plan, device.clone().inner());
+    let tokens = plan.batch_size * plan.context;
+    let cost = Cost::new(trainee.model.config(), plan.context, devices);
+    let valid = data.held_out(VALID_WINDOWS, plan, devices[0].clone());
+    let trainee = trainee.with_exchange(place.exchange());
     let interrupter = Interrupter::new();
     let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
@@ -134,13 +153,19 @@ pub fn train(
     let mut training = SupervisedTraining::new(folder, Arc::new(train), valid)
         .num_epochs(plan.epochs())
         .with_interrupter(interrupter)
+        .with_training_strategy(place.strategy())
         .with_application_logger(None)
         .with_custom_checkpointers(model_part, optimizer_part, schedule_part)
         .with_checkpointing_strategy(checkpoints.strategy(newest))
         .metric_train(log.clone())
         .metrics((metrics::loss(), metrics::perplexity()))
         .metric_train_numeric(metrics::gradient_norm())
-        .metric_train_numeric(burn::train::metric::LearningRateMetric::new());
+        .metric_train_numeric(burn::train::metric::LearningRateMetric::new())
+        .metric_train_numeric(gauge::speed(tokens))
+        .metric_train_numeric(gauge::memory(&devices[0]));
+    if cost.peak.is_some() {
+        training = training.metric_train_numeric(gauge::utilisation(tokens, cost));
+    }
     if !config.model.dense {
         training = training
             .metric_train_numeric(metrics::zero_share())

@@ -71,24 +71,23 @@ impl PlainProgress {
         }
     }
 
-    /// A line about the training, with its speed since the latest line: steps before that were slower if
-    /// kernels were compiled.
+    /// A line about the training, with the time that is left at the speed since the latest line: steps
+    /// before that were slower if kernels were compiled.
     fn print_step(&mut self) {
         let (since, done_then) = self.printed;
         let rate = (self.steps_done - done_then) as f64 / since.elapsed().as_secs_f64();
         let left = (self.plan.steps - self.steps_done) as f64 / rate.max(1e-9);
-        let tokens = rate * (self.plan.batch_size * self.plan.context) as f64;
-        let speed = format!("  {tokens:.0} tokens/s  {left:.0} s left");
-        self.print("step", &self.train.clone(), &speed);
+        let left = format!("  {left:.0} s left");
+        self.print("step", &self.train.clone(), &left);
     }
 
-    fn print(&mut self, what: &str, values: &[(Label, f64)], speed: &str) {
+    fn print(&mut self, what: &str, values: &[(Label, f64)], left: &str) {
         let (done, total) = (self.steps_done, self.plan.steps);
         let values: String = values
             .iter()
             .map(|((name, unit), value)| format!("  {name} {}{unit}", short(*value)))
             .collect();
-        println!("{what} {done}/{total}{values}{speed}");
+        println!("{what} {done}/{total}{values}{left}");
         self.printed = (Instant::now(), done);
     }
 }
@@ -98,6 +97,7 @@ fn short(value: f64) -> String {
     match value.abs() {
         small if small < 0.01 && small > 0.0 => format!("{value:.2e}"),
         middle if middle < 10.0 => format!("{value:.3}"),
+        large if large >= 10_000.0 => format!("{value:.0}"),
         _ => format!("{value:.1}"),
     }
 }
@@ -191,7 +191,10 @@ mod tests {
 
     #[test]
     fn numbers_of_every_size_keep_their_meaning() {
-        let shown = [0.0, 0.00123, 0.0199, 1.23456, 41.96].map(short);
-        assert_eq!(shown, ["0.000", "1.23e-3", "0.020", "1.235", "42.0"]);
+        let shown = [0.0, 0.00123, 0.0199, 1.23456, 41.96, 588_901.3].map(short);
+        assert_eq!(
+            shown,
+            ["0.000", "1.23e-3", "0.020", "1.235", "42.0", "588901"]
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{ExecutionError, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use tritburn::optim::GlobalNormClip;
@@ -14,6 +14,7 @@ use tritburn::training::LossConfig;
 use tritburn_models::TrainableModel;
 use tritburn_models::trainable::{Distillation, TrainableError};
 
+use super::parallel::Exchange;
 use crate::data::{IGNORED, TokenBatch};
 
 /// Steps from one look at the codes to the next.
@@ -30,15 +31,18 @@ pub struct Trainee {
     /// What all gradients together are clipped to.
     #[module(skip)]
     clip: GlobalNormClip,
-    /// Windows whose activations are in memory at once.
+    /// Parts that a step is computed in, one after the other.
     #[module(skip)]
-    micro_batch: usize,
+    parts: usize,
     /// Steps over which a float model becomes ternary; 0 for at once.
     #[module(skip)]
     quantization_steps: usize,
-    /// A model to learn from besides the data.
+    /// A model to learn from besides the data, a copy on each device.
     #[module(skip)]
-    teacher: Option<Arc<(TrainableModel, Distillation)>>,
+    teacher: Option<Arc<(Vec<TrainableModel>, Distillation)>>,
+    /// Adds up what several devices find.
+    #[module(skip)]
+    exchange: Option<Arc<Exchange>>,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -58,21 +62,20 @@ impl Trainee {
             watch: watch.filter(|watch| !watch.is_empty()).map(Arc::new),
             model,
             clip,
-            micro_batch: usize::MAX,
+            parts: 1,
             quantization_steps: 0,
             teacher: None,
+            exchange: None,
             steps: 0,
             counts: None,
             gradient_norm: None,
         }
     }
 
-    /// The same, with steps that take `windows` at a time and add up their gradients.
-    pub fn with_micro_batch(self, windows: usize) -> Self {
-        Self {
-            micro_batch: windows,
-            ..self
-        }
+    /// The same, with steps of `parts` whose gradients are added up: only the activations of one are in
+    /// memory at once.
+    pub fn with_parts(self, parts: usize) -> Self {
+        Self { parts, ..self }
     }
 
     /// The same, quantised little by little over the first `steps`.
@@ -83,21 +86,32 @@ impl Trainee {
         }
     }
 
-    /// The same, learning from a teacher too.
+    /// The same, learning from a teacher too, on each of `devices`.
     ///
     /// # Errors
     /// [`TrainableError::Teacher`] for one of other tokens.
     pub fn with_teacher(
         self,
         teacher: Option<(TrainableModel, Distillation)>,
+        devices: &[Device],
     ) -> Result<Self, TrainableError> {
-        if let Some((teacher, _)) = &teacher {
-            self.model.check_teacher(teacher)?;
-        }
+        let Some((teacher, distillation)) = teacher else {
+            return Ok(self);
+        };
+        self.model.check_teacher(&teacher)?;
+        let copies = devices.iter().map(|device| teacher.clone().fork(device));
         Ok(Self {
-            teacher: teacher.map(Arc::new),
+            teacher: Some(Arc::new((copies.collect(), distillation))),
             ..self
         })
+    }
+
+    /// The same, with gradients and losses that are the sums of several devices'.
+    pub fn with_exchange(self, exchange: Option<Exchange>) -> Self {
+        Self {
+            exchange: exchange.map(Arc::new),
+            ..self
+        }
     }
 
     /// How far a step, counted from 1, is on the way to the ternary model.
@@ -108,21 +122,21 @@ impl Trainee {
         }
     }
 
-    /// The mean loss of a batch, and its gradients.
+    /// What a batch adds to the mean loss of its step, and its gradients.
     fn gradients(&self, batch: &TokenBatch) -> (Tensor<1>, GradientsParams) {
         let of = |loss: Tensor<1>| {
             let value = loss.clone().detach();
             (value, GradientsParams::from_grads(loss.backward(), self))
         };
         let share_of_codes = self.share(batch.step);
-        if self.micro_batch >= batch.windows() {
+        if self.parts == 1 && batch.weight() == batch.step_weight {
             return of(self.training_loss(batch, share_of_codes));
         }
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
-        for part in batch.split(self.micro_batch) {
-            let share = part.weight() as f32 / batch.weight().max(1) as f32;
-            let (loss, gradients) = of(self.training_loss(&part, share_of_codes).mul_scalar(share));
+        for part in batch.split(self.parts) {
+            let loss = self.training_loss(&part, share_of_codes);
+            let (loss, gradients) = of(loss.mul_scalar(part.share()));
             sum.accumulate(self, gradients);
             losses.push(loss);
         }
@@ -135,8 +149,11 @@ impl Trainee {
         let config = loss_config(batch);
         let loss = match self.teacher.as_deref() {
             None => self.model.loss_by(inputs, targets, &config, share),
-            Some((teacher, distillation)) => {
+            Some((teachers, distillation)) => {
                 let model = &self.model;
+                let device = model.device().inner();
+                let own = |teacher: &&TrainableModel| teacher.device() == device;
+                let teacher = teachers.iter().find(own).expect(COPIED);
                 model.distill_loss(inputs, targets, teacher, *distillation, &config, share)
             }
         };
@@ -168,6 +185,9 @@ fn loss_config(batch: &TokenBatch) -> LossConfig {
     }
 }
 
+/// What cannot fail: a teacher is copied to every device before the training begins.
+const COPIED: &str = "every device has its copy of the teacher";
+
 /// What cannot fail: the training was checked before it began.
 const FITS: &str = "windows are as long as the context of the model, and on its device";
 
@@ -177,6 +197,10 @@ impl TrainStep for Trainee {
 
     fn step(&self, batch: TokenBatch) -> TrainOutput<StepReport> {
         let (loss, grads) = self.gradients(&batch);
+        let (loss, grads) = match &self.exchange {
+            Some(exchange) => exchange.sum(self, loss, grads, batch.shard.index),
+            None => (loss, grads),
+        };
         let item = StepReport {
             step: batch.step,
             loss,
@@ -244,5 +268,71 @@ impl ItemLazy for StepReport {
 impl Adaptor<StepReport> for StepReport {
     fn adapt(&self) -> StepReport {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::data::{Conversation, Shard};
+    use crate::model::ModelConfig;
+
+    /// All gradients of a model in a row.
+    struct Row<'a>(&'a GradientsParams, Vec<f32>);
+
+    impl ModuleVisitor for Row<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(param.id).expect("every parameter has one");
+            self.1.extend(gradient.into_data().iter::<f32>());
+        }
+    }
+
+    fn step(trainee: &Trainee, batch: TokenBatch) -> (f32, Vec<f32>) {
+        let output = TrainStep::step(trainee, batch);
+        let mut row = Row(&output.grads, Vec::new());
+        trainee.visit(&mut row);
+        (output.item.loss.into_scalar(), row.1)
+    }
+
+    #[test]
+    fn losses_and_gradients_of_the_parts_of_a_step_add_up_to_those_of_the_step() {
+        let device = Device::default().autodiff();
+        let sizes = ModelConfig::new().with_d_model(32).with_d_ff(64);
+        let sizes = sizes.with_layers(2).with_heads(2).with_context(64);
+        device.seed(3);
+        let model = sizes.init(&device).unwrap();
+        let trainee = Trainee::new(model, GlobalNormClip::new(1.0));
+        // Five conversations of which different numbers of tokens count, on two devices: three and two.
+        let talks: Vec<Conversation> = (0..5)
+            .map(|talk| Conversation {
+                ids: (0..20 + 5 * talk).map(|id| (id * 7 + talk) % 256).collect(),
+                said: (0..20 + 5 * talk).map(|at| at % 3 == talk % 3).collect(),
+            })
+            .collect();
+        let whole = TokenBatch::of_talks(talks.iter(), 1, &device);
+        let weight = whole.weight();
+        let (loss, gradients) = step(&trainee, whole.clone());
+
+        let close = |found: &[(f32, Vec<f32>)]| {
+            let sum: f32 = found.iter().map(|(loss, _)| loss).sum();
+            assert!((sum - loss).abs() < 1e-5, "{sum} is not {loss}");
+            let largest = gradients.iter().fold(0f32, |most, g| most.max(g.abs()));
+            for (place, expected) in gradients.iter().enumerate() {
+                let sum: f32 = found.iter().map(|(_, part)| part[place]).sum();
+                let off = (sum - expected).abs();
+                assert!(off < 1e-4 * largest, "{sum} is not {expected} at {place}");
+            }
+        };
+        let parts = Shard::all(2).map(|shard| {
+            let own = talks[shard.range(talks.len())].iter();
+            let batch = TokenBatch::of_talks(own, 1, &device).as_part(shard, weight);
+            step(&trainee, batch)
+        });
+        close(&parts.collect::<Vec<_>>());
+        // One device, one window after the other.
+        close(&[step(&trainee.clone().with_parts(5), whole)]);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::TensorReadError;
+use burn::tensor::{Device, TensorReadError};
 use burn::train::{InferenceStep, TrainStep};
 
 use super::Trainee;
@@ -21,31 +21,43 @@ use crate::logging::Counts;
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Runs a training step and a validation step on `batch` and drops what came of them.
+/// Runs a training step and a validation step on each of `devices`, on the batch that `batch` gives for its
+/// index, and drops what came of them.
 ///
 /// Prints a line every two seconds while it lasts.
 ///
 /// # Errors
-/// [`TensorReadError`] if the device fails.
+/// [`TensorReadError`] if a device fails.
 pub fn warm_up(
     trainee: &Trainee,
     optimizer: &ModuleOptimizer,
-    batch: TokenBatch,
+    devices: &[Device],
+    batch: impl Fn(usize, &Device) -> TokenBatch,
 ) -> Result<(), TensorReadError> {
-    let device = batch.inputs.device();
     let _talk = Heartbeat::start();
-    let output = TrainStep::step(trainee, batch.clone());
-    let mut optimizer = optimizer.clone();
+    for (index, device) in devices.iter().enumerate() {
+        let device = device.clone().autodiff();
+        let replica = match index {
+            0 => trainee.clone(),
+            _ => trainee.clone().fork(&device),
+        };
+        practise(replica, optimizer.clone(), batch(index, &device));
+        device.sync()?;
+    }
+    Ok(())
+}
+
+fn practise(trainee: Trainee, mut optimizer: ModuleOptimizer, batch: TokenBatch) {
+    let output = TrainStep::step(&trainee, batch.clone());
     // Nothing moves at a rate of 0, and nothing of this is kept.
     let rate = ModuleLearningRate::from(0.0);
-    let trained = trainee.clone().optimize(&mut optimizer, rate, output.grads);
+    let trained = trainee.optimize(&mut optimizer, rate, output.grads);
     let inner = TokenBatch {
         inputs: batch.inputs.inner(),
         targets: batch.targets.inner(),
         ..batch
     };
     InferenceStep::step(&trained.valid(), inner);
-    Ok(device.sync()?)
 }
 
 /// Says on the terminal what is being waited for, until it is dropped.

@@ -86,6 +86,18 @@ fn a_training_killed_while_it_writes_a_checkpoint_does_too() {
 }
 
 #[test]
+fn muon_resumes_exactly_as_well() {
+    let bench = Bench::new();
+    let muon = ["--optimizer", "muon"];
+    succeed(bench.train("unbroken", &STEPS).args(muon));
+    let reaches = || lines(&bench.losses("killed")) >= 13;
+    train_with_kills(&bench, "killed", &muon, &[&reaches]);
+    assert_eq!(bench.losses("killed"), bench.losses("unbroken"));
+    succeed(&mut bench.train("adamw", &STEPS));
+    assert_ne!(bench.losses("adamw"), bench.losses("unbroken"));
+}
+
+#[test]
 fn the_float_twin_resumes_exactly_as_well() {
     let bench = Bench::new();
     succeed(bench.train("unbroken", &STEPS).arg("--dense"));

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use tritburn_models::generate::Session;
 use tritburn_models::model::CausalLm;
 
-use crate::memory::{Memory, Watch};
+use tritburn::device::memory::{Memory, Watch};
 
 /// Decode steps ahead of the timed ones.
 pub const WARM_UP: usize = 4;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use tritburn_models::model::{LoadOptions, Precision};
 
 use crate::cli::BenchArgs;
-use crate::memory::give_back;
 use crate::model::Source;
 use measure::Measure;
 use report::{Report, Row};
+use tritburn::device::memory::give_back;
 
 pub fn run(args: &BenchArgs) -> Result<()> {
     let source = Source::open(&args.model)?;

@@ -10,9 +10,9 @@ use super::history::{History, Prompt};
 use super::report::Report;
 use super::stream::{Printer, flow};
 use crate::cli::GenerateArgs;
-use crate::memory::peak_bytes;
 use crate::model::Source;
 use crate::say::say;
+use tritburn::device::memory::peak_bytes;
 
 /// Ends a chat.
 const QUIT: &str = "/quit";

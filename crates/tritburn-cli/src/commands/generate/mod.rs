@@ -15,11 +15,11 @@ use tritburn_models::text::{Tokenizer, TokenizerFiles};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::error::message;
-use crate::memory::peak_bytes;
 use crate::model::Source;
 use crate::say::say;
 use report::Report;
 use stream::Printer;
+use tritburn::device::memory::peak_bytes;
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let sampling = sampling(&args.sampling);
