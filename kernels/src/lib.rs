@@ -42,6 +42,7 @@ pub use device_code::decode::ScaleKind;
 pub use device_code::dot::{IntegerDot, UnitTile};
 pub use error::KernelError;
 pub use operand::{
-    Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights, QuantizedActivations,
+    BlockTable, Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights,
+    QuantizedActivations,
 };
 pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights, WeightOrder};

@@ -68,9 +68,9 @@ pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
-    Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm, TokenView, argmax,
-    attention, dense_head, embedding, gated, gated_quantize, int8_head, rms_norm,
-    rms_norm_quantize, rotary_append,
+    BlockTable, Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm,
+    TokenView, argmax, attention, dense_head, embedding, gated, gated_quantize, int8_head,
+    rms_norm, rms_norm_quantize, rotary_append,
 };
 pub use training::{
     AdamWStep, CrossEntropy, Sequences, adamw, causal_attention, causal_attention_backward,

@@ -11,6 +11,7 @@
 //! | [`generate`](mod@generate) | sequences, their cache, captured decode steps |
 //! | [`sample`] | from logits to the next token |
 //! | [`text`] | tokenizers and chat templates |
+//! | [`engine`] | many requests at once: continuous batching |
 //!
 //! # Feature flags
 //!
@@ -23,6 +24,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod convert;
+pub mod engine;
 pub mod families;
 pub mod generate;
 pub mod model;

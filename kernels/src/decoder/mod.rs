@@ -6,5 +6,6 @@ pub mod dense;
 pub mod embedding;
 pub mod glu;
 pub mod norm;
+mod paging;
 pub mod rotary;
 pub mod step;

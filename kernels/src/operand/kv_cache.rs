@@ -3,17 +3,30 @@
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
-use super::buffer::{check_alignment, check_bytes};
+use super::buffer::{Buffer, check_alignment, check_bytes};
 use super::float_type::FloatType;
 use crate::error::KernelError;
 
-/// Keys and values `[B, Hkv, S, D]` of one layer, contiguous.
+/// Keys and values of one layer: those of a row contiguous, `[B, Hkv, S, D]`, or in blocks that rows
+/// share, `[blocks, Hkv, S, D]`.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     keys: Handle,
     values: Handle,
     shape: [usize; 4],
     dtype: FloatType,
+    table: Option<BlockTable>,
+}
+
+/// Which blocks hold the positions of each row of a cache: position p of row r is position `p % S` of
+/// block `blocks[r · per_row + p / S]`. Read on the device, so that a recorded launch can be replayed for
+/// others; a block that the cache lacks counts as its last one, and is not written.
+#[derive(Clone, Debug)]
+pub struct BlockTable {
+    /// Blocks of every row, u32 `[B · per_row]`.
+    pub blocks: Buffer,
+    /// Blocks of a row.
+    pub per_row: usize,
 }
 
 impl KvCache {
@@ -55,12 +68,59 @@ impl KvCache {
             values,
             shape,
             dtype,
+            table: None,
+        })
+    }
+
+    /// A cache of blocks, `shape` `[blocks, Hkv, S, D]`, that `table` gives to rows.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`KernelError::Length`] if the table is not made of whole rows.
+    pub fn paged(
+        keys: Handle,
+        values: Handle,
+        shape: [usize; 4],
+        table: BlockTable,
+        dtype: FloatType,
+    ) -> Result<Self, KernelError> {
+        let rows = table.blocks.len().checked_div(table.per_row).unwrap_or(0);
+        table
+            .blocks
+            .check_exact("block table", rows * table.per_row)?;
+        if rows == 0 {
+            return Err(KernelError::Empty {
+                operand: "block table",
+                shape: [rows, table.per_row],
+            });
+        }
+        let cache = Self::new(keys, values, shape, dtype)?;
+        Ok(Self {
+            table: Some(table),
+            ..cache
         })
     }
 
     /// Rows of the batch.
     pub fn batch(&self) -> usize {
+        match &self.table {
+            None => self.shape[0],
+            Some(table) => table.blocks.len() / table.per_row,
+        }
+    }
+
+    /// Blocks, or rows where a row is one block.
+    pub(crate) fn blocks(&self) -> usize {
         self.shape[0]
+    }
+
+    /// Positions of a block of a cache of blocks.
+    pub(crate) fn block(&self) -> Option<usize> {
+        self.table.as_ref().map(|_| self.shape[2])
+    }
+
+    /// The blocks of rows; any words where rows are contiguous.
+    pub(crate) fn table<'a>(&'a self, any: &'a Buffer) -> &'a Buffer {
+        self.table.as_ref().map_or(any, |table| &table.blocks)
     }
 
     /// Heads of keys and values.
@@ -70,7 +130,7 @@ impl KvCache {
 
     /// Positions that a row has room for.
     pub fn positions(&self) -> usize {
-        self.shape[2]
+        self.shape[2] * self.table.as_ref().map_or(1, |table| table.per_row)
     }
 
     /// Dimension of a head.

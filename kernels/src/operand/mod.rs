@@ -15,6 +15,6 @@ pub use buffer::Buffer;
 pub(crate) use buffer::LINE_BYTES;
 pub use float::{FloatMatrix, FloatVector};
 pub use float_type::FloatType;
-pub use kv_cache::KvCache;
+pub use kv_cache::{BlockTable, KvCache};
 pub use packed::PackedWeights;
 pub use quantized::QuantizedActivations;

@@ -25,5 +25,5 @@ pub use head::{
     Int8View, dense_head, dense_head_with, int8_head, int8_head_with, quantize_rows_int8,
 };
 pub use norm::{rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with};
-pub use operands::{Heads, KvView, KvViewMut, RmsNorm, TokenView};
+pub use operands::{BlockTable, Heads, KvView, KvViewMut, RmsNorm, TokenView};
 pub use rotary::{rotary_append, rotary_append_with, rotary_table};

@@ -136,18 +136,112 @@ pub(crate) fn check_indices(
     }
 }
 
-/// Keys and values of a layer, `[B, Hkv, S, D]` each.
+/// Which blocks of a cache hold the positions of each row: position p of row r is position
+/// `p % positions` of block `blocks[r · per_row + p / positions]`. Rows may share blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockTable<'a> {
+    /// Blocks of every row, `[B, per_row]`. Those behind the last position in use may be any.
+    pub blocks: &'a [u32],
+    /// Blocks of a row.
+    pub per_row: usize,
+    /// Positions of a block.
+    pub positions: usize,
+}
+
+/// Where the rows, heads and positions of a cache lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    /// The blocks of the rows; row r is block r without.
+    table: Option<&'a [u32]>,
+    batch: usize,
+    per_row: usize,
+    /// Positions of a block.
+    block: usize,
+    heads: Heads,
+}
+
+impl<'a> Places<'a> {
+    /// `[B, Hkv, S, D]`.
+    fn rows(
+        len: [usize; 2],
+        batch: usize,
+        capacity: usize,
+        heads: Heads,
+    ) -> Result<Self, CpuError> {
+        let expected = area(area(batch, heads.kv)?, area(capacity, heads.dim)?)?;
+        expect_len("keys", len[0], expected)?;
+        expect_len("values", len[1], expected)?;
+        Ok(Self {
+            table: None,
+            batch,
+            per_row: 1,
+            block: capacity,
+            heads,
+        })
+    }
+
+    /// `[blocks, Hkv, positions, D]`.
+    fn blocks(len: [usize; 2], table: BlockTable<'a>, heads: Heads) -> Result<Self, CpuError> {
+        let BlockTable {
+            blocks,
+            per_row,
+            positions,
+        } = table;
+        let block = area(heads.kv_width(), positions)?;
+        let stored = len[0].checked_div(block).unwrap_or(0);
+        expect_len("keys", len[0], stored * block)?;
+        expect_len("values", len[1], len[0])?;
+        let batch = blocks.len().checked_div(per_row).unwrap_or(0);
+        expect_len("block table", blocks.len(), batch * per_row)?;
+        check_indices("block table", blocks, stored)?;
+        Ok(Self {
+            table: Some(blocks),
+            batch,
+            per_row,
+            block: positions,
+            heads,
+        })
+    }
+
+    /// Rows.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Positions of a row.
+    pub fn capacity(&self) -> usize {
+        self.per_row * self.block
+    }
+
+    /// Where a head of a position begins.
+    #[inline(always)]
+    pub fn of(&self, row: usize, head: usize, position: usize) -> usize {
+        let block = match self.table {
+            None => row,
+            Some(table) => table[row * self.per_row + position / self.block] as usize,
+        };
+        let plane = block * self.heads.kv + head;
+        (plane * self.block + position % self.block) * self.heads.dim
+    }
+
+    /// Positions from `position` on, itself included, that follow each other in memory.
+    #[inline(always)]
+    pub fn together(&self, position: usize) -> usize {
+        self.block - position % self.block
+    }
+}
+
+/// Keys and values of a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct KvView<'a, E> {
     pub(crate) keys: &'a [E],
     pub(crate) values: &'a [E],
-    pub(crate) batch: usize,
-    pub(crate) capacity: usize,
+    pub(crate) places: Places<'a>,
     pub(crate) heads: Heads,
 }
 
 impl<'a, E: Element> KvView<'a, E> {
-    /// Caches of `batch` rows of `capacity` positions.
+    /// Caches `[B, Hkv, S, D]` of `batch` rows of `capacity` positions.
     ///
     /// # Errors
     /// [`CpuError::Length`] if a cache does not fit.
@@ -158,32 +252,50 @@ impl<'a, E: Element> KvView<'a, E> {
         capacity: usize,
         heads: Heads,
     ) -> Result<Self, CpuError> {
-        check_caches(keys.len(), values.len(), batch, capacity, heads)?;
+        let places = Places::rows([keys.len(), values.len()], batch, capacity, heads)?;
         Ok(Self {
             keys,
             values,
-            batch,
-            capacity,
+            places,
+            heads,
+        })
+    }
+
+    /// Caches `[blocks, Hkv, positions, D]`, of which rows have the blocks that `table` lists.
+    ///
+    /// # Errors
+    /// [`CpuError::Length`] if a cache is not made of whole blocks, [`CpuError::Index`] if it lacks a
+    /// block of the table.
+    pub fn paged(
+        keys: &'a [E],
+        values: &'a [E],
+        table: BlockTable<'a>,
+        heads: Heads,
+    ) -> Result<Self, CpuError> {
+        let places = Places::blocks([keys.len(), values.len()], table, heads)?;
+        Ok(Self {
+            keys,
+            values,
+            places,
             heads,
         })
     }
 }
 
-/// Keys and values of a layer to be written, `[B, Hkv, S, D]` each.
+/// Keys and values of a layer to be written.
 #[derive(Debug)]
 pub struct KvViewMut<'a, E> {
     pub(crate) keys: &'a mut [E],
     pub(crate) values: &'a mut [E],
-    pub(crate) batch: usize,
-    pub(crate) capacity: usize,
+    pub(crate) places: Places<'a>,
     pub(crate) heads: Heads,
 }
 
 impl<'a, E: Element> KvViewMut<'a, E> {
-    /// Caches of `batch` rows of `capacity` positions.
+    /// As [`KvView::new`].
     ///
     /// # Errors
-    /// [`CpuError::Length`] if a cache does not fit.
+    /// As [`KvView::new`].
     pub fn new(
         keys: &'a mut [E],
         values: &'a mut [E],
@@ -191,26 +303,31 @@ impl<'a, E: Element> KvViewMut<'a, E> {
         capacity: usize,
         heads: Heads,
     ) -> Result<Self, CpuError> {
-        check_caches(keys.len(), values.len(), batch, capacity, heads)?;
+        let places = Places::rows([keys.len(), values.len()], batch, capacity, heads)?;
         Ok(Self {
             keys,
             values,
-            batch,
-            capacity,
+            places,
             heads,
         })
     }
-}
 
-fn check_caches(
-    keys: usize,
-    values: usize,
-    batch: usize,
-    capacity: usize,
-    heads: Heads,
-) -> Result<(), CpuError> {
-    let planes = area(batch, heads.kv)?;
-    let len = area(planes, area(capacity, heads.dim)?)?;
-    expect_len("keys", keys, len)?;
-    expect_len("values", values, len)
+    /// As [`KvView::paged`].
+    ///
+    /// # Errors
+    /// As [`KvView::paged`].
+    pub fn paged(
+        keys: &'a mut [E],
+        values: &'a mut [E],
+        table: BlockTable<'a>,
+        heads: Heads,
+    ) -> Result<Self, CpuError> {
+        let places = Places::blocks([keys.len(), values.len()], table, heads)?;
+        Ok(Self {
+            keys,
+            values,
+            places,
+            heads,
+        })
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::element::Element;
-use super::operands::{Heads, KvViewMut, TokenView};
+use super::operands::{Heads, KvViewMut, Places, TokenView};
 use super::vector::{self, Lanes, Work};
 use crate::error::{CpuError, area, expect_len};
 use crate::isa::Isa;
@@ -72,14 +72,14 @@ pub fn rotary_append_with<E: Element>(
     expect_len("q", q.len(), area(tokens.len(), heads.query_width())?)?;
     let positions = table.len() / heads.dim();
     expect_len("table", table.len(), positions * heads.dim())?;
-    tokens.check(cache.batch, cache.capacity.min(positions))?;
+    tokens.check(cache.places.batch(), cache.places.capacity().min(positions))?;
 
     let job = RotaryJob {
         qkv,
         tokens,
         table,
         heads,
-        capacity: cache.capacity,
+        places: cache.places,
         q: OutPtr::new(q),
         keys: OutPtr::new(cache.keys),
         values: OutPtr::new(cache.values),
@@ -94,7 +94,7 @@ pub struct RotaryJob<'a, E> {
     tokens: TokenView<'a>,
     table: &'a [f32],
     heads: Heads,
-    capacity: usize,
+    places: Places<'a>,
     q: OutPtr<f32>,
     keys: OutPtr<E>,
     values: OutPtr<E>,
@@ -175,8 +175,8 @@ impl<E: Element> Work for Append<'_, E> {
         let mut turned = vec![0.0; dim];
         for head in self.heads {
             for token in 0..job.tokens.len() {
-                let plane = job.tokens.row(token) * kv + head % kv;
-                let at = (plane * job.capacity + job.tokens.position(token)) * dim;
+                let (row, position) = (job.tokens.row(token), job.tokens.position(token));
+                let at = job.places.of(row, head % kv, position);
                 let from = job.head(token, job.heads.query() + head);
                 // SAFETY: rows and positions were checked against the cache, and the head is this
                 // task's own.

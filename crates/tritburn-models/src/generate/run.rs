@@ -202,7 +202,7 @@ impl Chooser {
         Ok(Self {
             samplers,
             histories: prompts.iter().map(|p| p.to_vec()).collect(),
-            device_side: sampling.is_greedy() && sampling.repetition_penalty == 1.0,
+            device_side: sampling.takes_largest(),
         })
     }
 
@@ -249,7 +249,7 @@ impl Chooser {
 }
 
 /// A tensor's values on the host.
-fn read<E, const D: usize, K>(tensor: Tensor<D, K>) -> Result<Vec<E>, ModelError>
+pub(crate) fn read<E, const D: usize, K>(tensor: Tensor<D, K>) -> Result<Vec<E>, ModelError>
 where
     E: burn::tensor::Element,
     K: burn::tensor::kind::Basic,

@@ -176,7 +176,8 @@ impl Session {
             if ends.is_empty() {
                 continue;
             }
-            let indices = words(ends.iter().map(|&(_, index)| index).collect(), &self.model);
+            let indices = ends.iter().map(|&(_, index)| index).collect();
+            let indices = words(indices, self.model.device());
             let found = read(&self.model, hidden.select(indices))?;
             for (i, (row, _)) in ends.into_iter().enumerate() {
                 last[row] = Some(found.clone().narrow(0, i, 1));
@@ -259,7 +260,7 @@ impl Session {
             .map(|part| (part.row, self.lengths[part.row] + part.first, part.len))
             .collect();
         let tokens = Tokens::runs(&runs, self.model.device());
-        let ids = words(ids, &self.model);
+        let ids = words(ids, self.model.device());
         let cache: &mut KvCache = &mut self.step.state().cache;
         self.model.forward(ids, &tokens, cache)
     }

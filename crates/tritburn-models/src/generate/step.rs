@@ -4,23 +4,25 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use burn::tensor::{DType, Graph, Int, Tensor, TensorData, capture};
+use burn::tensor::{DType, Device, Graph, Int, Tensor, TensorData, capture};
 use tritburn::ops::captures_graphs;
 use tritburn::transformer::{Tokens, advance, argmax, overwrite};
 
 use crate::model::{CausalLm, KvCache, ModelError};
 
 /// Tensors that a step reads and writes in place.
-pub(super) struct StepState {
+pub(crate) struct StepState {
     pub cache: KvCache,
     tokens: Tensor<1, Int>,
     positions: Tensor<1, Int>,
     rows: Tensor<1, Int>,
+    /// Blocks of every row, where the cache is made of blocks.
+    blocks: Option<Tensor<1, Int>>,
 }
 
 /// What a step leaves on the device.
 #[derive(Clone)]
-pub(super) struct StepOutput {
+pub(crate) struct StepOutput {
     /// F32 `[rows, vocabulary]`.
     pub logits: Tensor<2>,
     /// U32 `[rows]`, the largest logits: the next step's tokens unless others are written.
@@ -32,7 +34,7 @@ pub(super) struct StepOutput {
 type StepResult = Result<StepOutput, ModelError>;
 
 /// A decode step for a fixed number of sequences.
-pub(super) struct DecodeStep {
+pub(crate) struct DecodeStep {
     state: Rc<RefCell<StepState>>,
     run: Execution,
 }
@@ -50,14 +52,31 @@ impl DecodeStep {
     /// A step on `cache`. Capturing a graph runs it a few times, which leaves garbage at the first
     /// positions of the cache: call this ahead of the prompt.
     pub fn new(model: Arc<CausalLm>, cache: KvCache) -> Result<Self, ModelError> {
-        let device = model.device().clone();
         let rows = cache.rows();
-        let zeros = || Tensor::zeros([rows], (&device, DType::U32));
+        Self::start(model, cache, rows, None)
+    }
+
+    /// A step of `rows` sequences on a cache of blocks. All of them begin with block 0 alone, whose first
+    /// positions get garbage.
+    pub fn paged(model: Arc<CausalLm>, cache: KvCache, rows: usize) -> Result<Self, ModelError> {
+        let blocks = rows * cache.blocks_per_row();
+        Self::start(model, cache, rows, Some(blocks))
+    }
+
+    fn start(
+        model: Arc<CausalLm>,
+        cache: KvCache,
+        rows: usize,
+        blocks: Option<usize>,
+    ) -> Result<Self, ModelError> {
+        let device = model.device().clone();
+        let zeros = |len: usize| Tensor::zeros([len], (&device, DType::U32));
         let state = Rc::new(RefCell::new(StepState {
             cache,
-            tokens: zeros(),
-            positions: zeros(),
-            rows: words((0..rows as u32).collect(), &model),
+            tokens: zeros(rows),
+            positions: zeros(rows),
+            rows: words((0..rows as u32).collect(), model.device()),
+            blocks: blocks.map(zeros),
         }));
         let run = if captures_graphs(&device) {
             let state = state.clone();
@@ -121,26 +140,35 @@ impl StepState {
         model: &CausalLm,
     ) -> Result<(), ModelError> {
         self.set_tokens(tokens, model)?;
-        let positions = words(positions, model);
+        let positions = words(positions, model.device());
         self.positions = overwrite(self.positions.clone(), positions)?;
+        Ok(())
+    }
+
+    /// Writes the blocks of every row.
+    pub fn set_blocks(&mut self, blocks: Vec<u32>, model: &CausalLm) -> Result<(), ModelError> {
+        if let Some(held) = &mut self.blocks {
+            *held = overwrite(held.clone(), words(blocks, model.device()))?;
+        }
         Ok(())
     }
 
     /// Writes other tokens than the largest logits.
     pub fn set_tokens(&mut self, tokens: Vec<u32>, model: &CausalLm) -> Result<(), ModelError> {
-        self.tokens = overwrite(self.tokens.clone(), words(tokens, model))?;
+        self.tokens = overwrite(self.tokens.clone(), words(tokens, model.device()))?;
         Ok(())
     }
 }
 
-/// U32 values on the device of `model`.
-pub(super) fn words(values: Vec<u32>, model: &CausalLm) -> Tensor<1, Int> {
+/// U32 values on `device`.
+pub(crate) fn words(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
     let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), (model.device(), DType::U32))
+    Tensor::from_data(TensorData::new(values, [len]), (device, DType::U32))
 }
 
 fn step(model: &CausalLm, state: &mut StepState) -> StepResult {
-    let tokens = Tokens::step(state.rows.clone(), state.positions.clone());
+    let mut tokens = Tokens::step(state.rows.clone(), state.positions.clone());
+    tokens.blocks = state.blocks.clone();
     let hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
     let logits = model.logits(hidden)?;
     let ids = argmax(logits.clone())?;

@@ -1,7 +1,7 @@
 //! The whole decoder.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use tritburn::transformer::{self, Heads, Tokens};
+use tritburn::transformer::{self, Heads, LayerCache, Tokens};
 
 use super::cache::KvCache;
 use super::error::ModelError;
@@ -73,24 +73,41 @@ impl CausalLm {
     /// [`ModelError::Context`] for more positions than the model has, [`ModelError::Operation`] for a
     /// cache without room or heads that the device has no kernels for.
     pub fn cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
+        let dtype = self.check_capacity(capacity)?;
+        Ok(KvCache::new(self.layers.len(), || {
+            LayerCache::new(rows, capacity, self.heads(), dtype, &self.device)
+        })?)
+    }
+
+    /// An empty cache of `blocks` blocks of `positions` positions, for sequences of up to `capacity` tokens
+    /// whose blocks a table lists: see [`Tokens::in_blocks`].
+    ///
+    /// # Errors
+    /// As [`cache`](Self::cache).
+    pub fn paged_cache(
+        &self,
+        blocks: usize,
+        positions: usize,
+        capacity: usize,
+    ) -> Result<KvCache, ModelError> {
+        let dtype = self.check_capacity(capacity)?;
+        let (heads, device) = (self.heads(), &self.device);
+        Ok(KvCache::new(self.layers.len(), || {
+            LayerCache::paged(blocks, positions, capacity, heads, dtype, device)
+        })?)
+    }
+
+    /// Refuses sequences that are longer than the model's context; the element type of a cache.
+    fn check_capacity(&self, capacity: usize) -> Result<DType, ModelError> {
         let available = self.config.max_position_embeddings;
-        if capacity > available {
-            return Err(ModelError::Context {
+        match capacity <= available {
+            true => Ok(self.options.cache_dtype.unwrap_or(self.options.dtype)),
+            false => Err(ModelError::Context {
                 row: 0,
                 needed: capacity,
                 available,
-            });
+            }),
         }
-        let dtype = self.options.cache_dtype.unwrap_or(self.options.dtype);
-        let (layers, heads) = (self.layers.len(), self.heads());
-        Ok(KvCache::new(
-            layers,
-            rows,
-            capacity,
-            heads,
-            dtype,
-            &self.device,
-        )?)
     }
 
     /// Runs `ids` U32 `[tokens]` through all layers; their keys and values go to `cache`.

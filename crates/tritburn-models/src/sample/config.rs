@@ -28,6 +28,10 @@ pub struct Sampling {
     /// Positive logits of tokens seen before are divided by it and negative ones multiplied
     /// (Keskar et al., arXiv:1909.05858). 1 changes nothing.
     pub repetition_penalty: f32,
+    /// Taken from the logits of new tokens seen before, as OpenAI's servers do. 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Taken from the logits of new tokens seen before, once for each time. 0 changes nothing.
+    pub frequency_penalty: f32,
     /// Start of the random numbers.
     pub seed: u64,
 }
@@ -40,6 +44,8 @@ impl Default for Sampling {
             top_p: None,
             min_p: None,
             repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             seed: 0,
         }
     }
@@ -54,6 +60,20 @@ impl Sampling {
     /// Whether the most likely token is taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
+    }
+
+    /// Whether the token of the largest logit is taken, whatever came before.
+    pub fn takes_largest(&self) -> bool {
+        self.is_greedy() && !self.penalises()
+    }
+
+    /// Whether tokens seen before are less, or more, likely.
+    pub(super) fn penalises(&self) -> bool {
+        (
+            self.repetition_penalty,
+            self.presence_penalty,
+            self.frequency_penalty,
+        ) != (1.0, 0.0, 0.0)
     }
 
     /// Checks that every value means something.
@@ -88,6 +108,18 @@ impl Sampling {
                 self.repetition_penalty,
                 self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0,
                 "a positive number",
+            ),
+            (
+                "presence penalty",
+                self.presence_penalty,
+                self.presence_penalty.is_finite(),
+                "a number",
+            ),
+            (
+                "frequency penalty",
+                self.frequency_penalty,
+                self.frequency_penalty.is_finite(),
+                "a number",
             ),
         ];
         match checks.into_iter().find(|(_, _, ok, _)| !ok) {

@@ -1,6 +1,6 @@
 //! From logits to the next token: [`Sampler`].
 //!
-//! A step applies, in the order of transformers: repetition penalty, temperature, top-k, top-p,
+//! A step applies, in the order of transformers: penalties, temperature, top-k, top-p,
 //! min-p; then it draws. Equal logits rank by token id, lower first, so every filter keeps a set
 //! that depends on the logits alone.
 

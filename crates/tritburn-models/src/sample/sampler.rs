@@ -1,5 +1,7 @@
 //! One sequence's sampler.
 
+use std::collections::HashMap;
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -33,8 +35,8 @@ pub struct Sampler {
     sampling: Sampling,
     random: ChaCha8Rng,
     candidates: Vec<Candidate>,
-    /// Tokens that have been penalised in this step, one bit each.
-    seen: Vec<u64>,
+    /// Tokens of the sequence, and how often they are among the new ones.
+    seen: HashMap<u32, u32>,
 }
 
 impl Sampler {
@@ -58,7 +60,7 @@ impl Sampler {
             sampling,
             random,
             candidates: Vec::new(),
-            seen: Vec::new(),
+            seen: HashMap::new(),
         })
     }
 
@@ -68,13 +70,27 @@ impl Sampler {
     }
 
     /// The next token by `logits`, one per token id. `history` is the sequence so far, prompt
-    /// included; only a repetition penalty looks at it, and ids outside of the vocabulary are
-    /// passed over.
+    /// included; only penalties look at it, at all of it, and ids outside of the vocabulary are passed
+    /// over.
     ///
     /// # Errors
     /// [`SampleError::NotFinite`] for a NaN or +∞ logit, [`SampleError::Nothing`] where no logit
     /// is over -∞ (which stands for a forbidden token).
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SampleError> {
+        self.sample_after(logits, &[], history)
+    }
+
+    /// As [`sample`](Self::sample), with the prompt told from the new tokens behind it: presence and
+    /// frequency penalties look at the latter alone.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn sample_after(
+        &mut self,
+        logits: &[f32],
+        prompt: &[u32],
+        new: &[u32],
+    ) -> Result<u32, SampleError> {
         let wrong = logits
             .iter()
             .position(|&l| l.is_nan() || l == f32::INFINITY);
@@ -97,7 +113,7 @@ impl Sampler {
                 vocabulary: logits.len(),
             });
         }
-        self.penalise(logits.len(), history);
+        self.penalise(logits.len(), prompt, new);
         if self.sampling.is_greedy() {
             let best = self.candidates.iter().min_by(|a, b| filters::by_rank(a, b));
             return Ok(best.map_or(0, |best| best.token));
@@ -105,27 +121,36 @@ impl Sampler {
         Ok(self.draw())
     }
 
-    fn penalise(&mut self, vocabulary: usize, history: &[u32]) {
-        let penalty = self.sampling.repetition_penalty;
-        if penalty == 1.0 || history.is_empty() {
+    fn penalise(&mut self, vocabulary: usize, prompt: &[u32], new: &[u32]) {
+        if !self.sampling.penalises() || prompt.len() + new.len() == 0 {
             return;
         }
+        let Sampling {
+            repetition_penalty: repetition,
+            presence_penalty: presence,
+            frequency_penalty: frequency,
+            ..
+        } = self.sampling;
         self.seen.clear();
-        self.seen.resize(vocabulary.div_ceil(64), 0);
-        for &token in history.iter().filter(|&&t| (t as usize) < vocabulary) {
-            self.seen[token as usize / 64] |= 1 << (token % 64);
-        }
-        for candidate in &mut self.candidates {
-            if self.seen[candidate.token as usize / 64] >> (candidate.token % 64) & 1 == 1 {
-                let logit = candidate.logit;
-                let penalised = if logit > 0.0 {
-                    logit / penalty
-                } else {
-                    logit * penalty
-                };
-                // A penalty far from 1 must not turn a possible token into an impossible sum.
-                candidate.logit = penalised.clamp(f32::MIN, f32::MAX);
+        for (ids, times) in [(prompt, 0), (new, 1)] {
+            for &id in ids.iter().filter(|&&id| (id as usize) < vocabulary) {
+                *self.seen.entry(id).or_default() += times;
             }
+        }
+        for (token, &times) in &self.seen {
+            // Candidates are in the order of their ids yet.
+            let found = self.candidates.binary_search_by_key(token, |c| c.token);
+            let Some(candidate) = found.ok().map(|at| &mut self.candidates[at]) else {
+                continue;
+            };
+            let logit = match candidate.logit {
+                logit if logit > 0.0 => logit / repetition,
+                logit => logit * repetition,
+            };
+            let new = if times > 0 { presence } else { 0.0 };
+            let penalised = logit - new - frequency * times as f32;
+            // A penalty far from 1 must not turn a possible token into an impossible sum.
+            candidate.logit = penalised.clamp(f32::MIN, f32::MAX);
         }
     }
 

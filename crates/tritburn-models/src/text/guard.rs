@@ -47,12 +47,8 @@ pub(super) fn is_marked(text: &str) -> bool {
 }
 
 /// The tokenizer that reads marked text.
-pub(super) fn reader(
-    tokenizer: &tokenizers::Tokenizer,
-) -> Result<tokenizers::Tokenizer, TextError> {
-    let text = tokenizer.to_string(false).map_err(TextError::Tokenizer)?;
-    let json = |text: &str| serde_json::from_str(text).map_err(TextError::json("tokenizer.json"));
-    let mut tokenizer: Value = json(&text)?;
+pub(super) fn reader(tokenizer: &Tokenizer) -> Result<tokenizers::Tokenizer, TextError> {
+    let mut tokenizer = tokenizer.to_json()?;
     // One that is looked for behind the normaliser would be found in spite of its mark.
     for token in tokenizer["added_tokens"]
         .as_array_mut()

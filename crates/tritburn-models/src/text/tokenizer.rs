@@ -81,6 +81,12 @@ impl Tokenizer {
         Ok(encoding.map_err(TextError::Tokenizer)?.get_ids().to_vec())
     }
 
+    /// The whole tokenizer as `tokenizer.json` has it.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, TextError> {
+        let text = self.inner.to_string(false).map_err(TextError::Tokenizer)?;
+        serde_json::from_str(&text).map_err(TextError::json("tokenizer.json"))
+    }
+
     /// The library's tokenizer.
     pub(super) fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
@@ -89,7 +95,7 @@ impl Tokenizer {
     fn guarded(&self) -> Result<&tokenizers::Tokenizer, TextError> {
         if self.guarded.get().is_none() {
             // Another thread may have been quicker, with the same.
-            let _ = self.guarded.set(Box::new(guard::reader(&self.inner)?));
+            let _ = self.guarded.set(Box::new(guard::reader(self)?));
         }
         Ok(self.guarded.get().map_or(&self.inner, |guarded| guarded))
     }

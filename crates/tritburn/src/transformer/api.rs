@@ -1,5 +1,7 @@
 //! Checked tensor functions: shapes, dtypes and devices are verified here, once.
 
+use std::ops::Range;
+
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Int, Tensor};
 use tritburn_formats::layout::activation_words_per_row;
@@ -7,8 +9,9 @@ use tritburn_formats::layout::activation_words_per_row;
 use super::backend::TransformerOps;
 use super::cache::LayerCache;
 use super::heads::Heads;
+use super::layout::CacheLayout;
 use super::operand::Int8Rows;
-use super::tokens::Tokens;
+use super::tokens::{Span, Tokens};
 use crate::error::Error;
 use crate::ops::{
     check_device, check_float, check_ready, check_shape, check_word_dtype, check_written,
@@ -18,6 +21,9 @@ use crate::training::{GatedActivation, Norm};
 
 /// Tokens from which a run is worth a kernel of its own.
 const MIN_RUN: usize = 8;
+
+/// Tokens of a launch over a cache of blocks, runs apart.
+const MOST_SHARED: usize = 512;
 
 /// Residual sum and root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467):
 /// `(h, gamma · h / √(mean(h²) + epsilon))` with `h = x + residual` in the dtype of `x`.
@@ -160,6 +166,7 @@ pub fn rotary_append(
 ) -> Result<Tensor<2>, Error> {
     let heads = cache.heads();
     check_tokens(&qkv, tokens)?;
+    let blocks = check_blocks(tokens, cache)?;
     check_shape("q|k|v", &qkv.dims(), &[tokens.count(), heads.fused_width()])?;
     let positions = table.dims()[0] / heads.size;
     let needed = positions.max(cache.capacity()) * heads.size;
@@ -167,17 +174,17 @@ pub fn rotary_append(
     check_dtype("rotary table", table.dtype(), DType::F32, "f32")?;
     check_cache(&qkv, cache)?;
     check_device("rotary table", &table.device(), &qkv.device())?;
-    let capacity = cache.capacity();
+    let layout = cache.layout();
     Ok(cache.update(|[keys, values]| {
         let (q, keys, values) = Dispatch::rotary_append(
             qkv.into_dispatch(),
             table.into_dispatch(),
             tokens.rows.clone().into_dispatch(),
             tokens.positions.clone().into_dispatch(),
+            blocks.into_dispatch(),
             keys.into_dispatch(),
             values.into_dispatch(),
-            heads,
-            capacity,
+            layout,
         );
         let cache = [keys, values].map(Tensor::from_dispatch);
         (Tensor::from_dispatch(q), cache)
@@ -196,6 +203,7 @@ pub fn rotary_append(
 pub fn attention(q: Tensor<2>, cache: &LayerCache, tokens: &Tokens) -> Result<Tensor<2>, Error> {
     let heads = cache.heads();
     check_tokens(&q, tokens)?;
+    let blocks = check_blocks(tokens, cache)?;
     check_shape("queries", &q.dims(), &[tokens.count(), heads.query_width()])?;
     check_cache(&q, cache)?;
     let [keys, values] = cache.tensors();
@@ -206,24 +214,45 @@ pub fn attention(q: Tensor<2>, cache: &LayerCache, tokens: &Tokens) -> Result<Te
             values.clone().into_dispatch(),
             rows.into_dispatch(),
             positions.into_dispatch(),
-            heads,
-            cache.capacity(),
+            blocks.clone().into_dispatch(),
+            cache.layout(),
             span,
         ))
     };
     let (rows, positions) = (&tokens.rows, &tokens.positions);
-    if tokens.spans.iter().all(|span| span.len < MIN_RUN) {
-        return Ok(run(q, rows.clone(), positions.clone(), None));
+    let parts = launches(tokens, cache.layout());
+    if parts.len() < 2 {
+        let span = parts.first().and_then(|&(_, span)| span);
+        return Ok(run(q, rows.clone(), positions.clone(), span));
     }
-    if let [span] = tokens.spans[..] {
-        return Ok(run(q, rows.clone(), positions.clone(), Some(span)));
-    }
-    let parts = tokens.spans.iter().map(|&span| {
-        let of = |t: &Tensor<1, Int>| t.clone().narrow(0, span.first, span.len);
-        let q = q.clone().narrow(0, span.first, span.len);
-        run(q, of(rows), of(positions), Some(span))
+    let parts = parts.into_iter().map(|(range, span)| {
+        let of = |t: &Tensor<1, Int>| t.clone().narrow(0, range.start, range.len());
+        let q = q.clone().narrow(0, range.start, range.len());
+        run(q, of(rows), of(positions), span)
     });
     Ok(Tensor::cat(parts.collect(), 0))
+}
+
+/// What attention is launched for: each long run by itself, the tokens between them together.
+fn launches(tokens: &Tokens, layout: CacheLayout) -> Vec<(Range<usize>, Option<Span>)> {
+    // Cubes that share the positions of a row of blocks need scratch for each token.
+    let most = match layout.block {
+        None => usize::MAX,
+        Some(_) => MOST_SHARED,
+    };
+    let short = |range: Range<usize>| {
+        let end = range.end;
+        let parts = range.step_by(most);
+        parts.map(move |first| (first..end.min(first.saturating_add(most)), None))
+    };
+    let (mut parts, mut first) = (Vec::new(), 0);
+    for &span in tokens.spans.iter().filter(|span| span.len >= MIN_RUN) {
+        parts.extend(short(first..span.first));
+        first = span.first + span.len;
+        parts.push((span.first..first, Some(span)));
+    }
+    parts.extend(short(first..tokens.count()));
+    parts
 }
 
 /// Rows of an embedding table in `dtype`; an id outside of the table gives NaN.
@@ -391,6 +420,24 @@ fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
     check_shape("cache rows", &tokens.rows.dims(), &[x.dims()[0]])?;
     check_words("positions", &tokens.positions, &tokens.rows)?;
     check_device("positions", &tokens.positions.device(), &x.device())
+}
+
+/// The blocks of rows, of which there are some if the cache is made of blocks; else any words.
+fn check_blocks(tokens: &Tokens, cache: &LayerCache) -> Result<Tensor<1, Int>, Error> {
+    let per_row = cache.layout().blocks_per_row();
+    let blocks = match (cache.layout().block, &tokens.blocks) {
+        (None, _) => return Ok(tokens.rows.clone()),
+        (Some(_), Some(blocks)) => blocks,
+        (Some(_), None) => {
+            check_shape("block table", &[0], &[per_row])?;
+            return Ok(tokens.rows.clone());
+        }
+    };
+    let len = blocks.dims()[0];
+    check_word_dtype("block table", blocks.dtype())?;
+    check_shape("block table", &[len], &[(len / per_row).max(1) * per_row])?;
+    check_device("block table", &blocks.device(), &tokens.rows.device())?;
+    Ok(blocks.clone())
 }
 
 fn check_cache(x: &Tensor<2>, cache: &LayerCache) -> Result<(), Error> {

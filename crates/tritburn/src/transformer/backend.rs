@@ -13,6 +13,7 @@ use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
 
 use super::heads::Heads;
+use super::layout::CacheLayout;
 use super::operand::Int8Rows;
 use super::tokens::Span;
 #[cfg(feature = "cube")]
@@ -84,10 +85,12 @@ pub trait TransformerOps: Backend {
 
     /// Rotates queries and keys of `qkv` `[T, (query + 2 · key_value) · size]` and writes keys and
     /// values in place: `(queries [T, query · size], keys, values)`, the last two being the caches
-    /// passed in. A position outside of the cache is not written.
+    /// passed in. A position outside of the cache is not written. `blocks` are those of every row, or any
+    /// words where rows are contiguous.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = |qkv, _, _, _, keys, values, heads, _| {
-        let queries = TensorSpec::new([qkv.shape[0], heads.query_width()].into(), qkv.dtype);
+    #[fusion(meta = |qkv, _, _, _, _, keys, values, layout| {
+        let width = layout.heads.query_width();
+        let queries = TensorSpec::new([qkv.shape[0], width].into(), qkv.dtype);
         (queries, keys.clone(), values.clone())
     })]
     fn rotary_append(
@@ -95,10 +98,10 @@ pub trait TransformerOps: Backend {
         table: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
+        blocks: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        layout: CacheLayout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Causal grouped-query attention of `q` `[T, query · size]` over the caches: token `t` sees
@@ -111,8 +114,8 @@ pub trait TransformerOps: Backend {
         values: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        blocks: IntTensor<Self>,
+        layout: CacheLayout,
         span: Option<Span>,
     ) -> FloatTensor<Self>;
 

@@ -3,15 +3,17 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use super::heads::Heads;
+use super::layout::CacheLayout;
 use crate::error::Error;
 use crate::ops::{check_written, runs_kernels};
 
 const HELD: &str = "a cache holds its tensors between operations";
 
-/// Keys and values of one layer for a fixed number of sequences and positions.
+/// Keys and values of one layer for a fixed number of sequences and positions, or of blocks that
+/// sequences share.
 ///
-/// Both are `[rows, key_value heads, capacity, head size]`, held as rank 1 since tensors of higher
-/// rank may be pitched. [`rotary_append`](super::rotary_append) writes them in place: clones of a
+/// Both are `[rows, key_value heads, capacity, head size]`, or `[blocks, key_value heads, positions of a
+/// block, head size]`, held as rank 1 since tensors of higher rank may be pitched. [`rotary_append`](super::rotary_append) writes them in place: clones of a
 /// cache on a CubeCL device share its memory.
 #[derive(Clone, Debug)]
 pub struct LayerCache {
@@ -19,9 +21,9 @@ pub struct LayerCache {
     tensors: Option<[Tensor<1>; 2]>,
     len: usize,
     dtype: DType,
+    /// Rows, or blocks.
     rows: usize,
-    capacity: usize,
-    heads: Heads,
+    layout: CacheLayout,
 }
 
 impl LayerCache {
@@ -37,7 +39,46 @@ impl LayerCache {
         dtype: DType,
         device: &Device,
     ) -> Result<Self, Error> {
-        if rows == 0 || capacity == 0 {
+        let layout = CacheLayout {
+            heads,
+            capacity,
+            block: None,
+        };
+        Self::with_layout(rows, layout, dtype, device)
+    }
+
+    /// A cache of `blocks` blocks of `positions` positions each, filled with zeros, for sequences of up
+    /// to `capacity` tokens. [`Tokens::blocks`](super::Tokens::blocks) says which blocks a sequence has.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn paged(
+        blocks: usize,
+        positions: usize,
+        capacity: usize,
+        heads: Heads,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let layout = CacheLayout {
+            heads,
+            capacity,
+            block: Some(positions),
+        };
+        Self::with_layout(blocks, layout, dtype, device)
+    }
+
+    fn with_layout(
+        rows: usize,
+        layout: CacheLayout,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let CacheLayout {
+            heads, capacity, ..
+        } = layout;
+        let positions = layout.stored();
+        if rows == 0 || capacity == 0 || positions == 0 {
             return Err(Error::EmptyCache { rows, capacity });
         }
         check_written("cache", dtype, device)?;
@@ -47,31 +88,35 @@ impl LayerCache {
                 found: heads.size,
             });
         }
-        let len = rows * heads.key_value_width() * capacity;
+        let len = rows * heads.key_value_width() * positions;
         let zeros = || Tensor::zeros([len], (device, dtype));
         Ok(Self {
             tensors: Some([zeros(), zeros()]),
             len,
             dtype,
             rows,
-            capacity,
-            heads,
+            layout,
         })
     }
 
-    /// Sequences.
+    /// Sequences, or blocks.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Positions of a sequence.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.layout.capacity
     }
 
     /// Shape of the attention.
     pub fn heads(&self) -> Heads {
-        self.heads
+        self.layout.heads
+    }
+
+    /// How it lies in memory.
+    pub fn layout(&self) -> CacheLayout {
+        self.layout
     }
 
     /// Element type.

@@ -15,10 +15,11 @@ use tritburn_kernels::decoder::dense::DenseWeights;
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
 use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
-use tritburn_kernels::{KvCache, QuantizedActivations};
+use tritburn_kernels::{BlockTable, KvCache, QuantizedActivations};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
+use super::layout::CacheLayout;
 use super::operand::Int8Rows;
 use super::scratch;
 use super::tokens::Span;
@@ -102,15 +103,16 @@ impl TransformerOps for CubeBackend {
         table: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
+        blocks: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        layout: CacheLayout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [tokens, _] = qkv.shape().dims();
-        let q = empty(&qkv, [tokens, heads.query_width()].into(), qkv.dtype());
+        let width = layout.heads.query_width();
+        let q = empty(&qkv, [tokens, width].into(), qkv.dtype());
         let client = qkv.client.clone();
-        let cache = cache(&keys, &values, heads, capacity);
+        let cache = cache(&keys, &values, &blocks, layout);
         checked(rotary::launch(
             &client,
             &float_matrix(qkv),
@@ -132,13 +134,13 @@ impl TransformerOps for CubeBackend {
         values: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        blocks: IntTensor<Self>,
+        layout: CacheLayout,
         span: Option<Span>,
     ) -> FloatTensor<Self> {
         let out = empty(&q, q.shape(), q.dtype());
         let client = q.client.clone();
-        let cache = cache(&keys, &values, heads, capacity);
+        let cache = cache(&keys, &values, &blocks, layout);
         let place = Placement {
             rows: &buffer(&rows),
             positions: &buffer(&positions),
@@ -147,8 +149,12 @@ impl TransformerOps for CubeBackend {
             Some(_) => attention::prefill,
             None => attention::launch,
         };
-        let scale = 1.0 / (heads.size as f32).sqrt();
-        let scratch = scratch::attention(&client, &q.device);
+        let scale = 1.0 / (layout.heads.size as f32).sqrt();
+        let slots = match span {
+            Some(_) => 0,
+            None => attention::slots(&client, q.shape()[0], layout.heads.query, &cache),
+        };
+        let scratch = scratch::attention(&client, &q.device, slots);
         let (q, y) = (float_matrix(q), float_matrix(out.clone()));
         checked(launch(&client, &q, &cache, place, &y, scale, &scratch));
         out
@@ -284,14 +290,30 @@ fn logits(x: &CubeTensor, vocabulary: usize) -> CubeTensor {
     empty_device_dtype(x.client.clone(), x.device.clone(), shape, DType::F32)
 }
 
-fn cache(keys: &CubeTensor, values: &CubeTensor, heads: Heads, capacity: usize) -> KvCache {
+fn cache(
+    keys: &CubeTensor,
+    values: &CubeTensor,
+    blocks: &CubeTensor,
+    layout: CacheLayout,
+) -> KvCache {
     let (keys, values) = (
         into_contiguous(keys.clone()),
         into_contiguous(values.clone()),
     );
     let dtype = float_type(keys.dtype);
-    let row = heads.key_value_width() * capacity;
+    let (heads, positions) = (layout.heads, layout.stored());
+    let row = heads.key_value_width() * positions;
     let rows = keys.shape().num_elements().checked_div(row).unwrap_or(0);
-    let shape = [rows, heads.key_value, capacity, heads.size];
-    checked(KvCache::new(keys.handle, values.handle, shape, dtype))
+    let shape = [rows, heads.key_value, positions, heads.size];
+    let (keys, values) = (keys.handle, values.handle);
+    checked(match layout.block {
+        None => KvCache::new(keys, values, shape, dtype),
+        Some(_) => {
+            let table = BlockTable {
+                blocks: buffer(blocks),
+                per_row: layout.blocks_per_row(),
+            };
+            KvCache::paged(keys, values, shape, table, dtype)
+        }
+    })
 }

@@ -15,6 +15,7 @@ use tritburn_formats::quantize::activation::activation_bytes;
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
+use super::layout::CacheLayout;
 use super::operand::Int8Rows;
 use super::tokens::Span;
 use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
@@ -165,29 +166,29 @@ impl TransformerOps for Flex {
         table: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
+        blocks: IntTensor<Self>,
         mut keys: FloatTensor<Self>,
         mut values: FloatTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        layout: CacheLayout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let dtype = qkv.dtype();
         let (qkv, table) = (contiguous_f32(qkv), contiguous_f32(table));
         let (rows, positions) = (rows.to_contiguous(), positions.to_contiguous());
+        let (blocks, heads) = (blocks.to_contiguous(), layout.heads);
         let tokens = checked(kernels::TokenView::new(
             slice!(rows, u32),
             slice!(positions, u32),
         ));
         let shape = [tokens.len(), heads.query_width()];
         let mut q = vec![0.0; shape[0] * shape[1]];
-        let batch = cache_rows(&keys, heads, capacity);
+        let batch = cache_rows(&keys, layout);
         with_float!(keys.dtype(), E => {
-            let cache = checked(kernels::KvViewMut::new(
-                keys.storage_mut::<E>(),
-                values.storage_mut::<E>(),
-                batch,
-                capacity,
-                cpu_heads(heads),
-            ));
+            let (keys, values) = (keys.storage_mut::<E>(), values.storage_mut::<E>());
+            let heads = cpu_heads(heads);
+            let cache = checked(match block_table(&blocks, layout) {
+                None => kernels::KvViewMut::new(keys, values, batch, layout.capacity, heads),
+                Some(table) => kernels::KvViewMut::paged(keys, values, table, heads),
+            });
             let (qkv, table) = (slice!(qkv, f32), slice!(table, f32));
             checked(kernels::rotary_append(qkv, tokens, table, &mut q, cache));
         });
@@ -200,27 +201,27 @@ impl TransformerOps for Flex {
         values: FloatTensor<Self>,
         rows: IntTensor<Self>,
         positions: IntTensor<Self>,
-        heads: Heads,
-        capacity: usize,
+        blocks: IntTensor<Self>,
+        layout: CacheLayout,
         _span: Option<Span>,
     ) -> FloatTensor<Self> {
         let (dtype, shape) = (q.dtype(), q.shape());
         let q = contiguous_f32(q);
         let (rows, positions) = (rows.to_contiguous(), positions.to_contiguous());
+        let (blocks, heads) = (blocks.to_contiguous(), layout.heads);
         let tokens = checked(kernels::TokenView::new(
             slice!(rows, u32),
             slice!(positions, u32),
         ));
         let mut out = vec![0.0; shape.num_elements()];
-        let batch = cache_rows(&keys, heads, capacity);
+        let batch = cache_rows(&keys, layout);
         with_float!(keys.dtype(), E => {
-            let cache = checked(kernels::KvView::new(
-                slice!(keys, E),
-                slice!(values, E),
-                batch,
-                capacity,
-                cpu_heads(heads),
-            ));
+            let (keys, values) = (slice!(keys, E), slice!(values, E));
+            let of = cpu_heads(heads);
+            let cache = checked(match block_table(&blocks, layout) {
+                None => kernels::KvView::new(keys, values, batch, layout.capacity, of),
+                Some(table) => kernels::KvView::paged(keys, values, table, of),
+            });
             let scale = 1.0 / (heads.size as f32).sqrt();
             checked(kernels::attention(slice!(q, f32), tokens, cache, scale, &mut out));
         });
@@ -358,8 +359,17 @@ fn quantized_tensors(codes: Vec<u32>, scales: Vec<f32>) -> (FlexTensor, FlexTens
     (word_tensor(codes), scales)
 }
 
-fn cache_rows(keys: &FlexTensor, heads: Heads, capacity: usize) -> usize {
-    let row = heads.key_value_width() * capacity;
+fn block_table(blocks: &FlexTensor, layout: CacheLayout) -> Option<kernels::BlockTable<'_>> {
+    layout.block.map(|positions| kernels::BlockTable {
+        blocks: slice!(blocks, u32),
+        per_row: layout.blocks_per_row(),
+        positions,
+    })
+}
+
+/// Rows, or blocks.
+fn cache_rows(keys: &FlexTensor, layout: CacheLayout) -> usize {
+    let row = layout.heads.key_value_width() * layout.stored();
     keys.shape().num_elements().checked_div(row).unwrap_or(0)
 }
 

@@ -21,6 +21,7 @@ mod heads;
 // Only kernels need scratch, but what keeps it is tested everywhere.
 #[cfg(any(test, feature = "cube"))]
 mod kept;
+mod layout;
 mod operand;
 mod rotary;
 #[cfg(feature = "cube")]
@@ -36,5 +37,6 @@ pub use api::{
 pub(crate) use backend::TransformerOps;
 pub use cache::LayerCache;
 pub use heads::Heads;
+pub use layout::CacheLayout;
 pub use rotary::{rotary_frequencies, rotary_table, scaled_rotary_table};
 pub use tokens::{Span, Tokens};

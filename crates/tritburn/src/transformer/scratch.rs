@@ -12,10 +12,19 @@ use super::kept::Kept;
 /// Launches of one stream follow one another and may share scratch; those of two may not.
 type Key = (CubeDevice, StreamId);
 
-/// The scratch of `device` for the current stream.
-pub(super) fn attention(client: &Client, device: &CubeDevice) -> AttentionScratch {
+/// The scratch of `device` for the current stream, with at least `slots` slots.
+pub(super) fn attention(client: &Client, device: &CubeDevice, slots: usize) -> AttentionScratch {
     static KEPT: Kept<Key, AttentionScratch> = Kept::new();
-    KEPT.get(key(device), |_| true, || AttentionScratch::new(client))
+    // The first is that of launches that name no number: how many it has decides what those do.
+    let first = KEPT.get(key(device), |_| true, || AttentionScratch::new(client));
+    match slots <= first.slots() {
+        true => first,
+        false => KEPT.get(
+            key(device),
+            |scratch| scratch.slots() >= slots,
+            || AttentionScratch::with_slots(client, slots.next_power_of_two()),
+        ),
+    }
 }
 
 /// The scratch of `device` for the current stream and at least `tokens` tokens.

@@ -22,7 +22,9 @@ pub struct Tokens {
     pub rows: Tensor<1, Int>,
     /// Positions in the sequences, U32 `[tokens]`.
     pub positions: Tensor<1, Int>,
-    /// The same as the host knows it, if it does: attention then treats long runs as such. Empty
+    /// Blocks of every row of a cache that is made of blocks, U32 `[rows · blocks of a row]`.
+    pub blocks: Option<Tensor<1, Int>>,
+    /// Rows and positions as the host knows them, if it does: attention then treats long runs as such. Empty
     /// for a step whose positions only the device knows.
     pub spans: Vec<Span>,
 }
@@ -33,6 +35,7 @@ impl Tokens {
         Self {
             rows,
             positions,
+            blocks: None,
             spans: Vec::new(),
         }
     }
@@ -57,7 +60,16 @@ impl Tokens {
         Self {
             rows: tensor(rows),
             positions: tensor(positions),
+            blocks: None,
             spans,
+        }
+    }
+
+    /// The same tokens, in a cache of blocks.
+    pub fn in_blocks(self, blocks: Tensor<1, Int>) -> Self {
+        Self {
+            blocks: Some(blocks),
+            ..self
         }
     }
 

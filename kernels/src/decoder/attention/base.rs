@@ -22,6 +22,12 @@ impl AttentionScratch {
         let hardware = &client.properties().hardware;
         // Two cubes fit a multiprocessor.
         let slots = 2 * hardware.num_streaming_multiprocessors.unwrap_or(32) as usize;
+        Self::with_slots(client, slots)
+    }
+
+    /// Allocates scratch for launches of up to `slots` cubes that share positions: what
+    /// [`slots`](super::slots) counts for a cache of blocks.
+    pub fn with_slots(client: &Client, slots: usize) -> Self {
         let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, KvCache::MAX_DIM);
         let counters = client.create_from_slice(u32::as_bytes(&vec![0u32; slots]));
         Self {
@@ -29,6 +35,11 @@ impl AttentionScratch {
             counters: Buffer::new(counters, slots),
             slots,
         }
+    }
+
+    /// Cubes that may share positions in a launch.
+    pub fn slots(&self) -> usize {
+        self.slots
     }
 }
 
@@ -47,6 +58,10 @@ pub(crate) struct DecodePlan {
     pub ahead: usize,
     /// Whether cubes share positions.
     pub split: bool,
+    /// Fewest positions for which a cube is worth its arrival.
+    pub share: usize,
+    /// Positions of a block, where rows are made of such.
+    pub block: Option<usize>,
 }
 
 impl DecodePlan {
@@ -54,8 +69,11 @@ impl DecodePlan {
     pub const MAX_GROUP: usize = 8;
     /// Most cubes that share positions.
     pub const MAX_SPLITS: usize = 64;
-    /// Fewest positions for which a cube is worth its arrival.
-    pub const POSITIONS: usize = 64;
+    /// [`share`](Self::share) where rows are contiguous.
+    const POSITIONS: usize = 64;
+    /// [`share`](Self::share) where rows are made of blocks: the only thing that decides how many cubes
+    /// share the positions of a head, and so the order of its sums.
+    const BLOCK_POSITIONS: usize = 256;
 
     /// Floats that a cube leaves: sums, largest scores and sums of weights.
     pub const fn slot_words(group: usize, dim: usize) -> usize {
@@ -70,26 +88,64 @@ impl DecodePlan {
         slots: Option<usize>,
         device: &DeviceFacts,
     ) -> (Self, usize) {
+        if cache.block().is_some() {
+            return Self::of_length(heads, cache, slots.is_some(), device);
+        }
         let slots = slots.unwrap_or(1);
         // Few tokens leave multiprocessors idle: a cube a head has less to do one thing after another,
         // and what it reads again comes from the cache.
         let few = tokens * cache.heads() <= slots / 16;
         let group = if few { 1 } else { heads / cache.heads() };
-        // What planes leave in shared memory is bounded: wide heads, fewer of them.
-        let group = group.min(Self::MAX_GROUP * 128 / cache.dim().max(128));
+        let group = group.min(Self::largest_group(cache));
         let tiles = (heads / cache.heads()).div_ceil(group);
         let cubes = tokens * cache.heads() * tiles;
         let most = cache.positions().div_ceil(Self::POSITIONS);
         let splits = (slots / cubes).clamp(1, Self::MAX_SPLITS.min(most));
-        let plan = Self {
+        let plan = Self::of(group, splits, Self::POSITIONS, cache, device);
+        (plan, splits)
+    }
+
+    /// As [`new`](Self::new), by what is true of a token alone, whoever shares the launch: results do not
+    /// depend on the others.
+    fn of_length(
+        heads: usize,
+        cache: &KvCache,
+        shared: bool,
+        device: &DeviceFacts,
+    ) -> (Self, usize) {
+        let group = (heads / cache.heads()).min(Self::largest_group(cache));
+        let splits = match shared {
+            true => cache.positions().div_ceil(Self::BLOCK_POSITIONS),
+            false => 1,
+        };
+        let splits = splits.min(Self::MAX_SPLITS);
+        let plan = Self::of(group, splits, Self::BLOCK_POSITIONS, cache, device);
+        (plan, splits)
+    }
+
+    fn of(
+        group: usize,
+        splits: usize,
+        share: usize,
+        cache: &KvCache,
+        device: &DeviceFacts,
+    ) -> Self {
+        Self {
             dim: cache.dim(),
             group,
             units: device.cube_units.clamp(LANES, 256) as usize,
             width: cache.width(),
             ahead: if group > 4 { 2 } else { 4 },
             split: splits > 1,
-        };
-        (plan, splits)
+            share,
+            block: cache.block(),
+        }
+    }
+
+    /// Most query heads of a cube: what planes leave in shared memory is bounded, and wide heads leave
+    /// more.
+    fn largest_group(cache: &KvCache) -> usize {
+        Self::MAX_GROUP * 128 / cache.dim().max(128)
     }
 
     /// Whether the lanes of a plane can be divided between positions.

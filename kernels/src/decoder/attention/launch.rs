@@ -29,6 +29,39 @@ pub fn launch(
     scale: f32,
     scratch: &AttentionScratch,
 ) -> Result<(), KernelError> {
+    attend(client, q, cache, place, out, scale, scratch, true)
+}
+
+/// How many slots of scratch a [`launch`] for `tokens` tokens of `heads` query heads needs over a cache of
+/// blocks, where cubes share positions by the length of a row alone. 0 for other caches, and on devices
+/// whose cubes share nothing: any scratch does.
+pub fn slots(client: &Client, tokens: usize, heads: usize, cache: &KvCache) -> usize {
+    let device = DeviceFacts::of(client);
+    let by_planes = device.lockstep && planes(client) && DecodePlan::takes(cache);
+    if cache.block().is_none() || !by_planes || !client.features().device_memory_scope {
+        return 0;
+    }
+    let (plan, splits) = DecodePlan::new(tokens, heads, cache, Some(0), &device);
+    cubes_of_heads(tokens, heads, cache, plan) * splits
+}
+
+/// Cubes without those that share positions.
+fn cubes_of_heads(tokens: usize, heads: usize, cache: &KvCache, plan: DecodePlan) -> usize {
+    tokens * cache.heads() * (heads / cache.heads()).div_ceil(plan.group)
+}
+
+/// [`launch`], in which cubes may `share` positions, or not.
+#[allow(clippy::too_many_arguments, reason = "the operands of a launch")]
+fn attend(
+    client: &Client,
+    q: &FloatMatrix,
+    cache: &KvCache,
+    place: Placement<'_>,
+    out: &FloatMatrix,
+    scale: f32,
+    scratch: &AttentionScratch,
+    share: bool,
+) -> Result<(), KernelError> {
     let heads = check(client, q, cache, place, out)?;
     let tokens = q.rows();
     if tokens == 0 {
@@ -43,6 +76,7 @@ pub fn launch(
             cache.heads(),
             cache.batch(),
             cache.positions(),
+            cache.blocks(),
             q.row_stride() / width,
             out.row_stride() / if splits == 0 { width } else { 1 },
             splits,
@@ -54,13 +88,20 @@ pub fn launch(
     unsafe {
         let by_planes = device.lockstep && planes(client) && DecodePlan::takes(cache);
         if by_planes && q.line_width() == cache.width() {
-            let shared = client.features().device_memory_scope;
+            let shared = share && client.features().device_memory_scope;
             let slots = shared.then_some(scratch.slots);
             let (plan, splits) = DecodePlan::new(tokens, heads, cache, slots, &device);
-            let tiles = (heads / cache.heads()).div_ceil(plan.group);
+            let all = cubes_of_heads(tokens, heads, cache, plan) * splits;
+            if plan.split && all > scratch.slots {
+                return Err(KernelError::Length {
+                    operand: "attention scratch",
+                    expected: all,
+                    found: scratch.slots,
+                });
+            }
             attend_planes::launch_unchecked(
                 client,
-                cubes(client, tokens * cache.heads() * tiles * splits, 1)?,
+                cubes(client, all, 1)?,
                 CubeDim::new_1d(plan.units as u32),
                 address,
                 plan.width,
@@ -69,6 +110,7 @@ pub fn launch(
                 cache.value_lines(plan.width),
                 place.rows.arg(),
                 place.positions.arg(),
+                cache.table(place.rows).arg(),
                 out.lines(1),
                 scratch.sums.arg(),
                 scratch.counters.arg(),
@@ -90,9 +132,11 @@ pub fn launch(
                 cache.value_lines(width),
                 place.rows.arg(),
                 place.positions.arg(),
+                cache.table(place.rows).arg(),
                 out.lines(width),
                 extents(width, 0),
                 cache.dim() / width,
+                cache.block(),
                 dtype,
             );
         }
@@ -118,7 +162,9 @@ pub fn prefill(
     let device = DeviceFacts::of(client);
     let plan = PrefillPlan::new(q.rows(), cache, &device);
     let Some(plan) = plan.filter(|_| q.starts_pairs() && out.starts_pairs()) else {
-        return launch(client, q, cache, place, out, scale, scratch);
+        // Prompts are enough work for cubes of their own, and would need much scratch.
+        let share = cache.block().is_none();
+        return attend(client, q, cache, place, out, scale, scratch, share);
     };
     let cubes_of_heads = q.rows().div_ceil(plan.tokens()) * heads;
     // SAFETY: the operands hold what their shapes say, in pairs of elements, and the kernel stays
@@ -134,6 +180,7 @@ pub fn prefill(
             cache.value_lines(2),
             place.rows.arg(),
             place.positions.arg(),
+            cache.table(place.rows).arg(),
             out.lines(2),
             PrefillExtentsLaunch::new(
                 q.rows(),
@@ -141,6 +188,7 @@ pub fn prefill(
                 cache.heads(),
                 cache.batch(),
                 cache.positions(),
+                cache.blocks(),
                 q.row_stride() / 2,
                 out.row_stride() / 2,
                 scale * core::f32::consts::LOG2_E,

@@ -14,4 +14,4 @@ mod serial;
 pub mod training;
 
 pub use base::AttentionScratch;
-pub use launch::{launch, prefill};
+pub use launch::{launch, prefill, slots};

@@ -5,6 +5,7 @@ use cubecl::prelude::*;
 
 use super::base::DecodePlan;
 use super::combine::{combine_planes, combine_splits};
+use crate::decoder::paging::place;
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -19,6 +20,8 @@ pub(super) struct AttentionExtents {
     pub batch: usize,
     /// Positions of a row of the cache.
     pub positions: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
     /// Lines between tokens of q.
     pub q_stride: usize,
     /// Lines between tokens of the output.
@@ -44,6 +47,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
     values: &[Vector<F, V>],
     rows: &[u32],
     positions: &[u32],
+    table: &[u32],
     out: &mut [F],
     sums: &mut [f32],
     counters: &mut [Atomic<u32>],
@@ -67,8 +71,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
         let row = min(usize::cast_from(rows[token]), extents.batch - 1);
         let len = min(usize::cast_from(positions[token]), extents.positions - 1) + 1;
         // Short rows leave the other cubes without work.
-        let wanted =
-            (len + comptime!(DecodePlan::POSITIONS - 1)) / comptime!(DecodePlan::POSITIONS);
+        let wanted = (len + comptime!(plan.share - 1)) / comptime!(plan.share);
         let active = min(wanted, extents.splits);
         if split < active {
             // `len` is at least 1: rounded up.
@@ -108,7 +111,21 @@ pub(super) fn attend_planes<F: Float, V: Size>(
                 #[unroll]
                 for a in 0..ahead {
                     let position = first + comptime!(a * plan.positions()) + member;
-                    let at = (base + min(position, end - 1)) * lanes + part;
+                    let at = min(position, end - 1);
+                    let at = match comptime!(plan.block) {
+                        None => base + at,
+                        Some(block) => place(
+                            table,
+                            row,
+                            key_head,
+                            at,
+                            extents.positions,
+                            extents.kv_heads,
+                            extents.blocks,
+                            block,
+                        ),
+                    };
+                    let at = at * lanes + part;
                     k[a] = keys[at];
                     v[a] = values[at];
                 }

@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::planes::{AttentionExtents, LOWEST};
+use crate::decoder::paging::place;
 
 /// A unit has a token and a query head; `lines` are those of a head.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -16,9 +17,11 @@ pub(super) fn attend_serial<F: Float, V: Size>(
     values: &[Vector<F, V>],
     rows: &[u32],
     positions: &[u32],
+    table: &[u32],
     out: &mut [Vector<F, V>],
     extents: AttentionExtents,
     #[comptime] lines: usize,
+    #[comptime] block: Option<usize>,
     #[define(F)] _dtype: ElemType,
 ) {
     let token = ABSOLUTE_POS / extents.heads;
@@ -28,7 +31,7 @@ pub(super) fn attend_serial<F: Float, V: Size>(
         let row = min(usize::cast_from(rows[token]), extents.batch - 1);
         let len = min(usize::cast_from(positions[token]), extents.positions - 1) + 1;
         let q_start = token * extents.q_stride + head * lines;
-        let base = (row * extents.kv_heads + key_head) * extents.positions * lines;
+        let base = (row * extents.kv_heads + key_head) * extents.positions;
 
         let mut acc = Array::<Vector<f32, V>>::new(lines);
         for i in 0..lines {
@@ -37,7 +40,20 @@ pub(super) fn attend_serial<F: Float, V: Size>(
         let mut top = comptime!(LOWEST).runtime();
         let mut weight = 0.0f32;
         for position in 0..len {
-            let start = base + position * lines;
+            let at = match comptime!(block) {
+                None => base + position,
+                Some(block) => place(
+                    table,
+                    row,
+                    key_head,
+                    position,
+                    extents.positions,
+                    extents.kv_heads,
+                    extents.blocks,
+                    block,
+                ),
+            };
+            let start = at * lines;
             let mut score = 0.0f32;
             for i in 0..lines {
                 let a = q[q_start + i];

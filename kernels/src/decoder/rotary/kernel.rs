@@ -2,6 +2,8 @@
 
 use cubecl::prelude::*;
 
+use crate::decoder::paging::block_of;
+
 /// Runtime sizes; lines are of `V` elements.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct RotaryExtents {
@@ -13,6 +15,8 @@ pub(super) struct RotaryExtents {
     pub batch: usize,
     /// Positions of a row of the cache.
     pub positions: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
     /// Rows of the table.
     pub table_rows: usize,
     /// Lines between tokens of qkv.
@@ -37,9 +41,11 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
     q: &mut [Vector<F, V>],
     keys: &mut [Vector<F, V>],
     values: &mut [Vector<F, V>],
+    block_table: &[u32],
     extents: RotaryExtents,
     #[comptime] kv_heads: usize,
     #[comptime] half: usize,
+    #[comptime] block: Option<usize>,
     #[define(F)] _dtype: ElemType,
 ) {
     let all = extents.heads + comptime!(2 * kv_heads);
@@ -53,13 +59,25 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
         let high = qkv[start + half];
         let position = usize::cast_from(positions[token]);
         let row = usize::cast_from(rows[token]);
-        let stored = position < extents.positions && row < extents.batch;
+        let mut stored = position < extents.positions && row < extents.batch;
+        // Where the first head of the position lies, in positions; heads are `apart` from each other.
+        let mut origin = row * kv_heads * extents.positions + position;
+        let mut apart = extents.positions;
+        if comptime!(block.is_some()) {
+            let size = comptime!(block.unwrap_or(1));
+            let mut found = 0usize.runtime();
+            if stored {
+                found = block_of(block_table, row, position, extents.positions, size);
+            }
+            stored = stored && found < extents.blocks;
+            origin = found * kv_heads * size + position % size;
+            apart = size;
+        }
 
         let key = head - min(head, extents.heads);
         if key >= kv_heads {
             if stored {
-                let head = row * kv_heads + key - kv_heads;
-                let to = (head * extents.positions + position) * comptime!(2 * half) + line;
+                let to = (origin + (key - kv_heads) * apart) * comptime!(2 * half) + line;
                 values[to] = low;
                 values[to + half] = high;
             }
@@ -94,8 +112,7 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
                 q[to] = new_low;
                 q[to + half] = new_high;
             } else if stored {
-                let head = row * kv_heads + key;
-                let to = (head * extents.positions + position) * comptime!(2 * half) + line;
+                let to = (origin + key * apart) * comptime!(2 * half) + line;
                 keys[to] = new_low;
                 keys[to + half] = new_high;
             }

@@ -96,11 +96,13 @@ pub fn launch(
             q.lines(width),
             cache.key_lines(width),
             cache.value_lines(width),
+            cache.table(place.rows).arg(),
             RotaryExtentsLaunch::new(
                 tokens,
                 heads,
                 cache.batch(),
                 cache.positions(),
+                cache.blocks(),
                 table_rows,
                 qkv.row_stride() / width,
                 q.row_stride() / width,
@@ -108,6 +110,7 @@ pub fn launch(
             ),
             kv_heads,
             half,
+            cache.block(),
             qkv.dtype().elem(),
         );
     }

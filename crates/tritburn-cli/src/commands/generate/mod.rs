@@ -155,5 +155,6 @@ fn sampling(args: &SamplingArgs) -> Sampling {
         min_p: args.min_p,
         repetition_penalty: args.repetition_penalty,
         seed: args.seed,
+        ..Sampling::greedy()
     }
 }

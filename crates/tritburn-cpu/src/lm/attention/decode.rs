@@ -1,7 +1,10 @@
 //! One token at a time. The queries that share a key head pass over its keys and values together,
 //! each of which is read once; long contexts are cut into pieces whose results are merged.
 
+use std::ops::Range;
+
 use super::super::element::Element;
+use super::super::operands::KvView;
 use super::super::vector::{self, LANES, Lanes, Work};
 use super::AttentionJob;
 use crate::isa::Isa;
@@ -38,17 +41,16 @@ pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, tokens: &[usi
     parallel::for_ranges(parallel, pieces.len(), 1, usize::MAX, |range| {
         for index in range {
             let (token, head, first, end) = pieces[index];
-            let (keys, values) = job.keys_and_values(token, head, end);
-            let from = first * heads.dim();
             // SAFETY: each piece has its own results.
             let result = unsafe { result.slice(index * stride, stride) };
             let (out, ends) = result.split_at_mut(heads.group() * heads.dim());
             let (maxima, sums) = ends.split_at_mut(heads.group());
             let piece = Piece {
                 queries: job.queries(token, head).0,
-                keys: &keys[from..],
-                values: &values[from..],
-                dim: heads.dim(),
+                cache: &job.cache,
+                row: job.tokens.row(token),
+                head,
+                positions: first..end,
                 scale: job.scale,
                 out,
                 maxima,
@@ -96,9 +98,10 @@ fn merge(parts: &[f32], group: usize, dim: usize, out: &mut [f32]) {
 /// Some positions of one head for the queries that share it.
 struct Piece<'a, E> {
     queries: &'a [f32],
-    keys: &'a [E],
-    values: &'a [E],
-    dim: usize,
+    cache: &'a KvView<'a, E>,
+    row: usize,
+    head: usize,
+    positions: Range<usize>,
     scale: f32,
     out: &'a mut [f32],
     maxima: &'a mut [f32],
@@ -108,40 +111,51 @@ struct Piece<'a, E> {
 impl<E: Element> Work for Piece<'_, E> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let dim = self.dim;
+        let dim = self.cache.heads.dim();
         self.maxima.fill(f32::NEG_INFINITY);
         self.sums.fill(0.0);
         self.out.fill(0.0);
-        let blocks = self.keys.chunks(BLOCK * dim);
-        for (keys, values) in blocks.zip(self.values.chunks(BLOCK * dim)) {
+        let mut places = [0; BLOCK];
+        for first in self.positions.clone().step_by(BLOCK) {
+            let count = BLOCK.min(self.positions.end - first);
+            let mut done = 0;
+            while done < count {
+                let together = self.cache.places.together(first + done).min(count - done);
+                let from = self.cache.places.of(self.row, self.head, first + done);
+                for (at, place) in places[done..done + together].iter_mut().enumerate() {
+                    *place = from + at * dim;
+                }
+                done += together;
+            }
             let group = self.maxima.len();
             let mut first = 0;
             while first < group {
-                let count = match group - first {
+                let queries = match group - first {
                     1 => 1,
                     2 | 3 => 2,
                     _ => QUERIES,
                 };
-                let some = first * dim..(first + count) * dim;
+                let some = first * dim..(first + queries) * dim;
                 let mut tile = Tile {
                     queries: &self.queries[some.clone()],
-                    keys,
-                    values,
+                    keys: self.cache.keys,
+                    values: self.cache.values,
+                    places: &places[..count],
                     dim,
                     scale: self.scale,
                     out: &mut self.out[some],
-                    maxima: &mut self.maxima[first..first + count],
-                    sums: &mut self.sums[first..first + count],
+                    maxima: &mut self.maxima[first..first + queries],
+                    sums: &mut self.sums[first..first + queries],
                 };
                 // SAFETY: the caller's promise.
                 unsafe {
-                    match count {
+                    match queries {
                         1 => tile.add::<L, 1>(),
                         2 => tile.add::<L, 2>(),
                         _ => tile.add::<L, QUERIES>(),
                     }
                 }
-                first += count;
+                first += queries;
             }
         }
     }
@@ -152,6 +166,8 @@ struct Tile<'a, E> {
     queries: &'a [f32],
     keys: &'a [E],
     values: &'a [E],
+    /// Where the keys, and the values, of each position begin.
+    places: &'a [usize],
     dim: usize,
     scale: f32,
     out: &'a mut [f32],
@@ -166,7 +182,7 @@ impl<E: Element> Tile<'_, E> {
     /// The set is available.
     #[inline(always)]
     unsafe fn add<L: Lanes, const Q: usize>(&mut self) {
-        let count = self.keys.len() / self.dim;
+        let count = self.places.len();
         let mut scores = [[f32::NEG_INFINITY; BLOCK]; Q];
         let mut decay = [0.0; Q];
         // SAFETY: the caller's promise; a block has at most as many scores as a row of the array.
@@ -196,10 +212,10 @@ impl<E: Element> Tile<'_, E> {
             let mut first = 0;
             while first < vectors {
                 if L::WIDE && vectors - first >= 4 {
-                    self.values::<L, Q, 4>(first, count, &scores, &decay);
+                    self.values::<L, Q, 4>(first, &scores, &decay);
                     first += 4;
                 } else {
-                    self.values::<L, Q, 1>(first, count, &scores, &decay);
+                    self.values::<L, Q, 1>(first, &scores, &decay);
                     first += 1;
                 }
             }
@@ -222,7 +238,7 @@ impl<E: Element> Tile<'_, E> {
             unsafe {
                 let mut keys = [self.keys.as_ptr(); KEYS];
                 for (i, key) in keys.iter_mut().enumerate() {
-                    *key = key.add((first + i).min(count - 1) * self.dim);
+                    *key = key.add(self.places[(first + i).min(count - 1)]);
                     let ahead = key.cast::<u8>().wrapping_add(PREFETCH_BYTES);
                     for line in (0..self.dim * size_of::<E>()).step_by(64) {
                         L::prefetch(ahead.wrapping_add(line));
@@ -259,14 +275,13 @@ impl<E: Element> Tile<'_, E> {
     unsafe fn values<L: Lanes, const Q: usize, const N: usize>(
         &mut self,
         first: usize,
-        count: usize,
         weights: &[[f32; BLOCK]; Q],
         decay: &[f32; Q],
     ) {
-        // SAFETY: the caller's promise; there are `count` positions of `dim` floats.
+        // SAFETY: the caller's promise; `dim` floats begin at each place.
         unsafe {
             let out = self.out.as_mut_ptr().add(first * LANES);
-            let values = self.values.as_ptr().add(first * LANES);
+            let values = self.values.as_ptr();
             let mut sums = [[L::splat(0.0); N]; Q];
             for q in 0..Q {
                 for n in 0..N {
@@ -274,10 +289,10 @@ impl<E: Element> Tile<'_, E> {
                     sums[q][n] = L::mul(old, L::splat(decay[q]));
                 }
             }
-            for at in 0..count {
+            for (at, &place) in self.places.iter().enumerate() {
                 let mut value = [L::splat(0.0); N];
                 for n in 0..N {
-                    value[n] = vector::load::<L, E>(values.add(at * self.dim + n * LANES));
+                    value[n] = vector::load::<L, E>(values.add(place + (first + n) * LANES));
                 }
                 for q in 0..Q {
                     let weight = L::splat(weights[q][at]);

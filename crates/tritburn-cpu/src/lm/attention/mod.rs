@@ -71,7 +71,7 @@ pub fn attention_with<E: Element>(
     let len = area(tokens.len(), cache.heads.query_width())?;
     expect_len("q", q.len(), len)?;
     expect_len("out", out.len(), len)?;
-    tokens.check(cache.batch, cache.capacity)?;
+    tokens.check(cache.places.batch(), cache.places.capacity())?;
     let job = AttentionJob {
         q,
         tokens,
@@ -136,15 +136,5 @@ impl<'a, E: Element> AttentionJob<'a, E> {
         let len = heads.group() * heads.dim();
         let at = token * heads.query_width() + head * len;
         (&self.q[at..][..len], at)
-    }
-
-    /// Keys and values of a head in the row of a token, positions `0..count`, `[count, D]`.
-    #[inline(always)]
-    fn keys_and_values(&self, token: usize, head: usize, count: usize) -> (&'a [E], &'a [E]) {
-        let cache = &self.cache;
-        let plane = self.tokens.row(token) * cache.heads.kv() + head;
-        let at = plane * cache.capacity * cache.heads.dim();
-        let len = count * cache.heads.dim();
-        (&cache.keys[at..][..len], &cache.values[at..][..len])
     }
 }

@@ -163,21 +163,28 @@ impl<E: Element> Block<'_, E> {
                 }
             }
         }
-        let (all_keys, all_values) =
-            self.job
-                .keys_and_values(self.tokens.start, self.head, last_position + 1);
+        let cache = &self.job.cache;
+        let row = self.job.tokens.row(self.tokens.start);
 
         for first in (0..=last_position).step_by(KEYS) {
             let count = KEYS.min(last_position + 1 - first);
-            let range = first * shape.dim..(first + count) * shape.dim;
             // SAFETY: the set is available; buffers have the sizes above.
             unsafe {
-                vector::widen::<L, E>(&all_keys[range.clone()], keys);
-                for (at, value) in all_values[range].chunks_exact(shape.dim).enumerate() {
-                    for (p, part) in value.chunks(panel).enumerate() {
-                        let to = &mut values[p * KEYS * panel + at * panel..][..part.len()];
-                        vector::widen::<L, E>(part, to);
+                let mut done = 0;
+                while done < count {
+                    let together = cache.places.together(first + done).min(count - done);
+                    let from = cache.places.of(row, self.head, first + done);
+                    let range = from..from + together * shape.dim;
+                    let to = &mut keys[done * shape.dim..][..range.len()];
+                    vector::widen::<L, E>(&cache.keys[range.clone()], to);
+                    for (at, value) in cache.values[range].chunks_exact(shape.dim).enumerate() {
+                        let line = (done + at) * panel;
+                        for (p, part) in value.chunks(panel).enumerate() {
+                            let to = &mut values[p * KEYS * panel + line..][..part.len()];
+                            vector::widen::<L, E>(part, to);
+                        }
                     }
+                    done += together;
                 }
                 for p in 0..shape.row_panels {
                     // Keys of this block that some row of the panel sees.

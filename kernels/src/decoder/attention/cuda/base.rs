@@ -20,6 +20,8 @@ pub(in crate::decoder::attention) struct PrefillPlan {
     pub warps: usize,
     /// What is multiplied.
     pub types: MmaType,
+    /// Positions of a block, where rows are made of such.
+    pub block: Option<usize>,
 }
 
 impl PrefillPlan {
@@ -31,6 +33,7 @@ impl PrefillPlan {
             dim: cache.dim(),
             warps: 4,
             types: MmaType::of(cache.dtype()),
+            block: cache.block(),
         };
         let half = cache.dtype() != FloatType::F32;
         let fits = plan.shared_words() * 4 <= device.shared_bytes;

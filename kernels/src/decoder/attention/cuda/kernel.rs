@@ -5,6 +5,7 @@
 use cubecl::prelude::*;
 
 use super::base::{PrefillPlan, STAGES, TILE};
+use crate::decoder::paging::place;
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, exp2, global_address, load_matrices,
     load_matrices_transposed, mma, pack_half, shared_address,
@@ -23,6 +24,8 @@ pub(in crate::decoder::attention) struct PrefillExtents {
     pub batch: usize,
     /// Positions of a row of the cache.
     pub positions: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
     /// Pairs between tokens of q.
     pub q_stride: usize,
     /// Pairs between tokens of the output.
@@ -46,6 +49,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
     values: &[u32],
     rows: &[u32],
     positions: &[u32],
+    table: &[u32],
     out: &mut [u32],
     extents: PrefillExtents,
     #[comptime] plan: PrefillPlan,
@@ -65,10 +69,12 @@ pub(in crate::decoder::attention) fn prefill_mma(
 
     let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_words()), 128usize);
     let ring = shared_address::<u32>(&shared);
-    let offset = (row * extents.kv_heads + key_head) * extents.positions;
-    let bytes = u64::cast_from(offset) * comptime!(plan.row_bytes() as u64).runtime();
-    let k_base = global_address::<u32>(keys) + bytes;
-    let v_base = global_address::<u32>(values) + bytes;
+    let source = TileSource {
+        keys: global_address::<u32>(keys),
+        values: global_address::<u32>(values),
+        row,
+        key_head,
+    };
 
     let unit = UNIT_POS as usize;
     let (warp, lane) = (unit / 32, unit % 32);
@@ -78,7 +84,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
     let len = min(start + last, extents.positions - 1) + 1;
     let steps = (len + comptime!(TILE - 1)) / comptime!(TILE);
 
-    copy_tile(ring, k_base, v_base, 0usize.runtime(), len, plan);
+    copy_tile(ring, &source, table, 0usize.runtime(), len, &extents, plan);
     copy_async_commit();
 
     // The two tokens of this lane: rows lane / 4 and 8 further of the warp's 16.
@@ -116,10 +122,11 @@ pub(in crate::decoder::attention) fn prefill_mma(
                 + u32::cast_from((step + 1) % STAGES) * comptime!(2 * plan.tile_bytes() as u32);
             copy_tile(
                 there,
-                k_base,
-                v_base,
+                &source,
+                table,
                 (step + 1) * comptime!(TILE),
                 len,
+                &extents,
                 plan,
             );
         }
@@ -278,14 +285,28 @@ pub(in crate::decoder::attention) fn prefill_mma(
     }
 }
 
+/// Where tiles come from.
+#[derive(CubeType, Clone, Copy)]
+struct TileSource {
+    /// Address of all keys.
+    keys: u64,
+    /// Address of all values.
+    values: u64,
+    /// Row of the cache.
+    row: usize,
+    /// Head of keys and values.
+    key_head: usize,
+}
+
 /// Starts the copies of keys and values of `TILE` positions from `from` on; zeros past `len`.
 #[cube]
 fn copy_tile(
     to: u32,
-    k_base: u64,
-    v_base: u64,
+    source: &TileSource,
+    table: &[u32],
     from: usize,
     len: usize,
+    extents: &PrefillExtents,
     #[comptime] plan: PrefillPlan,
 ) {
     let lines = comptime!(plan.row_bytes() / 16);
@@ -296,13 +317,26 @@ fn copy_tile(
         let inside = from + position < len;
         let valid = select(inside, 16u32, 0u32);
         let at = select(inside, from + position, 0usize);
+        let at = match comptime!(plan.block) {
+            None => (source.row * extents.kv_heads + source.key_head) * extents.positions + at,
+            Some(block) => place(
+                table,
+                source.row,
+                source.key_head,
+                at,
+                extents.positions,
+                extents.kv_heads,
+                extents.blocks,
+                block,
+            ),
+        };
         let bytes = u64::cast_from(at) * comptime!(plan.row_bytes() as u64).runtime()
             + u64::cast_from(line * 16);
         let address = to + line_address(position, line, plan);
-        copy_async(address, k_base + bytes, valid);
+        copy_async(address, source.keys + bytes, valid);
         copy_async(
             address + comptime!(plan.tile_bytes() as u32),
-            v_base + bytes,
+            source.values + bytes,
             valid,
         );
     }

@@ -1,0 +1,76 @@
+//! The sizes of an engine.
+
+use std::time::Duration;
+
+use super::EngineError;
+
+/// Sizes and limits of an [`Engine`](super::Engine).
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::engine::EngineOptions;
+///
+/// let options = EngineOptions { max_sequences: 8, context: Some(2048), ..Default::default() };
+/// assert_eq!(options.block_size, 64);
+/// ```
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sequences that run at once; others wait. A request of `n` choices is `n` sequences.
+    pub max_sequences: usize,
+    /// Positions of a sequence, prompt and answer together; the model's own if `None`.
+    pub context: Option<usize>,
+    /// Positions that the key-value cache holds, of all sequences together, rounded up to blocks. `None`
+    /// takes room for `max_sequences` of the whole context: more than most loads need.
+    pub cache_tokens: Option<usize>,
+    /// Positions of a block of the cache: what sequences take at a time, and what they share.
+    pub block_size: usize,
+    /// Whether prompts that begin alike share the blocks of what is alike.
+    pub prefix_sharing: bool,
+    /// Requests that may wait. The next one is refused.
+    pub max_waiting: usize,
+    /// Tokens of prompts in a step at most.
+    pub prefill_tokens: usize,
+    /// How long a step may take while answers are being written: prompts are read in smaller parts then. A
+    /// part has at least [`MIN_PART`](super::MIN_PART) tokens, so this is an aim.
+    pub step_time: Duration,
+    /// Batch sizes for which a decode step is captured as a graph, on devices that have graphs. A step of
+    /// fewer sequences is filled up to the next size; one of more sequences than the largest is launched
+    /// operation by operation. Sizes are 2 at least: heads sum the logits of a single token in another order
+    /// than those of several.
+    pub graph_sizes: Vec<usize>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            max_sequences: 64,
+            context: None,
+            cache_tokens: None,
+            block_size: 64,
+            prefix_sharing: true,
+            max_waiting: 256,
+            prefill_tokens: 2048,
+            step_time: Duration::from_millis(50),
+            graph_sizes: vec![2, 4, 8, 16, 32, 64, 128, 256],
+        }
+    }
+}
+
+impl EngineOptions {
+    /// Refuses sizes that nothing could run with.
+    pub(super) fn validate(&self) -> Result<(), EngineError> {
+        let sizes = [
+            ("max_sequences", self.max_sequences),
+            ("context", self.context.unwrap_or(1)),
+            ("cache_tokens", self.cache_tokens.unwrap_or(1)),
+            ("block_size", self.block_size),
+            ("max_waiting", self.max_waiting),
+            ("prefill_tokens", self.prefill_tokens),
+        ];
+        match sizes.into_iter().find(|&(_, value)| value == 0) {
+            Some((name, _)) => Err(EngineError::Zero { name }),
+            None => Ok(()),
+        }
+    }
+}
