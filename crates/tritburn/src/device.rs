@@ -158,7 +158,8 @@ fn list() -> String {
     }
 }
 
-fn panic_message(cause: &(dyn std::any::Any + Send)) -> String {
+/// What a panic that was caught said: devices panic where they have no error to give.
+pub fn panic_message(cause: &(dyn std::any::Any + Send)) -> String {
     let text = cause.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| cause.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "it stopped without saying why".into())

@@ -1,6 +1,63 @@
-//! Device code: where the positions of rows lie in a cache of blocks.
+//! Device code: where the positions of rows lie in a cache.
 
 use cubecl::prelude::*;
+
+/// A head of a row of a cache.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct HeadPlace {
+    /// Row of the cache.
+    pub row: usize,
+    /// Head of keys and values.
+    pub head: usize,
+    /// Heads of keys and values.
+    pub heads: usize,
+    /// Positions of a row.
+    pub positions: usize,
+    /// Where the head begins if rows are contiguous, in positions.
+    pub base: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
+}
+
+/// A head of `row`; the sizes are those of the cache.
+#[cube]
+pub(super) fn head_place(
+    row: usize,
+    head: usize,
+    heads: usize,
+    positions: usize,
+    blocks: usize,
+) -> HeadPlace {
+    HeadPlace {
+        row,
+        head,
+        heads,
+        positions,
+        base: (row * heads + head) * positions,
+        blocks,
+    }
+}
+
+/// Where `position` of a head lies, in positions: `block` of them are a block of the cache, or rows are
+/// contiguous. A block that the cache lacks counts as its last one.
+#[cube]
+pub(super) fn place(
+    of: &HeadPlace,
+    table: &[u32],
+    position: usize,
+    #[comptime] block: Option<usize>,
+) -> usize {
+    if comptime!(block.is_some()) {
+        let size = comptime!(block.unwrap());
+        let found = min(
+            block_of(table, of.row, position, of.positions, size),
+            of.blocks - 1,
+        );
+        (found * of.heads + of.head) * size + position % size
+    } else {
+        of.base + position
+    }
+}
 
 /// The block of `position` of `row`, as the table has it.
 #[cube]
@@ -9,24 +66,7 @@ pub(super) fn block_of(
     row: usize,
     position: usize,
     positions: usize,
-    #[comptime] block: usize,
+    #[comptime] size: usize,
 ) -> usize {
-    usize::cast_from(table[row * (positions / block) + position / block])
-}
-
-/// Where a head of `position` of `row` lies, in positions, of which a row has `positions`. A block that the cache lacks counts as its last one.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "a place and the shape around it")]
-pub(super) fn place(
-    table: &[u32],
-    row: usize,
-    head: usize,
-    position: usize,
-    positions: usize,
-    kv_heads: usize,
-    blocks: usize,
-    #[comptime] block: usize,
-) -> usize {
-    let found = block_of(table, row, position, positions, block);
-    (min(found, blocks - 1) * kv_heads + head) * block + position % block
+    usize::cast_from(table[row * (positions / size) + position / size])
 }

@@ -18,6 +18,7 @@ mod head;
 mod matmul_float;
 mod matmul_int;
 mod norm;
+mod paging;
 mod quantize_activations;
 mod quantize_weights;
 mod reference;

@@ -4,7 +4,7 @@ use cubecl::client::Client;
 use tritburn_kernels::decoder::attention::{self, AttentionScratch};
 use tritburn_kernels::decoder::norm::{self, HeadNorm};
 use tritburn_kernels::decoder::rotary::{self, Placement};
-use tritburn_kernels::{FloatType, KvCache};
+use tritburn_kernels::{BlockTable, FloatType, KvCache};
 
 use crate::device::Device;
 use crate::{HOPPER, buffer, keep, matrix};
@@ -12,6 +12,43 @@ use crate::{HOPPER, buffer, keep, matrix};
 fn cache(client: &Client, dim: usize, dtype: FloatType) -> KvCache {
     let handle = || client.empty(2 * 64 * dim * dtype.size());
     KvCache::new(handle(), handle(), [1, 2, 64, dim], dtype).expect("a valid cache")
+}
+
+#[test]
+fn caches_of_blocks_have_kernels() {
+    let device = Device::new(HOPPER, 41);
+    let (dim, heads, dtype) = (128, 20, FloatType::BF16);
+    let sources = device.compile(|client| {
+        let handle = || client.empty(9 * 5 * 64 * dim * dtype.size());
+        let table = BlockTable {
+            blocks: buffer(client, 32),
+            per_row: 8,
+        };
+        let shape = [9, 5, 64, dim];
+        let cache = KvCache::paged(handle(), handle(), shape, table, dtype).expect("a cache");
+        let scratch = AttentionScratch::with_slots(client, 4096);
+        for tokens in [4, 100] {
+            let (rows, positions) = (buffer(client, tokens), buffer(client, tokens));
+            let place = Placement {
+                rows: &rows,
+                positions: &positions,
+            };
+            let qkv = matrix(client, [tokens, (heads + 10) * dim], dtype);
+            let q = matrix(client, [tokens, heads * dim], dtype);
+            let out = matrix(client, [tokens, heads * dim], dtype);
+            let angles = buffer(client, 512 * dim);
+            rotary::launch(client, &qkv, &angles, place, &q, 1.0, &cache).expect("rotary");
+            let launch = match tokens {
+                4 => attention::launch,
+                _ => attention::prefill,
+            };
+            launch(client, &q, &cache, place, &out, 0.1, &scratch).expect("attention");
+        }
+        assert_eq!(attention::slots(client, 4, heads, &cache), 4 * 5 * 2);
+    });
+    // The rotary kernel is the same for both.
+    assert_eq!(sources.len(), 3);
+    keep(HOPPER, "blocks", &sources);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use burn::tensor::StreamId;
+use tritburn::device::panic_message;
 
 use super::generation::Generation;
 use super::shared::{Phase, Shared, Submission};
@@ -189,27 +190,27 @@ fn work(
     shared: &Shared,
     started: &mpsc::Sender<Result<check::Limits, EngineError>>,
 ) {
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut worker = match Worker::new(model, tokenizer, options, shared) {
-            Ok(worker) => worker,
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return Failure::Shutdown;
-            }
-        };
-        let _ = started.send(Ok(worker.limits()));
-        worker.run()
+    // Devices panic where they have no error to give.
+    let new = catch_unwind(AssertUnwindSafe(|| {
+        Worker::new(model, tokenizer, options, shared)
     }));
-    let failure = match ended {
-        Ok(failure) => failure,
-        Err(cause) => {
-            let text = cause.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| cause.downcast_ref::<String>().cloned());
-            let reason = text.unwrap_or_else(|| "it stopped without saying why".into());
-            tracing::error!(reason, "the engine's thread panicked");
-            Failure::Device { reason }
+    let new = new.unwrap_or_else(|cause| {
+        Err(EngineError::Start {
+            reason: panic_message(cause.as_ref()),
+        })
+    });
+    let mut worker = match new {
+        Ok(worker) => worker,
+        Err(error) => {
+            // Whoever started it waits for the answer.
+            let _ = started.send(Err(error));
+            return;
         }
     };
-    // Streams of requests that nobody ended say so themselves.
-    shared.end(failure, 0);
+    let _ = started.send(Ok(worker.limits()));
+    if let Err(cause) = catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        let reason = panic_message(cause.as_ref());
+        tracing::error!(reason, "the engine's thread panicked");
+        worker.end_all(&Failure::Device { reason });
+    }
 }

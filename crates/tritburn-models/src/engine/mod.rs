@@ -5,7 +5,9 @@
 //! together: a token of each answer that is being written, and parts of prompts beside them. Requests join
 //! and leave between steps, first come, first served.
 //!
-//! The tokens of an answer depend on its request alone, not on who shares a step with it.
+//! The tokens of an answer depend on its request alone, not on who shares a step with it, wherever products
+//! are exact: in every model of [`Precision::W2A8`](crate::model::Precision::W2A8). Float products of other
+//! precisions may be summed in another order for another number of tokens.
 //!
 //! # Examples
 //!

@@ -4,6 +4,8 @@ mod checkpoint;
 mod common;
 mod config;
 mod convert;
+#[cfg(feature = "flex")]
+mod engine;
 mod families;
 mod generate;
 mod golden;

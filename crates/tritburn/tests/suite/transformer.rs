@@ -294,6 +294,79 @@ fn attention_sees_what_came_before_in_its_own_row(
     }
 }
 
+/// What `batches` of runs see in a cache, of blocks where there is a table of them.
+fn attended(
+    batches: &[&[(usize, usize, usize)]],
+    heads: Heads,
+    blocks: Option<(usize, &[u32])>,
+    device: &Device,
+) -> Vec<f32> {
+    let capacity = 70;
+    let table = rotary_table(10_000.0, heads.size, capacity, device);
+    let cache = match blocks {
+        None => LayerCache::new(2, capacity, heads, DType::F32, device),
+        Some((size, _)) => LayerCache::paged(24, size, capacity, heads, DType::F32, device),
+    };
+    let mut cache = cache.unwrap();
+    let mut found = Vec::new();
+    for (seed, runs) in batches.iter().enumerate() {
+        let mut tokens = Tokens::runs(runs, device);
+        if let Some((_, blocks)) = blocks {
+            tokens = tokens.in_blocks(words(blocks, device));
+        }
+        let qkv = matrix(seed as u64, tokens.count(), heads.fused_width(), device);
+        let q = transformer::rotary_append(qkv, table.clone(), &tokens, &mut cache).unwrap();
+        found.extend(to_vec(transformer::attention(q, &cache, &tokens).unwrap()));
+    }
+    found
+}
+
+#[test]
+fn blocks_hold_what_rows_do() {
+    let heads = Heads {
+        query: 4,
+        key_value: 2,
+        size: 32,
+    };
+    // Long runs between single tokens, as a step of an engine has them.
+    let batches: [&[_]; 3] = [
+        &[(0, 0, 40), (1, 0, 3)],
+        &[(1, 3, 1), (0, 40, 9), (1, 4, 1)],
+        &[(0, 49, 1), (1, 5, 1)],
+    ];
+    // 70 positions are four blocks of 16 and a part of one; the last of row 1 is not in use.
+    let table = [7, 3, 20, 9, 11, 4, 2, 0, 0, 0];
+    for device in devices() {
+        let rows = attended(&batches, heads, None, &device);
+        let blocks = attended(&batches, heads, Some((16, &table)), &device);
+        assert_eq!(blocks, rows, "{device:?}");
+    }
+}
+
+#[test]
+fn a_cache_of_blocks_needs_a_table_of_whole_rows() {
+    let heads = Heads {
+        query: 2,
+        key_value: 1,
+        size: 32,
+    };
+    for device in devices() {
+        let cache = LayerCache::paged(4, 16, 40, heads, DType::F32, &device).unwrap();
+        assert_eq!((cache.rows(), cache.capacity()), (4, 40));
+        assert_eq!(cache.byte_count(), 2 * 4 * 16 * 32 * 4);
+        let q = || matrix(1, 1, heads.query_width(), &device);
+        let run = || Tokens::runs(&[(0, 0, 1)], &device);
+        for tokens in [run(), run().in_blocks(words(&[0, 1], &device))] {
+            let refused = transformer::attention(q(), &cache, &tokens);
+            assert!(matches!(refused, Err(Error::Shape { .. })), "{refused:?}");
+        }
+        let whole = run().in_blocks(words(&[0, 1, 2], &device));
+        transformer::attention(q(), &cache, &whole).unwrap();
+        let empty = LayerCache::paged(4, 0, 40, heads, DType::F32, &device);
+        assert!(matches!(empty, Err(Error::EmptyCache { .. })), "{empty:?}");
+    }
+}
+
 #[test]
 fn tables_are_gathered_and_multiplied() {
     let (vocabulary, features) = (1000, 80);

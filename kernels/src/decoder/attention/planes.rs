@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::base::DecodePlan;
 use super::combine::{combine_planes, combine_splits};
-use crate::decoder::paging::place;
+use crate::decoder::paging::{head_place, place};
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -103,7 +103,13 @@ pub(super) fn attend_planes<F: Float, V: Size>(
                 weight[h] = 0.0f32;
             }
 
-            let base = (row * extents.kv_heads + key_head) * extents.positions;
+            let of = head_place(
+                row,
+                key_head,
+                extents.kv_heads,
+                extents.positions,
+                extents.blocks,
+            );
             let mut first = start;
             while first < end {
                 let mut k = Array::<Vector<F, V>>::new(ahead);
@@ -112,20 +118,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
                 for a in 0..ahead {
                     let position = first + comptime!(a * plan.positions()) + member;
                     let at = min(position, end - 1);
-                    let at = match comptime!(plan.block) {
-                        None => base + at,
-                        Some(block) => place(
-                            table,
-                            row,
-                            key_head,
-                            at,
-                            extents.positions,
-                            extents.kv_heads,
-                            extents.blocks,
-                            block,
-                        ),
-                    };
-                    let at = at * lanes + part;
+                    let at = place(&of, table, at, comptime!(plan.block)) * lanes + part;
                     k[a] = keys[at];
                     v[a] = values[at];
                 }

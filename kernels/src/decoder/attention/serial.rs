@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::planes::{AttentionExtents, LOWEST};
-use crate::decoder::paging::place;
+use crate::decoder::paging::{head_place, place};
 
 /// A unit has a token and a query head; `lines` are those of a head.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -31,7 +31,13 @@ pub(super) fn attend_serial<F: Float, V: Size>(
         let row = min(usize::cast_from(rows[token]), extents.batch - 1);
         let len = min(usize::cast_from(positions[token]), extents.positions - 1) + 1;
         let q_start = token * extents.q_stride + head * lines;
-        let base = (row * extents.kv_heads + key_head) * extents.positions;
+        let of = head_place(
+            row,
+            key_head,
+            extents.kv_heads,
+            extents.positions,
+            extents.blocks,
+        );
 
         let mut acc = Array::<Vector<f32, V>>::new(lines);
         for i in 0..lines {
@@ -40,20 +46,7 @@ pub(super) fn attend_serial<F: Float, V: Size>(
         let mut top = comptime!(LOWEST).runtime();
         let mut weight = 0.0f32;
         for position in 0..len {
-            let at = match comptime!(block) {
-                None => base + position,
-                Some(block) => place(
-                    table,
-                    row,
-                    key_head,
-                    position,
-                    extents.positions,
-                    extents.kv_heads,
-                    extents.blocks,
-                    block,
-                ),
-            };
-            let start = at * lines;
+            let start = place(&of, table, position, block) * lines;
             let mut score = 0.0f32;
             for i in 0..lines {
                 let a = q[q_start + i];

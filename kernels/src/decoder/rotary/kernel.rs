@@ -41,7 +41,7 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
     q: &mut [Vector<F, V>],
     keys: &mut [Vector<F, V>],
     values: &mut [Vector<F, V>],
-    block_table: &[u32],
+    table_of_blocks: &[u32],
     extents: RotaryExtents,
     #[comptime] kv_heads: usize,
     #[comptime] half: usize,
@@ -59,25 +59,30 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
         let high = qkv[start + half];
         let position = usize::cast_from(positions[token]);
         let row = usize::cast_from(rows[token]);
-        let mut stored = position < extents.positions && row < extents.batch;
-        // Where the first head of the position lies, in positions; heads are `apart` from each other.
-        let mut origin = row * kv_heads * extents.positions + position;
-        let mut apart = extents.positions;
+        let inside = position < extents.positions && row < extents.batch;
+        // The row, or the block that has the position, and the position in it.
+        let mut unit = row;
+        let mut within = position;
+        let mut stored = inside;
         if comptime!(block.is_some()) {
-            let size = comptime!(block.unwrap_or(1));
-            let mut found = 0usize.runtime();
-            if stored {
-                found = block_of(block_table, row, position, extents.positions, size);
+            let size = comptime!(block.unwrap());
+            if inside {
+                unit = block_of(table_of_blocks, row, position, extents.positions, size);
             }
-            stored = stored && found < extents.blocks;
-            origin = found * kv_heads * size + position % size;
-            apart = size;
+            within = position % size;
+            stored = inside && unit < extents.blocks;
         }
+        let apart = if comptime!(block.is_some()) {
+            comptime!(block.unwrap()).runtime()
+        } else {
+            extents.positions
+        };
 
         let key = head - min(head, extents.heads);
         if key >= kv_heads {
             if stored {
-                let to = (origin + (key - kv_heads) * apart) * comptime!(2 * half) + line;
+                let head = unit * kv_heads + key - kv_heads;
+                let to = (head * apart + within) * comptime!(2 * half) + line;
                 values[to] = low;
                 values[to + half] = high;
             }
@@ -112,7 +117,8 @@ pub(super) fn rotary<F: Float, V: Size, A: Size>(
                 q[to] = new_low;
                 q[to + half] = new_high;
             } else if stored {
-                let to = (origin + key * apart) * comptime!(2 * half) + line;
+                let head = unit * kv_heads + key;
+                let to = (head * apart + within) * comptime!(2 * half) + line;
                 keys[to] = new_low;
                 keys[to + half] = new_high;
             }

@@ -3,4 +3,5 @@
 mod attention;
 mod head;
 mod norm;
+mod paging;
 mod rotary;

@@ -36,6 +36,8 @@ pub(super) struct Worker<'a> {
     running: Vec<Sequence<'a>>,
     /// Sequences that come ahead of the requests that wait: preempted ones and further choices.
     ready: VecDeque<Sequence<'a>>,
+    /// Sequences that have ended, until it is told.
+    ended: Vec<(Sequence<'a>, FinishReason)>,
 }
 
 impl<'a> Worker<'a> {
@@ -69,6 +71,7 @@ impl<'a> Worker<'a> {
             pace: Pace::default(),
             running: Vec::new(),
             ready: VecDeque::new(),
+            ended: Vec::new(),
         })
     }
 
@@ -76,24 +79,22 @@ impl<'a> Worker<'a> {
         self.limits
     }
 
-    /// Works until the engine is shut down or fails; why it ended.
-    pub fn run(&mut self) -> Failure {
-        loop {
+    /// Works until the engine is shut down or fails.
+    pub fn run(&mut self) {
+        let failure = loop {
             if let Some(failure) = self.receive() {
-                self.end_all(&failure);
-                return failure;
+                break failure;
             }
             self.sweep();
             self.admit();
             if let Err(error) = self.step() {
-                let failure = Failure::Device {
+                tracing::error!(%error, "a step failed");
+                break Failure::Device {
                     reason: error.to_string(),
                 };
-                tracing::error!(%error, "a step failed");
-                self.end_all(&failure);
-                return failure;
             }
-        }
+        };
+        self.end_all(&failure);
     }
 
     /// Waits for something to do; why the engine ends, if it does.
@@ -123,26 +124,31 @@ impl<'a> Worker<'a> {
         let now = Instant::now();
         for sequence in std::mem::take(&mut self.running) {
             match sequence.ended(now) {
-                Some(reason) => self.finish(sequence, &reason),
+                Some(reason) => self.end(sequence, &reason),
                 None => self.running.push(sequence),
             }
         }
         for sequence in std::mem::take(&mut self.ready) {
             match sequence.ended(now) {
-                Some(reason) => self.finish(sequence, &reason),
+                Some(reason) => self.end(sequence, &reason),
                 None => self.ready.push_back(sequence),
             }
         }
         for (submission, reason) in self.shared.take_ended(now) {
-            self.finish(Sequence::of(submission, self.tokenizer), &reason);
+            self.end(Sequence::of(submission, self.tokenizer), &reason);
         }
+        self.tell();
     }
 
     /// Starts as many sequences as there is room for.
     fn admit(&mut self) {
         while self.running.len() < self.options.max_sequences {
             let next = self.ready.pop_front().or_else(|| {
-                let submission = self.shared.lock().waiting.pop_front()?;
+                let mut state = self.shared.lock();
+                let submission = state.waiting.pop_front()?;
+                // It is not to be missing while it changes places.
+                state.stats.waiting += 1;
+                drop(state);
                 Some(Sequence::of(submission, self.tokenizer))
             });
             let Some(mut sequence) = next else {
@@ -170,12 +176,20 @@ impl<'a> Worker<'a> {
         self.tell();
     }
 
-    /// Brings the gauges up to date.
-    fn tell(&self) {
-        let mut state = self.shared.lock();
-        state.stats.running = self.running.len();
-        state.stats.waiting = self.ready.len();
-        state.stats.blocks_used = self.pool.count() - self.pool.free();
+    /// Brings the gauges up to date, then tells of those that ended.
+    fn tell(&mut self) {
+        {
+            let mut state = self.shared.lock();
+            state.stats.running = self.running.len();
+            state.stats.waiting = self.ready.len();
+            state.stats.blocks_used = self.pool.count() - self.pool.free();
+            self.ended
+                .iter()
+                .for_each(|(_, reason)| state.stats.count(reason));
+        }
+        for (sequence, reason) in self.ended.drain(..) {
+            sequence.finish(reason);
+        }
     }
 
     /// One step of everything that runs.
@@ -267,26 +281,23 @@ impl<'a> Worker<'a> {
             let siblings = sequence.take_siblings();
             self.ready.extend(siblings);
             match end {
-                Some(reason) => self.finish(sequence, &reason),
+                Some(reason) => self.end(sequence, &reason),
                 None => self.running.push(sequence),
             }
         }
+        self.tell();
     }
 
-    /// Ends a sequence and the choices that it has with it, and takes back what it held.
-    fn finish(&mut self, sequence: Sequence<'_>, reason: &FinishReason) {
+    /// Ends a sequence and the choices that it has with it, and takes back what they held.
+    fn end(&mut self, sequence: Sequence<'a>, reason: &FinishReason) {
         for mut sequence in sequence.apart() {
             sequence.give_back(&mut self.pool);
-            {
-                let mut state = self.shared.lock();
-                state.stats.count(reason);
-                state.stats.blocks_used = self.pool.count() - self.pool.free();
-            }
-            sequence.finish(reason.clone());
+            self.ended.push((sequence, reason.clone()));
         }
     }
 
-    fn end_all(&mut self, failure: &Failure) {
+    /// Ends everything, and the engine.
+    pub fn end_all(&mut self, failure: &Failure) {
         let all = self.running.drain(..).chain(self.ready.drain(..));
         let mut all: Vec<_> = all.flat_map(Sequence::apart).collect();
         // Whoever hears of the end finds the engine ended.
@@ -294,7 +305,8 @@ impl<'a> Worker<'a> {
             all.extend(Sequence::of(submission, self.tokenizer).apart());
         }
         for sequence in all {
-            self.finish(sequence, &FinishReason::Failed(failure.clone()));
+            self.end(sequence, &FinishReason::Failed(failure.clone()));
         }
+        self.tell();
     }
 }

@@ -5,7 +5,7 @@
 use cubecl::prelude::*;
 
 use super::base::{PrefillPlan, STAGES, TILE};
-use crate::decoder::paging::place;
+use crate::decoder::paging::{HeadPlace, head_place, place};
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, exp2, global_address, load_matrices,
     load_matrices_transposed, mma, pack_half, shared_address,
@@ -72,8 +72,13 @@ pub(in crate::decoder::attention) fn prefill_mma(
     let source = TileSource {
         keys: global_address::<u32>(keys),
         values: global_address::<u32>(values),
-        row,
-        key_head,
+        of: head_place(
+            row,
+            key_head,
+            extents.kv_heads,
+            extents.positions,
+            extents.blocks,
+        ),
     };
 
     let unit = UNIT_POS as usize;
@@ -84,7 +89,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
     let len = min(start + last, extents.positions - 1) + 1;
     let steps = (len + comptime!(TILE - 1)) / comptime!(TILE);
 
-    copy_tile(ring, &source, table, 0usize.runtime(), len, &extents, plan);
+    copy_tile(ring, &source, table, 0usize.runtime(), len, plan);
     copy_async_commit();
 
     // The two tokens of this lane: rows lane / 4 and 8 further of the warp's 16.
@@ -126,7 +131,6 @@ pub(in crate::decoder::attention) fn prefill_mma(
                 table,
                 (step + 1) * comptime!(TILE),
                 len,
-                &extents,
                 plan,
             );
         }
@@ -292,10 +296,8 @@ struct TileSource {
     keys: u64,
     /// Address of all values.
     values: u64,
-    /// Row of the cache.
-    row: usize,
-    /// Head of keys and values.
-    key_head: usize,
+    /// The head that is read.
+    of: HeadPlace,
 }
 
 /// Starts the copies of keys and values of `TILE` positions from `from` on; zeros past `len`.
@@ -306,7 +308,6 @@ fn copy_tile(
     table: &[u32],
     from: usize,
     len: usize,
-    extents: &PrefillExtents,
     #[comptime] plan: PrefillPlan,
 ) {
     let lines = comptime!(plan.row_bytes() / 16);
@@ -317,19 +318,7 @@ fn copy_tile(
         let inside = from + position < len;
         let valid = select(inside, 16u32, 0u32);
         let at = select(inside, from + position, 0usize);
-        let at = match comptime!(plan.block) {
-            None => (source.row * extents.kv_heads + source.key_head) * extents.positions + at,
-            Some(block) => place(
-                table,
-                source.row,
-                source.key_head,
-                at,
-                extents.positions,
-                extents.kv_heads,
-                extents.blocks,
-                block,
-            ),
-        };
+        let at = place(&source.of, table, at, comptime!(plan.block));
         let bytes = u64::cast_from(at) * comptime!(plan.row_bytes() as u64).runtime()
             + u64::cast_from(line * 16);
         let address = to + line_address(position, line, plan);
