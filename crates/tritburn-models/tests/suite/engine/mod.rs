@@ -7,6 +7,7 @@ mod ends;
 mod failures;
 mod pool;
 mod refusals;
+mod structure;
 
 use std::sync::Arc;
 
