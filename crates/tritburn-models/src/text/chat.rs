@@ -79,14 +79,29 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
+        self.render_json(&messages, &(), add_generation_prompt)
+    }
+
+    /// [`render`](Self::render) for messages with further fields, such as `tool_calls`, and for `tools`,
+    /// which a template may tell the model about; `()` stands for none.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_json(
+        &self,
+        messages: &impl Serialize,
+        tools: &impl Serialize,
+        add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
         let this = self.clone();
-        let messages = messages.to_vec();
-        limits::in_time(move || this.rendered(&messages, add_generation_prompt))
+        let (messages, tools) = (Serde(messages).into(), Serde(tools).into());
+        limits::in_time(move || this.rendered(messages, tools, add_generation_prompt))
     }
 
     fn rendered(
         &self,
-        messages: &[Message],
+        messages: Value,
+        tools: Value,
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
         let known = self.tokens.iter().filter_map(|(name, token)| {
@@ -97,9 +112,9 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME)?;
         let mut text = limits::Text::default();
         let context = context! {
-            messages => Serde(messages),
+            messages,
             add_generation_prompt,
-            tools => (),
+            tools,
             documents => (),
             ..Value::from_pairs(tokens)
         };

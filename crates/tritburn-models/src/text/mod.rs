@@ -13,6 +13,7 @@ mod files;
 mod gguf;
 mod guard;
 mod json;
+mod made_up;
 mod sentencepiece;
 mod special;
 mod stream;
