@@ -31,6 +31,15 @@ pub fn default_name() -> &'static str {
 /// # Errors
 /// [`DeviceError`], listing the devices of this build.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
+    open_at(name, 0)
+}
+
+/// The device number `index`, from 0, of those called `name`, checked as [`open`] does. Only `cuda` and
+/// `rocm` tell theirs apart; every other name stands for one device, whatever its number.
+///
+/// # Errors
+/// [`DeviceError`], for a number that is not there as well.
+pub fn open_at(name: &str, index: usize) -> Result<Device, DeviceError> {
     match DEVICES.iter().find(|(known, _)| *known == name) {
         None => Err(DeviceError::Unknown {
             name: name.into(),
@@ -49,7 +58,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
             }
             // Drivers are loaded on first use, and a missing one is a panic there.
             let probe = catch_unwind(|| {
-                let device = create(known);
+                let device = create(known, index);
                 Tensor::<1>::ones([1], &device).into_data();
                 device
             });
@@ -123,16 +132,17 @@ fn keep_compiled_kernels() {
     CubeClRuntimeConfig::try_set(config);
 }
 
-fn create(name: &str) -> Device {
+#[cfg_attr(not(any(feature = "cuda", feature = "rocm")), allow(unused_variables))]
+fn create(name: &str, index: usize) -> Device {
     match name {
         #[cfg(feature = "flex")]
         "flex" => Device::flex(),
         #[cfg(feature = "cpu")]
         "cpu" => Device::cpu(),
         #[cfg(feature = "cuda")]
-        "cuda" => Device::cuda(0),
+        "cuda" => Device::cuda(index),
         #[cfg(feature = "rocm")]
-        "rocm" => Device::rocm(0),
+        "rocm" => Device::rocm(index),
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "vulkan")]
