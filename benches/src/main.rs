@@ -14,6 +14,7 @@ mod device;
 #[cfg(feature = "cube")]
 mod kernels;
 mod layers;
+mod load;
 mod machine;
 mod peers;
 mod report;
@@ -30,7 +31,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use peers::Selection;
 use shapes::Set;
@@ -40,9 +41,12 @@ use suite::{Input, Suite};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask bench",
-    about = "Times packed products and layers against dense ones"
+    about = "Times packed products and layers against dense ones",
+    args_conflicts_with_subcommands = true
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Where to run: flex, cpu, cuda, wgpu, vulkan, metal or rocm, if compiled in
     #[arg(long, default_value = "flex")]
     device: device::Name,
@@ -90,6 +94,12 @@ struct Args {
     output: Option<PathBuf>,
 }
 
+/// What is measured besides products.
+#[derive(Subcommand)]
+enum Command {
+    Load(load::Args),
+}
+
 /// Reads `OUTxIN`.
 fn matrix(text: &str) -> Result<(usize, usize), String> {
     let sizes = text.split_once('x').map(|(n, k)| (n.parse(), k.parse()));
@@ -101,6 +111,9 @@ fn matrix(text: &str) -> Result<(usize, usize), String> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(Command::Load(args)) = &args.command {
+        return load::run(args);
+    }
     #[cfg(feature = "cuda")]
     if args.cublas_process {
         return peers::cublas::serve(timing::Plan::gpu(args.quick), run::cold_bytes(&args, true));
@@ -162,6 +175,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_load_has_arguments_of_its_own() {
+        let line = "bench load --clients 1,32 --prompt 64";
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+        assert!(matches!(args.command, Some(Command::Load(_))));
+        assert!(Args::try_parse_from("bench --quick load".split_whitespace()).is_err());
+        assert!(
+            Args::try_parse_from("bench load --clients 1 --rate 2".split_whitespace()).is_err()
+        );
     }
 
     #[test]

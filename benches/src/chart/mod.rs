@@ -8,6 +8,9 @@ mod speedup;
 mod svg;
 mod tops;
 
+pub use axis::{Axis, powers_of_two};
+pub use plot::{COLOURS, Plot, Point, Series};
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};

@@ -8,6 +8,8 @@ mod inspect;
 mod logits;
 mod model;
 mod perplexity;
+#[cfg(feature = "serve")]
+mod serve;
 
 pub use bench::BenchArgs;
 pub use convert::ConvertArgs;
@@ -17,6 +19,8 @@ pub use inspect::InspectArgs;
 pub use logits::LogitsArgs;
 pub use model::{ModelArgs, OverrideArgs, Shape};
 pub use perplexity::PerplexityArgs;
+#[cfg(feature = "serve")]
+pub use serve::{BatchingArgs, HttpArgs, LogFormat, ServeArgs};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -52,10 +56,22 @@ impl Cli {
 
     /// The log filter that the flags ask for.
     pub fn verbosity(&self) -> &'static str {
-        match self.verbose {
-            0 => "warn",
-            1 => "info",
+        match (self.verbose, &self.command) {
+            // Who runs a server reads its log.
+            #[cfg(feature = "serve")]
+            (0, Command::Serve(_)) => "warn,tritburn_server=info",
+            (0, _) => "warn",
+            (1, _) => "info",
             _ => "debug",
+        }
+    }
+
+    /// Whether the log is JSON.
+    pub fn logs_json(&self) -> bool {
+        match &self.command {
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => args.http.log_format == LogFormat::Json,
+            _ => false,
         }
     }
 }
@@ -69,6 +85,8 @@ pub enum Command {
     Perplexity(PerplexityArgs),
     Embed(EmbedArgs),
     Bench(BenchArgs),
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
 }
 
 #[cfg(test)]

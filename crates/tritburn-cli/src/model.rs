@@ -79,12 +79,21 @@ impl Source {
 
     /// Loads the model with the options given, telling how long it took.
     pub fn load(&self, options: &LoadOptions) -> Result<(Arc<CausalLm>, Duration)> {
+        self.load_on(options, &self.device)
+    }
+
+    /// [`load`](Self::load), to another device.
+    pub fn load_on(
+        &self,
+        options: &LoadOptions,
+        device: &Device,
+    ) -> Result<(Arc<CausalLm>, Duration)> {
         let spinner = ProgressBar::new_spinner().with_message(format!("loading {}", self.name));
         spinner.enable_steady_tick(Duration::from_millis(120));
         let started = Instant::now();
-        let model = CausalLm::load(self.checkpoint.as_ref(), options, &self.device)
+        let model = CausalLm::load(self.checkpoint.as_ref(), options, device)
             .with_context(|| format!("cannot load {}", self.name))?;
-        self.device
+        device
             .sync()
             .map_err(|error| anyhow!("the device failed: {error:?}"))?;
         let took = started.elapsed();

@@ -7,6 +7,8 @@ mod generate;
 mod inspect;
 mod logits;
 mod perplexity;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Perplexity(args) => perplexity::run(args)?,
         Command::Embed(args) => embed::run(args)?,
         Command::Bench(args) => bench::run(args)?,
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

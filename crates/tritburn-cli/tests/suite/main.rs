@@ -12,4 +12,8 @@ mod generate;
 mod inspect;
 mod mistakes;
 mod perplexity;
+#[cfg(feature = "serve")]
+mod replicas;
+#[cfg(feature = "serve")]
+mod serve;
 mod trained;
