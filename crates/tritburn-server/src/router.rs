@@ -38,20 +38,30 @@ struct Api;
 /// Everything that the server answers. It can be nested into a router of one's own, or served by
 /// [`serve`](crate::serve).
 pub fn router(state: AppState) -> Router {
+    let key = from_fn_with_state(state.clone(), require_key);
     let asking = OpenApiRouter::new()
         .routes(routes!(chat::chat))
         .routes(routes!(completions::completions))
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(tokenize::tokenize))
         .routes(routes!(tokenize::detokenize))
-        .route_layer(from_fn_with_state(state.clone(), refuse_when_draining));
-    let (guarded, guarded_api) = asking
+        .route_layer(from_fn_with_state(state.clone(), refuse_when_draining))
         .routes(routes!(models::models))
         .routes(routes!(models::model))
-        .routes(routes!(status::metrics))
         .routes(routes!(status::props))
-        .route_layer(from_fn_with_state(state.clone(), require_key))
-        .split_for_parts();
+        .route_layer(key.clone())
+        .route_layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_request(())
+                .on_response(log_response)
+                .on_failure(()),
+        );
+    // What is asked every few seconds is not logged.
+    let numbers = OpenApiRouter::new()
+        .routes(routes!(status::metrics))
+        .route_layer(key);
+    let (guarded, guarded_api) = asking.merge(numbers).split_for_parts();
     let (open, open_api) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
@@ -69,15 +79,8 @@ pub fn router(state: AppState) -> Router {
         None => router,
     };
     router
-        .layer(PropagateRequestIdLayer::x_request_id())
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(
-            TraceLayer::new_for_http()
-                .make_span_with(span)
-                .on_request(())
-                .on_response(log_response)
-                .on_failure(()),
-        )
+        .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(state)
 }

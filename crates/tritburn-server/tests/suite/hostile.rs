@@ -30,8 +30,12 @@ async fn raw(server: &Server, bytes: &[u8]) -> String {
 }
 
 fn post(body: &[u8]) -> Vec<u8> {
+    post_to(PATH, body)
+}
+
+fn post_to(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST {PATH} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );
@@ -254,13 +258,12 @@ async fn a_client_that_stops_reading_is_cut_off_and_holds_up_nobody() {
     let server = Server::start(&SYNTHETIC, small_engine(), options).await;
     // More than the system's buffers hold: log probabilities are long.
     let body = json!({
-        "prompt": "a", "n": 8, "max_tokens": 900, "ignore_eos": true, "stream": true, "logprobs": 20,
+        "messages": user("a"), "n": 8, "max_tokens": 900, "ignore_eos": true, "stream": true,
+        "logprobs": true, "top_logprobs": 20,
     });
+    let request = post_to("/v1/chat/completions", body.to_string().as_bytes());
     let mut connection = TcpStream::connect(server.address).await.unwrap();
-    connection
-        .write_all(&post(body.to_string().as_bytes()))
-        .await
-        .unwrap();
+    connection.write_all(&request).await.unwrap();
     let mut first = [0; 64];
     connection.read_exact(&mut first).await.unwrap();
     still_answers(&server).await;

@@ -13,6 +13,7 @@ mod fields;
 mod hostile;
 mod metrics;
 mod openai_client;
+mod parser;
 mod shutdown;
 mod soak;
 mod tls;
