@@ -1,5 +1,6 @@
 //! Chat templates, rendered as transformers renders them.
 
+mod filters;
 mod limits;
 mod placeholder;
 mod source;
@@ -7,13 +8,12 @@ mod source;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::{Deserialize, Serialize};
 
 use super::special::token_text;
-use super::{TextError, TokenizerFiles, date, json};
+use super::{TextError, TokenizerFiles, date};
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,29 +125,18 @@ impl ChatTemplate {
 
 fn environment(template: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
-    limits::set(&mut environment);
+    limits::set(&mut environment, template);
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
         .build()?;
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(unknown_method_callback);
+    filters::set(&mut environment);
     environment.add_function("raise_exception", |message: String| -> Result<(), Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", |format: String| date::now(&format));
-    environment.add_filter(
-        "tojson",
-        |value: Value, options: Kwargs| -> Result<String, Error> {
-            let indent: Option<usize> = options.get("indent")?;
-            // Python's spelling is kept whatever else is asked for.
-            let _: Option<bool> = options.get("ensure_ascii")?;
-            options.assert_all_used()?;
-            json::python(&value, indent)
-                .map_err(|e| Error::new(ErrorKind::BadSerialization, "not JSON").with_source(e))
-        },
-    );
     environment.add_template_owned(NAME, source::translated(template))?;
     Ok(environment)
 }

@@ -6,17 +6,19 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// Blanks behind commas and colons, on one line; or indented lines.
-pub(super) fn python(value: &impl Serialize, indent: Option<usize>) -> serde_json::Result<String> {
-    let mut out = Vec::new();
+pub(super) fn python(
+    value: &impl Serialize,
+    indent: Option<usize>,
+    out: &mut impl Write,
+) -> serde_json::Result<()> {
     match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, OneLine))?,
+        None => value.serialize(&mut Serializer::with_formatter(out, OneLine)),
         Some(width) => {
             let blanks = vec![b' '; width.min(64)];
             let formatter = PrettyFormatter::with_indent(&blanks);
-            value.serialize(&mut Serializer::with_formatter(&mut out, formatter))?;
+            value.serialize(&mut Serializer::with_formatter(out, formatter))
         }
     }
-    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 struct OneLine;
@@ -42,11 +44,13 @@ mod tests {
     #[test]
     fn blanks_stand_where_python_puts_them() {
         let value = serde_json::json!({ "a": [1, "<b> é"], "c": {} });
-        assert_eq!(
-            python(&value, None).unwrap(),
-            r#"{"a": [1, "<b> é"], "c": {}}"#
-        );
+        let written = |indent| {
+            let mut out = Vec::new();
+            python(&value, indent, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(None), r#"{"a": [1, "<b> é"], "c": {}}"#);
         let lines = "{\n  \"a\": [\n    1,\n    \"<b> é\"\n  ],\n  \"c\": {}\n}";
-        assert_eq!(python(&value, Some(2)).unwrap(), lines);
+        assert_eq!(written(Some(2)), lines);
     }
 }

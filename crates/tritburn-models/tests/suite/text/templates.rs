@@ -93,6 +93,42 @@ fn a_template_that_grows_without_end_is_stopped() {
     assert_eq!(cause.kind(), minijinja::ErrorKind::WriteFailure);
 }
 
+/// What makes much of little in one instruction, or where nothing is set.
+#[test]
+fn a_template_that_grows_out_of_sight_is_stopped() {
+    let calls = format!("{}'ab'{}", "m(".repeat(40), ")".repeat(40));
+    let plain = "text ".repeat(2000);
+    for source in [
+        "{% set ns = namespace(x=[]) %}{% for i in range(2000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+        &format!(
+            "{{% macro m(x) %}}{{{{ x }}}}{{{{ x }}}}{{% endmacro %}}{{{{ {calls} | length }}}}"
+        ),
+        &format!(
+            "{{% set x %}}{{% for a in range(99999) %}}{{% for b in range(99999) %}}{plain}{{% endfor %}}\
+             {{% endfor %}}{{% endset %}}{{{{ x | length }}}}"
+        ),
+        "{{ 'a' | indent(999999999) }}",
+        "{{ 'a' | indent(width=999999999) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{% set x = 'a' * 9999999 %}{{ x | replace('a', x) | length }}",
+        "{% set x = 'a' * 9999999 %}{{ x.replace('', x) | length }}",
+        "{% set x = 'a' * 9999999 %}{{ x | join(x) | length }}",
+        "{% set x = 'a' * 9999999 %}{{ x.join(x) | length }}",
+        "{{ [1] | batch(999999999, 0) | list | length }}",
+    ] {
+        let error = template(source).render(&[], false).unwrap_err();
+        assert!(
+            matches!(error, TextError::Template(_)),
+            "{source}: {error:?}"
+        );
+    }
+    let usual = "{{ 'a b' | replace(' ', '-') | indent(2, true) }}{{ ', '.join(['x', 'y']) }}{{ ['x', 'y'] | join('+') }}";
+    let rendered = template(usual).render(&[], false).unwrap();
+    assert_eq!(rendered, "  a-bx, yx+y");
+}
+
 #[test]
 fn the_placeholder_of_a_converter_is_no_template() {
     let placeholder = "{{ 'Human: ' + messages[0]['content'] + 'BITNETAssistant: ' }}";
