@@ -68,6 +68,14 @@ impl Source {
             (None, Some(shape)) => (synthetic(shape)?, shape.to_string()),
             (None, None) => unreachable!("the command line asks for one of both"),
         };
+        let config = checkpoint.config();
+        let (longest, positions) = (config.longest_sequence(), config.max_position_embeddings);
+        if longest < positions {
+            tracing::warn!(
+                "{name} has {positions} positions, and layers that see the last {longest} only, which \
+                 is not computed here: sequences of up to {longest} run"
+            );
+        }
         let options = options(args, &device);
         Ok(Self {
             checkpoint,

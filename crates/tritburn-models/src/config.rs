@@ -9,6 +9,7 @@ pub(crate) mod gguf;
 pub(crate) mod hf;
 mod rope;
 mod validate;
+mod window;
 
 use serde::{Deserialize, Serialize};
 use tritburn::InputPrecision;
@@ -18,6 +19,7 @@ pub use crate::families::Family;
 pub use error::ConfigError;
 pub use gguf::GgufFacts;
 pub use rope::RopeScaling;
+pub use window::SlidingLayers;
 
 /// Shape and constants of a decoder-only language model.
 ///
@@ -48,6 +50,9 @@ pub struct DecoderConfig {
     /// Whether attention and the gated product are normalised before `o` and `down` (SubLN, Wang et
     /// al. 2022, arXiv 2210.06423).
     pub sub_norms: bool,
+    /// Whether what attention and the gated unit give is normalised before it is added to the residual
+    /// stream.
+    pub post_norms: bool,
     /// Whether heads of queries and keys are normalised before they are rotated.
     pub head_norms: bool,
     /// Epsilon of a norm on the input of every projection; `None` where there are none.
@@ -60,6 +65,8 @@ pub struct DecoderConfig {
     pub rope_theta: f64,
     /// How the frequencies were stretched.
     pub rope_scaling: RopeScaling,
+    /// Layers that see a window of positions, in models that have them.
+    pub sliding: Option<SlidingLayers>,
     /// Share of a head that is rotated.
     pub partial_rotary_factor: f64,
     /// Constant factors of embedding, residuals and logits.
@@ -125,13 +132,15 @@ pub struct Biases {
 }
 
 /// Constant factors: 1 unless the model was trained with maximal update parametrisation (μP, Yang et
-/// al. 2022, arXiv 2203.03466).
+/// al. 2022, arXiv 2203.03466), or is a Gemma.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Multipliers {
     /// Of the embedding.
     pub embedding: f64,
     /// Of what every block adds to the residual stream.
     pub residual: f64,
+    /// Of the queries, and so of the scores beside `1 / √head_dim`.
+    pub queries: f64,
     /// Of the logits.
     pub logits: f64,
 }
@@ -141,6 +150,7 @@ impl Default for Multipliers {
         Self {
             embedding: 1.0,
             residual: 1.0,
+            queries: 1.0,
             logits: 1.0,
         }
     }
@@ -161,12 +171,14 @@ impl DecoderConfig {
             max_position_embeddings: 4096,
             hidden_act: GatedActivation::SquaredRelu,
             sub_norms: true,
+            post_norms: false,
             head_norms: false,
             projection_norm_eps: None,
             biases: Biases::default(),
             rms_norm_eps: 1e-5,
             rope_theta: 500_000.0,
             rope_scaling: RopeScaling::None,
+            sliding: None,
             partial_rotary_factor: 1.0,
             multipliers: Multipliers::default(),
             tie_word_embeddings: true,

@@ -30,7 +30,12 @@ fn rows_stay_in_registers_where_they_are_whole_lines() {
                     norm::backward(client, &x, &gamma, 1e-5, &dy, add, &dx, &dgamma)
                         .expect("a launch");
                 }
-                for activation in [GatedActivation::SquaredRelu, GatedActivation::Silu] {
+                for activation in [
+                    GatedActivation::SquaredRelu,
+                    GatedActivation::Silu,
+                    GatedActivation::Gelu,
+                    GatedActivation::GeluTanh,
+                ] {
                     let gradient = NormGradient {
                         gamma: &gamma,
                         eps: 1e-5,

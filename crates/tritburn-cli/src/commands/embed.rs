@@ -24,7 +24,7 @@ pub fn run(args: &EmbedArgs) -> Result<()> {
         true => None,
         false => config.eos_token_ids.first().copied(),
     };
-    let limit = config.max_position_embeddings;
+    let limit = config.longest_sequence();
     let (model, _) = source.load(&source.options)?;
     let mut texts = texts(args)?;
     let mut index = 0;

@@ -29,6 +29,8 @@ struct Report {
     model: Option<String>,
     bytes: u64,
     parameters: Option<u64>,
+    /// Whether logits are made with the embedding; `false` for a head of its own.
+    tied_head: Option<bool>,
     /// Of the projections alone, as stored.
     bits_per_weight: Option<f64>,
     /// Whether weights are floats that are quantised when the model is loaded: codes and scales are
@@ -99,6 +101,7 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
         bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
         model: None,
         parameters: None,
+        tied_head: None,
         bits_per_weight: None,
         master_weights: false,
         codes: None,
@@ -130,6 +133,7 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
     report.model = Some(config.family.to_string());
     report.bytes = model.stored_bytes();
     report.parameters = Some(config.parameter_count());
+    report.tied_head = Some(config.tie_word_embeddings);
     report.master_weights = model.quantization() == Quantization::Online;
     let mut counts = [0u64; 3];
     let mut scales: Option<[f32; 2]> = None;
@@ -214,6 +218,10 @@ fn print(report: &Report, list: bool) -> Result<()> {
     table.add_row(vec!["size".to_string(), size]);
     if let Some(parameters) = report.parameters {
         table.add_row(vec!["parameters".to_string(), parameters.to_string()]);
+    }
+    if let Some(tied) = report.tied_head {
+        let head = if tied { "the embedding" } else { "its own" };
+        table.add_row(vec!["output head", head]);
     }
     if let Some(bits) = report.bits_per_weight {
         table.add_row(vec!["bits per weight".to_string(), format!("{bits:.3}")]);

@@ -28,7 +28,7 @@ pub fn run(args: &PerplexityArgs) -> Result<()> {
     let source = Source::open(&args.model)?;
     let tokenizer = Tokenizer::from_files(&source.checkpoint.tokenizer()?)?;
     let begin = begin(&tokenizer)?;
-    let limit = source.checkpoint.config().max_position_embeddings;
+    let limit = source.checkpoint.config().longest_sequence();
     let default = match args.llama_cpp {
         true => LLAMA_CPP_CONTEXT,
         false => CONTEXT,

@@ -1,5 +1,7 @@
 //! Gated units: one half of a row decides how much of the other half passes.
 
+use std::f32::consts::FRAC_1_SQRT_2;
+
 use super::norm::{Sink, Source, row_count, run};
 use super::operands::RmsNorm;
 use crate::error::{CpuError, area, expect_len};
@@ -13,6 +15,10 @@ pub enum GatedActivation {
     SquaredRelu,
     /// `g · σ(g)`, which makes the unit SwiGLU (Shazeer 2020, arXiv 2002.05202).
     Silu,
+    /// `g · Φ(g)` with the normal distribution's Φ (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+    Gelu,
+    /// GELU with `Φ(g) ≈ σ(√(8/π) · (g + 0.044715 g³))`, as Gemma has it (the same paper).
+    GeluTanh,
 }
 
 impl GatedActivation {
@@ -26,6 +32,10 @@ impl GatedActivation {
                 *h = gate * gate * up;
             }),
             Self::Silu => operands.for_each(|(h, (&gate, up))| *h = gate * sigmoid(gate) * up),
+            Self::Gelu => operands.for_each(|(h, (&gate, up))| *h = gate * normal(gate) * up),
+            Self::GeluTanh => operands.for_each(|(h, (&gate, up))| {
+                *h = gate * sigmoid(gelu_argument(gate)) * up;
+            }),
         }
     }
 
@@ -41,6 +51,15 @@ impl GatedActivation {
                 let s = sigmoid(gate);
                 (gate * s, s * (1.0 + gate * (1.0 - s)))
             }
+            Self::Gelu => {
+                let share = normal(gate);
+                (gate * share, share + gate * normal_density(gate))
+            }
+            Self::GeluTanh => {
+                let s = sigmoid(gelu_argument(gate));
+                let slope = SQRT_8_OVER_PI * (1.0 + 3.0 * GELU_CUBE * gate * gate);
+                (gate * s, s * (1.0 + gate * (1.0 - s) * slope))
+            }
         }
     }
 }
@@ -54,6 +73,28 @@ fn relu(gate: f32) -> f32 {
 #[inline(always)]
 fn sigmoid(gate: f32) -> f32 {
     1.0 / (1.0 + (-gate).exp())
+}
+
+/// What GELU's approximation takes the sigmoid of: √(8/π) times the gate and a share of its cube.
+#[inline(always)]
+fn gelu_argument(gate: f32) -> f32 {
+    SQRT_8_OVER_PI * (gate + GELU_CUBE * gate * gate * gate)
+}
+
+const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+const GELU_CUBE: f32 = 0.044_715;
+
+/// Φ: the share of the normal distribution below `gate`. The complement keeps its digits where Φ is small.
+#[inline(always)]
+fn normal(gate: f32) -> f32 {
+    0.5 * libm::erfcf(-gate * FRAC_1_SQRT_2)
+}
+
+/// Φ'.
+#[inline(always)]
+fn normal_density(gate: f32) -> f32 {
+    const SQRT_1_OVER_2_PI: f32 = 0.398_942_3;
+    SQRT_1_OVER_2_PI * (-0.5 * gate * gate).exp()
 }
 
 /// A gated unit: the activation of its gate, and the norm of its output if it has one.

@@ -1,6 +1,6 @@
 //! Random operands for the kernel tests.
 
-use tritburn_cpu::Isa;
+use tritburn_cpu::{GatedActivation, Isa};
 use tritburn_formats::matrix::pack_codes;
 use tritburn_formats::{PackedLayout, PackedMatrix, ScaleGranularity, WeightCode};
 
@@ -126,3 +126,30 @@ pub fn assert_nan_row(y: &[f32], n: usize, nan: usize, isa: Isa) {
         );
     }
 }
+
+/// A gate of f64, by its definition; Φ by its power series.
+pub fn gate(activation: GatedActivation, x: f64) -> f64 {
+    match activation {
+        GatedActivation::SquaredRelu => x.max(0.0).powi(2),
+        GatedActivation::Silu => x / (1.0 + (-x).exp()),
+        GatedActivation::Gelu => {
+            let (mut term, mut sum) = (x, x);
+            for k in 1..200 {
+                term *= x * x / f64::from(2 * k + 1);
+                sum += term;
+            }
+            x * (0.5 + sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt())
+        }
+        GatedActivation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+    }
+}
+
+pub const ACTIVATIONS: [GatedActivation; 4] = [
+    GatedActivation::SquaredRelu,
+    GatedActivation::Silu,
+    GatedActivation::Gelu,
+    GatedActivation::GeluTanh,
+];

@@ -5,7 +5,6 @@
 //! `bitnet-b1.58-2B-4T`: heads of 128, rotary base 500000, epsilon 1e-5, 4096 positions.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use half::bf16;
@@ -34,7 +33,11 @@ pub(crate) mod names {
             Norm::AttentionSub(i) => format!("layers.{i}.attention.attn_sub_norm.weight"),
             Norm::FfnSub(i) => format!("layers.{i}.feed_forward.ffn_sub_norm.weight"),
             // Models of the format have no others.
-            Norm::Query(i) | Norm::Key(i) | Norm::Projection(i, _) => format!("layers.{i}.norm"),
+            Norm::Query(i)
+            | Norm::Key(i)
+            | Norm::AttentionResult(i)
+            | Norm::FfnResult(i)
+            | Norm::Projection(i, _) => format!("layers.{i}.norm"),
             Norm::Final => "norm.weight".to_string(),
         }
     }
@@ -112,6 +115,7 @@ pub(crate) fn check_shape_of_bitnet(config: &DecoderConfig) -> Result<(), Config
     let parts = |config: &DecoderConfig| {
         (
             (config.hidden_act, config.sub_norms, config.head_norms),
+            (config.post_norms, config.sliding.is_some()),
             (config.biases, config.projection_norm_eps.is_some()),
             (config.inputs, config.rope_scaling.clone()),
             (
@@ -175,22 +179,16 @@ fn inferred(tensors: &Tensors<TorchCheckpoint>) -> Result<DecoderConfig, Checkpo
     Ok(config)
 }
 
-/// Whether both tables have the same bytes: the published converter writes one table twice. Each is
-/// read once, and by hash, so that only one is in memory.
+/// Whether both tables have the same values: the published converter writes one table twice.
 fn head_is_embedding(tensors: &Tensors<TorchCheckpoint>) -> Result<bool, CheckpointError> {
-    let [embedding, head] = [Table::Embedding, Table::Head].map(names::table);
-    let (Some(a), Some(b)) = (tensors.0.info(embedding), tensors.0.info(head)) else {
+    let tables = [Table::Embedding, Table::Head].map(names::table);
+    let [Some(a), Some(b)] = tables.map(|name| tensors.0.info(name)) else {
         return Ok(true);
     };
-    if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
-        return Ok(false);
+    match (a.shape.as_slice(), a.shape == b.shape) {
+        (&[rows, width], true) => tensors.same_rows(tables, [rows, width]),
+        _ => Ok(false),
     }
-    let hash = |name| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&tensors.0.read(name)?);
-        Ok::<_, CheckpointError>(hasher.finish())
-    };
-    Ok(hash(embedding)? == hash(head)?)
 }
 
 impl Format for BitNetGpu {
@@ -198,7 +196,7 @@ impl Format for BitNetGpu {
 
     const REPEATS_TIED_HEAD: bool = true;
 
-    fn norm(norm: Norm) -> Vec<String> {
+    fn norm(norm: Norm, _: &DecoderConfig) -> Vec<String> {
         vec![names::norm(norm)]
     }
 

@@ -35,6 +35,8 @@ pub(crate) mod names {
             Norm::AttentionSub(i) => format!("blk.{i}.attn_sub_norm.weight"),
             Norm::PostAttention(i) => format!("blk.{i}.ffn_norm.weight"),
             Norm::FfnSub(i) => format!("blk.{i}.ffn_sub_norm.weight"),
+            Norm::AttentionResult(i) => format!("blk.{i}.post_attention_norm.weight"),
+            Norm::FfnResult(i) => format!("blk.{i}.post_ffw_norm.weight"),
             Norm::Projection(i, p) => format!("blk.{i}.{}_norm_in.weight", part(p)),
             Norm::Final => "output_norm.weight".to_string(),
         }
@@ -221,6 +223,8 @@ fn facts(tensors: &Tensors<Gguf>) -> Result<GgufFacts, CheckpointError> {
             false => InputPrecision::Float,
         },
         sub_norms: has(names::norm(Norm::AttentionSub(0))) || has(names::norm(Norm::FfnSub(0))),
+        post_norms: has(names::norm(Norm::AttentionResult(0))),
+        projection_norms: has(names::norm(Norm::Projection(0, Projection::Q))),
         head_norms: has(names::norm(Norm::Query(0))),
         biases: Biases {
             qkv: has(names::bias(0, Projection::Q)),
@@ -242,7 +246,7 @@ impl Format for GgufFormat {
     const REPEATS_TIED_HEAD: bool = false;
     const TABLE_TYPES: &'static [DType] = &WEIGHT_TYPES;
 
-    fn norm(norm: Norm) -> Vec<String> {
+    fn norm(norm: Norm, _: &DecoderConfig) -> Vec<String> {
         vec![names::norm(norm)]
     }
 

@@ -18,14 +18,21 @@ use crate::text::TokenizerFiles;
 /// Names of tensors.
 pub(crate) mod names {
     use crate::checkpoint::{Norm, Projection, Table};
+    use crate::config::DecoderConfig;
 
-    pub fn norm(norm: Norm) -> String {
+    pub fn norm(norm: Norm, config: &DecoderConfig) -> String {
+        let feed_forward = match config.post_norms {
+            true => "pre_feedforward",
+            false => "post_attention",
+        };
         match norm {
             Norm::Input(i) => format!("model.layers.{i}.input_layernorm.weight"),
             Norm::Query(i) => format!("model.layers.{i}.self_attn.q_norm.weight"),
             Norm::Key(i) => format!("model.layers.{i}.self_attn.k_norm.weight"),
             Norm::AttentionSub(i) => format!("model.layers.{i}.self_attn.attn_sub_norm.weight"),
-            Norm::PostAttention(i) => format!("model.layers.{i}.post_attention_layernorm.weight"),
+            Norm::PostAttention(i) => format!("model.layers.{i}.{feed_forward}_layernorm.weight"),
+            Norm::AttentionResult(i) => format!("model.layers.{i}.post_attention_layernorm.weight"),
+            Norm::FfnResult(i) => format!("model.layers.{i}.post_feedforward_layernorm.weight"),
             Norm::FfnSub(i) => format!("model.layers.{i}.mlp.ffn_sub_norm.weight"),
             Norm::Projection(i, p) => format!("{}.rms_norm.weight", projection(i, p)),
             Norm::Final => "model.norm.weight".to_string(),
@@ -33,16 +40,24 @@ pub(crate) mod names {
     }
 
     /// The name, and what models from before transformers knew BitNet have instead.
-    pub fn norms(norm: Norm) -> Vec<String> {
+    pub fn norms(norm: Norm, config: &DecoderConfig) -> Vec<String> {
         let old = match norm {
             Norm::AttentionSub(i) => {
                 Some(format!("model.layers.{i}.self_attn.inner_attn_ln.weight"))
             }
             Norm::FfnSub(i) => Some(format!("model.layers.{i}.mlp.ffn_layernorm.weight")),
-            Norm::Projection(i, p) => Some(format!("{}.norm.weight", projection(i, p))),
+            Norm::Projection(i, p) => return projection_norms(i, p).into(),
             _ => None,
         };
-        std::iter::once(self::norm(norm)).chain(old).collect()
+        std::iter::once(self::norm(norm, config))
+            .chain(old)
+            .collect()
+    }
+
+    /// The names of the norm in front of a projection.
+    pub fn projection_norms(layer: usize, projection: Projection) -> [String; 2] {
+        let projection = self::projection(layer, projection);
+        ["rms_norm", "norm"].map(|norm| format!("{projection}.{norm}.weight"))
     }
 
     pub fn bias(layer: usize, projection: Projection) -> String {
@@ -96,7 +111,7 @@ impl Stored<Hf> {
 
     /// Whether projections have norms of their own: BitNet-embedding's configuration does not say it.
     pub fn has_projection_norms(tensors: &Bare) -> bool {
-        let names = names::norms(Norm::Projection(0, Projection::Q));
+        let names = names::projection_norms(0, Projection::Q);
         names.iter().any(|name| tensors.info(name).is_some())
     }
 
@@ -138,6 +153,14 @@ impl Stored<Hf> {
     }
 }
 
+/// Gemma's gains are stored less 1; those of projections are not Gemma's.
+pub(crate) fn gain_offset(norm: Norm, config: &DecoderConfig) -> f32 {
+    match norm {
+        Norm::Projection(..) => 0.0,
+        _ => config.family.facts().gain_offset,
+    }
+}
+
 /// Four rows share a byte.
 pub(crate) fn packed_shape([out, input]: [usize; 2]) -> [usize; 2] {
     [out.div_ceil(4), input]
@@ -148,8 +171,12 @@ impl Format for Hf {
 
     const REPEATS_TIED_HEAD: bool = true;
 
-    fn norm(norm: Norm) -> Vec<String> {
-        names::norms(norm)
+    fn norm(norm: Norm, config: &DecoderConfig) -> Vec<String> {
+        names::norms(norm, config)
+    }
+
+    fn gain_offset(norm: Norm, config: &DecoderConfig) -> f32 {
+        gain_offset(norm, config)
     }
 
     fn bias(layer: usize, projection: Projection) -> String {

@@ -39,7 +39,7 @@ pub use synthetic::Synthetic;
 
 pub(crate) use bitnet_gpu::{check_shape_of_bitnet, names as bitnet_gpu_names};
 pub(crate) use gguf::names as gguf_names;
-pub(crate) use hf::names as hf_names;
+pub(crate) use hf::{gain_offset, names as hf_names};
 pub(crate) use source::{check_layer, check_rows};
 pub(crate) use stored::one_scale;
 

@@ -59,6 +59,10 @@ pub enum Norm {
     PostAttention(usize),
     /// Of the gated product, before `down`.
     FfnSub(usize),
+    /// Of what attention gives, before it is added to the residual stream.
+    AttentionResult(usize),
+    /// Of what the feed-forward part gives, before it is added.
+    FfnResult(usize),
     /// Of the input of a projection, behind whatever norm is before it.
     Projection(usize, Projection),
     /// Before the output head.
@@ -75,6 +79,8 @@ impl Norm {
             | Self::AttentionSub(layer)
             | Self::PostAttention(layer)
             | Self::FfnSub(layer)
+            | Self::AttentionResult(layer)
+            | Self::FfnResult(layer)
             | Self::Projection(layer, _) => Some(layer),
             Self::Final => None,
         }
@@ -94,7 +100,11 @@ impl DecoderConfig {
     /// Values of a norm.
     pub fn norm_size(&self, norm: Norm) -> usize {
         match norm {
-            Norm::Input(_) | Norm::PostAttention(_) | Norm::Final => self.hidden_size,
+            Norm::Input(_)
+            | Norm::PostAttention(_)
+            | Norm::AttentionResult(_)
+            | Norm::FfnResult(_)
+            | Norm::Final => self.hidden_size,
             Norm::Query(_) | Norm::Key(_) => self.head_dim,
             Norm::AttentionSub(_) => self.query_size(),
             Norm::FfnSub(_) => self.intermediate_size,
@@ -132,9 +142,15 @@ impl DecoderConfig {
         if self.sub_norms {
             norms.push(Norm::AttentionSub(layer));
         }
+        if self.post_norms {
+            norms.push(Norm::AttentionResult(layer));
+        }
         norms.push(Norm::PostAttention(layer));
         if self.sub_norms {
             norms.push(Norm::FfnSub(layer));
+        }
+        if self.post_norms {
+            norms.push(Norm::FfnResult(layer));
         }
         if self.projection_norm_eps.is_some() {
             norms.extend(Projection::ALL.map(|projection| Norm::Projection(layer, projection)));

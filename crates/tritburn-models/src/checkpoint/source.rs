@@ -12,6 +12,9 @@ use crate::config::ConfigError;
 /// Types of norms, tables and master weights.
 pub(super) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
+/// Rows of two tables that are compared at once.
+const COMPARED_ROWS: usize = 4096;
+
 /// A model file whose tensors are asked for by name, shape and type.
 pub(super) struct Tensors<S>(pub S);
 
@@ -127,6 +130,19 @@ impl<S: TensorSource> Tensors<S> {
             shape: vec![rows.len(), shape[1]],
             bytes: self.0.read_range(name, range)?,
         })
+    }
+
+    /// Whether two float tensors `[rows, width]` have the same values: some rows are in memory at once.
+    pub fn same_rows(&self, names: [&str; 2], shape: [usize; 2]) -> Result<bool, CheckpointError> {
+        for start in (0..shape[0]).step_by(COMPARED_ROWS) {
+            let rows = start..(start + COMPARED_ROWS).min(shape[0]);
+            let read = |name| self.rows(name, shape, rows.clone());
+            let [a, b] = [read(names[0])?, read(names[1])?];
+            if a != b && a.to_f32() != b.to_f32() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

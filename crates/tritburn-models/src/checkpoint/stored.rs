@@ -19,14 +19,20 @@ pub(super) trait Format: Send + Sync + Sized {
     /// The kind of file.
     type File: TensorSource;
 
-    /// Whether a head may be stored although it is the embedding. It is not read then.
+    /// Whether a head may be stored although it is the embedding. It is not read then, unless it differs.
     const REPEATS_TIED_HEAD: bool;
 
     /// Types of tables that can be read.
     const TABLE_TYPES: &'static [DType] = &FLOATS;
 
     /// Names that a norm's tensor may have, the usual one first.
-    fn norm(norm: Norm) -> Vec<String>;
+    fn norm(norm: Norm, config: &DecoderConfig) -> Vec<String>;
+
+    /// What the format leaves out of the gains of a norm.
+    fn gain_offset(norm: Norm, config: &DecoderConfig) -> f32 {
+        let _ = (norm, config);
+        0.0
+    }
 
     /// Name of the bias of a projection.
     fn bias(layer: usize, projection: Projection) -> String;
@@ -87,11 +93,20 @@ impl<F: Format> Stored<F> {
         config: DecoderConfig,
         format: F,
     ) -> Result<Self, CheckpointError> {
-        let this = Self {
+        let mut this = Self {
             tensors,
             config,
             format,
         };
+        if this.has_other_head()? {
+            tracing::warn!(
+                "{}: {} is not the embedding, although the configuration ties them: it is the output \
+                 head, as in transformers; `tie_word_embeddings` should be false",
+                this.tensors.path().display(),
+                F::table(Table::Head)
+            );
+            this.config.tie_word_embeddings = false;
+        }
         let (config, tensors) = (&this.config, &this.tensors);
         let mut known = HashSet::new();
         for norm in config.norms() {
@@ -117,13 +132,23 @@ impl<F: Format> Stored<F> {
         Ok(this)
     }
 
+    /// Whether there is a head that a tied model would not read, with other values than the embedding.
+    fn has_other_head(&self) -> Result<bool, CheckpointError> {
+        let tables = [Table::Embedding, Table::Head].map(F::table);
+        let stored = |name: &&str| self.tensors.0.info(name).is_some();
+        if !F::REPEATS_TIED_HEAD || !self.config.tie_word_embeddings || !tables.iter().all(stored) {
+            return Ok(false);
+        }
+        Ok(!self.tensors.same_rows(tables, self.table_shape())?)
+    }
+
     pub fn table_shape(&self) -> [usize; 2] {
         [self.config.vocab_size, self.config.hidden_size]
     }
 
     /// The name that a norm has in this file.
     fn norm_name(&self, norm: Norm) -> String {
-        let mut names = F::norm(norm);
+        let mut names = F::norm(norm, &self.config);
         let found = names
             .iter()
             .position(|name| self.tensors.0.info(name).is_some());
@@ -146,10 +171,13 @@ impl<F: Format> Checkpoint for Stored<F> {
 
     fn norm(&self, norm: Norm) -> Result<Vec<f32>, CheckpointError> {
         let size = self.config.norm_size(norm);
-        Ok(self
-            .tensors
-            .floats(&self.norm_name(norm), &[size])?
-            .to_f32())
+        let stored = self.tensors.floats(&self.norm_name(norm), &[size])?;
+        let offset = F::gain_offset(norm, &self.config);
+        Ok(stored
+            .to_f32()
+            .into_iter()
+            .map(|gain| gain + offset)
+            .collect())
     }
 
     fn bias(

@@ -108,6 +108,8 @@ impl Checkpoint for Synthetic {
             Norm::Final => (4, 0),
             Norm::Query(i) => (7, i),
             Norm::Key(i) => (8, i),
+            Norm::AttentionResult(i) => (9, i),
+            Norm::FfnResult(i) => (10, i),
             Norm::Projection(i, projection) => (32 + projection as u64, i),
         };
         if let Some(layer) = norm.layer() {

@@ -72,8 +72,8 @@ impl Format for Tritburn {
 
     const REPEATS_TIED_HEAD: bool = false;
 
-    fn norm(norm: Norm) -> Vec<String> {
-        vec![names::norm(norm)]
+    fn norm(norm: Norm, config: &DecoderConfig) -> Vec<String> {
+        vec![names::norm(norm, config)]
     }
 
     fn bias(layer: usize, projection: Projection) -> String {

@@ -85,6 +85,7 @@ impl DecoderConfig {
             ("partial_rotary_factor", self.partial_rotary_factor),
             ("embedding multiplier", self.multipliers.embedding),
             ("residual multiplier", self.multipliers.residual),
+            ("queries multiplier", self.multipliers.queries),
             ("logits multiplier", self.multipliers.logits),
             (
                 "rms_norm_eps of projections",
@@ -105,6 +106,7 @@ impl DecoderConfig {
             });
         }
         self.validate_rope()?;
+        self.validate_window()?;
         let tokens = [
             ("bos_token_id", self.bos_token_id.as_slice()),
             ("eos_token_id", &self.eos_token_ids),

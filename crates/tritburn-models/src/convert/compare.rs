@@ -156,6 +156,7 @@ pub(super) fn config(written: &DecoderConfig, read: &DecoderConfig) -> Result<()
         multipliers: Multipliers {
             embedding: rounded(config.multipliers.embedding),
             residual: rounded(config.multipliers.residual),
+            queries: rounded(config.multipliers.queries),
             logits: rounded(config.multipliers.logits),
         },
         partial_rotary_factor: config.rotary_dim() as f64,

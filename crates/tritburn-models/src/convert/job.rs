@@ -10,16 +10,16 @@ use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
 
 use super::compare;
+use super::fit;
 use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
 use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, check_shape_of_bitnet, open,
-    tritburn,
+    Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, open, tritburn,
 };
-use crate::config::{Biases, DecoderConfig, Family, GatedActivation, LinearClass, Quantization};
+use crate::config::{DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// What a conversion may do.
@@ -81,7 +81,7 @@ pub fn convert(
         return Err(ConvertError::Dense);
     }
     replace::check(to, target, options.force, None)?;
-    check_model(source.config(), target)?;
+    fit::check(source.config(), target)?;
     let (files, unread) = match source.tokenizer() {
         Ok(files) => (files, None),
         Err(CheckpointError::Text(error)) => {
@@ -384,84 +384,6 @@ fn infinite_scale(loss: &Loss) -> Option<ConvertError> {
         }),
         _ => None,
     }
-}
-
-fn check_model(config: &DecoderConfig, target: Target) -> Result<(), ConvertError> {
-    let llama_cpp = target.is_file() && target != Target::GgufI2S;
-    let refuse = |reason: String| {
-        Err(ConvertError::Model {
-            target: target.name(),
-            reason,
-        })
-    };
-    let quantizes = matches!(target, Target::Hf | Target::BitNetGpu | Target::GgufI2S);
-    if quantizes && config.inputs == InputPrecision::Float {
-        return refuse(
-            "its layers multiply int8 activations, and the model was trained with floats"
-                .to_string(),
-        );
-    }
-    if target == Target::BitNetGpu {
-        return check_shape_of_bitnet(config).or_else(|error| refuse(error.to_string()));
-    }
-    if !target.is_file() {
-        return Ok(());
-    }
-    let bitnet = config.family == Family::BitNet;
-    let silu = config.hidden_act == GatedActivation::Silu;
-    if bitnet && (llama_cpp || silu) && !config.tie_word_embeddings {
-        return refuse("llama.cpp's bitnet has no output head but the embedding".to_string());
-    }
-    if bitnet != config.sub_norms {
-        let has = if bitnet { "none" } else { "some" };
-        return refuse(format!(
-            "{} has no place for sub-norms, or needs them: the model has {has}",
-            config.family
-        ));
-    }
-    if config.projection_norm_eps.is_some() {
-        return refuse("it has no place for the norms of projections".to_string());
-    }
-    // What llama.cpp's graphs of the families have no tensors or no arithmetic for.
-    let biases = match config.family {
-        Family::BitNet => config.biases != Biases::default(),
-        Family::Qwen2 | Family::Qwen3 => config.biases.ffn || config.biases.output,
-        _ => config.biases.ffn,
-    };
-    if biases {
-        return refuse(format!("{} has no such biases in llama.cpp", config.family));
-    }
-    if !bitnet && config.rotary_dim() != config.head_dim {
-        return refuse("llama.cpp rotates whole heads of this family".to_string());
-    }
-    let wide = config.query_size() != config.hidden_size;
-    if config.family == Family::Qwen2 && wide {
-        return refuse("llama.cpp takes heads of qwen2 to be as wide as the model".to_string());
-    }
-    if target == Target::GgufI2S {
-        // The bytes of any rows are well defined, but bitnet.cpp reads each in whole blocks.
-        const BLOCK: usize = 128;
-        for (field, found) in [
-            ("hidden_size", config.hidden_size),
-            ("the width of all query heads", config.query_size()),
-            ("intermediate_size", config.intermediate_size),
-        ] {
-            if !found.is_multiple_of(BLOCK) {
-                let (target, block) = (target.name(), BLOCK);
-                return Err(ConvertError::Width {
-                    target,
-                    field,
-                    found,
-                    block,
-                });
-            }
-        }
-    }
-    if bitnet && config.query_size() != config.hidden_size {
-        let (query, hidden) = (config.query_size(), config.hidden_size);
-        return refuse(format!("its heads are {query} wide together, not {hidden}"));
-    }
-    Ok(())
 }
 
 pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ConvertError + use<> {

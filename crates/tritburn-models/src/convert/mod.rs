@@ -6,6 +6,7 @@
 
 mod compare;
 mod error;
+mod fit;
 mod header;
 mod job;
 mod loss;

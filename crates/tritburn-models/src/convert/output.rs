@@ -16,7 +16,7 @@ use super::master::master_weights;
 use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
-use crate::checkpoint::{bitnet_gpu_names, gguf_names, hf_names, one_scale};
+use crate::checkpoint::{bitnet_gpu_names, gain_offset, gguf_names, hf_names, one_scale};
 use crate::config::{DecoderConfig, Quantization};
 
 /// A part of the model that is written at once.
@@ -135,12 +135,17 @@ impl Encoder<'_> {
 
     /// A norm: in bf16 where checkpoints have it so and nothing is lost.
     pub fn norm(&self, norm: Norm) -> Result<Stored, ConvertError> {
-        let values = self.source.norm(norm)?;
+        let mut values = self.source.norm(norm)?;
+        let config = self.source.config();
+        if matches!(self.target, Target::Hf | Target::Bf16 | Target::F32) {
+            let offset = gain_offset(norm, config);
+            values.iter_mut().for_each(|gain| *gain -= offset);
+        }
         let exact = values.iter().all(|&v| bf16::from_f32(v).to_f32() == v);
         let (name, short) = match self.target {
-            Target::Hf | Target::Bf16 => (hf_names::norm(norm), exact),
+            Target::Hf | Target::Bf16 => (hf_names::norm(norm, config), exact),
             Target::BitNetGpu => (bitnet_gpu_names::norm(norm), exact),
-            Target::F32 | Target::Tritburn => (hf_names::norm(norm), false),
+            Target::F32 | Target::Tritburn => (hf_names::norm(norm, config), false),
             _ => (gguf_names::norm(norm), false),
         };
         let dtype = if short {

@@ -21,6 +21,8 @@ pub(super) static FACTS: FamilyFacts = FamilyFacts {
         rms_norm_eps: 1e-5,
         ..HfDefaults::LLAMA
     },
+    gain_offset: 0.0,
+    slides: false,
     read,
     write,
     gguf: &["bitnet-b1.58", "bitnet", "bitnet-25"],

@@ -6,6 +6,8 @@ pub(super) static FACTS: FamilyFacts = FamilyFacts {
     model_type: "llama",
     class: "LlamaForCausalLM",
     defaults: HfDefaults::LLAMA,
+    gain_offset: 0.0,
+    slides: false,
     read: nothing,
     write: writes_nothing,
     gguf: &["llama"],

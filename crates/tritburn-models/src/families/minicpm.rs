@@ -2,8 +2,9 @@
 //! parametrisation.
 
 use serde_json::{Map, Value, json};
+use tritburn_formats::file::gguf;
 
-use super::{FamilyFacts, HfDefaults};
+use super::{FamilyFacts, HfDefaults, shortest};
 use crate::config::gguf::Keys;
 use crate::config::hf::Fields;
 use crate::config::{ConfigError, DecoderConfig, Multipliers};
@@ -16,6 +17,8 @@ pub(super) static FACTS: FamilyFacts = FamilyFacts {
         tied: true,
         ..HfDefaults::LLAMA
     },
+    gain_offset: 0.0,
+    slides: false,
     read,
     write,
     gguf: &["minicpm"],
@@ -31,6 +34,7 @@ fn read(fields: &Fields, config: &mut DecoderConfig) -> Result<(), ConfigError> 
         embedding: fields.float("scale_emb")?.unwrap_or(1.0),
         residual: depth / (config.num_hidden_layers as f64).sqrt(),
         logits: base / config.hidden_size as f64,
+        ..Multipliers::default()
     };
     Ok(())
 }
@@ -40,6 +44,7 @@ fn write(config: &DecoderConfig, fields: &mut Map<String, Value>) {
         embedding,
         residual,
         logits,
+        ..
     } = config.multipliers;
     let (depth, width) = (
         (config.num_hidden_layers as f64).sqrt(),
@@ -60,29 +65,24 @@ fn write(config: &DecoderConfig, fields: &mut Map<String, Value>) {
     }
 }
 
-/// The number of fewest digits next to `value` that reads back as what was meant.
-fn shortest(value: f64, reads_back: impl Fn(f64) -> bool) -> f64 {
-    let rounded = |digits: usize| format!("{value:.digits$e}").parse().unwrap_or(value);
-    (0..17)
-        .map(rounded)
-        .find(|&v| reads_back(v))
-        .unwrap_or(value)
-}
-
 fn read_gguf(keys: &Keys<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
     config.multipliers = Multipliers {
         embedding: keys.required_float("embedding_scale")?,
         residual: keys.required_float("residual_scale")?,
         // The file has what hidden states are divided by.
         logits: 1.0 / keys.required_float("logit_scale")?,
+        ..Multipliers::default()
     };
     Ok(())
 }
 
-fn write_gguf(config: &DecoderConfig) -> Vec<(&'static str, f64)> {
-    vec![
+fn write_gguf(config: &DecoderConfig) -> Vec<(&'static str, gguf::Value)> {
+    let scales = [
         ("embedding_scale", config.multipliers.embedding),
         ("residual_scale", config.multipliers.residual),
         ("logit_scale", 1.0 / config.multipliers.logits),
-    ]
+    ];
+    scales
+        .map(|(key, scale)| (key, gguf::Value::F32(scale as f32)))
+        .into()
 }

@@ -5,6 +5,7 @@
 //! decoders agree on these. CONTRIBUTING.md has a page on adding a family.
 
 mod bitnet;
+pub(crate) mod gemma3;
 mod llama;
 mod minicpm;
 mod qwen2;
@@ -13,6 +14,7 @@ mod qwen3;
 use std::fmt;
 
 use serde_json::{Map, Value};
+use tritburn_formats::file::gguf;
 
 use crate::config::gguf::Keys;
 use crate::config::hf::Fields;
@@ -32,6 +34,8 @@ pub enum Family {
     Qwen3,
     /// MiniCPM: μP factors; BitCPM.
     MiniCpm,
+    /// Gemma 3 of text: norms behind blocks too, sliding layers, a GELU gate; BitNet-embedding 270m.
+    Gemma3,
 }
 
 /// What is particular to a family.
@@ -42,6 +46,10 @@ pub(crate) struct FamilyFacts {
     pub class: &'static str,
     /// What transformers, or the code that comes with the model, takes an absent field for.
     pub defaults: HfDefaults,
+    /// What folders leave out of the gains of norms, those of projections excepted.
+    pub gain_offset: f32,
+    /// Whether layers may see a window of positions only.
+    pub slides: bool,
     /// Reads what other families do not have from a `config.json`.
     pub read: fn(&Fields, &mut DecoderConfig) -> Result<(), ConfigError>,
     /// Writes it.
@@ -53,13 +61,14 @@ pub(crate) struct FamilyFacts {
     /// Reads what other families do not have from GGUF metadata.
     pub read_gguf: fn(&Keys<'_>, &mut DecoderConfig) -> Result<(), ConfigError>,
     /// The keys of it with their values.
-    pub write_gguf: fn(&DecoderConfig) -> Vec<(&'static str, f64)>,
+    pub write_gguf: fn(&DecoderConfig) -> Vec<(&'static str, gguf::Value)>,
 }
 
 /// Values of absent fields.
 pub(crate) struct HfDefaults {
     pub hidden_act: GatedActivation,
     pub sub_norms: bool,
+    pub post_norms: bool,
     pub head_norms: bool,
     pub qkv_bias: bool,
     pub tied: bool,
@@ -74,6 +83,7 @@ impl HfDefaults {
     const LLAMA: Self = Self {
         hidden_act: GatedActivation::Silu,
         sub_norms: false,
+        post_norms: false,
         head_norms: false,
         qkv_bias: false,
         tied: false,
@@ -85,12 +95,13 @@ impl HfDefaults {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::BitNet,
         Self::Llama,
         Self::Qwen2,
         Self::Qwen3,
         Self::MiniCpm,
+        Self::Gemma3,
     ];
 
     pub(crate) fn facts(self) -> &'static FamilyFacts {
@@ -100,6 +111,7 @@ impl Family {
             Self::Qwen2 => &qwen2::FACTS,
             Self::Qwen3 => &qwen3::FACTS,
             Self::MiniCpm => &minicpm::FACTS,
+            Self::Gemma3 => &gemma3::FACTS,
         }
     }
 
@@ -145,6 +157,15 @@ fn no_keys(_: &Keys<'_>, _: &mut DecoderConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn no_values(_: &DecoderConfig) -> Vec<(&'static str, f64)> {
+fn no_values(_: &DecoderConfig) -> Vec<(&'static str, gguf::Value)> {
     Vec::new()
+}
+
+/// The number of fewest digits next to `value` that reads back as what was meant.
+fn shortest(value: f64, reads_back: impl Fn(f64) -> bool) -> f64 {
+    let rounded = |digits: usize| format!("{value:.digits$e}").parse().unwrap_or(value);
+    (0..17)
+        .map(rounded)
+        .find(|&v| reads_back(v))
+        .unwrap_or(value)
 }

@@ -9,6 +9,8 @@ pub(super) static FACTS: FamilyFacts = FamilyFacts {
         qkv_bias: true,
         ..HfDefaults::LLAMA
     },
+    gain_offset: 0.0,
+    slides: false,
     read: nothing,
     write: writes_nothing,
     gguf: &["qwen2"],

@@ -10,6 +10,8 @@ pub(super) static FACTS: FamilyFacts = FamilyFacts {
         head_dim: Some(128),
         ..HfDefaults::LLAMA
     },
+    gain_offset: 0.0,
+    slides: false,
     read: nothing,
     write: writes_nothing,
     gguf: &["qwen3"],

@@ -70,7 +70,8 @@ impl CausalLm {
     /// An empty cache for `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors
-    /// [`ModelError::Context`] for more positions than the model has, [`ModelError::Operation`] for a
+    /// [`ModelError::Context`] for more positions than the model has, [`ModelError::Window`] for more than
+    /// its sliding layers see, [`ModelError::Operation`] for a
     /// cache without room or heads that the device has no kernels for.
     pub fn cache(&self, rows: usize, capacity: usize) -> Result<KvCache, ModelError> {
         let dtype = self.check_capacity(capacity)?;
@@ -97,17 +98,25 @@ impl CausalLm {
         })?)
     }
 
-    /// Refuses sequences that are longer than the model's context; the element type of a cache.
+    /// Refuses sequences that are longer than the model's context, or than what its sliding layers see; the
+    /// element type of a cache.
     fn check_capacity(&self, capacity: usize) -> Result<DType, ModelError> {
         let available = self.config.max_position_embeddings;
-        match capacity <= available {
-            true => Ok(self.options.cache_dtype.unwrap_or(self.options.dtype)),
-            false => Err(ModelError::Context {
+        let window = self.config.longest_sequence();
+        if capacity > available {
+            return Err(ModelError::Context {
                 row: 0,
                 needed: capacity,
                 available,
-            }),
+            });
         }
+        if capacity > window {
+            return Err(ModelError::Window {
+                needed: capacity,
+                window,
+            });
+        }
+        Ok(self.options.cache_dtype.unwrap_or(self.options.dtype))
     }
 
     /// Runs `ids` U32 `[tokens]` through all layers; their keys and values go to `cache`.
@@ -124,9 +133,10 @@ impl CausalLm {
         if self.config.multipliers.embedding != 1.0 {
             sum = sum * self.config.multipliers.embedding as f32;
         }
-        let table = self.rotary.for_context(cache.capacity());
+        let capacity = cache.capacity();
         let mut stream = Stream { sum, delta: None };
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+        for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            let table = self.rotary.of_layer(self.config.slides(index), capacity);
             stream = layer.forward(stream, table, tokens, cache)?;
         }
         Ok(Hidden(stream))

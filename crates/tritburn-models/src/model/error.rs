@@ -58,6 +58,17 @@ pub enum ModelError {
         /// Positions there are.
         available: usize,
     },
+    /// A sequence longer than what sliding layers see.
+    #[error(
+        "a sequence of {needed} positions: layers of this model see the last {window} only, which is not \
+         computed here; up to {window} run"
+    )]
+    Window {
+        /// Positions needed.
+        needed: usize,
+        /// Positions that a sliding layer sees.
+        window: usize,
+    },
     /// Logits that are not numbers.
     #[error("the logits of sequence {row} hold a NaN")]
     NonFinite {

@@ -16,11 +16,13 @@ pub(super) struct DecoderLayer {
     pub head_norms: Option<HeadNorms>,
     pub attention_sub_norm: Option<Norm>,
     pub output: Projections,
+    pub attention_result_norm: Option<Norm>,
     pub post_attention_norm: Norm,
     pub gate_up: Projections,
     pub activation: GatedActivation,
     pub ffn_sub_norm: Option<Norm>,
     pub down: Projections,
+    pub ffn_result_norm: Option<Norm>,
 }
 
 /// Norms of query and key heads.
@@ -37,6 +39,14 @@ pub(super) struct HeadNorms {
 pub(super) struct Stream {
     pub sum: Tensor<2>,
     pub delta: Option<Tensor<2>>,
+}
+
+/// What a block adds to the stream, normalised where the model has a norm behind the block.
+fn result(norm: Option<&Norm>, delta: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+    match norm {
+        Some(norm) => norm.forward_float(delta, None),
+        None => Ok(delta),
+    }
 }
 
 impl DecoderLayer {
@@ -58,11 +68,13 @@ impl DecoderLayer {
         let attended = transformer::attention(q, cache, tokens)?;
         let x = normed(self.attention_sub_norm.as_ref(), attended)?;
         let delta = self.output.forward(x, dtype)?;
+        let delta = result(self.attention_result_norm.as_ref(), delta)?;
 
         let (sum, x) = self.post_attention_norm.forward(sum, Some(delta))?;
         let gate_up = self.gate_up.forward(x, dtype)?;
         let x = gated(self.ffn_sub_norm.as_ref(), gate_up, self.activation)?;
-        let delta = Some(self.down.forward(x, dtype)?);
+        let delta = self.down.forward(x, dtype)?;
+        let delta = Some(result(self.ffn_result_norm.as_ref(), delta)?);
         Ok(Stream { sum, delta })
     }
 

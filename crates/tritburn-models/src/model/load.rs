@@ -119,13 +119,21 @@ impl Loader<'_> {
         let down = self.projections(index, &[Down])?;
         let norm = |norm, of: &Projections| self.norm(norm, of.takes_int8());
         let sub_norm = |kind, of| self.config.sub_norms.then(|| norm(kind, of)).transpose();
+        let result_norm = |kind| {
+            self.config
+                .post_norms
+                .then(|| self.result_norm(kind))
+                .transpose()
+        };
         Ok(DecoderLayer {
             input_norm: norm(checkpoint::Norm::Input(index), &qkv)?,
             head_norms: self.head_norms(index)?,
             attention_sub_norm: sub_norm(checkpoint::Norm::AttentionSub(index), &output)?,
+            attention_result_norm: result_norm(checkpoint::Norm::AttentionResult(index))?,
             post_attention_norm: norm(checkpoint::Norm::PostAttention(index), &gate_up)?,
             activation: self.config.hidden_act,
             ffn_sub_norm: sub_norm(checkpoint::Norm::FfnSub(index), &down)?,
+            ffn_result_norm: result_norm(checkpoint::Norm::FfnResult(index))?,
             qkv,
             output,
             gate_up,
@@ -145,16 +153,35 @@ impl Loader<'_> {
         })
     }
 
+    /// The norm of what a block adds to the residual stream, and so the place for its factor.
+    fn result_norm(&self, norm: checkpoint::Norm) -> Result<Norm, ModelError> {
+        let mut norm = self.norm(norm, false)?;
+        if self.config.multipliers.residual != 1.0 {
+            norm.gamma = norm.gamma * self.config.multipliers.residual as f32;
+        }
+        Ok(norm)
+    }
+
     fn head_norms(&self, layer: usize) -> Result<Option<HeadNorms>, ModelError> {
         if !self.config.head_norms {
             return Ok(None);
         }
         let mut gains = Vec::with_capacity(2 * self.config.head_dim);
-        for norm in [checkpoint::Norm::Query(layer), checkpoint::Norm::Key(layer)] {
+        for (norm, factor) in [
+            (
+                checkpoint::Norm::Query(layer),
+                self.config.multipliers.queries as f32,
+            ),
+            (checkpoint::Norm::Key(layer), 1.0),
+        ] {
             let values = self.checkpoint.norm(norm)?;
+            let values = values.into_iter().map(|gain| gain * factor);
             match &self.head_order {
                 None => gains.extend(values),
-                Some(order) => gains.extend(order.iter().map(|&i| values[i])),
+                Some(order) => {
+                    let values: Vec<f32> = values.collect();
+                    gains.extend(order.iter().map(|&i| values[i]));
+                }
             }
         }
         Ok(Some(HeadNorms {
@@ -294,12 +321,15 @@ impl Loader<'_> {
         )
     }
 
-    /// What a projection's results are multiplied by: they are added to the residual stream, or not.
+    /// What a projection's results are multiplied by, unless a norm comes between, which then is.
     fn factor(&self, part: Projection) -> f32 {
-        match part {
-            Projection::O | Projection::Down => self.config.multipliers.residual as f32,
+        let multipliers = &self.config.multipliers;
+        let factor = match part {
+            Projection::O | Projection::Down if !self.config.post_norms => multipliers.residual,
+            Projection::Q if !self.config.head_norms => multipliers.queries,
             _ => 1.0,
-        }
+        };
+        factor as f32
     }
 
     fn dense(&self, weight: Stored) -> Tensor<2> {

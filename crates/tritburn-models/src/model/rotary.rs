@@ -1,46 +1,57 @@
 //! Rotary tables of a model, and heads that are rotated in part.
 
 use burn::tensor::{Device, Tensor};
-use tritburn::transformer::scaled_rotary_table;
+use tritburn::transformer::{rotary_frequencies, scaled_rotary_table};
 
 use crate::config::{DecoderConfig, RopeScaling};
 
-/// The cosines and sines of a model: one table, or one for long contexts besides.
+/// The cosines and sines of a model: one table, or one for long contexts besides, and one of sliding
+/// layers.
 #[derive(Clone, Debug)]
 pub(super) struct RotaryTables {
     short: Tensor<1>,
     /// Longest context of `short`, and the table of longer ones.
     long: Option<(usize, Tensor<1>)>,
+    sliding: Option<Tensor<1>>,
 }
 
 impl RotaryTables {
     pub fn new(config: &DecoderConfig, device: &Device) -> Self {
-        let positions = config.max_position_embeddings;
-        let table = |positions: usize, context: usize| {
-            let mut frequencies = config.rotary_frequencies(context);
+        let positions = config.longest_sequence();
+        let table = |mut frequencies: Vec<f32>, factor: f32, positions: usize| {
             // Pairs that stand still.
             frequencies.resize(config.head_dim / 2, 0.0);
-            let factor = config.rope_scaling.attention_factor() as f32;
             scaled_rotary_table(&frequencies, factor, positions, device)
         };
-        match &config.rope_scaling {
-            &RopeScaling::LongRope {
+        let scaled = |positions: usize| {
+            let factor = config.rope_scaling.attention_factor() as f32;
+            table(config.rotary_frequencies(positions), factor, positions)
+        };
+        let original = match config.rope_scaling {
+            RopeScaling::LongRope {
                 original_positions, ..
-            } if original_positions < positions => Self {
-                short: table(original_positions, original_positions),
-                long: Some((original_positions, table(positions, positions))),
-            },
-            _ => Self {
-                short: table(positions, positions),
-                long: None,
-            },
+            } => original_positions.min(positions),
+            _ => positions,
+        };
+        Self {
+            short: scaled(original),
+            long: (original < positions).then(|| (original, scaled(positions))),
+            sliding: config.sliding.as_ref().map(|sliding| {
+                let theta = sliding.rope_theta as f32;
+                table(
+                    rotary_frequencies(theta, config.rotary_dim()),
+                    1.0,
+                    positions,
+                )
+            }),
         }
     }
 
-    /// The table for sequences of up to `capacity` tokens.
-    pub fn for_context(&self, capacity: usize) -> &Tensor<1> {
-        match &self.long {
-            Some((original, long)) if capacity > *original => long,
+    /// The table of a layer, which may slide, for sequences of up to `capacity` tokens.
+    pub fn of_layer(&self, slides: bool, capacity: usize) -> &Tensor<1> {
+        match (&self.sliding, &self.long) {
+            (Some(sliding), _) if slides => sliding,
+            (_, Some((original, long))) if capacity > *original => long,
             _ => &self.short,
         }
     }

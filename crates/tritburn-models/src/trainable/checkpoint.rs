@@ -80,10 +80,14 @@ impl Checkpoint for TrainedCheckpoint<'_> {
             Norm::AttentionSub(layer) => self.layer(layer)?.output.gains(),
             Norm::PostAttention(layer) => self.layer(layer)?.gate_up.gains(),
             Norm::FfnSub(layer) => self.layer(layer)?.down.gains(),
-            Norm::Query(_) | Norm::Key(_) | Norm::Projection(..) => None,
+            Norm::Query(_)
+            | Norm::Key(_)
+            | Norm::AttentionResult(_)
+            | Norm::FfnResult(_)
+            | Norm::Projection(..) => None,
             Norm::Final => Some(self.model.norm.gamma.val()),
         };
-        let name = || hf_names::norm(norm);
+        let name = || hf_names::norm(norm, self.config());
         let gains = gains.ok_or_else(|| self.missing(name()))?;
         Ok(read(gains, name)?.to_f32())
     }

@@ -50,6 +50,8 @@ impl TrainableModel {
         config.validate()?;
         for (present, part) in [
             (config.head_norms, "norms of query and key heads"),
+            (config.post_norms, "norms behind attention and feed-forward"),
+            (config.sliding.is_some(), "sliding layers"),
             (
                 config.projection_norm_eps.is_some(),
                 "a norm in every projection",

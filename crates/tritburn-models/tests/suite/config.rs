@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use tritburn_formats::file::gguf::{Metadata, Value};
 use tritburn_models::DecoderConfig;
 use tritburn_models::config::{
-    ConfigError, Family, GatedActivation, GgufFacts, Quantization, RopeScaling,
+    ConfigError, Family, GatedActivation, GgufFacts, Quantization, RopeScaling, SlidingLayers,
 };
 
 fn hf(change: impl FnOnce(&mut Json)) -> Result<DecoderConfig, ConfigError> {
@@ -167,7 +167,13 @@ fn families_read_what_they_write() {
             family,
             hidden_act: GatedActivation::Silu,
             sub_norms: family == Family::BitNet,
-            head_norms: family == Family::Qwen3,
+            post_norms: family == Family::Gemma3,
+            head_norms: matches!(family, Family::Qwen3 | Family::Gemma3),
+            sliding: (family == Family::Gemma3).then(|| SlidingLayers {
+                window: 512,
+                rope_theta: 20_000.0,
+                layers: (1..=30).map(|layer| layer % 6 != 0).collect(),
+            }),
             biases: tritburn_models::config::Biases {
                 qkv: family == Family::Qwen2,
                 ..Default::default()
@@ -176,7 +182,13 @@ fn families_read_what_they_write() {
                 Family::MiniCpm => tritburn_models::config::Multipliers {
                     embedding: 12.0,
                     residual: 0.25,
+                    queries: 1.0,
                     logits: 0.1,
+                },
+                Family::Gemma3 => tritburn_models::config::Multipliers {
+                    embedding: 2560f64.sqrt(),
+                    queries: 0.5,
+                    ..Default::default()
                 },
                 _ => Default::default(),
             },
@@ -190,14 +202,15 @@ fn families_read_what_they_write() {
             "{family}"
         );
         let mut metadata = Metadata::new();
-        let architecture = if family == Family::BitNet {
-            "bitnet".to_string()
-        } else {
-            family.to_string()
+        let architecture = match family {
+            Family::BitNet => "bitnet".to_string(),
+            Family::Gemma3 => "gemma3".to_string(),
+            family => family.to_string(),
         };
         config.write_gguf(&architecture, &mut metadata).unwrap();
         let facts = GgufFacts {
             sub_norms: config.sub_norms,
+            post_norms: config.post_norms,
             head_norms: config.head_norms,
             biases: config.biases,
             ..facts()
@@ -206,6 +219,82 @@ fn families_read_what_they_write() {
         assert_eq!((read.family, read.hidden_act), (family, config.hidden_act));
         let logits = read.multipliers.logits / config.multipliers.logits;
         assert!((logits - 1.0).abs() < 1e-6, "{family}: {logits}");
+        let queries = read.multipliers.queries / config.multipliers.queries;
+        assert!((queries - 1.0).abs() < 1e-6, "{family}: {queries}");
+        assert_eq!(read.sliding, config.sliding);
+    }
+}
+
+#[rstest]
+#[case("relu2", GatedActivation::SquaredRelu)]
+#[case("swish", GatedActivation::Silu)]
+#[case("gelu", GatedActivation::Gelu)]
+#[case("gelu_new", GatedActivation::GeluTanh)]
+#[case("gelu_pytorch_tanh", GatedActivation::GeluTanh)]
+fn gates_are_known_by_the_names_of_transformers(
+    #[case] name: &str,
+    #[case] expected: GatedActivation,
+) {
+    let read = hf(|config| config["hidden_act"] = json!(name)).unwrap();
+    assert_eq!(read.hidden_act, expected);
+    let again = DecoderConfig::from_hf_json(&read.to_hf_json("bfloat16")).unwrap();
+    assert_eq!(again.hidden_act, expected);
+    let other = hf(|config| config["hidden_act"] = json!("quick_gelu")).unwrap_err();
+    assert!(other.to_string().contains("quick_gelu"), "{other}");
+}
+
+/// Gemma 3 as transformers wrote it before and since rotations have a set for each kind of layer.
+#[test]
+fn sliding_layers_are_read_in_both_spellings() {
+    let gemma = |changes: Json| {
+        let mut config = json!({
+            "model_type": "gemma3_text", "vocab_size": 96, "hidden_size": 64,
+            "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 256,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        DecoderConfig::from_hf_json(&config.to_string())
+    };
+    let old = gemma(json!({
+        "sliding_window": 40, "sliding_window_pattern": 2, "rope_local_base_freq": 500.0,
+        "rope_theta": 7000.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    }));
+    let new = gemma(json!({
+        "sliding_window": 40,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 7000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    }));
+    let old = old.unwrap();
+    assert_eq!(old, new.unwrap());
+    assert_eq!(old.rope_scaling, RopeScaling::Linear { factor: 8.0 });
+    assert_eq!((old.rope_theta, old.longest_sequence()), (7000.0, 40));
+    let sliding = old.sliding.unwrap();
+    assert_eq!(sliding.layers, [true, false, true, false]);
+    assert_eq!(sliding.rope_theta, 500.0);
+
+    let default = gemma(json!({})).unwrap();
+    assert_eq!(default.longest_sequence(), 256);
+    assert_eq!(default.hidden_act, GatedActivation::GeluTanh);
+    // Heads of 32, scores divided by the root of 256.
+    assert_eq!(default.multipliers.queries, 0.125f64.sqrt());
+    for (key, value) in [
+        ("layer_types", json!(["full_attention"])),
+        ("layer_types", json!(["chunked_attention"])),
+        ("sliding_window_pattern", json!(0)),
+        ("final_logit_softcapping", json!(30.0)),
+        ("use_bidirectional_attention", json!(true)),
+        (
+            "rope_parameters",
+            json!({ "sliding_attention": {"rope_type": "linear", "factor": 2.0} }),
+        ),
+    ] {
+        let error = gemma(json!({ key: value })).unwrap_err();
+        assert!(error.to_string().contains(key), "{error}");
     }
 }
 
@@ -267,11 +356,11 @@ fn the_base_of_the_rotation_may_stand_at_the_top() {
 
 #[test]
 fn an_activation_that_gguf_does_not_name_is_refused_by_its_key() {
-    let other = gguf(&[("hidden_activation", text("gelu"))]).unwrap_err();
+    let other = gguf(&[("hidden_activation", text("quick_gelu"))]).unwrap_err();
     assert!(
         other
             .to_string()
-            .contains("bitnet.hidden_activation is gelu"),
+            .contains("bitnet.hidden_activation is quick_gelu"),
         "{other}"
     );
     let silu = gguf(&[("hidden_activation", text("silu"))]).unwrap();

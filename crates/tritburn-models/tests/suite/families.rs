@@ -7,16 +7,17 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use rstest::rstest;
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 use tritburn::InputPrecision;
 use tritburn_formats::codec::gguf::tq2_0;
 use tritburn_formats::file::gguf::Gguf;
 use tritburn_formats::file::{DType, GgufWriter, TensorInfo, TensorSource, TensorSpec};
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Overrides, Synthetic};
-use tritburn_models::config::{Biases, Family, GatedActivation, Multipliers};
+use tritburn_models::config::{Biases, Family, GatedActivation, Multipliers, SlidingLayers};
 use tritburn_models::convert::{ConvertError, Options, Target, convert};
 use tritburn_models::generate::{GenerationOptions, Session, generate};
-use tritburn_models::model::{LoadOptions, Precision};
+use tritburn_models::model::{LoadOptions, ModelError, Precision};
 use tritburn_models::sample::Sampling;
 use tritburn_models::{CausalLm, DecoderConfig};
 
@@ -43,6 +44,8 @@ struct Toy {
 }
 
 const BITNET_SILU: Toy = toy!("bitnet-silu");
+const GEMMA3: Toy = toy!("gemma3");
+const GEMMA3_NORMS: Toy = toy!("gemma3-projection-norms");
 const LLAMA_PACKED: Toy = toy!("llama-packed");
 const LLAMA_NORMS: Toy = toy!("llama-projection-norms");
 const LLAMA_UNPACKED: Toy = toy!("llama-unpacked");
@@ -71,6 +74,10 @@ impl Toy {
     fn logits(&self) -> Vec<f32> {
         self.values("logits", f32::from_le_bytes)
     }
+
+    fn embedding(&self) -> Vec<f32> {
+        self.values("embedding", f32::from_le_bytes)
+    }
 }
 
 fn session(checkpoint: &dyn Checkpoint, device: &Device, capacity: usize) -> Session {
@@ -92,6 +99,8 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
 
 #[rstest]
 #[case(BITNET_SILU, Family::BitNet, Precision::W2A8)]
+#[case(GEMMA3, Family::Gemma3, Precision::Dense)]
+#[case(GEMMA3_NORMS, Family::Gemma3, Precision::W2A8)]
 #[case(LLAMA_PACKED, Family::Llama, Precision::W2A8)]
 #[case(LLAMA_NORMS, Family::Llama, Precision::W2A8)]
 #[case(LLAMA_UNPACKED, Family::Llama, Precision::W2A16)]
@@ -132,6 +141,8 @@ fn families_give_the_logits_and_tokens_of_the_reference(
 /// What holds a model without loss gives its logits to the last digits; what does not is refused.
 #[rstest]
 #[case(BITNET_SILU, &[Target::Hf, Target::Tritburn, Target::Bf16, Target::F32])]
+#[case(GEMMA3, &[Target::Bf16, Target::F32])]
+#[case(GEMMA3_NORMS, &[Target::Hf, Target::Tritburn, Target::Bf16, Target::F32])]
 #[case(LLAMA_PACKED, &[
     Target::Hf,
     Target::Tritburn,
@@ -168,7 +179,8 @@ fn formats_that_hold_a_family_give_its_logits(#[case] toy: Toy, #[case] holds: &
             }
             (
                 Err(
-                    ConvertError::Model { .. }
+                    ConvertError::Dense
+                    | ConvertError::Model { .. }
                     | ConvertError::Codec { .. }
                     | ConvertError::Lossy { .. }
                     | ConvertError::Width { .. },
@@ -187,6 +199,7 @@ fn formats_that_hold_a_family_give_its_logits(#[case] toy: Toy, #[case] holds: &
 #[case(Family::Qwen2, InputPrecision::Int8)]
 #[case(Family::Qwen3, InputPrecision::Int8)]
 #[case(Family::MiniCpm, InputPrecision::Float)]
+#[case(Family::Gemma3, InputPrecision::Int8)]
 fn gguf_files_of_a_family_give_its_logits(#[case] family: Family, #[case] inputs: InputPrecision) {
     let config = DecoderConfig {
         family,
@@ -195,9 +208,18 @@ fn gguf_files_of_a_family_give_its_logits(#[case] family: Family, #[case] inputs
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 64,
-        hidden_act: GatedActivation::Silu,
+        hidden_act: match family {
+            Family::Gemma3 => GatedActivation::GeluTanh,
+            _ => GatedActivation::Silu,
+        },
         sub_norms: false,
-        head_norms: family == Family::Qwen3,
+        post_norms: family == Family::Gemma3,
+        head_norms: matches!(family, Family::Qwen3 | Family::Gemma3),
+        sliding: (family == Family::Gemma3).then(|| SlidingLayers {
+            window: 32,
+            rope_theta: 10_000.0,
+            layers: vec![true; 2],
+        }),
         biases: Biases {
             qkv: family == Family::Qwen2,
             ..Biases::default()
@@ -206,7 +228,13 @@ fn gguf_files_of_a_family_give_its_logits(#[case] family: Family, #[case] inputs
             Family::MiniCpm => Multipliers {
                 embedding: 12.0,
                 residual: 0.5,
+                queries: 1.0,
                 logits: 0.25,
+            },
+            Family::Gemma3 => Multipliers {
+                embedding: 16.0,
+                queries: 0.5,
+                ..Multipliers::default()
             },
             _ => Multipliers::default(),
         },
@@ -321,6 +349,12 @@ fn a_matrix_may_be_float_beside_ternary_ones() {
 #[case::partial(Family::Llama, |c: &mut DecoderConfig| c.partial_rotary_factor = 0.5)]
 #[case::norms(Family::Llama, |c: &mut DecoderConfig| c.projection_norm_eps = Some(1e-6))]
 #[case::sub_norms(Family::Llama, |c: &mut DecoderConfig| c.sub_norms = true)]
+#[case::post_norms(Family::Qwen3, |c: &mut DecoderConfig| c.post_norms = true)]
+#[case::gate(Family::Llama, |c: &mut DecoderConfig| c.hidden_act = GatedActivation::Gelu)]
+#[case::layers(Family::Qwen3, |c: &mut DecoderConfig| {
+    let (window, rope_theta, layers) = (8, 1e4, vec![false, true]);
+    c.sliding = Some(SlidingLayers { window, rope_theta, layers });
+})]
 fn what_llama_cpp_has_no_place_for_is_refused(
     #[case] family: Family,
     #[case] change: fn(&mut DecoderConfig),
@@ -330,6 +364,7 @@ fn what_llama_cpp_has_no_place_for_is_refused(
         hidden_size: 256,
         intermediate_size: 512,
         head_dim: 64,
+        hidden_act: GatedActivation::Silu,
         sub_norms: false,
         head_norms: family == Family::Qwen3,
         ..DecoderConfig::tiny()
@@ -392,4 +427,81 @@ fn names_without_the_model_in_front_are_known() {
     let found = logits(checkpoint.as_ref(), &device, &QWEN3.ids("prompt"));
     let difference = largest_difference(&found, &QWEN3.logits());
     assert!(difference <= 2e-3, "{difference}");
+}
+
+/// Attention here sees the whole sequence: right up to the window of sliding layers, and not beyond.
+#[test]
+fn a_sequence_beyond_the_window_of_sliding_layers_is_refused() {
+    let folder = GEMMA3.folder();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    let device = devices().swap_remove(0);
+    let model = CausalLm::load(checkpoint.as_ref(), &LoadOptions::default(), &device).unwrap();
+    assert!(model.cache(1, 48).is_ok());
+    let refused = model.cache(1, 49);
+    assert!(
+        matches!(
+            refused,
+            Err(ModelError::Window {
+                needed: 49,
+                window: 48
+            })
+        ),
+        "{refused:?}"
+    );
+}
+
+/// transformers reads the head of a file whose configuration ties it to other values.
+#[rstest]
+#[case::another(true)]
+#[case::a_copy(false)]
+fn a_tied_model_reads_the_head_that_its_file_has(#[case] differs: bool) {
+    let folder = QWEN3.folder();
+    let path = folder.path().join("model.safetensors");
+    let tensors = SafeTensors::deserialize(QWEN3.weights).unwrap();
+    let embedding = tensors.tensor("model.embed_tokens.weight").unwrap();
+    let mut head = embedding.data().to_vec();
+    let row = head.len() / embedding.shape()[0];
+    if differs {
+        // The first row is the last one's.
+        let last = head.len() - row;
+        head.copy_within(last.., 0);
+    }
+    let view = TensorView::new(embedding.dtype(), embedding.shape().to_vec(), &head).unwrap();
+    let all = tensors.tensors().into_iter();
+    let all = all.chain([("lm_head.weight".to_string(), view)]);
+    fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.config().tie_word_embeddings, !differs);
+    let device = devices().swap_remove(0);
+    let found = logits(checkpoint.as_ref(), &device, &QWEN3.ids("prompt"));
+    let vocabulary = checkpoint.config().vocab_size;
+    let ends = |row: &[f32]| (row[0], row[vocabulary - 1]);
+    for (row, expected) in found
+        .chunks(vocabulary)
+        .zip(QWEN3.logits().chunks(vocabulary))
+    {
+        let ((first, last), (own, other)) = (ends(row), ends(expected));
+        let expected = if differs { other } else { own };
+        assert!((first - expected).abs() <= 2e-3 && (last - other).abs() <= 2e-3);
+    }
+}
+
+/// The last token's state behind the final norm, of length 1: what `tritburn embed` gives.
+#[rstest]
+#[case(GEMMA3)]
+#[case(GEMMA3_NORMS)]
+fn a_text_has_the_embedding_of_the_reference(#[case] toy: Toy) {
+    let folder = toy.folder();
+    let checkpoint = checkpoint::open(folder.path()).unwrap();
+    let prompt = toy.ids("prompt");
+    for device in devices() {
+        let mut session = session(checkpoint.as_ref(), &device, prompt.len());
+        let found = session.embed(&[&prompt]).unwrap();
+        let difference = largest_difference(&found[0], &toy.embedding());
+        assert!(
+            difference <= 1e-4,
+            "{} on {device:?}: {difference}",
+            toy.name
+        );
+    }
 }

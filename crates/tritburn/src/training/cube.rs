@@ -334,6 +334,8 @@ impl From<GatedActivation> for glu::GatedActivation {
         match activation {
             GatedActivation::SquaredRelu => Self::SquaredRelu,
             GatedActivation::Silu => Self::Silu,
+            GatedActivation::Gelu => Self::Gelu,
+            GatedActivation::GeluTanh => Self::GeluTanh,
         }
     }
 }

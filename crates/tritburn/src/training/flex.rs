@@ -388,6 +388,8 @@ impl From<GatedActivation> for kernels::GatedActivation {
         match activation {
             GatedActivation::SquaredRelu => Self::SquaredRelu,
             GatedActivation::Silu => Self::Silu,
+            GatedActivation::Gelu => Self::Gelu,
+            GatedActivation::GeluTanh => Self::GeluTanh,
         }
     }
 }

@@ -13,6 +13,10 @@ pub enum GatedActivation {
     SquaredRelu,
     /// `g · σ(g)`, the gate of SwiGLU (Shazeer 2020, arXiv 2002.05202).
     Silu,
+    /// `g · Φ(g)` with the normal distribution's Φ (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+    Gelu,
+    /// GELU with `Φ(g) ≈ σ(√(8/π) · (g + 0.044715 g³))`, as Gemma has it (the same paper).
+    GeluTanh,
 }
 
 /// A function of rows, computed on the way into the product that follows it.

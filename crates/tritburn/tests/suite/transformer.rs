@@ -99,15 +99,36 @@ fn norms_add_the_residual_and_quantise(
     }
 }
 
+/// Φ by its power series.
+fn normal(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for k in 1..200 {
+        term *= x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    0.5 + sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt()
+}
+
 #[rstest]
 fn gated_units_are_normed_in_f32(
     #[values((1, 6912), (5, 72))] shape: (usize, usize),
-    #[values(GatedActivation::SquaredRelu, GatedActivation::Silu)] activation: GatedActivation,
+    #[values(
+        GatedActivation::SquaredRelu,
+        GatedActivation::Silu,
+        GatedActivation::Gelu,
+        GatedActivation::GeluTanh
+    )]
+    activation: GatedActivation,
 ) {
     let (tokens, cols) = shape;
     let apply = |gate: f32| match activation {
         GatedActivation::SquaredRelu => gate.max(0.0) * gate.max(0.0),
         GatedActivation::Silu => gate / (1.0 + (-gate).exp()),
+        GatedActivation::Gelu => gate * normal(f64::from(gate)) as f32,
+        GatedActivation::GeluTanh => {
+            let root = (2.0 / std::f32::consts::PI).sqrt();
+            0.5 * gate * (1.0 + (root * (gate + 0.044715 * gate.powi(3))).tanh())
+        }
     };
     for device in devices() {
         let gate_up = values(4, tokens * 2 * cols);

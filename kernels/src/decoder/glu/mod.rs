@@ -20,6 +20,10 @@ pub enum GatedActivation {
     SquaredRelu,
     /// `g · sigmoid(g)` (Shazeer 2020, <https://arxiv.org/abs/2002.05202>).
     Silu,
+    /// `g · Φ(g)` with the normal distribution's Φ (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>).
+    Gelu,
+    /// GELU with `Φ(g) ≈ σ(√(8/π) · (g + 0.044715 g³))`, as Gemma has it (the same paper).
+    GeluTanh,
 }
 
 /// `out = gate(g) · u` for `gate_up` `[T, 2I]`, or `gamma · rms_norm(gate(g) · u)` where `norm` has

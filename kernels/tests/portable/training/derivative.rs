@@ -23,13 +23,37 @@ pub fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
         .collect()
 }
 
-/// The gate and its slope.
+pub const ACTIVATIONS: [GatedActivation; 4] = [
+    GatedActivation::SquaredRelu,
+    GatedActivation::Silu,
+    GatedActivation::Gelu,
+    GatedActivation::GeluTanh,
+];
+
+/// The gate and its slope; Φ by its power series.
 pub fn gate(activation: GatedActivation, x: f64) -> (f64, f64) {
     match activation {
         GatedActivation::SquaredRelu => (x.max(0.0).powi(2), 2.0 * x.max(0.0)),
         GatedActivation::Silu => {
             let s = 1.0 / (1.0 + (-x).exp());
             (x * s, s + x * s * (1.0 - s))
+        }
+        GatedActivation::Gelu => {
+            let (mut term, mut sum) = (x, x);
+            for k in 1..200 {
+                term *= x * x / (2 * k + 1) as f64;
+                sum += term;
+            }
+            let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+            let share = 0.5 + sum * density;
+            (x * share, share + x * density)
+        }
+        GatedActivation::GeluTanh => {
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            let tanh = (root * (x + 0.044715 * x.powi(3))).tanh();
+            let inner = root * (1.0 + 3.0 * 0.044715 * x * x);
+            let share = 0.5 * (1.0 + tanh);
+            (x * share, share + 0.5 * x * (1.0 - tanh * tanh) * inner)
         }
     }
 }
@@ -49,15 +73,29 @@ pub fn gated_gradient(activation: GatedActivation, row: &[f64], dh: &[f64]) -> V
     d_gate.chain(d_up).collect()
 }
 
+/// What the terms of a gate add up to without signs: that of GELU is half of what may cancel out.
+pub fn gate_size(activation: GatedActivation, x: f64) -> f64 {
+    match activation {
+        GatedActivation::Gelu => x.abs(),
+        _ => gate(activation, x).0.abs(),
+    }
+}
+
+/// The sizes of the terms of [`gated_row`].
+pub fn gated_row_sizes(activation: GatedActivation, row: &[f64]) -> Vec<f64> {
+    let (g, u) = row.split_at(row.len() / 2);
+    let pairs = g.iter().zip(u);
+    pairs
+        .map(|(g, u)| gate_size(activation, *g) * u.abs())
+        .collect()
+}
+
 /// The sizes of the terms of [`gated_gradient`]: the slope of SiLU is a sum of two.
 pub fn gated_sizes(activation: GatedActivation, row: &[f64], dh: &[f64]) -> Vec<f64> {
     let (g, u) = row.split_at(row.len() / 2);
-    let slope = |g: f64| {
-        let (value, slope) = gate(activation, g);
-        slope.abs() + 2.0 * value.abs()
-    };
+    let slope = |g: f64| gate(activation, g).1.abs() + 2.0 * gate_size(activation, g);
     let d_gate = (0..g.len()).map(|i| (dh[i] * u[i]).abs() * slope(g[i]));
-    let d_up = (0..g.len()).map(|i| (dh[i] * gate(activation, g[i]).0).abs());
+    let d_up = (0..g.len()).map(|i| dh[i].abs() * gate_size(activation, g[i]));
     d_gate.chain(d_up).collect()
 }
 
@@ -128,7 +166,7 @@ fn formulas_equal_differences() {
         let pairs = a.iter().zip(b);
         pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-7, "{a} {b}"));
     };
-    for activation in [GatedActivation::SquaredRelu, GatedActivation::Silu] {
+    for activation in ACTIVATIONS {
         let y = |row: &[f64], gamma: &[f64]| {
             dot(&norm_row(&gated_row(activation, row), gamma, 1e-5), &dy)
         };

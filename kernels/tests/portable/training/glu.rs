@@ -1,4 +1,4 @@
-//! The gated unit of either activation, with and without its norm, and its gradients.
+//! The gated unit of every activation, with and without its norm, and its gradients.
 
 use tritburn_kernels::decoder::glu::{self, GatedActivation};
 use tritburn_kernels::decoder::norm::RowOutput;
@@ -9,7 +9,6 @@ use crate::device::{client, supported};
 use crate::harness::*;
 
 const EPS: f32 = 1e-5;
-const ACTIVATIONS: [GatedActivation; 2] = [GatedActivation::SquaredRelu, GatedActivation::Silu];
 
 /// Rows, columns of gate, spare columns.
 const SHAPES: [(usize, usize, usize); 7] = [
@@ -29,7 +28,7 @@ fn cases() -> impl Iterator<Item = (usize, (usize, usize, usize), FloatType, Gat
 }
 
 #[test]
-fn both_activations_equal_the_reference_with_and_without_a_norm() {
+fn activations_equal_the_reference_with_and_without_a_norm() {
     let client = client();
     for (i, (m, inner, spare), dtype, activation) in cases() {
         let what = format!("{m}x{inner} + {spare} {dtype} {activation:?}");
@@ -38,18 +37,33 @@ fn both_activations_equal_the_reference_with_and_without_a_norm() {
         let gamma = floats(&mut rng, inner, FloatType::F32);
         let rows = x.chunks(2 * inner).map(widen);
         let h: Vec<Vec<f64>> = rows.map(|row| gated_row(activation, &row)).collect();
+        let sizes = x.chunks(2 * inner).map(widen);
+        let sizes: Vec<Vec<f64>> = sizes.map(|row| gated_row_sizes(activation, &row)).collect();
         let normed = h.iter().flat_map(|h| norm_row(h, &widen(&gamma), EPS));
         let normed: Vec<f64> = normed.collect();
+        // Gains are the norm's only factors beside one number a row.
+        let normed_sizes = h.iter().zip(&sizes).flat_map(|(h, sizes)| {
+            let scale = rms_scale(h, EPS);
+            let gains = widen(&gamma);
+            let sizes = sizes.iter().zip(gains);
+            sizes
+                .map(|(size, gain)| size * gain.abs() * scale)
+                .collect::<Vec<_>>()
+        });
+        let normed_sizes: Vec<f64> = normed_sizes.collect();
 
         let stride = 2 * inner + spare;
         let x = float_matrix(&client, &x, [m, 2 * inner], stride, dtype);
         let gamma = float_vector(&client, &gamma, FloatType::F32);
-        for (norm, expected) in [(None, h.concat()), (Some((&gamma, EPS)), normed)] {
+        for (norm, expected, sizes) in [
+            (None, h.concat(), sizes.concat()),
+            (Some((&gamma, EPS)), normed, normed_sizes),
+        ] {
             let out = Out::new(&client, [m, inner], inner + spare, dtype);
             let to = RowOutput::Float(&out.matrix);
             glu::launch(&client, &x, activation, norm, to).unwrap();
             let found = out.read(&client);
-            assert_close(&found, &expected, &expected, epsilon(dtype), &what);
+            assert_close(&found, &expected, &sizes, epsilon(dtype), &what);
         }
     }
 }

@@ -138,5 +138,5 @@ fn needed(context: usize, steps: usize) -> usize {
 }
 
 fn limit(source: &Source) -> usize {
-    source.checkpoint.config().max_position_embeddings
+    source.checkpoint.config().longest_sequence()
 }

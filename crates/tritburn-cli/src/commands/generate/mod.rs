@@ -124,7 +124,7 @@ fn text(args: &GenerateArgs, checkpoint: &dyn Checkpoint) -> Result<Text> {
 
 /// Positions of the model.
 fn limit(source: &Source) -> usize {
-    source.checkpoint.config().max_position_embeddings
+    source.checkpoint.config().longest_sequence()
 }
 
 fn prompt_ids(args: &GenerateArgs, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {

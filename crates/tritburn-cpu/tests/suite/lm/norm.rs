@@ -120,10 +120,7 @@ fn gated_rows(gate_up: &[f32], k: usize, activation: GatedActivation) -> Vec<f64
         .flat_map(|row| {
             (0..k).map(move |i| {
                 let (gate, up) = (f64::from(row[i]), f64::from(row[k + i]));
-                match activation {
-                    GatedActivation::SquaredRelu => gate.max(0.0).powi(2) * up,
-                    GatedActivation::Silu => gate / (1.0 + (-gate).exp()) * up,
-                }
+                self::gate(activation, gate) * up
             })
         })
         .collect()
@@ -139,7 +136,7 @@ fn gated_units_agree_with_f64_and_their_codes_with_the_quantiser() {
             gamma: &gamma,
             eps: EPS,
         };
-        for activation in [GatedActivation::SquaredRelu, GatedActivation::Silu] {
+        for activation in ACTIVATIONS {
             for norm in [None, Some(norm)] {
                 let gate = Gate { activation, norm };
                 let h = gated_rows(&gate_up, k, activation);

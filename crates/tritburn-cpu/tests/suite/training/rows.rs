@@ -54,10 +54,7 @@ fn gated(rows: &[f64], k: usize, activation: GatedActivation) -> Vec<f64> {
         .flat_map(|row| {
             (0..k).map(move |i| {
                 let (gate, up) = (row[i], row[k + i]);
-                match activation {
-                    GatedActivation::SquaredRelu => gate.max(0.0).powi(2) * up,
-                    GatedActivation::Silu => gate / (1.0 + (-gate).exp()) * up,
-                }
+                self::gate(activation, gate) * up
             })
         })
         .collect()
@@ -101,7 +98,7 @@ fn gate_gradients_equal_central_differences() {
             rng.floats(k),
         );
         let gains = wide(&gamma);
-        for activation in [GatedActivation::SquaredRelu, GatedActivation::Silu] {
+        for activation in ACTIVATIONS {
             for with_norm in [false, true] {
                 let what = format!("[{rows}, {k}] {activation:?} {with_norm}");
                 let norm = with_norm.then_some(RmsNorm {

@@ -6,7 +6,7 @@ use crate::config::rope::{longrope_attention, yarn_attention};
 use crate::config::{ConfigError, RopeScaling};
 
 /// Every key that is read, without the name of the architecture.
-pub(crate) const KEYS: [&str; 28] = [
+pub(crate) const KEYS: [&str; 30] = [
     "hidden_activation",
     "embedding_length",
     "attention.head_count",
@@ -32,6 +32,8 @@ pub(crate) const KEYS: [&str; 28] = [
     "logit_scale",
     "expert_count",
     "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "rope.freq_base_swa",
     "attn_logit_softcapping",
     "final_logit_softcapping",
     "attention.scale",
@@ -84,7 +86,8 @@ impl Keys<'_> {
     }
 
     /// Refuses by name what would be computed wrongly if it were ignored.
-    pub(super) fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+    /// Families with sliding layers read those, and the scale of their scores.
+    pub(super) fn refuse_unsupported(&self, slides: bool) -> Result<(), ConfigError> {
         let transformed = self
             .metadata
             .iter()
@@ -96,22 +99,23 @@ impl Keys<'_> {
                 reason: "weights that expect Hadamard-transformed inputs do not run here",
             });
         }
-        for (field, inert) in [
-            ("expert_count", 0.0),
-            ("attention.sliding_window", 0.0),
-            ("attn_logit_softcapping", 0.0),
-            ("final_logit_softcapping", 0.0),
-            ("attention.scale", 0.0),
+        for (field, read) in [
+            ("expert_count", false),
+            ("attention.sliding_window", slides),
+            ("attn_logit_softcapping", false),
+            ("final_logit_softcapping", false),
+            ("attention.scale", slides),
         ] {
             let value = self.get(field).map(|value| match value.as_u64() {
                 Some(whole) => whole as f64,
                 None => self.float(field).ok().flatten().unwrap_or(f64::NAN),
             });
-            if let Some(found) = value.filter(|&value| value != inert) {
+            if let Some(found) = value.filter(|&value| value != 0.0 && !read) {
                 return Err(ConfigError::Unsupported {
                     field,
                     found: found.to_string(),
-                    reason: "decoders here have no experts, sliding windows or capped logits",
+                    reason: "decoders here have no experts and no capped logits, and sliding windows \
+                             in Gemma 3 only",
                 });
             }
         }
@@ -181,7 +185,7 @@ impl Keys<'_> {
     }
 
     /// A whole number, or a list of one and the same for every layer.
-    pub(super) fn optional_size(&self, name: &str) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn optional_size(&self, name: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -198,7 +202,8 @@ impl Keys<'_> {
         self.required(name, self.optional_size(name)?)
     }
 
-    pub(super) fn float(&self, name: &str) -> Result<Option<f64>, ConfigError> {
+    /// A number.
+    pub(crate) fn float(&self, name: &str) -> Result<Option<f64>, ConfigError> {
         match self.get(name) {
             None => Ok(None),
             // Its shortest decimal form is the number that was meant: 1e-5, not 9.9999997e-6.

@@ -34,6 +34,10 @@ pub struct GgufFacts {
     pub inputs: InputPrecision,
     /// Whether there are norms before the output projections.
     pub sub_norms: bool,
+    /// Whether there are norms behind attention and the feed-forward part.
+    pub post_norms: bool,
+    /// Whether there are norms in front of every projection.
+    pub projection_norms: bool,
     /// Whether there are norms of heads.
     pub head_norms: bool,
     /// Which projections have biases.
@@ -52,6 +56,8 @@ impl GgufFacts {
             quantization,
             inputs: InputPrecision::Int8,
             sub_norms: true,
+            post_norms: false,
+            projection_norms: false,
             head_norms: false,
             biases: Biases::default(),
             vocabulary: None,
@@ -74,7 +80,7 @@ impl DecoderConfig {
             found: keys.architecture.to_string(),
             expected: Family::ALL.map(|f| f.facts().gguf.join(", ")).join(", "),
         })?;
-        keys.refuse_unsupported()?;
+        keys.refuse_unsupported(family.facts().slides)?;
         let defaults = &family.facts().defaults;
         let hidden_act = match keys.text("hidden_activation")? {
             Some(name) => activation(&keys.key("hidden_activation"), name)?,
@@ -130,6 +136,9 @@ impl DecoderConfig {
             );
             10_000.0
         });
+        let rms_norm_eps = keys
+            .float("attention.layer_norm_rms_epsilon")?
+            .unwrap_or(1e-5);
         let mut config = Self {
             family,
             vocab_size,
@@ -144,14 +153,15 @@ impl DecoderConfig {
             max_position_embeddings: positions,
             hidden_act,
             sub_norms: facts.sub_norms,
+            post_norms: facts.post_norms,
             head_norms: facts.head_norms,
-            projection_norm_eps: None,
+            // A file has one epsilon.
+            projection_norm_eps: facts.projection_norms.then_some(rms_norm_eps),
             biases: facts.biases,
-            rms_norm_eps: keys
-                .float("attention.layer_norm_rms_epsilon")?
-                .unwrap_or(1e-5),
+            rms_norm_eps,
             rope_theta,
             rope_scaling: keys.rope_scaling(positions, facts.rope_factors)?,
+            sliding: None,
             partial_rotary_factor: match rotated {
                 Some(rotated) => share(rotated, head_dim),
                 None => 1.0,

@@ -4,8 +4,9 @@ use tritburn::InputPrecision;
 use tritburn_formats::file::gguf::{Metadata, Value};
 
 use super::{FLOAT, INPUTS, INT8};
+use crate::config::hf::activation_name;
 use crate::config::rope::yarn_attention;
-use crate::config::{ConfigError, DecoderConfig, GatedActivation, RopeScaling};
+use crate::config::{ConfigError, DecoderConfig, RopeScaling};
 
 impl DecoderConfig {
     /// Adds the sizes and constants to the metadata of a GGUF file, under the keys of
@@ -86,7 +87,6 @@ impl DecoderConfig {
             let kind = Value::String(self.rope_scaling.name().to_string());
             metadata.set(format!("{name}.rope.scaling.type"), kind);
         }
-        floats.extend((self.family.facts().write_gguf)(self));
         for (key, value) in sizes {
             // Validated sizes are under 2³¹.
             metadata.set(format!("{name}.{key}"), Value::U32(value as u32));
@@ -94,11 +94,10 @@ impl DecoderConfig {
         for (key, value) in floats {
             metadata.set(format!("{name}.{key}"), Value::F32(value as f32));
         }
-        let act = match self.hidden_act {
-            GatedActivation::SquaredRelu => "relu2",
-            GatedActivation::Silu => "silu",
-        };
-        let act = Value::String(act.to_string());
+        for (key, value) in (self.family.facts().write_gguf)(self) {
+            metadata.set(format!("{name}.{key}"), value);
+        }
+        let act = Value::String(activation_name(self.hidden_act).to_string());
         metadata.set(format!("{name}.hidden_activation"), act);
         let inputs = match self.inputs {
             InputPrecision::Float => FLOAT,

@@ -21,13 +21,14 @@ use rope::Rope;
 const TRITBURN: &str = "tritburn";
 
 /// Fields that mean another computation wherever they are set: not read, so refused.
-const REFUSED: [&str; 16] = [
+const REFUSED: [&str; 17] = [
     "num_experts",
     "num_local_experts",
     "n_routed_experts",
     "moe_intermediate_size",
     "sliding_window",
     "use_sliding_window",
+    "use_bidirectional_attention",
     "qk_rms_clip",
     "use_qk_norm",
     "attn_logit_softcapping",
@@ -103,7 +104,7 @@ struct HfConfig {
 }
 
 /// Every field that is read, by this module or a family.
-pub(crate) const FIELDS: [&str; 37] = [
+pub(crate) const FIELDS: [&str; 41] = [
     "model_type",
     "architectures",
     "vocab_size",
@@ -134,6 +135,10 @@ pub(crate) const FIELDS: [&str; 37] = [
     "layer_types",
     "use_sliding_window",
     "sliding_window",
+    "sliding_window_pattern",
+    "rope_local_base_freq",
+    "query_pre_attn_scalar",
+    "hidden_activation",
     "weight_bits",
     "input_bits",
     "scale_emb",
@@ -183,8 +188,8 @@ impl HfConfig {
             found: model_type.to_string(),
             expected: Family::names(),
         })?;
-        self.refuse_unsupported(fields)?;
         let (facts, defaults) = (family.facts(), &family.facts().defaults);
+        self.refuse_unsupported(fields, facts.slides)?;
         let hidden_size = required("hidden_size", self.hidden_size)?;
         let heads = required("num_attention_heads", self.num_attention_heads)?;
         let positions = required("max_position_embeddings", self.max_position_embeddings)?;
@@ -193,7 +198,12 @@ impl HfConfig {
             Some(name) => activation("hidden_act", name)?,
         };
         let ropes = [&self.rope_parameters, &self.rope_scaling];
-        let ropes = || ropes.into_iter().flatten();
+        let ropes = || {
+            ropes
+                .into_iter()
+                .flatten()
+                .map(|rope| rope.of_full_layers(facts.slides))
+        };
         let theta = ropes().find_map(|rope| rope.rope_theta);
         let partial = ropes().find_map(|rope| rope.partial_rotary_factor);
         let rope_scaling =
@@ -225,6 +235,7 @@ impl HfConfig {
             max_position_embeddings: positions,
             hidden_act,
             sub_norms: self.use_sub_norms.unwrap_or(defaults.sub_norms),
+            post_norms: defaults.post_norms,
             head_norms: defaults.head_norms,
             projection_norm_eps: resolved.projection_norm_eps,
             biases: Biases {
@@ -236,6 +247,7 @@ impl HfConfig {
             rms_norm_eps: self.rms_norm_eps.unwrap_or(defaults.rms_norm_eps),
             rope_theta: theta.or(self.rope_theta).unwrap_or(defaults.rope_theta),
             rope_scaling,
+            sliding: None,
             partial_rotary_factor: partial.or(self.partial_rotary_factor).unwrap_or(1.0),
             multipliers: Multipliers::default(),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(defaults.tied),
@@ -255,7 +267,8 @@ impl HfConfig {
     }
 
     /// Refuses by name what would be computed wrongly if it were ignored.
-    fn refuse_unsupported(&self, fields: &Fields) -> Result<(), ConfigError> {
+    /// Families with sliding layers read those themselves.
+    fn refuse_unsupported(&self, fields: &Fields, slides: bool) -> Result<(), ConfigError> {
         // A window that is switched off is none.
         let off = fields.flag("use_sliding_window").ok().flatten() == Some(false);
         for field in REFUSED {
@@ -270,18 +283,20 @@ impl HfConfig {
             // A window of the whole context hides nothing.
             let whole = field == "sliding_window"
                 && (off || value.as_u64() >= self.max_position_embeddings.map(|n| n as u64));
-            if !inert && !whole {
+            let read = slides && field == "sliding_window";
+            if !inert && !whole && !read {
                 return Err(ConfigError::Unsupported {
                     field,
                     found: value.to_string(),
-                    reason: "decoders here have no experts, no sliding windows and no factors but \
-                             MiniCPM's",
+                    reason: "decoders here have no experts, no factors but MiniCPM's, and sliding \
+                             windows in Gemma 3 only",
                 });
             }
         }
         let layers = fields.get("layer_types").and_then(Value::as_array);
         let full = |kind: &&Value| kind.as_str() != Some("full_attention");
-        if let Some(kind) = layers.and_then(|kinds| kinds.iter().find(full)) {
+        let sliding = layers.and_then(|kinds| kinds.iter().find(full));
+        if let Some(kind) = sliding.filter(|_| !slides) {
             return Err(ConfigError::Unsupported {
                 field: "layer_types",
                 found: kind.to_string(),
@@ -293,15 +308,29 @@ impl HfConfig {
 }
 
 /// The gate of a name, as transformers and llama.cpp spell it.
-pub(super) fn activation(field: &str, name: &str) -> Result<GatedActivation, ConfigError> {
+pub(crate) fn activation(field: &str, name: &str) -> Result<GatedActivation, ConfigError> {
     match name {
         "relu2" | "relu_squared" | "relu_sqr" => Ok(GatedActivation::SquaredRelu),
         "silu" | "swish" => Ok(GatedActivation::Silu),
+        "gelu" | "gelu_python" => Ok(GatedActivation::Gelu),
+        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" | "gelu_accurate" => {
+            Ok(GatedActivation::GeluTanh)
+        }
         found => Err(ConfigError::Value {
             field: field.to_string(),
             found: found.to_string(),
-            expected: "relu2 or silu",
+            expected: "relu2, silu, gelu or gelu_pytorch_tanh",
         }),
+    }
+}
+
+/// What both of them read.
+pub(super) fn activation_name(activation: GatedActivation) -> &'static str {
+    match activation {
+        GatedActivation::SquaredRelu => "relu2",
+        GatedActivation::Silu => "silu",
+        GatedActivation::Gelu => "gelu",
+        GatedActivation::GeluTanh => "gelu_pytorch_tanh",
     }
 }
 

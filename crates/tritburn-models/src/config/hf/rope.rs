@@ -29,11 +29,19 @@ pub(super) struct Rope {
     long_factor: Option<Vec<f64>>,
     pub partial_rotary_factor: Option<f64>,
     /// Newer releases may have a set for each kind of layer.
-    full_attention: Option<Value>,
+    full_attention: Option<Box<Rope>>,
     sliding_attention: Option<Value>,
 }
 
 impl Rope {
+    /// The set of layers that see all positions, where `slides` says that a family has two kinds.
+    pub fn of_full_layers(&self, slides: bool) -> &Self {
+        self.full_attention
+            .as_deref()
+            .filter(|_| slides)
+            .unwrap_or(self)
+    }
+
     fn kind(&self) -> Option<&str> {
         self.rope_type.as_deref().or(self.kind.as_deref())
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{quantization, rope};
-use crate::config::{DecoderConfig, GatedActivation};
+use super::{activation_name, quantization, rope};
+use crate::config::DecoderConfig;
 
 impl DecoderConfig {
     /// The text of a `config.json` that transformers, and [`from_hf_json`](Self::from_hf_json),
@@ -39,10 +39,6 @@ impl DecoderConfig {
             ids => json!(ids),
         };
         let (facts, defaults) = (self.family.facts(), &self.family.facts().defaults);
-        let hidden_act = match self.hidden_act {
-            GatedActivation::SquaredRelu => "relu2",
-            GatedActivation::Silu => "silu",
-        };
         let (rope_parameters, rope_scaling) = rope::to_json(self);
         let config = json!({
             "architectures": [facts.class],
@@ -53,7 +49,7 @@ impl DecoderConfig {
             "num_hidden_layers": self.num_hidden_layers,
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
-            "hidden_act": hidden_act,
+            "hidden_act": activation_name(self.hidden_act),
             "max_position_embeddings": self.max_position_embeddings,
             "initializer_range": self.initializer_range,
             "rms_norm_eps": self.rms_norm_eps,

@@ -8,7 +8,7 @@ use rstest::rstest;
 use tritburn::Pack;
 use tritburn_models::DecoderConfig;
 use tritburn_models::checkpoint::{self, CheckpointError, Synthetic};
-use tritburn_models::config::ConfigError;
+use tritburn_models::config::{ConfigError, SlidingLayers};
 use tritburn_models::text::TokenizerFiles;
 use tritburn_models::trainable::{SaveOptions, TrainableError, TrainableModel, TrainableOptions};
 
@@ -163,6 +163,17 @@ fn parts_without_gradients_are_refused_by_name() {
             "a norm in every projection",
         ),
         (with(|c| c.biases.qkv = true), "biases"),
+        (with(|c| c.post_norms = true), "norms behind"),
+        (
+            with(|c| {
+                c.sliding = Some(SlidingLayers {
+                    window: 8,
+                    rope_theta: 10_000.0,
+                    layers: vec![true; c.num_hidden_layers],
+                });
+            }),
+            "sliding layers",
+        ),
         (
             with(|c| c.multipliers.residual = 0.5),
             "constant multipliers",

@@ -26,6 +26,8 @@ fn plain_gate<const D: usize>(gate_up: Tensor<D>, activation: GatedActivation) -
     match activation {
         GatedActivation::SquaredRelu => activation::relu(gate).square() * up,
         GatedActivation::Silu => activation::silu(gate) * up,
+        GatedActivation::Gelu => activation::gelu(gate) * up,
+        GatedActivation::GeluTanh => activation::gelu_approximate(gate) * up,
     }
 }
 
@@ -87,7 +89,13 @@ fn a_norm_equals_the_composition(
 #[rstest]
 fn a_gate_equals_the_composition(
     #[values([1, 1, 32], [3, 30, 514])] shape: [usize; 3],
-    #[values(GatedActivation::SquaredRelu, GatedActivation::Silu)] activation: GatedActivation,
+    #[values(
+        GatedActivation::SquaredRelu,
+        GatedActivation::Silu,
+        GatedActivation::Gelu,
+        GatedActivation::GeluTanh
+    )]
+    activation: GatedActivation,
     #[values(false, true)] with_norm: bool,
     #[values(BOTH, [true, false], [false, true], [false, false])] trained: [bool; 2],
 ) {
