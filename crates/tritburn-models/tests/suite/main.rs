@@ -7,10 +7,12 @@ mod convert;
 #[cfg(feature = "flex")]
 mod engine;
 mod families;
+mod fuzz_corpus;
 mod generate;
 mod golden;
 #[cfg(feature = "flex")]
 mod perplexity;
+mod readers;
 mod sample;
 #[cfg(feature = "flex")]
 mod session;
