@@ -129,6 +129,15 @@ FAMILIES = {
     "llama": {"tie_word_embeddings": False},
     "qwen2": {"tie_word_embeddings": True},
     "qwen3": {"tie_word_embeddings": True, "head_dim": 64},
+    "gemma3_text": {
+        "tie_word_embeddings": True,
+        "head_dim": 64,
+        "num_hidden_layers": 6,
+        "query_pre_attn_scalar": 64,
+        "rope_local_base_freq": 1e4,
+        "rope_theta": 1e6,
+        "sliding_window": 64,
+    },
     "minicpm": {"tie_word_embeddings": False, "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64},
 }
 
@@ -143,28 +152,36 @@ def family(folder, model_type, special):
     config = {"model_type": model_type, "vocab_size": rows, "hidden_size": hidden, "intermediate_size": inner}
     config |= {"num_hidden_layers": 2, "num_attention_heads": heads, "num_key_value_heads": key_heads}
     config |= {"hidden_act": "silu", "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
-    (folder / "config.json").write_text(json.dumps(config | special))
+    config |= special
+    (folder / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(3)
+    gemma = model_type == "gemma3_text"
+
+    def gains(size):
+        # Gemma's are stored less 1.
+        return rng.uniform(0.7, 1.3, size) - gemma
 
     def ternary(*shape):
         return rng.integers(-1, 2, shape) * rng.uniform(0.03, 0.06)
 
     wide = key_heads * hidden // heads
-    tensors = {"model.embed_tokens.weight": rng.normal(0, 0.5, (rows, hidden)), "model.norm.weight": np.ones(hidden)}
+    tensors = {"model.embed_tokens.weight": rng.normal(0, 0.5, (rows, hidden)), "model.norm.weight": gains(hidden)}
     if not special["tie_word_embeddings"]:
         tensors["lm_head.weight"] = rng.normal(0, 0.5, (rows, hidden))
-    for layer in range(2):
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    if gemma:
+        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         for name, out in [("q", hidden), ("k", wide), ("v", wide), ("o", hidden)]:
             tensors[f"{at}self_attn.{name}_proj.weight"] = ternary(out, hidden)
             if model_type == "qwen2" and name != "o":
                 tensors[f"{at}self_attn.{name}_proj.bias"] = rng.normal(0, 0.3, out)
-            if model_type == "qwen3" and name in "qk":
-                tensors[f"{at}self_attn.{name}_norm.weight"] = rng.uniform(0.7, 1.3, 64)
+            if model_type in ["qwen3", "gemma3_text"] and name in "qk":
+                tensors[f"{at}self_attn.{name}_norm.weight"] = gains(64)
         for name, shape in [("gate", (inner, hidden)), ("up", (inner, hidden)), ("down", (hidden, inner))]:
             tensors[f"{at}mlp.{name}_proj.weight"] = ternary(*shape)
-        for name in ["input_layernorm", "post_attention_layernorm"]:
-            tensors[f"{at}{name}.weight"] = rng.uniform(0.7, 1.3, hidden)
+        tensors |= {f"{at}{name}.weight": gains(hidden) for name in norms}
     save_file({name: value.astype(np.float16) for name, value in tensors.items()}, folder / "model.safetensors")
     return folder
 

@@ -36,6 +36,20 @@ impl ReadAt for Vec<u8> {
 /// How a Git LFS pointer starts. No model file does: to safetensors it is an absurd length.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
+/// Whether a file that starts so is what Git LFS leaves in the place of one that was not downloaded.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::file::is_lfs_pointer;
+///
+/// assert!(is_lfs_pointer(b"version https://git-lfs.github.com/spec/v1"));
+/// assert!(!is_lfs_pointer(b"{}"));
+/// ```
+pub fn is_lfs_pointer(start: &[u8]) -> bool {
+    start.starts_with(LFS_POINTER)
+}
+
 /// An open file. Its length is taken once.
 pub(crate) struct OpenFile {
     #[cfg(unix)]
@@ -70,12 +84,12 @@ impl OpenFile {
             return Ok(());
         }
         read_at(path, self, 0, &mut start, "the first bytes")?;
-        if start != LFS_POINTER {
-            return Ok(());
+        match is_lfs_pointer(&start) {
+            false => Ok(()),
+            true => Err(FileError::LfsPointer {
+                path: path.to_path_buf(),
+            }),
         }
-        Err(FileError::LfsPointer {
-            path: path.to_path_buf(),
-        })
     }
 }
 

@@ -48,6 +48,7 @@ pub use dtype::DType;
 pub use error::FileError;
 pub use escape::escaped;
 pub use gguf::{Gguf, GgufWriter};
+pub use input::is_lfs_pointer;
 pub use open::{FileKind, open};
 pub use safetensors::{Safetensors, SafetensorsWriter};
 pub use source::{TensorInfo, TensorSource};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tritburn_formats::file::safetensors::INDEX_FILE;
 use tritburn_formats::file::{FileError, FileKind, Gguf, Safetensors};
 
 use super::bare::Bare;
@@ -129,7 +130,9 @@ pub fn weights(path: impl AsRef<Path>) -> Result<PathBuf, CheckpointError> {
             .filter(|name| name.extension().is_some_and(|e| e == end))
             .collect::<Vec<_>>()
     };
-    if !ends_with("safetensors").is_empty() {
+    // An index names the shards that are not there.
+    let has_index = names.iter().any(|name| name == Path::new(INDEX_FILE));
+    if has_index || !ends_with("safetensors").is_empty() {
         return Ok(path);
     }
     let int2 = Path::new(bitnet_gpu::names::FILE);

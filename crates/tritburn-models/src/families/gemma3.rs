@@ -47,10 +47,12 @@ fn multipliers(config: &DecoderConfig, queries: f64) -> Multipliers {
 }
 
 fn read(fields: &Fields, config: &mut DecoderConfig) -> Result<(), ConfigError> {
+    // `hidden_act` is not asked.
     let name = "hidden_activation";
-    if let Some(value) = fields.get(name) {
-        config.hidden_act = activation(name, value.as_str().unwrap_or_default())?;
-    }
+    config.hidden_act = match fields.get(name) {
+        Some(value) => activation(name, value.as_str().unwrap_or_default())?,
+        None => FACTS.defaults.hidden_act,
+    };
     let queries = fields.float("query_pre_attn_scalar")?.unwrap_or(256.0);
     config.multipliers = multipliers(config, queries);
     let layers = match fields.get("layer_types") {

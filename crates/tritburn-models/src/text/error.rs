@@ -33,6 +33,15 @@ pub enum TextError {
         /// Largest size read.
         max: u64,
     },
+    /// What Git LFS leaves in the place of a file.
+    #[error(
+        "{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its repository",
+        path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not the JSON that its name promises.
     #[error("{what} cannot be read")]
     Json {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tritburn_formats::file::is_lfs_pointer;
 
 use super::special::token_text;
 use super::{TextError, sentencepiece};
@@ -249,5 +250,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, TextError> {
             max: MAX_BYTES,
         });
     }
+    check_pointer(path, text.as_bytes())?;
     Ok(Some(text))
+}
+
+/// Refuses what Git LFS leaves in the place of a file that was not downloaded.
+pub(super) fn check_pointer(path: &Path, bytes: &[u8]) -> Result<(), TextError> {
+    match is_lfs_pointer(bytes) {
+        false => Ok(()),
+        true => Err(TextError::LfsPointer {
+            path: path.to_path_buf(),
+        }),
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::TextError;
+use super::files::check_pointer;
 use super::gguf::spm::{Kind, Piece, Prompt, tokenizer};
 
 /// Name of the file.
@@ -30,7 +31,12 @@ pub(super) fn read(folder: &Path, config: &Value) -> Result<Option<String>, Text
             max: MAX_BYTES,
         });
     }
-    let bytes = fs::read(&path).map_err(|source| TextError::Io { path, source })?;
+    let io = |source| TextError::Io {
+        path: path.clone(),
+        source,
+    };
+    let bytes = fs::read(&path).map_err(io)?;
+    check_pointer(&path, &bytes)?;
     Ok(Some(converted(&bytes, config)?.to_string()))
 }
 

@@ -10,7 +10,7 @@ use tritburn_formats::file::{TensorSource, TensorSpec, TorchCheckpoint, TorchWri
 use tritburn_models::DecoderConfig;
 use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Synthetic, Table};
 use tritburn_models::convert::{Options, Target, convert};
-use tritburn_models::text::TextError;
+use tritburn_models::text::{TextError, TokenizerFiles};
 
 use crate::common::{Form, projections};
 
@@ -207,4 +207,27 @@ fn one_of_several_gguf_files_has_to_be_named() {
     let message = error.to_string();
     assert!(message.contains("3 .gguf files: name one"), "{message}");
     assert!(checkpoint::open(folder.path().join("a.gguf")).is_ok());
+}
+
+/// Downloads that stopped half-way: the shards that an index names, or what Git LFS keeps elsewhere.
+#[test]
+fn files_that_were_not_downloaded_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("config.json", &DecoderConfig::tiny().to_hf_json("bfloat16"));
+    let shard = "model-00001-of-00002.safetensors";
+    let index = format!(r#"{{"weight_map": {{"model.norm.weight": "{shard}"}}}}"#);
+    write("model.safetensors.index.json", &index);
+    let error = checkpoint::open(folder.path()).err().unwrap().to_string();
+    assert!(error.contains(shard), "{error}");
+
+    let pointer = "version https://git-lfs.github.com/spec/v1\nsize 9\n";
+    for name in ["tokenizer.model", "tokenizer.json"] {
+        write(name, pointer);
+        let error = TokenizerFiles::from_folder(folder.path()).unwrap_err();
+        assert!(
+            matches!(&error, TextError::LfsPointer { path } if path.ends_with(name)),
+            "{error}"
+        );
+    }
 }

@@ -18,7 +18,7 @@ pub use write::SafetensorsWriter;
 const SINGLE_FILE: &str = "model.safetensors";
 
 /// The index of a model in several files.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Largest header, as the reference implementation has it.
 const MAX_HEADER: u64 = 100_000_000;
