@@ -44,7 +44,8 @@ fn caches_of_blocks_have_kernels() {
             };
             launch(client, &q, &cache, place, &out, 0.1, &scratch).expect("attention");
         }
-        assert_eq!(attention::slots(client, 4, heads, &cache), 4 * 5 * 2);
+        // 20 counters; the sums of 40 cubes take less room.
+        assert_eq!(attention::slots(client, 4, heads, &cache), 20);
     });
     // The rotary kernel is the same for both.
     assert_eq!(sources.len(), 3);

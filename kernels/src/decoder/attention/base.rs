@@ -25,7 +25,7 @@ impl AttentionScratch {
         Self::with_slots(client, slots)
     }
 
-    /// Allocates scratch for launches of up to `slots` cubes that share positions: what
+    /// Allocates scratch of `slots` slots, each for a cube of the most and widest heads: what
     /// [`slots`](super::slots) counts for a cache of blocks.
     pub fn with_slots(client: &Client, slots: usize) -> Self {
         let words = slots * DecodePlan::slot_words(DecodePlan::MAX_GROUP, KvCache::MAX_DIM);
@@ -37,7 +37,7 @@ impl AttentionScratch {
         }
     }
 
-    /// Cubes that may share positions in a launch.
+    /// Slots that cubes leave their sums in.
     pub fn slots(&self) -> usize {
         self.slots
     }
@@ -78,6 +78,14 @@ impl DecodePlan {
     /// Floats that a cube leaves: sums, largest scores and sums of weights.
     pub const fn slot_words(group: usize, dim: usize) -> usize {
         group * (dim + 2)
+    }
+
+    /// Slots of scratch for `cubes` cubes of heads, each of them shared by `splits`: their sums are packed,
+    /// and each has a counter.
+    pub fn slots(self, cubes: usize, splits: usize) -> usize {
+        let words = cubes * splits * Self::slot_words(self.group, self.dim);
+        let largest = Self::slot_words(Self::MAX_GROUP, KvCache::MAX_DIM);
+        words.div_ceil(largest).max(cubes)
     }
 
     /// A plan for `heads` query heads over `cache`, and the number of splits.

@@ -42,7 +42,7 @@ pub fn slots(client: &Client, tokens: usize, heads: usize, cache: &KvCache) -> u
         return 0;
     }
     let (plan, splits) = DecodePlan::new(tokens, heads, cache, Some(0), &device);
-    cubes_of_heads(tokens, heads, cache, plan) * splits
+    plan.slots(cubes_of_heads(tokens, heads, cache, plan), splits)
 }
 
 /// Cubes without those that share positions.
@@ -91,17 +91,18 @@ fn attend(
             let shared = share && client.features().device_memory_scope;
             let slots = shared.then_some(scratch.slots);
             let (plan, splits) = DecodePlan::new(tokens, heads, cache, slots, &device);
-            let all = cubes_of_heads(tokens, heads, cache, plan) * splits;
-            if plan.split && all > scratch.slots {
+            let of_heads = cubes_of_heads(tokens, heads, cache, plan);
+            let slots = plan.slots(of_heads, splits);
+            if plan.split && slots > scratch.slots {
                 return Err(KernelError::Length {
                     operand: "attention scratch",
-                    expected: all,
+                    expected: slots,
                     found: scratch.slots,
                 });
             }
             attend_planes::launch_unchecked(
                 client,
-                cubes(client, all, 1)?,
+                cubes(client, of_heads * splits, 1)?,
                 CubeDim::new_1d(plan.units as u32),
                 address,
                 plan.width,
