@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::*;
 use crate::serve::{Served, ask, body};
 
 struct Nginx(Child);
