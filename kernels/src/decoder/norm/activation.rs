@@ -62,6 +62,10 @@ fn gelu_argument(x: f32) -> f32 {
 
 /// Φ, the share of the normal distribution below x.
 #[cube]
+#[allow(
+    unstable_name_collisions,
+    reason = "CubeCL's error function; the standard library has no stable one"
+)]
 fn normal(x: f32) -> f32 {
     0.5f32 + 0.5f32 * (x * FRAC_1_SQRT_2).erf()
 }
