@@ -81,7 +81,7 @@ fn gelu_argument(gate: f32) -> f32 {
     SQRT_8_OVER_PI * (gate + GELU_CUBE * gate * gate * gate)
 }
 
-const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+const SQRT_8_OVER_PI: f32 = 1.595_769_2;
 const GELU_CUBE: f32 = 0.044_715;
 
 /// Φ: the share of the normal distribution below `gate`. The complement keeps its digits where Φ is small.

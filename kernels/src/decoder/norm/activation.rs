@@ -50,7 +50,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0f32 / (1.0f32 + (-x).exp())
 }
 
-const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+const SQRT_8_OVER_PI: f32 = 1.595_769_2;
 const GELU_CUBE: f32 = 0.044_715;
 const SQRT_1_OVER_2_PI: f32 = 0.398_942_3;
 
