@@ -1,4 +1,4 @@
-//! The two products of the training op's backward pass, in f32 sums with float outputs.
+//! The two products of a layer's backward pass: float outputs from f32 sums.
 //!
 //! - [`input`]: `dX = dY · Ŵ`, `[M, K]`, from packed weights of any code and granularity.
 //! - [`weight`]: `dW = dYᵀ · X̂`, `[N, K]`, from int8 activations; no weight scale enters.
@@ -13,8 +13,8 @@ pub use weight::launch as weight;
 
 use crate::device::DeviceFacts;
 
-/// Rows (tokens, or weight rows) that a unit of the portable kernels holds, of `rows` that there
-/// are: fewer where units would be idle.
+/// Rows (tokens, or weight rows) that one unit of the portable kernels computes, of a matrix of
+/// `rows`: fewer where units would be idle otherwise.
 fn rows_of_a_unit(rows: usize, device: &DeviceFacts) -> usize {
     let most = if device.lockstep { 4 } else { 8 };
     let sizes = [most, most / 2, 1];

@@ -1,4 +1,5 @@
-//! Device code: running softmax statistics, and what follows from them.
+//! Device code: softmax statistics of a row, combined across units, and the loss and gradient that
+//! follow from them.
 
 use cubecl::prelude::*;
 
@@ -6,10 +7,11 @@ use crate::device_code::decode::nan_of;
 use crate::device_code::team::{Fold, Team};
 use crate::rows::RowTeams;
 
-/// Below every logit but -inf: `exp(x - LOWEST)` of none is NaN.
+/// Initial maximum of a row. Finite, because with -inf a row of -inf would compute `exp(-inf + inf)`,
+/// which is NaN.
 pub(super) const LOWEST: f32 = f32::MIN;
 
-/// The factors of a token.
+/// Runtime sizes and the options of the loss.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct Terms {
     /// Rows.
@@ -18,19 +20,19 @@ pub(super) struct Terms {
     pub vocabulary: usize,
     /// Columns, in lines.
     pub lines: usize,
-    /// Lines between rows of logits.
+    /// Row stride of the logits, in lines.
     pub stride: usize,
-    /// Lines between rows of the gradient.
+    /// Row stride of the gradient, in lines.
     pub gradient_stride: usize,
-    /// Target of tokens that do not count.
+    /// Target that marks a token as ignored, if `ignores` is 1.
     pub ignore: u32,
-    /// Whether there are such.
+    /// 1 if tokens can be ignored, else 0.
     pub ignores: u32,
-    /// Factor of lse².
+    /// Factor of `lse²`.
     pub z_loss: f32,
 }
 
-/// A row's loss and the factors of its gradient: `d = scale · p`, less `weight` at the target.
+/// The loss of a row and the factors of its gradient, `scale · p[v] − weight · (v = target)`.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct RowLoss {
     pub loss: f32,
@@ -41,8 +43,8 @@ pub(super) struct RowLoss {
     pub ignored: bool,
 }
 
-/// The loss of a row with maximum `top` and `sum` of `exp(x - top)`; `picked` is the logit of the
-/// target.
+/// The loss of a row whose maximum is `top` and whose sum of `exp(x - top)` is `sum`. `picked` is the
+/// target's logit.
 #[cube]
 pub(super) fn row_loss(
     top: f32,
@@ -82,8 +84,8 @@ pub(super) fn gradient(x: f32, col: usize, row: &RowLoss) -> f32 {
     select(row.ignored, 0.0f32, row.scale * p - hit)
 }
 
-/// Joins statistics over planes of teams, given to all of a team's units. `shared` has
-/// `2 · plan.cube_planes()` words and is used once.
+/// Combines the units' `(maximum, sum)` pairs over a team of planes; every unit of the team gets the
+/// result. `shared` has `2 · plan.cube_planes()` words and must not be reused without a barrier.
 #[cube]
 pub(super) fn fold_planes(
     top: f32,
@@ -112,7 +114,7 @@ pub(super) fn fold_planes(
     (best, total)
 }
 
-/// Joins the statistics of any team, given to all of its units.
+/// As [`fold_planes`], for a team of any kind.
 #[cube]
 pub(super) fn fold_team(
     top: f32,

@@ -12,15 +12,18 @@ use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType, FloatVector};
 use crate::rows::RowTeams;
 
-/// Values that a unit holds of a row in registers.
+/// Most values of a row that a unit holds in registers.
 const MOST_VALUES: usize = 32;
 
-/// The loss of each row of `logits` `[T, V]` of any float type for `targets` u32 `[T]`: `losses` f32
-/// `[T]`, weighted; `weights` f32 `[T]`, the weight of each token, by which a sum of losses is
-/// divided for their mean; and `d_logits` `[T, V]` of the type of `logits`, where asked, which may be
-/// `logits` itself. An ignored token has loss, weight and gradient 0. A target that is neither
-/// ignored nor a column gives a loss and a gradient of NaN, and so does a row with NaN or +inf;
-/// -inf is a logit of probability 0. T = 0 launches nothing.
+/// The loss of each row of `logits` `[T, V]`, of any float type, for `targets` u32 `[T]`.
+///
+/// Writes `losses` f32 `[T]`, weighted; `weights` f32 `[T]`, the weight of each token (the mean loss is
+/// the sum of losses over the sum of weights); and, if given, `d_logits` `[T, V]` in the type of
+/// `logits`, which may be `logits` itself. T = 0 launches nothing.
+///
+/// An ignored token has loss, weight and gradient 0. A target that is neither ignored nor a column
+/// gives a loss and a gradient of NaN, and so does a row with NaN or +inf. A logit of -inf has
+/// probability 0.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, or the device lacks one.
@@ -45,7 +48,7 @@ pub fn launch(
     let extent = d_logits.map_or(0, FloatMatrix::extent);
     let address = address(client, &[logits.extent(), extent])?;
     let gradients = d_logits.map(|d| {
-        // Buffers before this one: logits is the first.
+        // `logits` is buffer argument 0, which this output may alias.
         d.output_lines(logits, 0, width)
     });
     let label_weights = terms.label_weights.map(FloatVector::arg);
@@ -61,8 +64,8 @@ pub fn launch(
     );
     let most = MOST_VALUES / width;
     let plan = RowTeams::new(client, &device, cols / width, most).filter(|_| width > 1);
-    // SAFETY: the operands hold what their shapes say, rows are whole lines, and the kernels stay
-    // inside of them.
+    // SAFETY: the buffers cover the operands' shapes, rows are whole lines, and the kernels access
+    // nothing outside of them.
     unsafe {
         match plan {
             Some(plan) => losses_of_lines::launch_unchecked(
@@ -105,8 +108,8 @@ pub fn launch(
     Ok(())
 }
 
-/// Long rows take all units that a cube may have: a row's second pass finds it in cache the sooner
-/// it follows.
+/// The team for a row. A long row gets as many units as a cube may have: the sooner the second pass
+/// over a row begins, the more of the row is still in the cache.
 fn team_for(client: &Client, device: &DeviceFacts, lines: usize) -> Team {
     let team = Team::new(client, device);
     let most = device.max_units.min(1024) as usize;

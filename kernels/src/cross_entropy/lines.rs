@@ -1,11 +1,11 @@
-//! Rows on GPUs with planes of 32, kept in registers: read once.
+//! The loss on GPUs with planes of 32: a row is read once and kept in registers.
 
 use cubecl::prelude::*;
 
 use super::fold::{LOWEST, Terms, fold_planes, gradient, row_loss};
 use crate::rows::{RowTeams, team_of_row};
 
-/// One row a team.
+/// One row per team.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -28,7 +28,8 @@ pub(super) fn losses_of_lines<F: Float, V: Size>(
     let units = comptime!(plan.units());
     let last = terms.lines - 1;
     let mut shared = Shared::<[f32]>::new_slice(comptime!(2 * plan.cube_planes()));
-    // Teams past the end repeat the last row and store nothing: all meet at the barrier.
+    // Teams past the end repeat the last row and store nothing, because every unit must reach the
+    // barrier.
     let index = CUBE_POS * comptime!(plan.teams) + team;
     let live = index < terms.rows;
     let row = min(index, terms.rows - 1);
@@ -44,7 +45,7 @@ pub(super) fn losses_of_lines<F: Float, V: Size>(
     for i in 0..lines {
         #[unroll]
         for j in 0..width {
-            // A repeated line changes no maximum.
+            // Units past the end of the row repeat its last line, which changes no maximum.
             top = max(top, f32::cast_from(held[i].extract(j)));
         }
     }
@@ -64,7 +65,7 @@ pub(super) fn losses_of_lines<F: Float, V: Size>(
     let (top, sum) = fold_planes(top, sum, &mut shared, plan);
     let result = row_loss(top, sum, picked, target, &label_weights, &terms);
     if live {
-        // The unit that holds the target knows its logit; that of an unknown one matters to none.
+        // The logit of an unknown target is not used, so any column will do.
         let known = usize::cast_from(target) < terms.vocabulary;
         let line = select(known, usize::cast_from(target) / width, 0usize);
         if line % units == unit {

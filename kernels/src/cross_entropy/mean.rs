@@ -7,9 +7,9 @@ use crate::device_code::team::{Team, team_place, team_sum};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatType, FloatVector};
 
-/// `mean` = Σ `losses` / Σ `weights` and `reciprocal` = 1 / Σ `weights`, all f32, `mean` and
-/// `reciprocal` `[1]`. Where all weights are zero the reciprocal is finite: a loss of zero stays zero.
-/// Sums are f32, in one order.
+/// `mean = Σ losses / Σ weights` and `reciprocal = 1 / Σ weights`; all are f32, both results `[1]`. If
+/// all weights are zero the reciprocal is finite, so that the mean is zero. Sums are f32 and added in
+/// a fixed order.
 ///
 /// # Errors
 /// [`KernelError`] if lengths or types differ.
@@ -27,7 +27,7 @@ pub fn mean(
     mean.check_exact("mean loss", 1)?;
     reciprocal.check_exact("reciprocal of the weights", 1)?;
     let team = Team::new(client, &DeviceFacts::of(client));
-    // SAFETY: the operands hold what their lengths say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         mean_of::launch_unchecked(
             client,
@@ -45,7 +45,7 @@ pub fn mean(
     Ok(())
 }
 
-/// Each unit of the only team adds every `lanes`-th.
+/// Run by one team, each of whose units adds every `lanes`-th element.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn mean_of(
     losses: &[f32],

@@ -1,15 +1,16 @@
-//! Rows of any length and alignment, on any device: read twice, the second time for the gradient.
+//! The loss on any device, for rows of any length and alignment: a row is read twice, the second time
+//! for its gradient.
 
 use cubecl::prelude::*;
 
 use super::fold::{LOWEST, Terms, fold_team, gradient, row_loss};
 use crate::device_code::team::{Team, team_place};
 
-/// Lines on their way to a unit.
+/// Loads that a unit has in flight, in lines.
 const AHEAD: usize = 4;
 
-/// One row a team. A unit takes the same lines in both passes, so that the gradient may overwrite
-/// the logits.
+/// One row per team. A unit processes the same lines in both passes, so that the gradient may
+/// overwrite the logits.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -63,7 +64,8 @@ pub(super) fn losses_of_rows<F: Float, V: Size>(
             }
             let kept = sum * (top - best).exp();
             top = best;
-            // Few terms at a time: each rounds at the size of its line, not of the row.
+            // The sum of a line is formed apart, so that its terms are rounded relative to that sum
+            // and not to the sum of the row.
             sum = 0.0f32;
             #[unroll]
             for a in 0..comptime!(AHEAD) {

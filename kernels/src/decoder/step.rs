@@ -1,4 +1,4 @@
-//! What a decoding step leaves for the next one.
+//! Updates between decoding steps of the buffers that captured launches read.
 
 use cubecl::prelude::*;
 
@@ -6,8 +6,8 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::Buffer;
 
-/// After a step that chose `ids` u32 `[T]`: `tokens = ids` and `positions += 1`, both u32 `[T]`.
-/// T = 0 launches nothing.
+/// Prepares the next step, after one that chose `ids` u32 `[T]`: `tokens = ids` and `positions += 1`, both
+/// u32 `[T]`. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if lengths differ.
@@ -25,7 +25,7 @@ pub fn advance(
         return Ok(());
     }
     let device = DeviceFacts::of(client);
-    // SAFETY: the buffers hold `rows` words, past which the kernel does nothing.
+    // SAFETY: the buffers have `rows` words, and the kernel accesses no word past them.
     unsafe {
         advance_rows::launch_unchecked(
             client,
@@ -50,8 +50,8 @@ fn advance_rows(ids: &[u32], tokens: &mut [u32], positions: &mut [u32], rows: us
     }
 }
 
-/// `to = from`, u32 buffers of one length: host data that was just uploaded, into a buffer that
-/// recorded launches read.
+/// `to = from` for u32 buffers of one length: moves data that the host has uploaded into a buffer that
+/// captured launches read.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ.
@@ -62,7 +62,7 @@ pub fn copy_u32(client: &Client, from: &Buffer, to: &Buffer) -> Result<(), Kerne
         return Ok(());
     }
     let device = DeviceFacts::of(client);
-    // SAFETY: both buffers hold `to.len()` words, past which the kernel does nothing.
+    // SAFETY: both buffers have `to.len()` words, and the kernel accesses no word past them.
     unsafe {
         copy_words::launch_unchecked(
             client,

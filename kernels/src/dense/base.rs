@@ -3,11 +3,11 @@
 use crate::product::cuda::wgmma::WgmmaBlueprint;
 use crate::product::cuda::wgmma::ring::RingShape;
 
-/// Depth of a step.
+/// Depth of one step of the main loop. Depth is the contracted dimension.
 pub(super) const STEP_DEPTH: usize = 64;
 
-/// 128 rows × 256 columns a cube; the two cubes of a cluster share their columns' operand. In the
-/// blueprint, tokens are columns.
+/// The output tile of a cube is 128 rows × 256 columns. The two cubes of a cluster compute the same
+/// columns and share the right operand. In the blueprint, tokens are columns.
 pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     warpgroups: 2,
     tiles: 1,
@@ -18,21 +18,21 @@ pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     group: 8,
 };
 
-/// Rows and columns of a block: what one copy brings, and what an instruction reads of the left
+/// Rows of a block of 64 × 64 elements: what one bulk copy moves, and what one wgmma reads of the left
 /// operand.
 pub(super) const BLOCK: usize = 64;
 /// Bytes of a block of half-precision floats.
 pub(super) const BLOCK_BYTES: usize = BLOCK * STEP_DEPTH * 2;
-/// Blocks of the right operand that a cube fetches for its cluster.
+/// Blocks of the right operand that each cube copies to all cubes of its cluster (multicast).
 pub(super) const RIGHT_BLOCKS: usize = PLAN.tokens / BLOCK / PLAN.multicast;
-/// Blocks of the left operand that a cube fetches for itself.
+/// Blocks of the left operand that each cube copies to itself.
 pub(super) const LEFT_BLOCKS: usize = PLAN.rows() / BLOCK;
-/// Bytes of the right operand in a stage; the left one lies behind.
+/// Bytes of the right operand in a stage; the left operand follows.
 pub(super) const RIGHT_BYTES: usize = PLAN.multicast * RIGHT_BLOCKS * BLOCK_BYTES;
 /// Bytes of a stage.
 const STAGE_BYTES: usize = RIGHT_BYTES + LEFT_BLOCKS * BLOCK_BYTES;
 
-/// The ring that a cube fills.
+/// The ring of a cube.
 pub(super) const RING: RingShape = RingShape {
     stages: PLAN.stages,
     pitch: STAGE_BYTES,

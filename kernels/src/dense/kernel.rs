@@ -30,27 +30,28 @@ pub(super) struct DenseExtents {
     pub cols: usize,
     /// Steps of 64 of the depth.
     pub steps: usize,
-    /// Parts of the depth, each with sums of its own.
+    /// Parts that the depth is divided into; each has its own output matrix of partial sums.
     pub parts: usize,
-    /// Steps of a part; the last may have fewer.
+    /// Steps of a part. The last part may have fewer.
     pub share: usize,
-    /// Elements between rows of the output.
+    /// Row stride of the output, in elements.
     pub stride: usize,
-    /// Elements between parts of the output.
+    /// Elements from one part of the output to the next.
     pub part_stride: usize,
 }
 
-/// What is known when the kernel is compiled.
+/// Compile-time facts of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Form {
     pub left: SharedOperand,
     pub right: SharedOperand,
-    /// Whether sums are added to what the output holds.
+    /// Whether sums are added to the output's current values.
     pub accumulate: bool,
     pub types: MmaType,
 }
 
-/// The sums of all output tiles, one after the other: part by part, and tiles within a part.
+/// Computes all output tiles. Cubes are persistent; tiles of the first part come before those of the
+/// second.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -114,7 +115,7 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
                 await_filled(&ring, RING);
                 let stage = stage(&ring, RING);
                 products(stage, block, step == first, form);
-                // This warp's products of the previous stage are complete now.
+                // `products` has waited for this warp's wgmmas of the previous stage.
                 release_previous(&ring, step > first, RING);
                 advance(&mut ring, RING);
                 step += 1;
@@ -137,7 +138,7 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
     leave_cluster();
 }
 
-/// Output tile `index` of a part: this cube's rows of the tile of its cluster.
+/// Output tile `index` of a part: of the cluster's tile, the rows of this cube.
 #[cube]
 fn own_tile(index: usize, col_tiles: usize, row_tiles: usize, rank: usize) -> WarpgroupTile {
     let plan = comptime!(PLAN);
@@ -146,8 +147,8 @@ fn own_tile(index: usize, col_tiles: usize, row_tiles: usize, rank: usize) -> Wa
     tile
 }
 
-/// Starts the copies of a step: this cube's share of the right operand to both cubes, and its own
-/// left operand. What lies outside of a matrix becomes zero.
+/// Producer: starts the copies of one step: this cube's half of the right operand to both cubes of the
+/// cluster, the left operand to this cube. Elements outside of a matrix become zero.
 #[cube]
 fn fill(
     ring: &Ring,
@@ -191,8 +192,8 @@ fn fill(
     }
 }
 
-/// Starts the products of a stage, and waits for those of the stage before. `block` is the offset of
-/// this warpgroup's left operand.
+/// Issues the wgmmas of a stage, and waits for those of the previous stage. `block` is the offset of this
+/// warpgroup's left operand.
 #[cube]
 fn products(stage: u32, block: u32, first: bool, #[comptime] form: Form) {
     let right = descriptor(stage, comptime!(form.right));
@@ -219,7 +220,7 @@ fn products(stage: u32, block: u32, first: bool, #[comptime] form: Form) {
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
-/// Stores the sums of this warpgroup's 64 rows; `whole` says that all are inside of the matrix.
+/// Stores the sums of this warpgroup's 64 rows. `whole`: all of them are inside of the matrix.
 #[cube]
 fn write<O: Float, W: Size>(
     out: &mut [Vector<O, W>],
@@ -233,7 +234,7 @@ fn write<O: Float, W: Size>(
     let unit = UNIT_POS as usize;
     let (warpgroup, warp, lane) = (unit / 128, (unit / 32) % 4, unit % 32);
     let col = tile.token + 2 * (lane % 4);
-    // In lines of the output: rows are whole lines where a line is more than an element.
+    // Counted in lines of the output. If a line is two elements, rows are made of whole lines.
     let width = W::value();
     #[unroll]
     for half in 0..2usize {
@@ -256,7 +257,7 @@ fn write<O: Float, W: Size>(
     }
 }
 
-/// Stores two adjacent sums, added to what is there if `accumulate`.
+/// Stores two adjacent sums, or adds them to the output if `accumulate`.
 #[cube]
 fn add_line<O: Float, W: Size>(
     out: &mut [Vector<O, W>],

@@ -10,7 +10,7 @@ use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatType};
 use crate::product::cuda::wgmma::{Parts, SharedOperand};
 
-/// Where the contracted dimension of an operand lies.
+/// Which dimension of an operand is contracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// `[rows of the output, depth]`.
@@ -24,12 +24,12 @@ pub enum Depth {
 pub struct DenseOperand<'a> {
     /// bf16 or f16.
     pub matrix: &'a FloatMatrix,
-    /// Its contracted dimension.
+    /// The dimension that is contracted.
     pub depth: Depth,
 }
 
 impl DenseOperand<'_> {
-    /// Rows (or columns) that it gives the output, then depth.
+    /// The size that becomes a dimension of the output, then the depth.
     fn sizes(&self) -> [usize; 2] {
         let (rows, cols) = (self.matrix.rows(), self.matrix.cols());
         match self.depth {
@@ -59,8 +59,8 @@ pub fn runs(client: &Client, left: DenseOperand, right: DenseOperand) -> bool {
             .all(|matrix| matrix.starts_lines() && matrix.rows() > 0)
 }
 
-/// `out = left · rightᵀ`, or `out += left · rightᵀ` if `accumulate`; transposes are by the operands'
-/// [`Depth`]. `out` `[rows of left, rows of right]` is written whole.
+/// `out = left · rightᵀ`, or `out += left · rightᵀ` if `accumulate`, for `left` `[R, D]`, `right` `[C, D]`
+/// and `out` `[R, C]`. An operand with [`Depth::Rows`] is given as its transpose, `[D, R]` or `[D, C]`.
 ///
 /// # Errors
 /// [`KernelError`] if shapes differ, an operand does not [`run`](runs), or the device lacks a type.
@@ -102,8 +102,8 @@ pub fn launch(
     };
     let width = out.pair_width();
     let (to, extent, dtype) = parts.target(out, width);
-    // SAFETY: the operands hold what their shapes say, the sums of all parts have room, and the
-    // kernel stays inside of them.
+    // SAFETY: the buffers cover the operands' shapes and the sums of all parts, and the kernel
+    // accesses nothing outside of them.
     unsafe {
         dense::launch_unchecked(
             client,

@@ -1,6 +1,6 @@
 //! Dense products of half-precision matrices on Hopper's tensor cores, with f32 sums:
-//! `out[r, c] = Σ_d left[r, d] · right[c, d]`, where either operand may lie transposed. These are the
-//! three products of a float layer that trains, and of the output layer:
+//! `out[r, c] = Σ_d left[r, d] · right[c, d]`, where either operand may be stored transposed. These are
+//! the three products of a float layer that trains, and of the output layer:
 //!
 //! | product | left | right |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | `dX = dY · W` | dY, depth in columns | W, depth in rows |
 //! | `dW = dYᵀ · X` | dY, depth in rows | X, depth in rows |
 //!
-//! Depth is the contracted dimension. Neither operand is transposed in memory: `wgmma` reads tiles of
-//! both orders.
+//! Depth is the contracted dimension. No transposed copy is made: `wgmma` reads shared-memory tiles of
+//! either order.
 //!
 //! # Supported
 //! - bf16 or f16 operands of one type whose rows start at multiples of 16 bytes; f32, bf16 or f16
 //!   output, which may be added to.
-//! - any sizes; on GPUs of compute capability 9.0. [`runs`] says whether that holds.
+//! - any sizes, on GPUs of compute capability 9.0. [`runs`] tells whether operands and device qualify.
 
 mod base;
 mod kernel;

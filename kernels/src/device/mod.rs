@@ -1,4 +1,4 @@
-//! What a launch asks a device before it cuts its work.
+//! The facts of a device that plans depend on, and the sizes of a launch.
 
 use core::ffi::CStr;
 use std::sync::OnceLock;
@@ -12,28 +12,28 @@ use crate::error::KernelError;
 #[cfg(test)]
 pub(crate) mod test_gpus;
 
-/// Units of a cube on a GPU where the work needs no particular number.
+/// Units of a cube on a GPU, for kernels that need no particular number.
 const GPU_CUBE: u32 = 256;
 
-/// Units that fold one reduction together on a GPU.
+/// Units that reduce together on a GPU: a plane.
 pub(crate) const LANES: u32 = 32;
 
 /// The facts of a device that plans depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceFacts {
-    /// Units run in lockstep planes (GPU); otherwise they are threads (CPU), for which waiting on
-    /// each other costs more than the reduction.
+    /// Whether units run in lockstep planes (GPU). Otherwise they are CPU threads, for which a barrier
+    /// costs more than the reduction it serves.
     pub lockstep: bool,
     /// Units of one cube, a power of two on a GPU.
     pub cube_units: u32,
-    /// Most units that a cube may have. Threads past the number of cores are slow where they wait
-    /// on each other, but right.
+    /// Most units that a cube may have. On a CPU, more threads than cores are allowed, but barriers
+    /// between them are slow.
     pub max_units: u32,
     /// Bytes of memory that the units of a cube share.
     pub shared_bytes: usize,
-    /// Elements of f32 that one unit's arithmetic handles at once.
+    /// f32 elements of a unit's vector registers.
     pub vector: usize,
-    /// Where CUDA kernels can run: inline PTX and tensor cores that multiply int8.
+    /// Present if kernels with inline PTX and int8 tensor cores can run.
     pub cuda: Option<CudaFacts>,
 }
 
@@ -52,8 +52,8 @@ impl CudaFacts {
         let properties = client.properties();
         let (identity, features) = (&properties.identity, &properties.features);
         let capability = identity.fingerprint.strip_prefix("ptx_sm")?.parse().ok()?;
-        // CubeCL's other compiler for CUDA, LLVM, has no inline PTX. It takes barriers off the
-        // list.
+        // CubeCL can compile for CUDA through LLVM, without inline PTX. That compiler does not list
+        // barriers.
         let inline_ptx = features.types.opaque.contains(&OpaqueType::Barrier);
         // The GTX 16 series reports 7.5 without tensor cores.
         let mut products = features.matmul.cmma.iter();
@@ -73,8 +73,8 @@ impl CudaFacts {
     }
 }
 
-/// Whether CubeCL's CPU runtime can round to bf16. For processors without an instruction for that
-/// LLVM calls `__truncsfbf2`, which a process finds in libgcc from GCC 13 on.
+/// Whether CubeCL's CPU runtime can round to bf16. On processors without an instruction for it, LLVM
+/// calls `__truncsfbf2`, which libgcc has from GCC 13 on.
 pub fn cpu_rounds_to_bf16() -> bool {
     static ROUNDS: OnceLock<bool> = OnceLock::new();
     *ROUNDS.get_or_init(|| has_bf16_instructions() || has_symbol(c"__truncsfbf2"))
@@ -89,7 +89,7 @@ fn has_bf16_instructions() -> bool {
     false
 }
 
-/// Whether the dynamic linker knows `name`: what the runtime's compiler looks calls up by.
+/// Whether the dynamic linker finds `name`, as the runtime's compiler does.
 #[cfg(all(target_os = "linux", not(target_env = "musl")))]
 fn has_symbol(name: &CStr) -> bool {
     use core::ffi::{c_char, c_void};
@@ -97,8 +97,7 @@ fn has_symbol(name: &CStr) -> bool {
     unsafe extern "C" {
         fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
     }
-    // SAFETY: a null handle, RTLD_DEFAULT, means the libraries of the process; the name ends in
-    // zero.
+    // SAFETY: a null handle is RTLD_DEFAULT, the libraries of the process; the name ends in a zero byte.
     !unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) }.is_null()
 }
 
@@ -108,7 +107,7 @@ fn has_symbol(_name: &CStr) -> bool {
 }
 
 impl DeviceFacts {
-    /// Asks `client`.
+    /// Reads the facts from `client`.
     pub fn of(client: &Client) -> Self {
         let hardware = &client.properties().hardware;
         let lockstep = hardware.num_cpu_cores.is_none() && hardware.max_units_per_cube >= LANES;
@@ -149,8 +148,8 @@ impl DeviceFacts {
     }
 }
 
-/// As many cubes as `items` need at `per_cube` each; a device may get some more, whose items are
-/// past the end.
+/// The grid for `items` work items, `per_cube` a cube. Devices with a limited grid dimension get some more
+/// cubes, whose items are past the end.
 ///
 /// # Errors
 /// [`KernelError::GridTooLarge`] past `i32::MAX` cubes.
@@ -179,7 +178,7 @@ fn cube_count(items: usize, per_cube: usize) -> Result<usize, KernelError> {
     }
 }
 
-/// Index width for the largest of `extents` (elements).
+/// The index width that the largest of `extents` (numbers of elements) needs.
 ///
 /// # Errors
 /// [`KernelError::AddressWidth`] where 64-bit indices are needed and missing.
@@ -194,7 +193,7 @@ fn index_width(
     features: &Features,
     device: &str,
 ) -> Result<AddressType, KernelError> {
-    // Tiles reach past the end before they are cut off; leave them room.
+    // Indices may run past the end before they are checked, by less than the extent.
     let address = AddressType::from_len_signed(elements.saturating_mul(2));
     match features.supports_address(address) {
         true => Ok(address),

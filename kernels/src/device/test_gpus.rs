@@ -1,4 +1,4 @@
-//! Devices that plans are tested for.
+//! Made-up devices for tests of plans.
 
 use super::{CudaFacts, DeviceFacts};
 

@@ -10,9 +10,9 @@ use crate::device_code::decode::{code_bytes, codes, values};
 /// How a unit multiplies int8 activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IntegerDot {
-    /// Four products an instruction, where the device has one for it.
+    /// Four products per instruction (`dp4a`), where the device has it.
     Dp4a,
-    /// Sixteen lanes of i32, for devices with wide vector registers and an i8 type.
+    /// Vectors of sixteen i32, for devices with wide vector registers and an i8 type.
     Wide,
 }
 
@@ -78,7 +78,7 @@ fn dot_dp4a(
     #[comptime] tile: UnitTile,
     #[comptime] code: WeightCode,
 ) {
-    // Biased codes are multiplied as they are stored; the bias comes off once, by Σq.
+    // Codes are multiplied as stored, which is with a bias. `bias · Σq` is subtracted once at the end.
     let mut sums = Array::<i32>::new(comptime!(tile.tokens));
     #[unroll]
     for i in 0..comptime!(tile.len()) {
@@ -190,10 +190,10 @@ fn dot_wide(
     }
 }
 
-/// `acc[row · tokens + token] = Σ x · value` over `range` in f32, `A` lanes side by side.
+/// `acc[row · tokens + token] = Σ x · value` over `range` in f32, in `A` independent partial sums.
 ///
-/// `x_base` counts elements. Rows of `cols` inputs; where they end inside a word, or do not start
-/// at a line, `V` is 1.
+/// `x_base` counts elements. A row has `cols` inputs. `V` must be 1 if rows end inside a word or do not
+/// start at a line.
 #[cube]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
@@ -253,7 +253,7 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
     }
 }
 
-/// Inputs `col..col + A` of the row at `base` as f32, zeros past `cols`.
+/// Inputs `col..col + A` of the row at `base` as f32; inputs past `cols` are 0.
 #[cube]
 fn load<F: Float, V: Size, A: Size>(
     x: &[Vector<F, V>],

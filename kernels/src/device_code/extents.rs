@@ -13,8 +13,8 @@ pub(crate) struct Extents {
     pub k: usize,
     /// Packed words of a weight row.
     pub words: usize,
-    /// Elements between rows of x: lines of four words if int8, else elements.
+    /// Row stride of x: in lines of four words if int8, else in elements.
     pub x_stride: usize,
-    /// Elements between rows of y.
+    /// Row stride of y, in elements.
     pub y_stride: usize,
 }

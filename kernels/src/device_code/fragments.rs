@@ -1,4 +1,5 @@
-//! Codes in fragment order to the registers of a tensor-core instruction.
+//! Decodes weights in fragment order into the registers of a tensor-core instruction. A new code table is
+//! decoded here, for the tensor cores, and in [`decode`](super::decode), for the portable kernels.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -34,7 +35,7 @@ pub(crate) fn decode_half(
     match comptime!(code) {
         WeightCode::Ternary => (word << comptime!(2 * register).runtime()) & 0xC000_C000,
         _ => {
-            // Bit that is worth 1.0 next to 64.0: 7 mantissa bits in bf16, 10 in f16.
+            // The mantissa bit of 64.0 that is worth 1.0: bf16 has 7 mantissa bits, f16 has 10.
             let bf16 = comptime!(types == MmaType::Bf16);
             let unit = comptime!(if bf16 { 1 } else { 4 });
             let from = comptime!(14 - 2 * register as i32);
@@ -67,9 +68,9 @@ pub(crate) fn decode_half(
     }
 }
 
-/// Four int8 times four scales, each product rounded once to half precision: bytes 0 and 1 in the
-/// first register, 2 and 3 in the second. The bytes are biased by 128; each is placed in the
-/// mantissa of 2²³, from which the bias is subtracted in f32.
+/// Four int8 activations times four scales, each product rounded once to half precision: bytes 0 and 1
+/// in the first register, bytes 2 and 3 in the second. The bytes are biased by 128. Each is placed in the
+/// mantissa of 2²³, and 2²³ + 128 is subtracted in f32.
 #[cube]
 pub(crate) fn decode_scaled(
     word: u32,

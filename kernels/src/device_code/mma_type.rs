@@ -4,7 +4,7 @@ use cubecl::ir::{ElemType, FloatKind, IntKind};
 
 use crate::operand::FloatType;
 
-/// What tensor cores multiply.
+/// The element type of a tensor-core product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MmaType {
     /// int8, summed in i32.
@@ -24,7 +24,7 @@ impl MmaType {
         }
     }
 
-    /// The type that multiplies activations of `dtype`.
+    /// The type in which activations of `dtype` are multiplied.
     pub const fn of(dtype: FloatType) -> Self {
         match dtype {
             FloatType::F16 => Self::F16,
@@ -40,7 +40,7 @@ impl MmaType {
         }
     }
 
-    /// Types in `mma`'s order: sum, left, right, sum.
+    /// The type suffixes of the `mma` instruction: accumulator, left, right, accumulator.
     pub(super) fn mma_types(self) -> &'static str {
         match self {
             Self::Int8 => "m16n8k32.row.col.s32.s8.s8.s32",

@@ -5,14 +5,14 @@ use cubecl::prelude::*;
 
 use crate::device::{DeviceFacts, LANES};
 
-/// How the units of a cube share rows.
+/// How the units of a cube reduce rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fold {
-    /// A cube has one row; planes of 32 fold by shuffles.
+    /// A cube has one row, reduced by plane shuffles (planes of 32) and then across planes.
     Planes,
-    /// A cube has one row; units, a power of two, fold through shared memory.
+    /// A cube has one row, reduced by a tree in shared memory; units are a power of two.
     Tree,
-    /// Every unit has a row of its own.
+    /// Every unit reduces a row by itself.
     Alone,
 }
 
@@ -21,7 +21,7 @@ pub(crate) enum Fold {
 pub(crate) struct Team {
     /// Units of a cube: whole planes where planes fold.
     pub units: usize,
-    /// How they fold.
+    /// How they reduce.
     pub fold: Fold,
 }
 
@@ -50,7 +50,7 @@ impl Team {
         self.units / self.lanes()
     }
 
-    /// Shared words that `folds` folds need.
+    /// Words of shared memory that `folds` reductions need.
     pub const fn shared_words(self, folds: usize) -> usize {
         match self.fold {
             Fold::Planes => folds * self.units / LANES as usize,
@@ -60,7 +60,7 @@ impl Team {
     }
 }
 
-/// Whether planes have 32 units and can fold.
+/// Whether planes have 32 units and support reductions.
 pub(crate) fn planes(client: &Client) -> bool {
     let hardware = &client.properties().hardware;
     client.features().plane.contains(Plane::Ops)
@@ -123,7 +123,7 @@ pub(crate) fn team_sum(
     }
 }
 
-/// The largest value of the team, returned to all of its units.
+/// The maximum over the team, returned to all of its units.
 #[cube]
 pub(crate) fn team_max(
     value: u32,
@@ -143,7 +143,7 @@ pub(crate) fn team_max(
                     shared[comptime!(slot * planes) + unit / 32] = top;
                 }
                 sync_cube();
-                // Repeating the last part changes no maximum.
+                // Lanes past the last plane repeat its maximum, which changes nothing.
                 top =
                     plane_max(shared[comptime!(slot * planes) + min(lane, comptime!(planes - 1))]);
             }
@@ -167,7 +167,7 @@ pub(crate) fn team_max(
     }
 }
 
-/// The sum of the counts of the team, given to all of its units.
+/// The sum of integer counts over the team, returned to all of its units.
 #[cube]
 pub(crate) fn team_count(
     value: u32,

@@ -5,7 +5,7 @@ use cubecl::server::Handle;
 
 use crate::error::KernelError;
 
-/// Bytes that a 16-byte load needs its buffer to start at a multiple of.
+/// Bytes of a line: what one wide load moves, and the alignment that it needs.
 pub(crate) const LINE_BYTES: u64 = 16;
 
 /// A rank-1 contiguous device buffer of u32, i32 or f32 elements.

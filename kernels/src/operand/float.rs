@@ -110,8 +110,8 @@ impl FloatMatrix {
         self.dtype.check(client, operand)
     }
 
-    /// Elements a load may take at once along a row: 16 bytes' worth where every row starts at a
-    /// multiple of that and no row ends inside one word of 16 weights, else 1.
+    /// Elements that one load along a row may read: those of 16 bytes if every row starts at a multiple
+    /// of 16 bytes and has a multiple of 16 columns (a word of weights), else 1.
     pub(crate) fn line_width(&self) -> usize {
         let width = LINE_BYTES as usize / self.dtype.size();
         let aligned = self
@@ -134,7 +134,7 @@ impl FloatMatrix {
         self.starts_at(2 * self.dtype.size())
     }
 
-    /// Elements that a store may take at once along a row: two where every row is made of whole pairs.
+    /// Elements that one store along a row may write: two if every row is made of whole pairs, else 1.
     pub(crate) fn pair_width(&self) -> usize {
         match self.cols.is_multiple_of(2) && self.starts_pairs() {
             true => 2,
@@ -153,12 +153,12 @@ impl FloatMatrix {
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.extent() / width) }
     }
 
-    /// Whether nothing lies between rows.
+    /// Whether there is no padding between rows.
     pub(crate) fn is_contiguous(&self) -> bool {
         self.row_stride == self.cols
     }
 
-    /// All elements as one row, for a matrix with nothing between its own.
+    /// All elements as one row, for a contiguous matrix.
     pub(crate) fn flatten(&self) -> Self {
         debug_assert!(self.is_contiguous());
         let cols = self.rows * self.cols;
@@ -170,7 +170,7 @@ impl FloatMatrix {
         }
     }
 
-    /// Whether both are the same elements of one buffer: what works in place.
+    /// Whether both are the same elements of one buffer, so that an operation on them is in place.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let start = |matrix: &Self| matrix.handle.offset_start.unwrap_or(0);
         self.handle.memory.descriptor() == other.handle.memory.descriptor()
@@ -178,8 +178,8 @@ impl FloatMatrix {
             && self.row_stride == other.row_stride
     }
 
-    /// The output `self` of a kernel whose buffer argument `position` is `input`: that buffer
-    /// itself where both are the same, so that no two arguments overlap.
+    /// The argument for output `self` of a kernel whose buffer argument `position` is `input`. If both
+    /// are the same it aliases that argument, because CubeCL lets no two buffer arguments overlap.
     pub(crate) fn output_lines(&self, input: &Self, position: usize, width: usize) -> BufferArg {
         match self.is_same(input) {
             true => BufferArg::alias(position, self.extent() / width),
@@ -187,7 +187,7 @@ impl FloatMatrix {
         }
     }
 
-    /// The matrix for copies of tiles, whose rows must start at multiples of 16 bytes.
+    /// A tensor map of the matrix, whose rows must start at multiples of 16 bytes.
     pub(crate) fn tensor_map(&self, tile: [usize; 2]) -> TensorMapArg<Tiled> {
         let shape = [self.rows, self.cols];
         let (element, dtype) = (self.dtype.size(), self.dtype.elem());
@@ -255,8 +255,8 @@ impl FloatVector {
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len / width) }
     }
 
-    /// Elements a load may take at once, up to `most`: 16 bytes' worth where the vector starts at
-    /// a multiple of that and is made of whole lines of `most`, else 1.
+    /// Elements that one load may read, up to `most`: those of 16 bytes if the vector starts at a
+    /// multiple of 16 bytes and is made of whole lines, else 1.
     pub(crate) fn line_width(&self, most: usize) -> usize {
         let offset = self.handle.offset_start.unwrap_or(0);
         let whole = offset.is_multiple_of(LINE_BYTES) && self.len.is_multiple_of(most);

@@ -107,7 +107,7 @@ mod tests {
         features.types.elem.insert(f32.elem(), TypeUsage::all());
         assert_eq!(f32.check_features(&features, "plain", "y"), Ok(()));
         let bf16 = FloatType::BF16;
-        // Converting in registers is not enough.
+        // A device that can only convert the type in registers does not support it.
         let usage = TypeUsage::Conversion.into();
         features.types.elem.insert(bf16.elem(), usage);
         let error = bf16.check_features(&features, "plain", "y");

@@ -128,7 +128,7 @@ impl KvCache {
         self.shape[1]
     }
 
-    /// Positions that a row has room for.
+    /// Most positions of a row.
     pub fn positions(&self) -> usize {
         self.shape[2] * self.table.as_ref().map_or(1, |table| table.per_row)
     }

@@ -78,7 +78,7 @@ impl QuantizedActivations {
         &self.scales
     }
 
-    /// The codes, in words of four, for copies of tiles.
+    /// A tensor map of the codes, in words of four.
     pub(crate) fn tensor_map(&self, tile: [usize; 2]) -> TensorMapArg<Tiled> {
         let words = Self::words_per_row(self.cols);
         let dtype = u32::elem_type_native();

@@ -1,4 +1,4 @@
-//! Matrices as the copies of whole tiles take them.
+//! Tensor maps (TMA descriptors) of operands.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
@@ -6,7 +6,7 @@ use cubecl::zspace::{Shape, Strides};
 
 use super::buffer::LINE_BYTES;
 
-/// A matrix for copies of `tile` rows and columns of 128 bytes, swizzled.
+/// The tensor map of a matrix, for copies of `tile` rows and columns with the 128-byte swizzle.
 pub(crate) fn tensor_map(
     handle: &Handle,
     [rows, cols]: [usize; 2],
@@ -15,7 +15,7 @@ pub(crate) fn tensor_map(
     dtype: ElemType,
     tile: [usize; 2],
 ) -> TensorMapArg<Tiled> {
-    // The stride of a single row does not matter, but must be whole lines.
+    // Matters for a single row only: its stride is arbitrary, but a tensor map needs whole lines.
     let row_stride = row_stride.next_multiple_of(LINE_BYTES as usize / element);
     let shape = Shape::new([rows, cols]);
     let strides = Strides::new(&[row_stride, 1]);

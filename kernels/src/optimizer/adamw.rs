@@ -16,9 +16,9 @@ use crate::operand::{Buffer, FloatMatrix};
 /// param = param · (1 − lr · weight_decay) − m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε) · lr
 /// ```
 ///
-/// Operations and their order are those of Burn's `AdamW`, each rounded to f32: where the device
-/// rounds them all (CubeCL's CPU runtime), so are the bits. `grad_factor` is f32 `[1]`, a clipping
-/// factor that the device found; a gradient of half precision is widened first.
+/// The operations and their order are those of Burn's `AdamW`, each rounded to f32, so that on a device
+/// that contracts none of them (CubeCL's CPU runtime) the bits are Burn's. `grad_factor` is f32 `[1]`:
+/// a clipping factor that is computed on the device. A half-precision gradient is converted to f32 first.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, the step is 0, or the device lacks a type.
@@ -50,7 +50,7 @@ pub fn adamw(
     let lines = param.cols() / width;
     let device = DeviceFacts::of(client);
     let extents = matrices.each_ref().map(FloatMatrix::extent);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         step_lines::launch_unchecked(
             client,
@@ -78,10 +78,10 @@ pub fn adamw(
     Ok(())
 }
 
-/// [`adamw`] on each of `operands`, one launch a parameter.
+/// [`adamw`] for each of `operands`, one launch per parameter.
 ///
 /// # Errors
-/// As [`adamw`]; parameters before the one that is refused are stepped.
+/// As [`adamw`]. The parameters before the refused one have been updated.
 pub fn adamw_many(
     client: &Client,
     constants: AdamW,
@@ -135,7 +135,7 @@ struct StepExtents {
     v_stride: usize,
 }
 
-/// One line a unit.
+/// One unit per line.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

@@ -21,7 +21,7 @@ pub struct AdamW {
     pub step: u32,
 }
 
-/// A parameter in a step: matrices of one shape; a vector is a matrix of one row.
+/// The operands of one parameter: matrices of one shape. A vector is a matrix of one row.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWOperands<'a> {
     /// f32, read and written.
@@ -50,7 +50,7 @@ impl AdamWOperands<'_> {
     }
 }
 
-/// Matrices of one shape for work on each element: one row where all are contiguous.
+/// Matrices of one shape for an elementwise kernel: as one row if all are contiguous.
 pub(super) fn flattened<const N: usize>(matrices: [&FloatMatrix; N]) -> [FloatMatrix; N] {
     let all = matrices.iter().all(|matrix| matrix.is_contiguous());
     matrices.map(|matrix| match all {
@@ -59,7 +59,7 @@ pub(super) fn flattened<const N: usize>(matrices: [&FloatMatrix; N]) -> [FloatMa
     })
 }
 
-/// Elements that a unit takes at once: four where all rows are whole lines.
+/// Elements per unit: four if all rows are made of whole lines, else one.
 pub(super) fn width_of(matrices: &[FloatMatrix]) -> usize {
     let whole = |matrix: &FloatMatrix| matrix.starts_lines() && matrix.cols().is_multiple_of(4);
     if matrices.iter().all(whole) { 4 } else { 1 }

@@ -9,8 +9,8 @@ use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 use crate::rows::multiprocessors;
 
-/// `sums[index]` = Σ x² of all elements of `x`, of any float type; `sums` is f32. Partial sums are
-/// f32 and added in one order. A matrix without rows gives 0.
+/// `sums[index] = Σ x²` over all elements of `x`, of any float type; `sums` is f32. Partial sums are
+/// f32 and added in a fixed order. A matrix without rows gives 0.
 ///
 /// # Errors
 /// [`KernelError`] if `sums` has no such index or the device lacks the type.
@@ -34,7 +34,7 @@ pub fn square_sum(
         1 => (sums, index),
         _ => (&partials, 0),
     };
-    // SAFETY: the operands hold what their shapes say, and the kernels stay inside of them.
+    // SAFETY: the buffers cover their operands, and the kernels stay within them.
     unsafe {
         square_lines::launch_unchecked(
             client,
@@ -69,7 +69,7 @@ pub fn square_sum(
     Ok(())
 }
 
-/// Teams that share `lines`: enough for the device, none with only a few.
+/// Teams that divide `lines`: enough to occupy the device, each with enough lines to pay.
 fn parts_of(client: &Client, lines: usize, team: Team) -> usize {
     const LINES_OF_UNIT: usize = 8;
     const PER_PROCESSOR: usize = 8;
@@ -77,8 +77,8 @@ fn parts_of(client: &Client, lines: usize, team: Team) -> usize {
     lines.div_ceil(team.lanes() * LINES_OF_UNIT).clamp(1, most)
 }
 
-/// `norm` = √Σ `sums`, and `factor` = min(1, max_norm / (norm + 1e-6)), as torch's
-/// `clip_grad_norm_` has it; all f32, `norm` and `factor` `[1]`. A norm of NaN gives a factor of NaN.
+/// `norm = √Σ sums` and `factor = min(1, max_norm / (norm + 1e-6))`, as torch's `clip_grad_norm_`; all f32,
+/// `norm` and `factor` `[1]`. A norm of NaN gives a factor of NaN.
 ///
 /// # Errors
 /// [`KernelError`] if lengths differ.
@@ -93,7 +93,7 @@ pub fn clip_factor(
     norm.check_exact("gradient norm", 1)?;
     factor.check_exact("gradient factor", 1)?;
     let team = Team::new(client, &DeviceFacts::of(client));
-    // SAFETY: the buffers hold what their lengths say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         clip::launch_unchecked(
             client,
@@ -111,7 +111,7 @@ pub fn clip_factor(
     Ok(())
 }
 
-/// A team takes every `parts`-th group of lines.
+/// A team adds every `parts`-th group of lines.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -182,13 +182,13 @@ fn clip(
         if lane == 0 {
             let clipped = max_norm / (root + 1e-6f32);
             norm[0] = root;
-            // NaN is not 1 or more.
+            // A NaN fails the comparison and is kept.
             factor[0] = select(clipped >= 1.0f32, 1.0f32, clipped);
         }
     }
 }
 
-/// The sum of `len` numbers, each unit every `lanes`-th.
+/// This unit's share of the sum of `len` numbers: every `lanes`-th.
 #[cube]
 fn sum_of(values: &[f32], len: usize, lane: usize, #[comptime] team: Team) -> f32 {
     let mut shared = Shared::<[u32]>::new_slice(comptime!(team.shared_words(1)));

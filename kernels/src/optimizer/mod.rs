@@ -1,5 +1,5 @@
-//! A step of the optimiser on the device: AdamW, and the clipping of gradients by their norm. Nothing
-//! here waits for the host.
+//! A step of the optimiser: AdamW, and the clipping of gradients by their norm. The norm and the clipping
+//! factor stay on the device, so that the host never waits for them.
 
 mod adamw;
 mod base;

@@ -13,18 +13,18 @@ pub const TILE_COLS: usize = 128;
 /// Words of a fragment tile: 128 threads read four each.
 pub const TILE_WORDS: usize = 512;
 
-/// What the codes of a word are decoded to.
+/// The type of the registers that the codes of a word are decoded to. It decides the order of the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FragmentOrder {
-    /// Four bytes a register: int8 tensor cores.
+    /// Four int8 per register, for int8 tensor cores.
     Int8,
-    /// Two half-precision floats a register: bf16 and f16 tensor cores.
+    /// Two half-precision floats per register, for bf16 and f16 tensor cores.
     Half,
 }
 
 impl FragmentOrder {
-    /// Most contracted columns before an i32 accumulator could overflow: decoded int8 codes are
-    /// 64·t (ternary, |t| ≤ 1) or 32·v (four levels, |v| ≤ 3), activations at most 128.
+    /// Most contracted columns for which an i32 accumulator cannot overflow: decoded int8 codes are
+    /// 64·t (ternary, |t| ≤ 1) or 32·v (four levels, |v| ≤ 3), and activations are at most 128.
     pub const fn max_cols(self, code: WeightCode) -> usize {
         match (self, code) {
             (Self::Half, _) => 1 << 23,
@@ -33,7 +33,7 @@ impl FragmentOrder {
         }
     }
 
-    /// What a decoded code must be multiplied by to be the code table's integer.
+    /// The factor from a decoded code to the code table's integer.
     pub const fn decoded_unit(self, code: WeightCode) -> f32 {
         match (self, code) {
             (Self::Int8, WeightCode::Ternary) => 1.0 / 64.0,
@@ -43,7 +43,7 @@ impl FragmentOrder {
         }
     }
 
-    /// Bits that an int8 sum of decoded codes has too many.
+    /// Bits by which the epilogue shifts an int8 sum right: log₂ of the factor of decoded codes.
     pub const fn shift(self, code: WeightCode) -> u32 {
         match code {
             WeightCode::Ternary => 6,
@@ -55,17 +55,19 @@ impl FragmentOrder {
 /// The order in which the kernels of a device read the codes of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightOrder {
-    /// As they are stored: the portable kernels.
+    /// The order in which they are stored, which the portable kernels read.
     Canonical,
-    /// In the order of fragments: the kernels for tensor cores.
+    /// Fragment order, which the tensor-core kernels read.
     Fragments(FragmentOrder),
 }
 
 impl WeightOrder {
-    /// The order in which `device` multiplies weights of `layout` fastest, with activations for
-    /// which tensor cores read `fragments`: that order on NVIDIA GPUs with such tensor cores
-    /// (compute capability 8.0 and up; 7.2 and 7.5 for int8 alone), unless scales are per group or
-    /// rows too long for the accumulators; elsewhere the canonical one.
+    /// The order in which `device` multiplies weights of `layout` fastest. `fragments` is the fragment
+    /// order for the type of the activations.
+    ///
+    /// Fragment order on NVIDIA GPUs with tensor cores for it (compute capability 8.0 and up; for int8
+    /// also 7.2 and 7.5), unless scales are per group or rows too long for the accumulators. Canonical
+    /// everywhere else.
     pub fn on(device: &DeviceFacts, layout: &PackedLayout, fragments: FragmentOrder) -> Self {
         let cores = device.cuda.is_some_and(|cuda| match fragments {
             FragmentOrder::Int8 => true,
@@ -79,18 +81,20 @@ impl WeightOrder {
     }
 }
 
-/// Where the code of `(row, col)` lies: tiles of 64 rows × 128 columns, row tiles outermost. A tile
-/// is read by four warps of 32 lanes, 16 rows a warp, four words (of 32 columns each) a lane; a
-/// word decodes into the A operand of `mma.m16n8k32` (int8), or of two `mma.m16n8k16` (half), with
-/// one shift and one mask per register (PTX ISA, "Matrix fragments for mma.m16n8k32"; wgmma's A
-/// fragment is the same per warp).
+/// The position of every code in fragment order.
 ///
-/// Rows `2g` and `2g + 1` of a warp's 16 are the fragment's rows `g` and `g + 8`, so that a thread
-/// ends up with neighbouring outputs. Codes are two's complement: `w` for ternary, `(v - 1) / 2`
-/// for the four levels `v` of int2. What lies past the matrix is code 0.
+/// Fragment tiles of 64 rows × 128 columns follow each other, row tiles outermost. Four warps of 32
+/// lanes read a tile: each warp a strip of 16 rows, each lane four words of 32 columns each. A word
+/// decodes into the A operand of one `mma.m16n8k32` (int8), or of two `mma.m16n8k16` (half), with one
+/// shift and one mask per register (PTX ISA, "Matrix fragments for mma.m16n8k32"; the A fragment of
+/// wgmma is the same per warp).
+///
+/// Rows `2g` and `2g + 1` of a strip are the fragment's rows `g` and `g + 8`, so that a lane's
+/// accumulators belong to neighbouring outputs. Codes are two's complement: `w` for ternary,
+/// `(v - 1) / 2` for the four levels `v` of int2. Codes outside of the matrix are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentLayout {
-    /// What the words decode to.
+    /// The type that words are decoded to.
     pub order: FragmentOrder,
     /// Rows of the matrix.
     pub rows: usize,
@@ -137,9 +141,10 @@ impl FragmentLayout {
     }
 }
 
-/// Packed weights in a kernel's own order, with one scale per output row.
+/// Packed weights in fragment order, with one scale per output row.
 ///
-/// Made on the device from [`PackedWeights`](crate::PackedWeights), never saved.
+/// [`launch`](super::launch()) computes them on the device from [`PackedWeights`](crate::PackedWeights);
+/// they are never saved.
 #[derive(Clone, Debug)]
 pub struct PrepackedWeights {
     layout: PackedLayout,
@@ -149,8 +154,8 @@ pub struct PrepackedWeights {
 }
 
 impl PrepackedWeights {
-    /// The order of fragments for `layout`, or `None` where only the portable kernels can multiply:
-    /// scales per group, and more columns than the accumulators hold.
+    /// The fragment layout of weights of `layout`. `None` if only the portable kernels can multiply
+    /// them: for scales per group, and for more columns than the accumulators hold.
     pub fn fragments(layout: &PackedLayout, order: FragmentOrder) -> Option<FragmentLayout> {
         let grouped = matches!(layout.scale(), ScaleGranularity::Group { .. });
         if grouped || layout.in_features() > order.max_cols(layout.code()) {
@@ -164,7 +169,8 @@ impl PrepackedWeights {
     }
 
     /// Weights of `layout` in `words` (u32, `fragments.word_count()`), with `row_scales` (f32,
-    /// `layout.out_features()`): the scale of the row times the value of a decoded unit.
+    /// `layout.out_features()`): the scale of the row times [`FragmentOrder::decoded_unit`] and the code
+    /// table's unit.
     ///
     /// # Errors
     /// [`KernelError`] if `layout` cannot be prepacked, a buffer has another length or is too
@@ -204,7 +210,7 @@ impl PrepackedWeights {
         &self.words
     }
 
-    /// One scale per output row, the decoded unit included.
+    /// One scale per output row, units included.
     pub fn row_scales(&self) -> &Buffer {
         &self.row_scales
     }

@@ -1,4 +1,4 @@
-//! Device code of the prepacking: one unit a word.
+//! Device code of the prepacking: one unit per word.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -6,16 +6,15 @@ use tritburn_formats::WeightCode;
 use super::base::{FragmentOrder, TILE_WORDS};
 use crate::device_code::decode::{ScaleMap, scale_index};
 
-/// The four codes of byte `byte` of a canonical word, as two's complement pairs of bits.
+/// The 16 codes of a canonical word, as two's complement numbers of two bits.
 #[cube]
 fn twos_complement(codes: u32, #[comptime] code: WeightCode) -> u32 {
-    // Ternary: 0, 1, 2 stand for -1, 0, 1: subtract one from every pair of bits. Int2: subtract
-    // two.
+    // Ternary codes 0, 1, 2 stand for -1, 0, 1: subtract 1 from every code. Int2: subtract 2.
     match comptime!(code) {
         WeightCode::Ternary => {
             let low = codes & 0x5555_5555;
             let high = (codes >> 1) & 0x5555_5555;
-            // x - 1 mod 4: the low bit flips, the high one where there was no low bit.
+            // x - 1 mod 4: the low bit flips; the high bit flips where the low bit was 0.
             let flipped = (high ^ (low ^ 0x5555_5555)) << 1;
             flipped | (low ^ 0x5555_5555)
         }
@@ -38,7 +37,7 @@ fn canonical(
     select(inside, twos_complement(word, code), 0u32)
 }
 
-/// Canonical words `[rows, words_per_row]` to fragments of the same matrix.
+/// Writes canonical words `[rows, words_per_row]` in fragment order.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn prepack(
     words: &[u32],
@@ -93,8 +92,7 @@ pub(super) fn prepack(
     }
 }
 
-/// Canonical words `[rows, words_per_row]` of W to half fragments of Wᵀ, whose rows are W's
-/// columns.
+/// Writes canonical words `[rows, words_per_row]` of W as half-precision fragments of Wᵀ.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn prepack_transposed(
     words: &[u32],
@@ -136,7 +134,7 @@ pub(super) fn prepack_transposed(
     }
 }
 
-/// One scale per row from scales of any granularity but groups, times `unit`.
+/// Expands scales per tensor, row or segment to one scale per row, times `unit`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn row_scales(scales: &[f32], out: &mut [f32], map: ScaleMap, rows: usize, unit: f32) {
     if ABSOLUTE_POS < rows {
@@ -144,7 +142,7 @@ pub(super) fn row_scales(scales: &[f32], out: &mut [f32], map: ScaleMap, rows: u
     }
 }
 
-/// The first scale, or 1, times `unit`, for every row.
+/// Writes the first scale, or 1 if there are several, times `unit`, to every row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn fill_scales(
     scales: &[f32],

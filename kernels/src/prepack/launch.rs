@@ -10,10 +10,10 @@ use crate::device_code::decode::scale_map;
 use crate::error::KernelError;
 use crate::operand::{Buffer, PackedWeights};
 
-/// Writes `weights` in the order of `prepacked`, and its row scales.
+/// Writes the codes of `weights` to `prepacked` in fragment order, and the row scales.
 ///
 /// # Errors
-/// [`KernelError::Layouts`] if the two are not of one layout; [`KernelError::GridTooLarge`] or
+/// [`KernelError::Layouts`] if the two have different layouts; [`KernelError::GridTooLarge`] or
 /// [`KernelError::AddressWidth`].
 pub fn launch(
     client: &Client,
@@ -38,8 +38,8 @@ pub fn launch(
         cubes(client, count, per_cube)?,
         cubes(client, rows, per_cube)?,
     );
-    // SAFETY: `PackedWeights` and `PrepackedWeights` hold buffers of the lengths that one layout
-    // asks for, and units past the end do nothing.
+    // SAFETY: the buffers of both operands have the lengths of their common layout, and units past
+    // the end do nothing.
     unsafe {
         kernel::prepack::launch_unchecked(
             client,
@@ -71,9 +71,9 @@ pub fn launch(
 }
 
 impl PrepackedWeights {
-    /// The transpose of `weights` as half fragments, in buffers of `buffer`, as weights of `layout`
-    /// (`[in, out]`, one scale). Its row scales are γ if `weights` has one scale, else 1: scales of
-    /// rows become scales of columns, which the caller applies.
+    /// The transpose of `weights` in half-precision fragment order, as weights of `layout` (`[in, out]`,
+    /// one scale); `buffer` allocates. Its row scales are γ if `weights` has one scale, else 1: scales
+    /// per row become scales per column, which the caller applies.
     ///
     /// # Errors
     /// [`KernelError::NotPrepackable`], [`KernelError::GridTooLarge`] or

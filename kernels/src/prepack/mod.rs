@@ -1,12 +1,12 @@
-//! From the canonical layout to the order that tensor-core kernels read.
+//! Converts weights from the canonical layout to fragment order, which tensor-core kernels read.
 //!
 //! # Supported
 //! Every code table; scales per tensor, row and segment (expanded to one per row); any shape, on
 //! every device.
 //!
 //! # Rejected
-//! Scales per group and sums that could overflow, by [`PrepackedWeights::fragments`]: those
-//! products stay on the portable kernels.
+//! Scales per group, and rows so long that sums could overflow: [`PrepackedWeights::fragments`] is `None`,
+//! and the portable kernels multiply.
 
 mod base;
 mod kernel;

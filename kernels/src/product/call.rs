@@ -1,4 +1,4 @@
-//! A product to be done: its operands, which fit together.
+//! A product as data: its operands, checked to fit together.
 
 use cubecl::prelude::*;
 use tritburn_formats::PackedLayout;
@@ -8,12 +8,12 @@ use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatVector, PackedWeights, QuantizedActivations};
 use crate::prepack::{FragmentOrder, PrepackedWeights, WeightOrder};
 
-/// The right operand: weights as they are stored, or in the order of tensor-core kernels.
+/// The right operand: weights in the canonical layout, or in fragment order.
 #[derive(Clone, Copy, Debug)]
 pub enum Weights<'a> {
-    /// The canonical layout: the portable kernels.
+    /// Weights for the portable kernels.
     Canonical(&'a PackedWeights),
-    /// Fragments: the kernels for NVIDIA's tensor cores.
+    /// Weights for the tensor-core kernels.
     Prepacked(&'a PrepackedWeights),
 }
 
@@ -92,7 +92,7 @@ pub(crate) enum Output<'a> {
     Int32(&'a Buffer),
 }
 
-/// A product whose operands fit together.
+/// A product whose operands have been checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub x: Input<'a>,
@@ -150,7 +150,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The product of `codes`, to which the activations have been quantised.
+    /// The same product with `codes`, the quantised activations, as its left operand.
     pub fn after_quantizer<'b>(&self, codes: &'b QuantizedActivations) -> Call<'b>
     where
         'a: 'b,
@@ -176,8 +176,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Elements of a row of y that one store may take: 2 where every pair of columns starts at a
-    /// multiple of its size.
+    /// Elements of a row of y that one store may write: 2 if every pair of columns is aligned, else 1.
     pub fn pair_width(&self) -> usize {
         let even = self.problem.n.is_multiple_of(2);
         match &self.y {
@@ -187,7 +186,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// [`output`](Self::output) in lines of `width`, without the number of elements.
+    /// Binding, row stride and type of the output, in lines of `width`.
     pub fn output_lines(&self, width: usize) -> (BufferArg, usize, ElemType) {
         let (_, _, stride, dtype) = self.output();
         match &self.y {
@@ -196,12 +195,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether the sums are wanted as they are.
+    /// Whether the output is the i32 sums, without scales.
     pub fn integers(&self) -> bool {
         matches!(self.y, Output::Int32(_))
     }
 
-    /// Type that a kernel reads the bias in, bound or not.
+    /// Type of the kernel's bias argument, whether or not there is a bias.
     pub fn bias_dtype(&self) -> ElemType {
         self.bias
             .map_or(f32::elem_type_native(), |bias| bias.dtype().elem())

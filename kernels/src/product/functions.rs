@@ -1,4 +1,4 @@
-//! The products.
+//! The entry points: each checks its operands, as a [`Call`], and runs it.
 
 use cubecl::prelude::*;
 use tritburn_formats::ScaleGranularity;

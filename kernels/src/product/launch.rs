@@ -1,4 +1,4 @@
-//! From a call to its launches: plan, quantise if the plan says so, multiply.
+//! Launches a call: plan, quantise first if the schedule says so, multiply.
 
 use cubecl::prelude::*;
 
@@ -25,7 +25,7 @@ pub(super) fn run(client: &Client, call: &Call<'_>, strategy: Strategy) -> Resul
     }
 }
 
-/// Launches `plan`, or what the tuner measured to be faster where the choice is ours.
+/// Launches `plan`. With [`Strategy::Auto`] and the tuner on, launches the plan that measured fastest.
 fn multiply(
     client: &Client,
     device: &DeviceFacts,
@@ -39,7 +39,7 @@ fn multiply(
     launch(client, device, call, plan)
 }
 
-/// The activations of `x` as int8, in buffers of their own.
+/// Quantises `x` to int8, in temporary buffers.
 fn quantized(client: &Client, x: &FloatMatrix) -> Result<QuantizedActivations, KernelError> {
     let (rows, cols) = (x.rows(), x.cols());
     let buffer = |words: usize| Buffer::new(client.empty(words * 4), words);
@@ -52,7 +52,7 @@ fn quantized(client: &Client, x: &FloatMatrix) -> Result<QuantizedActivations, K
 /// Launches `plan` for `call`. M = 0 launches nothing.
 ///
 /// # Errors
-/// [`KernelError::Plan`] for what the plan cannot run, [`KernelError::GridTooLarge`] or
+/// [`KernelError::Plan`] if the plan cannot run the call, [`KernelError::GridTooLarge`] or
 /// [`KernelError::AddressWidth`].
 pub(super) fn launch(
     client: &Client,

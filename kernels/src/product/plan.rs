@@ -1,4 +1,4 @@
-//! What a product may run as.
+//! The plans of a product: the kernels, each with the sizes it is compiled for.
 
 use super::cuda::mma::MmaBlueprint;
 use super::cuda::skinny::SkinnyBlueprint;
@@ -9,24 +9,24 @@ use super::portable::gemm::GemmBlueprint;
 use super::portable::gemv::GemvBlueprint;
 use super::problem::{ActivationType, MatmulProblem};
 
-/// A kernel with its resolved plan.
+/// A kernel with its blueprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
-    /// A tile of outputs per unit.
+    /// Any device: a tile of outputs per unit. Canonical weights.
     Gemm(GemmBlueprint),
-    /// Several units per output, for a few tokens.
+    /// Any device, few tokens: several units per output. Canonical weights.
     Gemv(GemvBlueprint),
-    /// Tensor cores, a few tokens; prepacked weights.
+    /// Tensor cores (`mma`), few tokens. Prepacked weights.
     Skinny(SkinnyBlueprint),
-    /// Hopper's warpgroup products; prepacked weights.
+    /// Hopper's warpgroup products (`wgmma`). Prepacked weights.
     Wgmma(WgmmaBlueprint),
-    /// The same, which quantises float activations itself
+    /// As [`Wgmma`](Self::Wgmma), and quantises float activations itself
     /// ([`w2a8_quantizing`](super::w2a8_quantizing)).
     Fused(FusedBlueprint),
-    /// Warp products; prepacked weights.
+    /// Warp products (`mma`). Prepacked weights.
     Mma(MmaBlueprint),
-    /// Products of WMMA fragments, int8 activations; prepacked weights.
+    /// Products of WMMA fragments, int8 activations. Prepacked weights.
     Wmma(WmmaBlueprint),
 }
 
@@ -45,15 +45,15 @@ impl Plan {
 /// The launches of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// The activations are quantised by a launch of their own, before the product.
+    /// Whether a separate launch quantises the activations before the product.
     pub quantize_first: bool,
     /// The kernel that multiplies.
     pub plan: Plan,
 }
 
 impl Schedule {
-    /// `plan` for `problem`, after the quantiser if `problem` has activations to be quantised and
-    /// the kernel takes int8.
+    /// The launches that `plan` needs for `problem`: the quantiser comes first if the activations are to
+    /// be quantised and the kernel takes int8.
     pub(super) fn new(problem: &MatmulProblem, plan: Plan) -> Self {
         let quantized = matches!(problem.activations, ActivationType::Quantized(_));
         Self {

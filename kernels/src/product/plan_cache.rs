@@ -1,4 +1,4 @@
-//! Plans chosen before: ranking them takes longer than a small product.
+//! A cache of chosen plans, because ranking the candidates takes longer than a small product.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -7,20 +7,20 @@ use super::plan::Schedule;
 use super::problem::MatmulProblem;
 use crate::device::DeviceFacts;
 
-/// Problems that are remembered: more than the layers and batch sizes of a model.
+/// Most problems that are remembered: more than a model has layers times batch sizes.
 const MOST: usize = 4096;
 
 static CHOSEN: LazyLock<Mutex<HashMap<(MatmulProblem, DeviceFacts), Schedule>>> =
     LazyLock::new(Mutex::default);
 
-/// The plan of `choose`, which is asked once for a problem and device.
+/// The schedule for `problem` on `device`; `choose` is called for the first request only.
 pub(super) fn chosen(
     problem: &MatmulProblem,
     device: &DeviceFacts,
     choose: impl FnOnce() -> Schedule,
 ) -> Schedule {
     let key = (*problem, *device);
-    // A panic elsewhere leaves whole entries behind.
+    // A poisoned lock is fine: entries are inserted whole.
     let lock = || CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(plan) = lock().get(&key) {
         return *plan;

@@ -1,4 +1,4 @@
-//! The facts of a product.
+//! The facts of a product that a plan depends on.
 
 use tritburn_formats::{PackedLayout, WeightCode};
 
@@ -6,7 +6,7 @@ use crate::device_code::decode::ScaleKind;
 use crate::operand::FloatType;
 use crate::prepack::WeightOrder;
 
-/// The facts of a product.
+/// The facts of a product that a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulProblem {
     /// Tokens.
@@ -23,7 +23,7 @@ pub struct MatmulProblem {
     pub activations: ActivationType,
     /// Order of the weights.
     pub order: WeightOrder,
-    /// Rows of the activations start at multiples of 16 bytes.
+    /// Whether the rows of the activations start at multiples of 16 bytes.
     pub whole_lines: bool,
 }
 
@@ -64,7 +64,7 @@ impl MatmulProblem {
         }
     }
 
-    /// The product that is left once the activations are int8.
+    /// The product that remains once the activations are quantised.
     pub(super) fn after_quantizer(&self) -> Self {
         Self {
             activations: ActivationType::Int8,

@@ -1,4 +1,4 @@
-//! Which kernel multiplies.
+//! Selects the kernel, and its sizes, for a problem and device.
 
 use super::cuda::MmaInput;
 use super::cuda::mma::MmaBlueprint;
@@ -15,14 +15,14 @@ use crate::device::{CudaFacts, DeviceFacts};
 use crate::device_code::MmaType;
 use crate::prepack::{FragmentOrder, WeightOrder};
 
-/// What a caller may choose.
+/// How a product's plan is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// The best kernel for shape and device.
+    /// The plan that is predicted to be fastest for the problem and device.
     #[default]
     Auto,
-    /// This one, or an error.
+    /// This plan, or an error if it cannot run the problem.
     Forced(Plan),
 }
 
@@ -44,7 +44,7 @@ fn auto(problem: &MatmulProblem, device: &DeviceFacts) -> Schedule {
     Schedule::new(problem, plan)
 }
 
-/// The plan for activations as they are.
+/// The plan for activations that need no quantiser.
 fn product(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     match problem.order {
         WeightOrder::Canonical => canonical(problem, device),
@@ -52,7 +52,7 @@ fn product(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     }
 }
 
-/// The plan for weights as they are stored.
+/// The plan for canonical weights.
 fn canonical(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     if device.lockstep && problem.m <= GemvBlueprint::MAX_TOKENS {
         Plan::Gemv(GemvBlueprint::new(problem, device))
@@ -61,18 +61,17 @@ fn canonical(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     }
 }
 
-/// The plan for prepacked weights. Where the device has no tensor cores for them it is one that the
-/// launch refuses.
+/// The plan for prepacked weights. For a device without tensor cores it is one that the launch refuses.
 fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     let cuda = device.cuda.unwrap_or(CudaFacts {
         capability: 0,
         multiprocessors: 1,
     });
     let operand = MmaInput::of(problem.activations);
-    // Above 8 tokens a cube that shares activations beats warps that each load their own.
+    // With more than 8 tokens, GEMMs, whose warps share staged activations, beat the GEMV.
     let few = problem.m <= 8;
     match cuda.capability {
-        // Int8 tensor cores before Ampere have no `mma.m16n8k32`.
+        // Before Ampere there is no `mma.m16n8k32`.
         72 | 75 => Plan::Wmma(WmmaBlueprint::new(problem, &cuda)),
         _ if few || operand.terms == 3 || !problem.whole_lines => {
             Plan::Skinny(SkinnyBlueprint::new(problem, operand, &cuda))
@@ -82,7 +81,7 @@ fn fragments(problem: &MatmulProblem, device: &DeviceFacts) -> Plan {
     }
 }
 
-/// The faster of the GEMMs whose warps multiply alone, by their models of the device.
+/// The faster of the two warp-level GEMMs (`mma`, WMMA), by their models of the device.
 fn warps(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Plan {
     let mma = MmaBlueprint::new(problem, types, cuda);
     if types == MmaType::Int8 {
@@ -94,8 +93,8 @@ fn warps(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Plan {
     Plan::Mma(mma)
 }
 
-/// The plan for one launch that quantises float activations and multiplies, where that is faster
-/// than two.
+/// The plan of one launch that quantises float activations and multiplies. `None` if two launches are
+/// faster.
 fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     let cuda = device.cuda?;
     let ActivationType::Quantized(dtype) = problem.activations else {
@@ -104,7 +103,7 @@ fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     if problem.order != WeightOrder::Fragments(FragmentOrder::Int8) {
         return None;
     }
-    // A few tokens go to warps that take int8, one to warps that quantise it.
+    // Up to 8 tokens run on the GEMV, which can quantise a single token.
     if problem.m <= 8 {
         return SkinnyBlueprint::quantizing(problem, dtype, &cuda).map(Plan::Skinny);
     }
@@ -113,8 +112,7 @@ fn quantizing(problem: &MatmulProblem, device: &DeviceFacts) -> Option<Plan> {
     let product = WgmmaBlueprint::new(&after, MmaType::Int8, &cuda);
     let apart = QUANTISER + product.cycles(&after, MmaType::Int8, &cuda);
     let inside = plan.cycles(problem, &cuda);
-    // Neither model is that exact: what is as fast by them takes the launches that have proved
-    // themselves.
+    // A prediction within 3 % is a tie, given the models' accuracy; a tie goes to two launches.
     (inside + inside / 32 < apart).then_some(Plan::Fused(plan))
 }
 

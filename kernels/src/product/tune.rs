@@ -1,8 +1,8 @@
-//! Plans by measurement: CubeCL's autotuner over the best candidates of the model in
-//! [`WgmmaBlueprint`]. It keeps what it found on disk, so that a second start measures nothing.
+//! Chooses plans by measurement: CubeCL's autotuner runs the candidates that [`WgmmaBlueprint`]'s model ranks
+//! first. The results are kept on disk, so that a second start measures nothing.
 //!
-//! Only products with int8 activations are tuned: whichever plan wins, their bits are the same.
-//! Whether activations are quantised inside of a product is always the model's choice.
+//! Only products with int8 activations are tuned, because their bits do not depend on the plan. Whether a
+//! product quantises its activations itself is always the model's choice.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
@@ -23,9 +23,9 @@ use crate::product::cuda::wgmma::WgmmaBlueprint;
 /// How much to measure, from the environment variable `TRITBURN_AUTOTUNE`, read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Autotune {
-    /// Nothing (`off`, the default): the model picks.
+    /// Nothing (`off`, the default): the model chooses.
     Off,
-    /// The model's four best (`fast`).
+    /// The four plans that the model ranks first (`fast`).
     Fast,
     /// Up to 24 plans (`full`).
     Full,
@@ -55,7 +55,7 @@ impl Autotune {
     }
 }
 
-/// A call that outlives its caller, for the tuner to repeat.
+/// An owned copy of a call, which the tuner runs several times.
 #[derive(Clone)]
 struct Tuned {
     client: Client,
@@ -65,7 +65,7 @@ struct Tuned {
     bias: Option<FloatVector>,
     y: Result<FloatMatrix, Buffer>,
     problem: MatmulProblem,
-    /// What is measured, the fastest of the model first.
+    /// The plans to measure, the predicted fastest first.
     plans: Vec<WgmmaBlueprint>,
 }
 
@@ -96,11 +96,12 @@ impl Tuned {
     }
 }
 
-/// Problems that share a winner: tokens to the next power of two, and the plans that are measured.
+/// The key under which a result is kept. Problems with the same number of tokens, rounded up to a power of
+/// two, and the same ranking share a result.
 fn key(problem: &MatmulProblem, out: &str, plans: &[WgmmaBlueprint]) -> String {
     let MatmulProblem { m, n, k, code, .. } = problem;
     let version = env!("CARGO_PKG_VERSION");
-    // The winner is kept as a rank, which means another plan as soon as the ranking is another.
+    // The result is kept as a rank, which is only valid for the same ranking.
     let mut ranking = DefaultHasher::new();
     plans.hash(&mut ranking);
     format!(
@@ -110,12 +111,12 @@ fn key(problem: &MatmulProblem, out: &str, plans: &[WgmmaBlueprint]) -> String {
     )
 }
 
-/// Runs `call` with the fastest plan, measuring first where that is not known; `false` where
-/// nothing is to be tuned.
+/// Runs `call` with the fastest measured plan, after measuring if there is no result yet. Returns `false`,
+/// and runs nothing, if the call is not tuned.
 pub(super) fn run(client: &Client, call: &Call<'_>, device: &DeviceFacts) -> bool {
     let level = Autotune::from_env();
     let few = call.problem.m <= 8;
-    // Nothing may be measured while launches are recorded.
+    // Measurements cannot run while launches are captured.
     if level == Autotune::Off || few || client.is_capturing() {
         return false;
     }

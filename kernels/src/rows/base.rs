@@ -1,11 +1,11 @@
-//! How planes share rows.
+//! How the planes of a cube are divided between rows.
 
 use cubecl::prelude::*;
 
 use crate::device::{DeviceFacts, LANES};
 use crate::device_code::team::{Team, planes};
 
-/// A cube of teams, each a number of planes that hold one row in registers.
+/// The teams of a cube. A team is one or more planes that hold a row in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowTeams {
     /// Planes of a team.
@@ -17,11 +17,11 @@ pub(crate) struct RowTeams {
 }
 
 impl RowTeams {
-    /// Planes of a cube of small teams: enough to hide a cube's start, few enough to fit well.
+    /// Planes of a cube of small teams: enough to hide a cube's start, few enough for good occupancy.
     const CUBE_PLANES: usize = 8;
 
-    /// Teams for rows of `lines` lines, of which a unit may hold `most`. `None` where the device
-    /// has no planes of 32 or the rows are too long.
+    /// Teams for rows of `lines` lines, of which a unit may hold `most`. `None` if the device has no
+    /// planes of 32 or the rows are too long.
     pub fn new(client: &Client, device: &DeviceFacts, lines: usize, most: usize) -> Option<Self> {
         match device.lockstep && planes(client) {
             true => Self::of(lines, most, device.max_units),
@@ -29,7 +29,7 @@ impl RowTeams {
         }
     }
 
-    /// The fewest idle units, and of equals the fewest planes: those wait least for each other.
+    /// The team with the fewest idle units; ties go to the fewest planes, which synchronise fastest.
     fn of(lines: usize, most: usize, max_units: u32) -> Option<Self> {
         let per_plane = lines.div_ceil(LANES as usize);
         let limit = (max_units.min(1024) / LANES) as usize;
@@ -43,7 +43,7 @@ impl RowTeams {
         })
     }
 
-    /// A team of planes that has its cube for itself.
+    /// A cube that is one team.
     pub const fn of_team(team: Team) -> Self {
         Self {
             planes: team.units / LANES as usize,
@@ -62,13 +62,13 @@ impl RowTeams {
         self.planes * self.teams
     }
 
-    /// A cube.
+    /// The dimensions of a cube.
     pub fn cube_dim(self) -> CubeDim {
         CubeDim::new_1d((self.units() * self.teams) as u32)
     }
 
-    /// Cubes that take `rows` rows in turns, each as many but for the last turn; at most
-    /// `per_processor` cubes a multiprocessor.
+    /// Number of persistent cubes that divide `rows` rows as evenly as possible, at most `per_processor`
+    /// a multiprocessor.
     pub fn persistent(self, client: &Client, rows: usize, per_processor: usize) -> usize {
         let most = multiprocessors(client) * per_processor * self.teams;
         let turns = rows.div_ceil(most).max(1);

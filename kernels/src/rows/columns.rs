@@ -1,4 +1,4 @@
-//! Sums down the columns of a matrix of partial sums, in one order.
+//! Sums over the rows of a matrix of partial sums, in a fixed order.
 
 use cubecl::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::device::{DeviceFacts, LANES, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatVector};
 
-/// `out[k]` = sum of `partials[p, k]` for f32 `partials` `[P, K]` and `out` `[K]`. P = 0 gives zeros.
+/// `out[k] = Σ_p partials[p, k]` for f32 `partials` `[P, K]` and `out` `[K]`. P = 0 gives zeros.
 pub(crate) fn column_sum(
     client: &Client,
     partials: &Buffer,
@@ -24,7 +24,7 @@ pub(crate) fn column_sum(
         ),
         false => (device.cube_units as usize, 1),
     };
-    // SAFETY: the buffers hold what their lengths say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         add_columns::launch_unchecked(
             client,
@@ -42,8 +42,8 @@ pub(crate) fn column_sum(
     Ok(())
 }
 
-/// A cube has `lanes` columns; its rows of lanes take every `splits`-th partial, and the first adds
-/// what they found.
+/// A cube adds `lanes` columns. Split `s` of its `splits` adds rows `s`, `s + splits`, …; split 0 then adds
+/// the sums of all.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn add_columns(
     partials: &[f32],

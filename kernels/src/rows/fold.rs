@@ -1,10 +1,10 @@
-//! Device code: two sums of a row at once, so that they cost one barrier.
+//! Device code: reduces two sums of a row together, with one barrier.
 
 use cubecl::prelude::*;
 
 use super::base::RowTeams;
 
-/// Team of this unit in its cube, and the unit's place in the team.
+/// Index of this unit's team in the cube, and of the unit in its team.
 #[cube]
 pub(crate) fn team_of_row(#[comptime] plan: RowTeams) -> (usize, usize) {
     let unit = UNIT_POS as usize;
@@ -14,9 +14,9 @@ pub(crate) fn team_of_row(#[comptime] plan: RowTeams) -> (usize, usize) {
     )
 }
 
-/// The sums of `a` and `b` over the team, given to all of its units. `shared` has
-/// `4 · plan.cube_planes()` words; calls alternate between turns 0 and 1, so that the barrier of
-/// one keeps the next from overwriting what is still read.
+/// The sums of `a` and `b` over the team, returned to all of its units. `shared` has
+/// `4 · plan.cube_planes()` words. Calls alternate between turns 0 and 1, which use different halves of
+/// it, so that one barrier per call suffices.
 #[cube]
 pub(crate) fn fold_sums(
     a: f32,

@@ -1,4 +1,5 @@
-//! Teams of planes that hold rows in registers, and sums down the columns that they leave.
+//! Building blocks of kernels that keep rows in registers: teams of planes, and the sums of the partial
+//! results that persistent cubes leave.
 
 mod base;
 mod columns;

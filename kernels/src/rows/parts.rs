@@ -1,4 +1,4 @@
-//! The sum of matrices that lie behind each other.
+//! The sum of several matrices of partial sums.
 
 use cubecl::prelude::*;
 
@@ -6,8 +6,8 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 
-/// `out` = the sum of all `parts`, f32 matrices of `out`'s shape, in their order; added to what `out`
-/// holds if `accumulate`. `out` is contiguous.
+/// `out = Σ parts`, or `out += Σ parts` if `accumulate`. `parts` holds contiguous f32 matrices of the shape
+/// of `out`, one after another, and they are added in that order. `out` is contiguous.
 pub(crate) fn add_parts(
     client: &Client,
     parts: &Buffer,
@@ -24,7 +24,7 @@ pub(crate) fn add_parts(
         false => 1,
     };
     let device = DeviceFacts::of(client);
-    // SAFETY: `parts` holds whole matrices of `out`'s size, and the kernel stays inside of both.
+    // SAFETY: `parts` holds whole matrices of `out`'s size, and the kernel accesses nothing outside of both.
     unsafe {
         add::launch_unchecked(
             client,
@@ -43,7 +43,7 @@ pub(crate) fn add_parts(
     Ok(())
 }
 
-/// One line a unit.
+/// One unit per line.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn add<O: Float, V: Size>(
     parts: &[Vector<f32, V>],

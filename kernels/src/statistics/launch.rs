@@ -1,4 +1,4 @@
-//! Zero codes, and codes that changed.
+//! Counts zero codes, and codes that changed.
 
 use cubecl::prelude::*;
 use tritburn_formats::layout::WEIGHTS_PER_WORD;
@@ -10,9 +10,9 @@ use crate::error::KernelError;
 use crate::operand::Buffer;
 use crate::rows::multiprocessors;
 
-/// Counts over the codes `after` of `layout`, u32 words as [`PackedWeights`](crate::PackedWeights)
-/// has them, into `out` u32 `[3]`: codes of value zero, codes that differ from `before` (0 without
-/// it), and all codes. Padding is none of them; the four-level code has no zero.
+/// Counts the codes `after` of `layout`, u32 words in the layout of [`PackedWeights`](crate::PackedWeights).
+/// Writes three counts to `out` u32 `[3]`: codes of value zero, codes that differ from `before` (0 without
+/// it), and all codes. Padding is not counted; the four-level code has no zero.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer has another length, or there are more weights than u32 counts.
@@ -45,7 +45,7 @@ pub fn compare_codes(
     let partials = Buffer::new(client.empty(2 * parts * size_of::<u32>()), 2 * parts);
     let per_row = layout.words_per_row();
     let padding = WEIGHTS_PER_WORD * per_row - layout.in_features();
-    // SAFETY: the buffers hold what their lengths say, and the kernels stay inside of them.
+    // SAFETY: the buffers cover their operands, and the kernels stay within them.
     unsafe {
         count_words::launch_unchecked(
             client,
@@ -79,11 +79,11 @@ pub fn compare_codes(
 
 const WORDS_OF_UNIT: usize = 8;
 const TEAMS_PER_PROCESSOR: usize = 4;
-/// The low bit of each field of a word.
+/// The low bit of each code of a word.
 const LOW_BITS: u32 = 0x5555_5555;
 
-/// A team takes every `parts`-th group of words. `last` has the low bits of the weights in a row's
-/// last word.
+/// A team counts every `parts`-th group of words. `last` masks the weights of a row's last word: the low
+/// bit of each.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

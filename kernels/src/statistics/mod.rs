@@ -1,4 +1,4 @@
-//! Counts over packed codes, on the device: what a training run reports now and then.
+//! Counts over packed codes on the device, which a training run reports from time to time.
 
 mod launch;
 

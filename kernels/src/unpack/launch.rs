@@ -17,7 +17,7 @@ pub fn launch(client: &Client, packed: &PackedWeights, w: &FloatMatrix) -> Resul
     w.check(client, "w", [layout.out_features(), layout.in_features()])?;
     let device = DeviceFacts::of(client);
     let words = layout.word_count();
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         unpack::launch_unchecked(
             client,

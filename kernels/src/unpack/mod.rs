@@ -1,5 +1,4 @@
-//! Packed weights back to a float matrix: `w = value · (unit · γ)`, rounded once to the output
-//! type.
+//! Converts packed weights to a float matrix: `w = value · (unit · γ)`, rounded once to the output type.
 
 mod kernel;
 mod launch;

@@ -15,7 +15,7 @@ pub(super) struct InputProblem {
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct InputBlueprint {
-    /// Tokens of a unit.
+    /// Tokens that one unit computes.
     pub tokens: usize,
 }
 

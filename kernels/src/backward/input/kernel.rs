@@ -8,8 +8,8 @@ use super::base::InputBlueprint;
 use crate::device_code::decode::{ScaleKind, ScaleMap, scale_index, values};
 use crate::device_code::extents::Extents;
 
-/// `dx[m, k] = Σ_n dy[m, n] · value[n, k] · unit · γ`, n ascending. The x of `extents` is dY, its y
-/// is dX.
+/// `dx[m, k] = Σ_n dy[m, n] · value[n, k] · unit · γ`, added in ascending order of n. In `extents`,
+/// x is dY and y is dX.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn input_gradient<F: Float, O: Float>(
     dy: &[F],
@@ -35,7 +35,7 @@ pub(super) fn input_gradient<F: Float, O: Float>(
         base[t] = min(token + t, extents.m - 1) * extents.x_stride;
         acc[t] = Vector::new(0.0f32);
     }
-    // One scale for the whole matrix waits until the end.
+    // A single scale for the whole matrix is applied to the finished sums.
     let hoisted = comptime!(map.kind == ScaleKind::Tensor);
     for n in 0..extents.n {
         let weights = values::<Const<16>>(words[n * extents.words + word], 0usize, code);

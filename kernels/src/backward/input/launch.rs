@@ -37,7 +37,7 @@ pub fn launch(
         words: layout.words_per_row(),
     };
     let plan = InputBlueprint::new(&problem, &device);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         input_gradient::launch_unchecked(
             client,

@@ -1,5 +1,5 @@
-//! `dX = dY · Ŵ`: a unit owns one packed word column (16 inputs) of a few tokens and walks the
-//! weight rows, so that neighbouring units read neighbouring words.
+//! `dX = dY · Ŵ`. One unit computes 16 inputs (one column of packed words) of a few tokens and loops
+//! over the weight rows, so that neighbouring units read neighbouring words.
 
 mod base;
 mod kernel;

@@ -1,4 +1,5 @@
-//! `dX = dY · Ŵ` as a product with the transpose of Ŵ in fragment order, in half precision.
+//! `dX = dY · Ŵ` on tensor cores, in half precision: Ŵ is transposed into fragment order, and the
+//! forward product multiplies with it.
 
 use cubecl::prelude::*;
 use tritburn_formats::{PackedLayout, ScaleGranularity};
@@ -10,16 +11,16 @@ use crate::operand::{Buffer, FloatMatrix, FloatType, LINE_BYTES, PackedWeights};
 use crate::prepack::PrepackedWeights;
 use crate::product::{self, Strategy};
 
-/// Whether these operands run on `device`: tensor cores, gradients in half precision whose rows
-/// start at multiples of 16 bytes, and no scales per group.
+/// Whether [`launch`] takes these operands on `device`: it needs tensor cores, gradients in half
+/// precision whose rows start at multiples of 16 bytes, and weights without scales per group.
 pub(super) fn fits(dy: &FloatMatrix, weights: &PackedWeights, device: &DeviceFacts) -> bool {
     let cores = device.cuda.is_some_and(|cuda| cuda.capability >= 80);
     let grouped = matches!(weights.layout().scale(), ScaleGranularity::Group { .. });
     cores && dy.dtype() != FloatType::F32 && dy.starts_lines() && !grouped
 }
 
-/// The product. A scale of the whole matrix enters last; scales of rows, which are contracted here,
-/// multiply the gradients first, rounded to their type.
+/// Launches the product. A scale per tensor is applied to the sums. Scales per row belong to the
+/// contracted dimension here, so they multiply the gradients first, rounded to the gradients' type.
 pub(super) fn launch(
     client: &Client,
     dy: &FloatMatrix,
@@ -39,7 +40,7 @@ pub(super) fn launch(
     }
 }
 
-/// Ŵᵀ in fragment order; its row scales are γ where there is one, else 1.
+/// Ŵᵀ in fragment order. Its row scales are γ if the weights have a single scale, else 1.
 fn transposed(client: &Client, weights: &PackedWeights) -> Result<PrepackedWeights, KernelError> {
     let layout = weights.layout();
     let (rows, cols) = (layout.in_features(), layout.out_features());
@@ -59,7 +60,7 @@ fn scale_columns(
     device: &DeviceFacts,
 ) -> Result<FloatMatrix, KernelError> {
     let shape = [dy.rows(), dy.cols()];
-    // Rows as far apart as in dY, so that they too start at multiples of 16 bytes.
+    // The row stride of dY, so that these rows start at multiples of 16 bytes as well.
     let strides = [dy.row_stride(), 1];
     let handle = client.empty(dy.extent() * dy.dtype().size());
     let scaled = FloatMatrix::new(handle, shape, strides, dy.dtype())?;

@@ -15,9 +15,9 @@ pub(super) struct WeightProblem {
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WeightBlueprint {
-    /// Weight rows of a unit.
+    /// Weight rows that one unit computes.
     pub rows: usize,
-    /// The device reads four words as sixteen i8 at once.
+    /// Whether the device can read four words as a vector of sixteen i8.
     pub bytes: bool,
 }
 

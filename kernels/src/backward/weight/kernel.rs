@@ -6,8 +6,8 @@ use tritburn_formats::layout::WEIGHTS_PER_WORD;
 use super::base::WeightBlueprint;
 use crate::device_code::extents::Extents;
 
-/// `dw[n, k] = Σ_m (dy[m, n] · s_m) · q[m, k]`, m ascending. In `extents`, x is the activations (in
-/// lines of four words) and y is dW.
+/// `dw[n, k] = Σ_m (dy[m, n] · s_m) · q[m, k]`, added in ascending order of m. In `extents`, x is the
+/// activations (in lines of four words) and y is dW.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn weight_gradient<F: Float, O: Float>(
     dy: &[F],
@@ -65,7 +65,7 @@ fn bytes(line: Vector<u32, Const<4>>, #[comptime] native: bool) -> Vector<f32, C
             let word = i32::reinterpret(line.extract(j));
             #[unroll]
             for b in 0..4usize {
-                // Up to the sign bit and back down again.
+                // Shifted up to the sign bit and arithmetically back down, which extends the sign.
                 let high = word << comptime!(24 - 8 * b as i32).runtime();
                 out.insert(comptime!(4 * j + b), high >> 24i32);
             }

@@ -30,7 +30,7 @@ pub fn launch(
     let lines = QuantizedActivations::words_per_row(k) / 4;
     let problem = WeightProblem { n, lines };
     let plan = WeightBlueprint::new(&problem, &device);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         weight_gradient::launch_unchecked(
             client,

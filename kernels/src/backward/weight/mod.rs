@@ -1,4 +1,4 @@
-//! `dW = dYᵀ · X̂`: a unit owns 16 inputs of a few weight rows and walks the tokens, so that
+//! `dW = dYᵀ · X̂`. One unit computes 16 inputs of a few weight rows and loops over the tokens, so that
 //! neighbouring units read neighbouring activation words.
 
 mod base;

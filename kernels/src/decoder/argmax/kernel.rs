@@ -1,4 +1,4 @@
-//! Device code: the largest of a row, in parts.
+//! Device code: the index of a row's maximum, reduced in parts.
 
 use cubecl::prelude::*;
 
@@ -11,7 +11,7 @@ pub(super) struct ArgmaxExtents {
     pub tokens: usize,
     /// Columns.
     pub cols: usize,
-    /// Elements between rows.
+    /// Row stride, in elements.
     pub stride: usize,
     /// Cubes that share a row.
     pub parts: usize,
@@ -22,7 +22,7 @@ pub(super) struct ArgmaxExtents {
 /// Index of the maximum of each row. Each cube reduces one part; the last cube to finish combines the
 /// parts in order (ties: lowest index) and resets the counter.
 ///
-/// `partials` has two words a part: the order of the largest, and its column.
+/// `partials` has two words per part: the maximum as [`order_of`] numbers it, and its column.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -53,7 +53,7 @@ pub(super) fn argmax<V: Size>(
             #[unroll]
             for j in 0..width {
                 let order = order_of(values.extract(j));
-                // The first of equals: columns only grow.
+                // Columns ascend, so that the first of equal values is kept.
                 if order > best {
                     best = order;
                     id = u32::cast_from(line * width + j);
@@ -62,7 +62,7 @@ pub(super) fn argmax<V: Size>(
             line += lanes;
         }
         let top = team_max(best, &mut shared, 0usize, team);
-        // The lowest column is the largest complement.
+        // The maximum of the complements belongs to the lowest column.
         let first = team_max(select(best == top, !id, 0u32), &mut shared, 1usize, team);
         if comptime!(split) {
             if lane == 0 {
@@ -101,10 +101,10 @@ pub(super) fn argmax<V: Size>(
     }
 }
 
-/// A number in the order of `x`: NaN above all, 0 below all.
+/// An unsigned integer that orders as `x` does. NaN is above all values; 0 is below all.
 #[cube]
 fn order_of(x: f32) -> u32 {
-    // Zeros of both signs are equal.
+    // -0 and +0 compare as equal.
     let bits = u32::reinterpret(select(x == 0.0f32, 0.0f32, x));
     let ordered = select(bits >> 31 == 1u32, !bits, bits | 0x8000_0000u32);
     select(
@@ -114,7 +114,7 @@ fn order_of(x: f32) -> u32 {
     )
 }
 
-/// The column, or `cols` where the largest is NaN.
+/// The column of the maximum, or `cols` if the maximum is NaN.
 #[cube]
 fn chosen(order: u32, complement: u32, cols: usize) -> u32 {
     select(

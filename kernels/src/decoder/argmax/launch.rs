@@ -8,8 +8,8 @@ use crate::device_code::team::{Fold, Team};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType};
 
-/// What cubes that share a row tell each other; made once, used by every launch of up to as many
-/// tokens, one launch after another.
+/// Device memory in which the cubes of a row exchange their partial results. Allocated once and reused
+/// by launches of up to as many tokens, which must not overlap.
 #[derive(Clone, Debug)]
 pub struct ArgmaxScratch {
     partials: Buffer,
@@ -18,7 +18,7 @@ pub struct ArgmaxScratch {
 }
 
 impl ArgmaxScratch {
-    /// Cubes of a row at most.
+    /// Most cubes of a row.
     const PARTS: usize = 128;
 
     /// Allocates scratch for `tokens` rows.
@@ -33,14 +33,14 @@ impl ArgmaxScratch {
         }
     }
 
-    /// Rows that it serves.
+    /// Most rows of a launch.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 }
 
-/// `ids[t]` = column of the largest of row `t` of `x` f32 `[T, V]`, the lowest of equals; a row that
-/// holds NaN gives `V`, which is no column. Deterministic. T = 0 launches nothing.
+/// `ids[t] = argmax_v x[t, v]` for `x` f32 `[T, V]`; ties go to the lowest column. A row that holds NaN
+/// gives `V`, which is no column. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes differ, x is not f32, or `scratch` was made for fewer tokens.
@@ -74,7 +74,7 @@ pub fn launch(
     let device = DeviceFacts::of(client);
     let team = Team::new(client, &device);
     let width = x.line_width();
-    // A few lines a unit; more cubes than this only wait for each other.
+    // A few lines per unit: with more cubes the last one would wait longer than it reads.
     let shared = client.features().device_memory_scope && team.fold != Fold::Alone;
     let parts = match shared {
         true => cols
@@ -83,7 +83,7 @@ pub fn launch(
         false => 1,
     };
     let part = cols.div_ceil(parts).next_multiple_of(width);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         argmax::launch_unchecked(
             client,

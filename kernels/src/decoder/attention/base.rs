@@ -6,13 +6,13 @@ use crate::device::{DeviceFacts, LANES};
 use crate::operand::Buffer;
 use crate::operand::KvCache;
 
-/// What cubes that share the positions of a head leave for the last of them; made once for a
-/// device, used by one launch after another.
+/// Device memory in which the cubes that divide the positions of a head leave their partial results for
+/// the last of them. Allocated once per device and reused by launches, which must not overlap.
 #[derive(Clone, Debug)]
 pub struct AttentionScratch {
     pub(super) sums: Buffer,
     pub(super) counters: Buffer,
-    /// Cubes that may leave something.
+    /// Cubes that have room for a partial result.
     pub(super) slots: usize,
 }
 
@@ -43,20 +43,20 @@ impl AttentionScratch {
     }
 }
 
-/// The plan of the kernel for planes.
+/// The plan of the attention on planes of 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DecodePlan {
     /// Dimension of a head.
     pub dim: usize,
-    /// Query heads of a cube: they share its keys and values.
+    /// Query heads of a cube, which share the keys and values that it reads.
     pub group: usize,
     /// Units of a cube.
     pub units: usize,
     /// Elements of a line.
     pub width: usize,
-    /// Positions that a unit has loads of under way.
+    /// Prefetch depth: positions whose loads a unit has in flight.
     pub ahead: usize,
-    /// Whether cubes share positions.
+    /// Whether several cubes divide the positions of a head.
     pub split: bool,
     /// Fewest positions for which a cube is worth its arrival.
     pub share: usize,
@@ -67,7 +67,7 @@ pub(crate) struct DecodePlan {
 impl DecodePlan {
     /// Most query heads of a cube.
     pub const MAX_GROUP: usize = 8;
-    /// Most cubes that share positions.
+    /// Most cubes that divide the positions of a head.
     pub const MAX_SPLITS: usize = 64;
     /// [`share`](Self::share) where rows are contiguous.
     const POSITIONS: usize = 64;
@@ -75,7 +75,7 @@ impl DecodePlan {
     /// share the positions of a head, and so the order of its sums.
     const BLOCK_POSITIONS: usize = 256;
 
-    /// Floats that a cube leaves: sums, largest scores and sums of weights.
+    /// Floats of a cube's partial result: weighted sums, largest scores, sums of weights.
     pub const fn slot_words(group: usize, dim: usize) -> usize {
         group * (dim + 2)
     }
@@ -100,8 +100,8 @@ impl DecodePlan {
             return Self::of_length(heads, cache, slots.is_some(), device);
         }
         let slots = slots.unwrap_or(1);
-        // Few tokens leave multiprocessors idle: a cube a head has less to do one thing after another,
-        // and what it reads again comes from the cache.
+        // With few tokens multiprocessors are idle. One cube per query head then has a shorter chain of
+        // work, and the keys and values that several cubes read come from the cache.
         let few = tokens * cache.heads() <= slots / 16;
         let group = if few { 1 } else { heads / cache.heads() };
         let group = group.min(Self::largest_group(cache));
@@ -156,14 +156,14 @@ impl DecodePlan {
         Self::MAX_GROUP * 128 / cache.dim().max(128)
     }
 
-    /// Whether the lanes of a plane can be divided between positions.
+    /// Whether a plane holds a whole number of positions of `cache`.
     pub fn takes(cache: &KvCache) -> bool {
         let lanes = cache.dim() / cache.width();
         let whole = cache.dim().is_multiple_of(cache.width());
         whole && lanes.is_power_of_two() && lanes <= LANES as usize
     }
 
-    /// Units of a position.
+    /// Units per position.
     pub const fn lanes(self) -> usize {
         self.dim / self.width
     }
@@ -173,13 +173,13 @@ impl DecodePlan {
         self.units / LANES as usize
     }
 
-    /// Positions of a cube at once, without those ahead.
+    /// Positions that a cube processes at once.
     pub const fn positions(self) -> usize {
         self.units / self.lanes()
     }
 
-    /// Floats of shared memory: sums, largest scores and weights of every plane; the last cube has
-    /// the latter two of every split.
+    /// Floats of shared memory: weighted sums, largest scores and sums of weights of every plane. The
+    /// last cube holds the largest scores and sums of weights of every split there.
     pub fn shared_words(self) -> usize {
         let stats = 2 * self.group * self.planes().max(Self::MAX_SPLITS * self.split as usize);
         self.planes() * self.group * self.dim + stats

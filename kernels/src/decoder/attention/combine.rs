@@ -1,12 +1,14 @@
-//! One softmax of several: sums relative to a largest score each.
+//! Combines partial softmax results. Each is a weighted sum and a sum of weights, both relative to its
+//! own largest score, so that they are rescaled to the common one and added.
 
 use cubecl::prelude::*;
 
 use super::base::DecodePlan;
 use super::planes::LOWEST;
 
-/// The sums of a cube, of those of its planes: written to `out` if they are all (`alone`), else
-/// left in `sums` from `slot_start` on, largest scores and weights after them.
+/// Combines the partial results of a cube's planes. If no other cube shares the positions (`alone`), the
+/// result is the output, written to `out`. Otherwise it goes to `sums` from `slot_start` on: weighted
+/// sums, then largest scores and sums of weights.
 #[cube]
 #[allow(
     clippy::too_many_arguments,
@@ -32,7 +34,7 @@ pub(super) fn combine_planes<F: Float>(
     let (plane, lane) = (unit / 32, unit % 32);
     #[unroll]
     for h in 0..group {
-        // Lanes that hold other positions of the plane.
+        // Reduces over the lanes that hold the plane's other positions.
         let mut largest = top[h];
         #[unroll]
         for step in comptime!(plan.lanes().ilog2())..5u32 {
@@ -98,7 +100,8 @@ pub(super) fn combine_planes<F: Float>(
     }
 }
 
-/// The output, of what `active` cubes from slot `first` on left in `sums`.
+/// Combines the partial results that `active` cubes left in `sums`, from slot `first` on, and writes the
+/// output.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the sums and a place for them")]
 pub(super) fn combine_splits<F: Float>(
@@ -135,7 +138,7 @@ pub(super) fn combine_splits<F: Float>(
             let mut sum = 0.0f32;
             let mut split = 0usize.runtime();
             while split < active {
-                // Loads before sums, so that they are under way together.
+                // All loads are issued before the additions, so that their latencies overlap.
                 let mut held = Array::<f32>::new(8usize);
                 #[unroll]
                 for s in 0..8usize {

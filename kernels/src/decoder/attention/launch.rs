@@ -13,9 +13,9 @@ use crate::error::KernelError;
 use crate::operand::FloatMatrix;
 use crate::operand::KvCache;
 
-/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` for `q` and `out` `[T, Hq·D]`, over positions up to that
-/// of each token; tokens may belong to any rows. A row or position that the cache lacks counts as
-/// its last one. T = 0 launches nothing.
+/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` for `q` and `out` `[T, Hq·D]`: token `t` attends to the
+/// positions of its cache row up to its own. Tokens may belong to any rows. A row or position that the
+/// cache lacks counts as its last one. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, heads of q are not a multiple of those of the cache,
@@ -84,7 +84,7 @@ fn attend(
         )
     };
     let dtype = q.dtype().elem();
-    // SAFETY: the operands hold what their shapes say, and the kernels stay inside of them.
+    // SAFETY: the buffers cover their operands, and the kernels stay within them.
     unsafe {
         let by_planes = device.lockstep && planes(client) && DecodePlan::takes(cache);
         if by_planes && q.line_width() == cache.width() {
@@ -145,8 +145,8 @@ fn attend(
     Ok(())
 }
 
-/// As [`launch`], for tokens of one row at consecutive positions, the first of which are those of
-/// token 0: a prompt.
+/// As [`launch`], for a prompt: all tokens belong to the row of token 0, at consecutive positions from
+/// that of token 0 on.
 ///
 /// # Errors
 /// As [`launch`].
@@ -168,7 +168,7 @@ pub fn prefill(
         return attend(client, q, cache, place, out, scale, scratch, share);
     };
     let cubes_of_heads = q.rows().div_ceil(plan.tokens()) * heads;
-    // SAFETY: the operands hold what their shapes say, in pairs of elements, and the kernel stays
+    // SAFETY: the buffers cover their operands, in pairs of elements, and the kernel stays
     // inside of them.
     unsafe {
         prefill_mma::launch_unchecked(
@@ -200,12 +200,12 @@ pub fn prefill(
     Ok(())
 }
 
-/// The widest line up to `width`, a power of two, that divides `dim` elements.
+/// The largest power of two up to `width` that divides `dim`.
 fn dividing(width: usize, dim: usize) -> usize {
     width.min(1 << dim.trailing_zeros())
 }
 
-/// Checks the operands; the number of query heads.
+/// Checks the operands and returns the number of query heads.
 fn check(
     client: &Client,
     q: &FloatMatrix,

@@ -1,5 +1,5 @@
-//! Attention of one token and the query heads of one key head, on planes of 32: some lanes hold a
-//! position, each of them one line of its key and value.
+//! Attention of one token and the query heads of one key head, on planes of 32. The lanes of a plane
+//! are divided between positions; each lane holds one line of its position's key and value.
 
 use cubecl::prelude::*;
 
@@ -24,18 +24,18 @@ pub(super) struct AttentionExtents {
     pub blocks: usize,
     /// Lines between tokens of q.
     pub q_stride: usize,
-    /// Lines between tokens of the output.
+    /// Row stride of the output, in lines.
     pub out_stride: usize,
-    /// Cubes that share positions.
+    /// Cubes that divide the positions of a head.
     pub splits: usize,
     /// Factor of the scores.
     pub scale: f32,
 }
 
-/// Below every score, and far from overflow.
+/// Score of a masked position: below every other, and far from overflow.
 pub(super) const LOWEST: f32 = -1e30;
 
-/// A cube has a token, a tile of the heads of a key head, and a share of the positions.
+/// One cube per token, tile of the query heads of a key head, and share of the positions.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -74,7 +74,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
         let wanted = (len + comptime!(plan.share - 1)) / comptime!(plan.share);
         let active = min(wanted, extents.splits);
         if split < active {
-            // `len` is at least 1: rounded up.
+            // `len / active`, rounded up; `len` is at least 1.
             let chunk = 1 + (len - 1) / active;
             let start = min(split * chunk, len);
             let end = min(start + chunk, len);
@@ -90,7 +90,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
             let mut weight = Array::<f32>::new(group);
             #[unroll]
             for h in 0..group {
-                // Heads past the last of the key head repeat it.
+                // Query heads past the key head's last repeat that one.
                 let of = min(head + h, key_head * per_key + per_key - 1);
                 let line = q[token * extents.q_stride + of * lanes + part];
                 #[unroll]
@@ -186,7 +186,7 @@ pub(super) fn attend_planes<F: Float, V: Size>(
             );
             if comptime!(plan.split) {
                 let mut arrived = Shared::<u32>::new();
-                // This cube's sums are visible to whichever cube is last.
+                // Makes this cube's sums visible to the cube that finishes last.
                 sync_storage();
                 if unit == 0 && !alone {
                     *arrived = counters[slot].fetch_add(1u32);

@@ -1,11 +1,11 @@
-//! Attention of one token and one query head in one unit: for devices without planes of 32.
+//! Attention of one token and one query head per unit, for devices without planes of 32.
 
 use cubecl::prelude::*;
 
 use super::planes::{AttentionExtents, LOWEST};
 use crate::decoder::paging::{head_place, place};
 
-/// A unit has a token and a query head; `lines` are those of a head.
+/// One unit per token and query head. `lines` is the number of lines of a head.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

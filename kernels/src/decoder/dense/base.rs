@@ -9,8 +9,8 @@ use crate::operand::{FloatMatrix, QuantizedActivations};
 pub enum DenseWeights<'a> {
     /// Floats.
     Float(&'a FloatMatrix),
-    /// int8 codes and a scale a row, in the layout of int8 activations;
-    /// [`quantize::activation`](crate::quantize::activation) makes them of a float matrix.
+    /// int8 codes with a scale per row, as [`quantize::activation`](crate::quantize::activation) makes
+    /// them from a float matrix.
     Int8(&'a QuantizedActivations),
 }
 
@@ -35,20 +35,20 @@ impl DenseWeights<'_> {
 /// The plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DensePlan {
-    /// Rows of W of a team of lanes.
+    /// Rows of W that a team of lanes multiplies.
     pub rows: usize,
-    /// Tokens of a team.
+    /// Tokens that a team multiplies them with.
     pub tokens: usize,
     /// Units of a team.
     pub lanes: usize,
     /// Units of a cube.
     pub units: usize,
-    /// How lanes fold their sums.
+    /// How the lanes of a team reduce their sums.
     pub fold: Fold,
 }
 
 impl DensePlan {
-    /// Most tokens for which W is read once.
+    /// Most tokens that are multiplied in one pass over W.
     pub const MAX_TOKENS: usize = 16;
 
     /// A plan for `tokens` tokens.
@@ -61,7 +61,7 @@ impl DensePlan {
         };
         let tokens = tokens.next_power_of_two().min(Self::MAX_TOKENS);
         Self {
-            // As many loads at once; accumulators are rows times tokens.
+            // A team has rows · tokens accumulators: with more tokens, fewer rows.
             rows: if tokens > 8 { 2 } else { 4 },
             tokens,
             lanes,

@@ -1,4 +1,4 @@
-//! Device code of the portable dense product: lanes of a team share the columns of some rows.
+//! Device code of the portable dense product: the lanes of a team divide the columns of a few rows.
 
 use cubecl::prelude::*;
 
@@ -16,15 +16,15 @@ pub(crate) struct DenseExtents {
     pub cols: usize,
     /// Lines of a row of W.
     pub lines: usize,
-    /// Lines between rows of W.
+    /// Row stride of W, in lines.
     pub w_stride: usize,
-    /// Elements between rows of x.
+    /// Row stride of x, in elements.
     pub x_stride: usize,
-    /// Elements between rows of y.
+    /// Row stride of y, in elements.
     pub y_stride: usize,
 }
 
-/// `y = x · Wᵀ`; `W` is u32 (four codes each) where there are `scales`, else float.
+/// `y = x · Wᵀ`. With `scales`, `W` is u32 words of four int8 codes; without, `W` is float.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -72,7 +72,7 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
             #[unroll]
             for part in 0..comptime!(values / x_width) {
                 let col = line * values + comptime!(part * x_width);
-                // Words of codes reach past the last column: x is taken for 0 there.
+                // Words of codes may reach past the last column, where x counts as 0.
                 let inside = col < extents.cols;
                 #[unroll]
                 for t in 0..comptime!(plan.tokens) {
@@ -120,7 +120,7 @@ fn weight<W: Numeric, V: Size>(
 ) -> f32 {
     if comptime!(int8) {
         let word = u32::cast_from(line.extract(comptime!(i / 4))) ^ 0x8080_8080u32;
-        // A byte in the mantissa of 2²³ is a number above it.
+        // The byte is placed in the mantissa of 2²³, which is subtracted afterwards.
         let byte = (word >> comptime!(8 * (i as u32 % 4)).runtime()) & 0xFFu32;
         f32::reinterpret(byte | 0x4B00_0000u32) - 8_388_736.0f32
     } else {
@@ -128,7 +128,7 @@ fn weight<W: Numeric, V: Size>(
     }
 }
 
-/// The sum of the lanes of a team.
+/// The sum over the lanes of a team.
 #[cube]
 fn fold(value: f32, #[comptime] plan: DensePlan) -> f32 {
     match comptime!(plan.fold) {

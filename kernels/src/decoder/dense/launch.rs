@@ -10,8 +10,8 @@ use crate::device_code::team::planes;
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatType, QuantizedActivations};
 
-/// `y = x · Wᵀ` for `x` `[T, K]` of any float type and `y` f32 `[T, V]`. W is read once for up to 16
-/// tokens (32 on tensor cores), and once more for as many further ones. T = 0 launches nothing.
+/// `y = x · Wᵀ` for `x` `[T, K]` of any float type and `y` f32 `[T, V]`. W is read once for every 16
+/// tokens (32 on tensor cores). T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes differ, y is not f32, W is empty or the device lacks a type.
@@ -55,7 +55,7 @@ pub fn launch(
     };
     let x_width = x.line_width().min(values);
     let teams = rows.div_ceil(plan.rows) * tokens.div_ceil(plan.tokens);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         dense::launch_unchecked(
             client,

@@ -12,7 +12,7 @@ use crate::operand::{Buffer, FloatMatrix};
 pub use backward::backward;
 
 /// `out[t] = table[ids[t]]` for `table` `[V, K]`, `ids` u32 `[T]` and `out` `[T, K]`, converted to
-/// the type of `out`. An id that the table lacks makes a row of NaN. T = 0 launches nothing.
+/// the type of `out`. An id that the table lacks gives a row of NaN. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes differ, the table is empty or the device lacks a type.
@@ -28,7 +28,7 @@ pub fn launch(
     if out.rows() == 0 {
         return Ok(());
     }
-    // As many elements as a line has of the wider type: a line of the other is half as long.
+    // Both lines have as many elements as 16 bytes hold of the wider type.
     let width = table.line_width().min(out.line_width());
     let lines = table.cols() / width;
     let items = out.rows() * lines;
@@ -37,7 +37,7 @@ pub fn launch(
         true => device.cube_units.min(128),
         false => device.cube_units,
     };
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         gather::launch_unchecked(
             client,
@@ -60,7 +60,7 @@ pub fn launch(
     Ok(())
 }
 
-/// One line a unit.
+/// One unit per line.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

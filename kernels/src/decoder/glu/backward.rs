@@ -7,20 +7,20 @@ use crate::decoder::norm::{RowGradients, Source, launch_gradients};
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatVector};
 
-/// Norm of a gated unit on the way back.
+/// The norm of a gated unit in its backward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct NormGradient<'a> {
     /// Gain `[I]` of any float type.
     pub gamma: &'a FloatVector,
-    /// Added to the mean of squares.
+    /// Added to the mean square.
     pub eps: f32,
     /// Gradient of the gain, f32 `[I]`, written.
     pub dgamma: &'a FloatVector,
 }
 
 /// Gradients of what [`launch`](super::launch) computes: `d_gate_up` `[T, 2I]` from `gate_up` and
-/// `dy` `[T, I]`, all of one type, and that of gamma where there is a norm. `d_gate_up` is another
-/// buffer than the inputs. T = 0 gives a gradient of gamma of zeros.
+/// `dy` `[T, I]`, all of one type, and with a norm the gradient of gamma. `d_gate_up` must not alias
+/// the inputs. T = 0 writes zeros to the gradient of gamma.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, `gate_up` has an odd number of columns, or the device

@@ -1,4 +1,4 @@
-//! The gated unit without a norm: one line of gate and one of up a unit.
+//! The gated unit without a norm: each unit computes one line.
 
 use cubecl::prelude::*;
 
@@ -12,13 +12,13 @@ use crate::operand::FloatMatrix;
 struct GateExtents {
     /// Rows.
     rows: usize,
-    /// Of a row of gate.
+    /// Columns of gate.
     cols: usize,
-    /// Between rows of gate and up.
+    /// Row stride of gate and up.
     x_stride: usize,
-    /// Between rows of y or of its gradient.
+    /// Row stride of y, or of its gradient.
     y_stride: usize,
-    /// Between rows of the gradients of gate and up.
+    /// Row stride of the gradients of gate and up.
     dx_stride: usize,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn forward(
     else {
         return Ok(());
     };
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         gated_lines::launch_unchecked(
             client,
@@ -77,7 +77,7 @@ pub(super) fn backward(
     else {
         return Ok(());
     };
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         gated_gradients::launch_unchecked(
             client,
@@ -96,7 +96,7 @@ pub(super) fn backward(
     Ok(())
 }
 
-/// A pass over all lines of checked operands.
+/// The launch parameters of a pass over all lines of checked operands.
 struct Pass {
     width: usize,
     count: CubeCount,
@@ -106,7 +106,7 @@ struct Pass {
 }
 
 impl Pass {
-    /// `None` without rows.
+    /// `None` if there are no rows.
     fn new(
         client: &Client,
         gate_up: &FloatMatrix,

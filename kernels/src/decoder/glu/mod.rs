@@ -1,6 +1,6 @@
-//! The gated unit: `h = gate(g) · u`, with the norm and quantiser that may follow in the same launch.
-//! `g` are the first columns of `gate_up`, `u` the others; f32 throughout, so that no product
-//! overflows f16.
+//! The gated unit `h = gate(g) · u`, optionally with the norm and quantiser that follow it, in one
+//! launch. `g` is the first half of the columns of `gate_up`, `u` the second. Arithmetic is f32, so that
+//! no product overflows f16.
 
 mod backward;
 mod elementwise;
@@ -13,7 +13,7 @@ use crate::operand::{FloatMatrix, FloatVector};
 
 pub use backward::{NormGradient, backward};
 
-/// What `up` is multiplied by.
+/// The function of `gate` that `up` is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GatedActivation {
     /// `max(g, 0)²`, as BitNet b1.58 has it (So et al. 2021, <https://arxiv.org/abs/2109.08668>).
@@ -26,9 +26,9 @@ pub enum GatedActivation {
     GeluTanh,
 }
 
-/// `out = gate(g) · u` for `gate_up` `[T, 2I]`, or `gamma · rms_norm(gate(g) · u)` where `norm` has
-/// `gamma` `[I]` of any float type and the eps under the root. Float outputs have the type of
-/// `gate_up`; int8 outputs need the norm. T = 0 launches nothing.
+/// `out = gate(g) · u` for `gate_up` `[T, 2I]`. With `norm`, which holds `gamma` `[I]` of any float type
+/// and eps, `out = gamma · rms_norm(gate(g) · u)`. Float outputs have the type of `gate_up`; int8
+/// outputs need the norm. T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, `gate_up` has an odd number of columns, int8 output is
@@ -63,7 +63,7 @@ pub fn launch(
     }
 }
 
-/// Columns of gate.
+/// Columns of gate: half of those of `gate_up`.
 fn half_of(gate_up: &FloatMatrix) -> Result<usize, KernelError> {
     match gate_up.cols().is_multiple_of(2) {
         true => Ok(gate_up.cols() / 2),

@@ -1,4 +1,4 @@
-//! Device code: gates and their slopes.
+//! Device code: the gates and their derivatives.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use super::base::Source;
 use crate::decoder::glu::GatedActivation;
 
-/// What `up` is multiplied by.
+/// The gate: what `up` is multiplied by.
 #[cube]
 pub(crate) fn gate(x: f32, #[comptime] source: Source) -> f32 {
     match comptime!(source) {

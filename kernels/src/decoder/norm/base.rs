@@ -10,7 +10,7 @@ use crate::operand::{FloatMatrix, QuantizedActivations};
 pub enum Residual<'a> {
     /// Nothing.
     None,
-    /// `sum = x + add`; both are other buffers than x, and than each other.
+    /// `sum = x + add`. The buffers of `x`, `add` and `sum` must not alias.
     Add {
         /// Addend `[T, K]`.
         add: &'a FloatMatrix,
@@ -21,53 +21,53 @@ pub enum Residual<'a> {
     InPlace(&'a FloatMatrix),
 }
 
-/// Where normalised rows go.
+/// The output: normalised rows as int8 or as floats.
 #[derive(Clone, Copy, Debug)]
 pub enum RowOutput<'a> {
-    /// int8 codes and a scale a row.
+    /// int8 codes and a scale per row.
     Int8(&'a QuantizedActivations),
     /// Floats of the type of the input.
     Float(&'a FloatMatrix),
 }
 
-/// What the values of a row are made of: what a kernel is compiled for.
+/// How the values of a row are computed. A kernel is compiled for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// `x`.
     Plain,
-    /// `x + add`, stored.
+    /// `x + add`, which is also stored.
     Add,
-    /// `x + sum`, stored where the sum was read.
+    /// `x + h`, which overwrites `h`.
     InPlace,
     /// `gate(x[..K]) · x[K..]`.
     Gated(GatedActivation),
 }
 
 impl Source {
-    /// Whether a row of x has gate and up.
+    /// Whether a row of x holds gate and up.
     pub const fn is_gated(self) -> bool {
         matches!(self, Self::Gated(_))
     }
 }
 
-/// The plan of the kernel that holds a row in registers.
+/// The plan of the line kernel, which holds a row in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LinePlan {
-    /// Units of a cube, which has one row.
+    /// The units of a cube, which processes one row.
     pub team: Team,
-    /// Lines of a unit.
+    /// Lines per unit.
     pub lines: usize,
-    /// Whether the device takes PTX.
+    /// Whether the kernel may contain PTX.
     pub ptx: bool,
 }
 
 impl LinePlan {
-    /// Values that a unit may hold, with as many of gamma next to them.
+    /// Most values that a unit holds in registers, next to as many of gamma.
     const MOST_VALUES: usize = 32;
-    /// Units that a row gets if it can be: more wait longer for each other.
+    /// Most units of a row, if that suffices: with more, barriers take longer.
     const UNITS: usize = 512;
 
-    /// Rows that keep a device busy if each has only a few planes.
+    /// Rows that keep a device busy with a few planes per row.
     const MANY: usize = 4096;
 
     /// A plan for `rows` rows of `lines` lines of `width` values.
@@ -75,14 +75,14 @@ impl LinePlan {
         let most = device.max_units.min(1024) as usize;
         let lanes = LANES as usize;
         let per_unit = match lines <= most {
-            // As many lines a unit as it may hold: few planes wait for each other, and a unit has all
-            // its loads under way at once.
+            // As many lines per unit as it may hold: few planes have to synchronise, and all loads of a
+            // unit are in flight at once.
             true if rows >= Self::MANY => {
                 let most = Self::MOST_VALUES / width;
                 let planes = lines.div_ceil(lanes * most);
                 lines.div_ceil(lanes * planes)
             }
-            // One line a unit as long as units last: nothing is quicker than all loads at once.
+            // One line per unit where there are enough units: all loads of the row are in flight at once.
             true => 1,
             false => lines.div_ceil(Self::UNITS.min(most)),
         };

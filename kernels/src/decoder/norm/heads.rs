@@ -1,4 +1,4 @@
-//! Norms of the heads of a fused q|k|v, each head by itself: the q and k norms of Qwen3.
+//! RMSNorm of each query and key head of a fused q|k|v: the q and k norms of Qwen3.
 
 use cubecl::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::operand::{Buffer, FloatMatrix};
 pub struct HeadNorm {
     /// Query heads.
     pub heads: usize,
-    /// Key heads, and as many of values.
+    /// Key heads; there are as many value heads.
     pub kv_heads: usize,
     /// Columns of a head.
     pub dim: usize,
@@ -20,9 +20,9 @@ pub struct HeadNorm {
 }
 
 /// `gain · (h / sqrt(mean(h²) + eps))` of every query and key head `h` of `qkv`
-/// `[T, (heads + 2·kv_heads)·dim]`, in f32 until it is rounded to the type of `qkv`; values are
-/// copied. `gains` is f32 `[2·dim]`, those of queries and then those of keys. `out` is another
-/// buffer. T = 0 launches nothing.
+/// `[T, (heads + 2·kv_heads)·dim]`, computed in f32 and rounded to the type of `qkv`. Value heads are
+/// copied. `gains` is f32 `[2·dim]`: the queries' gains, then the keys'. `out` must not alias `qkv`.
+/// T = 0 launches nothing.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, or the device lacks the type.
@@ -63,7 +63,7 @@ pub fn heads(
     let gain_width = width.min(4);
     let lines = dim / width;
     let device = DeviceFacts::of(client);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         norm_heads::launch_unchecked(
             client,
@@ -99,16 +99,16 @@ struct HeadExtents {
     heads: usize,
     /// Key heads.
     kv_heads: usize,
-    /// Lines between tokens of qkv.
+    /// Row stride of qkv, in lines.
     x_stride: usize,
-    /// Lines between tokens of the output.
+    /// Row stride of the output, in lines.
     y_stride: usize,
     /// Added to the mean square.
     eps: f32,
 }
 
-/// Items are (token, head, line). The units of a head each add up all of its squares: reading a
-/// few hundred bytes again, which are in the cache, takes less time than waiting for each other.
+/// One unit per (token, head, line). Every unit adds the squares of the whole head: reading a few hundred
+/// bytes again from the cache takes less time than a reduction across units.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn norm_heads<F: Float, V: Size, A: Size>(
     qkv: &[Vector<F, V>],

@@ -13,7 +13,7 @@ use crate::operand::{FloatMatrix, FloatVector, QuantizedActivations};
 /// `out = gamma · rms_norm(x + residual)` for `x` `[T, K]` and `gamma` `[K]` of any float type;
 /// every other float operand has the type of `x`. T = 0 launches nothing.
 ///
-/// A row with NaN or infinity becomes zeros with a NaN scale.
+/// As int8, a row with NaN or infinity becomes zeros with a NaN scale.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ or the device lacks one.
@@ -52,10 +52,10 @@ pub fn launch(
     )
 }
 
-/// Rows for the kernels; residuals are checked.
+/// The operands of the row kernels; the residual has been checked.
 pub(crate) struct Rows<'a> {
     pub x: &'a FloatMatrix,
-    /// Values of a row: half of x's columns for the gated unit.
+    /// Values of a normalised row: for the gated unit, half of x's columns.
     pub cols: usize,
     pub source: Source,
     pub add: Option<&'a FloatMatrix>,
@@ -92,11 +92,11 @@ impl Rows<'_> {
         [Some(self.x), self.add, self.sum, y].into_iter().flatten()
     }
 
-    /// Elements of a line of all operands: 1 where one of them has none.
+    /// Elements of a line that all operands allow; 1 if one of them is not made of whole lines.
     fn width(&self) -> usize {
         let widths = self.floats().map(FloatMatrix::line_width);
         let width = widths.min().unwrap_or(1);
-        // Words of 16 codes end where rows do.
+        // A line must not reach past the last word of 16 codes of a row.
         match self.cols.is_multiple_of(16) && self.gamma.line_width(width) > 1 {
             true => width,
             false => 1,
@@ -128,7 +128,7 @@ impl Rows<'_> {
     }
 }
 
-/// Runs the row kernel that fits.
+/// Runs the line kernel if rows fit registers, else the strided one.
 pub(crate) fn launch_rows(client: &Client, rows: &Rows<'_>) -> Result<(), KernelError> {
     rows.check(client)?;
     let count = rows.x.rows();
@@ -146,8 +146,8 @@ pub(crate) fn launch_rows(client: &Client, rows: &Rows<'_>) -> Result<(), Kernel
         RowOutput::Float(y) => (Some(y), None, None),
         RowOutput::Int8(out) => (None, Some(out.codes()), Some(out.scales())),
     };
-    // SAFETY: the operands hold what their shapes say, rows are whole lines where lines are wider
-    // than one element, and the kernels stay inside of them.
+    // SAFETY: the buffers cover the operands' shapes, rows are whole lines where lines are wider than
+    // one element, and the kernels access nothing outside of them.
     unsafe {
         match plan {
             Some((_, plan)) => {

@@ -1,4 +1,4 @@
-//! Rows on GPUs with planes of 32: read once, 16 bytes at a time, and kept in registers.
+//! The norm on GPUs with planes of 32: a row is read once, 16 bytes at a time, and kept in registers.
 
 use cubecl::prelude::*;
 
@@ -16,19 +16,19 @@ pub(crate) struct RowExtents {
     pub rows: usize,
     /// Values of a row, in lines where the kernel reads lines.
     pub cols: usize,
-    /// Between rows of x.
+    /// Row stride of x.
     pub x_stride: usize,
-    /// Between rows of the addend.
+    /// Row stride of the addend.
     pub add_stride: usize,
-    /// Between rows of the sum.
+    /// Row stride of the sum.
     pub sum_stride: usize,
-    /// Between rows of y.
+    /// Row stride of y.
     pub y_stride: usize,
-    /// Added to the mean of squares.
+    /// Added to the mean square.
     pub eps: f32,
 }
 
-/// One row a cube: the sum, the norm, then codes or floats.
+/// One row per cube: adds the residual, normalises, and stores codes or floats.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -165,7 +165,7 @@ pub(super) fn norm_lines<F: Float, G: Float, V: Size, W: Size, C: Size>(
     }
 }
 
-/// Element `at` of a buffer that may not be there, or `other`.
+/// Element `at` of an optional buffer, or `other` without one.
 #[cube]
 pub(super) fn load<T: CubePrimitive>(from: &ComptimeOption<&mut [T]>, at: usize, other: T) -> T {
     let mut value = other;
@@ -179,7 +179,7 @@ pub(super) fn load<T: CubePrimitive>(from: &ComptimeOption<&mut [T]>, at: usize,
     value
 }
 
-/// Stores to a buffer that may not be there.
+/// Stores to an optional buffer.
 #[cube]
 pub(super) fn store<T: CubePrimitive>(to: &mut ComptimeOption<&mut [T]>, at: usize, value: T) {
     #[comptime]

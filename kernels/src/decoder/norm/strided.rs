@@ -1,4 +1,5 @@
-//! Rows of any length and alignment, on any device: passes over memory, four columns a unit.
+//! The norm on any device, for rows of any length and alignment: several passes over memory, four columns
+//! per unit.
 
 use cubecl::prelude::*;
 
@@ -10,8 +11,8 @@ use crate::device_code::team::{Team, team_max, team_place, team_sum};
 use crate::quantize::activation::kernel::quantized_byte;
 use crate::quantize::activation::{rounding_of, scale_of};
 
-/// As `norm_lines`. A unit takes the same columns in every pass, so that it reads sums that it
-/// wrote itself. `words` is the number of words of four columns of a row, padding included.
+/// As `norm_lines`. A unit processes the same columns in every pass, so that it reads sums that it
+/// wrote itself. `words` is the number of 4-column words of a row, padding included.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -34,7 +35,7 @@ pub(super) fn norm_strided<F: Float, G: Float>(
 ) {
     let lanes = comptime!(team.lanes());
     let (row, lane) = team_place(team);
-    // A team has a row or is past the end as a whole: no unit waits alone at a barrier.
+    // The branch is uniform in a team, so that its units reach the barriers together.
     if row < extents.rows {
         let mut shared = Shared::<[u32]>::new_slice(comptime!(team.shared_words(2)));
         let cols = extents.cols;

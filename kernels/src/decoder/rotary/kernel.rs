@@ -1,4 +1,4 @@
-//! Device code: a line of a head and the line half a head further, per unit.
+//! Device code: each unit rotates a line of a head with the line half a head further.
 
 use cubecl::prelude::*;
 
@@ -19,15 +19,15 @@ pub(super) struct RotaryExtents {
     pub blocks: usize,
     /// Rows of the table.
     pub table_rows: usize,
-    /// Lines between tokens of qkv.
+    /// Row stride of qkv, in lines.
     pub qkv_stride: usize,
-    /// Lines between tokens of q.
+    /// Row stride of q, in lines.
     pub q_stride: usize,
     /// Factor of q.
     pub q_scale: f32,
 }
 
-/// Items are (token, head, line of half a head), heads of q before those of k and v.
+/// One unit per (token, head, line of half a head); query heads come before key and value heads.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

@@ -8,7 +8,8 @@ use crate::error::KernelError;
 use crate::operand::KvCache;
 use crate::operand::{Buffer, FloatMatrix};
 
-/// Where tokens belong: read on the device, so that a recorded launch can be replayed for others.
+/// The cache row and position of each token. They are read on the device, so that a captured launch can
+/// be replayed with other values.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement<'a> {
     /// Row of the cache of each token, u32 `[T]`.
@@ -24,8 +25,8 @@ impl Placement<'_> {
     }
 }
 
-/// The table that [`launch`] reads for `positions` positions of heads of `dim`: a row has the
-/// cosines of `p / theta^(2i / dim)` for `i < dim / 2`, then the sines. Angles are f32, as in
+/// The table that [`launch`] reads, for `positions` positions of heads of `dim` columns: row `p` holds
+/// the cosines of `p / theta^(2i / dim)` for `i < dim / 2`, then the sines. Angles are f32, as in
 /// `tritburn::transformer::rotary_table` and Hugging Face transformers.
 pub fn table(positions: usize, dim: usize, theta: f32) -> Vec<f32> {
     let frequencies: Vec<f32> = (0..dim / 2)
@@ -68,19 +69,19 @@ pub fn launch(
     if tokens == 0 {
         return Ok(());
     }
-    // Lines end where halves of heads do.
+    // A line must not cross the middle of a head.
     let width = qkv.line_width().min(q.line_width());
     let width = width.min(1 << (dim / 2).trailing_zeros());
     let half = dim / 2 / width;
     let items = tokens * (heads + 2 * kv_heads) * half;
     let device = DeviceFacts::of(client);
-    // Few items: spread over the device instead of filling cubes.
+    // There are few items: small cubes spread them over the multiprocessors.
     let units = match device.lockstep {
         true => device.cube_units.min(64),
         false => device.cube_units,
     };
     let table_width = width.min(4);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         rotary::launch_unchecked(
             client,

@@ -1,5 +1,5 @@
-//! Rotary position embedding of queries and keys, and the append of keys and values to the cache,
-//! in one launch.
+//! Rotary position embedding of queries and keys, which also appends keys and values to the cache in the
+//! same launch.
 //!
 //! Dimensions `d` and `d + D/2` of a head are rotated together (Su et al.,
 //! <https://arxiv.org/abs/2104.09864>, in the half-split order of the LLaMA checkpoints):

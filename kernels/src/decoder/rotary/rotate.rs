@@ -1,4 +1,4 @@
-//! Rotation of whole sequences where they stand, and back: for training.
+//! Rotary position embedding of whole sequences, and its inverse, for training.
 
 use cubecl::prelude::*;
 
@@ -6,18 +6,18 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 
-/// Heads of a row of q|k|v, and which way they are rotated.
+/// Heads of a row of q|k|v, and the direction of the rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rotation {
     /// Tokens of a sequence: row `t` is at position `t % length`.
     pub length: usize,
     /// Query heads.
     pub heads: usize,
-    /// Key heads, and as many of values.
+    /// Key heads; there are as many value heads.
     pub kv_heads: usize,
     /// Columns of a head, even.
     pub dim: usize,
-    /// Rotates back, which is the gradient.
+    /// Rotates in the opposite direction, which is the gradient's rotation.
     pub inverse: bool,
 }
 
@@ -42,7 +42,7 @@ impl Rotation {
 }
 
 /// Rotates the queries and keys of `qkv` `[T, (heads + 2·kv_heads)·dim]` into `out` of the same
-/// shape and type, and copies the values. `out` may be `qkv` itself; values then stay untouched.
+/// shape and type, and copies the values. `out` may be `qkv` itself.
 /// `table` is f32 `[positions · dim]`, as [`table`](super::table()) makes it, of at least `length`
 /// positions. T = 0 launches nothing.
 ///
@@ -67,7 +67,7 @@ pub fn rotate(
     qkv.check(client, "qkv", shape)?;
     out.check(client, "rotated qkv", shape)?;
     qkv.dtype().expect("rotated qkv", out.dtype())?;
-    // In place, values stay where they are.
+    // In place, the values need no copy.
     let moved = heads
         + if out.is_same(qkv) {
             kv_heads
@@ -86,7 +86,7 @@ pub fn rotate(
     let table_width = width.min(4);
     let half = dim / 2 / width;
     let device = DeviceFacts::of(client);
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         rotate_lines::launch_unchecked(
             client,
@@ -121,19 +121,19 @@ struct RotateExtents {
     rows: usize,
     /// Tokens of a sequence.
     length: usize,
-    /// Heads of a token that are written.
+    /// Heads of a token that are stored.
     moved: usize,
     /// Heads of a token that are rotated.
     rotated: usize,
     /// Lines of half a head.
     half: usize,
-    /// Lines between tokens of qkv.
+    /// Row stride of qkv, in lines.
     x_stride: usize,
-    /// Lines between tokens of out.
+    /// Row stride of `out`, in lines.
     y_stride: usize,
 }
 
-/// Items are (token, head, line of half a head): the line and that half a head further.
+/// One unit per (token, head, line of half a head): it rotates the line with the one half a head further.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn rotate_lines<F: Float, V: Size, A: Size>(
     qkv: &[Vector<F, V>],

@@ -7,8 +7,8 @@ use super::temporary;
 use crate::device_code::decode::magnitude_bits;
 use crate::operand::FloatType;
 
-/// The larger of two magnitudes (f32), or of each of two pairs (half types). Magnitudes compare as
-/// unsigned integers.
+/// The larger of two magnitudes (f32), or of two pairs, element by element (half types). Magnitudes
+/// compare as unsigned integers.
 #[cube]
 pub(crate) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
     match comptime!(dtype) {
@@ -28,7 +28,7 @@ pub(crate) fn larger(a: u32, b: u32, #[comptime] dtype: FloatType) -> u32 {
     }
 }
 
-/// The largest magnitude of a line, or of its even and odd values in half types.
+/// The largest magnitude of a line. For half types a pair: that of the even and that of the odd elements.
 #[cube]
 pub(crate) fn largest_of_line(line: Vector<u32, Const<4>>, #[comptime] dtype: FloatType) -> u32 {
     let mask = comptime!(match dtype {
@@ -153,7 +153,7 @@ pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     }
 }
 
-/// The largest `value` of a warp. All its lanes execute this.
+/// The maximum of `value` over a warp. All lanes of the warp must execute this.
 #[cube]
 pub(crate) fn largest_of_warp(value: u32) -> u32 {
     let value = temporary(value);

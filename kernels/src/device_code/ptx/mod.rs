@@ -75,8 +75,8 @@ pub(crate) fn load_global(global: u64) -> Vector<u32, Const<4>> {
     out
 }
 
-/// Loads a float of global memory here. The compiler may move an ordinary load down to its first
-/// use.
+/// Loads a float of global memory at this point of the program. The compiler may sink an ordinary load to
+/// its first use.
 #[cube]
 pub(crate) fn load_early(global: u64) -> f32 {
     let out: f32;

@@ -1,4 +1,4 @@
-//! What the GEMMs are launched with.
+//! Launch arguments that the tensor-core GEMMs have in common.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -10,23 +10,23 @@ use crate::error::KernelError;
 use crate::prepack::PrepackedWeights;
 use crate::product::{Call, Input};
 
-/// The operands of a product beside activations and output, and its sizes.
+/// The operands of a product except activations and output, and its sizes.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct ProductArgs<B: Float> {
-    /// Scales of tokens; none for activations that have none, or are quantised in the kernel.
+    /// Scales of tokens. `None` for float activations, also if the kernel quantises them.
     pub x_scales: ComptimeOption<&'static [f32]>,
     /// Prepacked words.
     pub words: &'static [u32],
     /// Scales of weight rows.
     pub row_scales: &'static [f32],
-    /// A number for each weight row.
+    /// A bias per weight row.
     pub bias: ComptimeOption<&'static [B]>,
     /// Runtime sizes.
     pub extents: TileExtents,
     /// Code table of the weights.
     #[cube(comptime)]
     pub code: WeightCode,
-    /// Whether the i32 sums are wanted as they are.
+    /// Whether the output is the i32 sums, without scales.
     #[cube(comptime)]
     pub integers: bool,
 }
@@ -37,13 +37,13 @@ pub(super) struct Binding {
     pub address: AddressType,
     /// The output in lines of `width`.
     pub y: BufferArg,
-    /// Elements of a row that one store takes.
+    /// Elements of a row that one store writes.
     pub width: usize,
-    /// Elements between rows.
+    /// Row stride, in elements.
     pub y_stride: usize,
     /// Type of the output.
     pub y_type: ElemType,
-    /// Type that the bias is read in, bound or not.
+    /// Type of the kernel's bias argument, whether or not there is a bias.
     pub bias_type: ElemType,
 }
 
@@ -64,7 +64,7 @@ impl Binding {
     }
 }
 
-/// The arguments of `call` with `weights`, for activations whose tokens are at `tokens`.
+/// The arguments of `call` with `weights`; `tokens` locates the activations.
 pub(super) fn product_args<B: Float>(
     call: &Call<'_>,
     weights: &PrepackedWeights,

@@ -1,4 +1,4 @@
-//! Activations as the GEMMs copy them.
+//! Activations as the GEMMs copy them: in lines of 16 bytes, or by tensor map.
 
 use cubecl::prelude::*;
 
@@ -11,24 +11,24 @@ use crate::product::{Call, Input};
 pub(super) struct InputLines {
     /// The activations.
     pub x: BufferArg,
-    /// Where its tokens are.
+    /// Where its tokens lie.
     pub tokens: TokenBytes,
     /// Type of the binding.
     pub dtype: ElemType,
 }
 
-/// Where the tokens of activations are, in bytes.
+/// Where the tokens of activations lie, in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct TokenBytes {
-    /// From token to token.
+    /// Row stride.
     pub stride: usize,
-    /// Of a token that may be read.
+    /// Bytes of a token that may be read.
     pub len: usize,
 }
 
 impl InputLines {
     /// # Errors
-    /// [`KernelError::Plan`] for f32 activations, and rows that start elsewhere.
+    /// [`KernelError::Plan`] for f32 activations, and for rows that do not start at multiples of 16 bytes.
     pub fn of(call: &Call<'_>) -> Result<Self, KernelError> {
         match &call.x {
             Input::Int8(x) => {
@@ -67,7 +67,7 @@ impl InputLines {
     }
 }
 
-/// The left operand of a call for copies of tiles, swizzled over 128 bytes.
+/// The tensor map of a call's left operand, with the 128-byte swizzle.
 pub(super) fn tensor_map(call: &Call<'_>, tile: [usize; 2]) -> TensorMapArg<Tiled> {
     match &call.x {
         Input::Int8(x) => x.tensor_map(tile),

@@ -1,4 +1,4 @@
-//! The number type in which activations are multiplied.
+//! The type in which tensor cores multiply activations.
 
 use crate::device_code::MmaType;
 use crate::operand::FloatType;
@@ -9,7 +9,7 @@ use crate::product::ActivationType;
 pub struct MmaInput {
     /// Type of both operands.
     pub types: MmaType,
-    /// Terms per activation: 3 for f32, whose value is the exact sum of three bf16, else 1.
+    /// Terms per activation: 3 for f32, which is split into an exact sum of three bf16, else 1.
     pub terms: usize,
 }
 

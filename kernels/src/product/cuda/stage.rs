@@ -1,5 +1,4 @@
-//! Stages of the GEMMs whose units copy what they multiply: their layout in shared memory, and the
-//! copies.
+//! Stages of the GEMMs in which every unit copies: their layout in shared memory, and the copies.
 
 use cubecl::prelude::*;
 
@@ -27,16 +26,16 @@ pub(super) struct TileExtents {
     pub col_tiles: usize,
     /// Tiles of 64 rows.
     pub row_tiles: usize,
-    /// Bytes between tokens of x.
+    /// Row stride of x, in bytes.
     pub x_stride: usize,
     /// Bytes of a token of x that may be read.
     pub x_bytes: usize,
-    /// Elements between rows of y.
+    /// Row stride of y, in elements.
     pub y_stride: usize,
 }
 
-/// The extents of `problem` with weights of `fragments`, for activations of `x_bytes` bytes a token
-/// that lie `x_stride` bytes apart.
+/// The extents of `problem` with weights of `fragments`, for activations of `x_bytes` bytes a token and a
+/// row stride of `x_stride` bytes.
 pub(super) fn tile_extents(
     problem: &MatmulProblem,
     fragments: &FragmentLayout,
@@ -55,8 +54,8 @@ pub(super) fn tile_extents(
     )
 }
 
-/// The stage of a cube: the activations of one column tile in rows of 128 bytes (two blocks of such
-/// rows for half types), then the packed words of every strip.
+/// The layout of a stage: the activations of one column tile, a row of 128 bytes per token (half types
+/// have two blocks of such rows), then the packed words of every strip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct StageShape {
     /// Units that copy.
@@ -69,7 +68,7 @@ pub(super) struct StageShape {
     pub element: usize,
     /// How rows avoid bank conflicts.
     pub rows: RowSpacing,
-    /// How bytes get there.
+    /// How bytes are copied.
     pub copies: Copies,
 }
 
@@ -78,8 +77,8 @@ pub(super) struct StageShape {
 pub(super) enum Copies {
     /// `cp.async`: compute capability 8.0 and up.
     Asynchronous,
-    /// Through registers, on any device. Zeros instead of copies of less than 16 bytes, which int8
-    /// activations and packed words do not need.
+    /// A load and a store, on any device. A line of less than 16 valid bytes is filled with zeros; int8
+    /// activations and packed words have no such lines.
     Synchronous,
 }
 
@@ -103,7 +102,7 @@ fn copy_line(shared: u32, global: u64, valid: u32, #[comptime] copies: Copies) {
     }
 }
 
-/// Closes a group of [`copy_stage`]s, which [`await_stages`] counts.
+/// Closes a group of copies, which [`await_stages`] counts.
 #[cube]
 pub(super) fn commit_stage(#[comptime] copies: Copies) {
     if comptime!(copies == Copies::Asynchronous) {
@@ -111,7 +110,7 @@ pub(super) fn commit_stage(#[comptime] copies: Copies) {
     }
 }
 
-/// Waits until at most `pending` groups of copies of this unit are under way.
+/// Waits until at most `pending` groups of copies of this unit are incomplete.
 #[cube]
 pub(super) fn await_stages(#[comptime] pending: usize, #[comptime] copies: Copies) {
     if comptime!(copies == Copies::Asynchronous) {
@@ -124,7 +123,7 @@ pub(super) fn await_stages(#[comptime] pending: usize, #[comptime] copies: Copie
 pub(super) enum RowSpacing {
     /// The 16-byte line `l` of a row is stored at `l xor (row mod 8)`.
     Swizzled,
-    /// Rows are 16 bytes further apart, for readers that only know a stride (WMMA).
+    /// Rows are padded by 16 bytes, for WMMA, which can only read rows of a constant stride.
     Padded,
 }
 
@@ -180,8 +179,8 @@ pub(super) fn output_tile(
     }
 }
 
-/// Copies column tile `column` to the stage at address `stage`. Activations past K and M, and words
-/// past the last row tile, become zeros.
+/// Starts copying column tile `column` to the stage at address `stage`. Activations past K and M, and
+/// words past the last row tile, become zeros.
 #[cube]
 pub(super) fn copy_stage(
     stage: u32,

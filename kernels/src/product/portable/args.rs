@@ -1,4 +1,4 @@
-//! What the portable products are launched with.
+//! Launch arguments that the portable products have in common.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -10,16 +10,16 @@ use crate::error::KernelError;
 use crate::operand::{PackedWeights, QuantizedActivations};
 use crate::product::{Call, Input};
 
-/// The operands of a product beside activations and output, and its sizes.
+/// The operands of a product except activations and output, and its sizes.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct PortableArgs<B: Float> {
     /// Canonical words.
     pub words: &'static [u32],
     /// Scales of the weights.
     pub scales: &'static [f32],
-    /// A number for each weight row.
+    /// A bias per weight row.
     pub bias: ComptimeOption<&'static [B]>,
-    /// Which scale a weight has.
+    /// Maps a weight to its scale.
     pub map: ScaleMap,
     /// Runtime sizes.
     pub extents: Extents,
@@ -34,11 +34,11 @@ pub(super) struct Binding {
     pub address: AddressType,
     /// The output.
     pub y: BufferArg,
-    /// Elements between rows.
+    /// Row stride, in elements.
     pub y_stride: usize,
     /// Type of the output.
     pub y_type: ElemType,
-    /// Type that the bias is read in, bound or not.
+    /// Type of the kernel's bias argument, whether or not there is a bias.
     pub bias_type: ElemType,
 }
 

@@ -3,7 +3,7 @@
 use crate::device::DeviceFacts;
 use crate::error::KernelError;
 
-/// The facts of a quantisation.
+/// The facts that a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActivationProblem {
     /// Tokens.
@@ -22,7 +22,7 @@ pub struct ActivationBlueprint {
 }
 
 impl ActivationBlueprint {
-    /// A plan for `problem`: the widest power of two of units that all find inputs in a row.
+    /// A plan for `problem`: the largest power of two of lanes per row of which none is idle.
     pub fn new(problem: &ActivationProblem, device: &DeviceFacts) -> Self {
         let cube_units = device.cube_units as usize;
         let lanes = match device.lockstep {
@@ -41,8 +41,8 @@ impl ActivationBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] if the units do not split into power-of-two groups of lanes, or are
-    /// more than a cube of `device` may have.
+    /// [`KernelError::Plan`] if lanes are no power of two or do not divide the units, or if there are more
+    /// units than a cube of `device` may have.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let whole = self.lanes.is_power_of_two() && self.cube_units.is_multiple_of(self.lanes);
         if whole && (1..=device.max_units as usize).contains(&self.cube_units) {

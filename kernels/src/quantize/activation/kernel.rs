@@ -1,4 +1,4 @@
-//! Device code of the activation quantiser: one group of lanes a row, two passes over it.
+//! Device code of the portable activation quantiser: a group of lanes reads a row twice.
 
 use cubecl::prelude::*;
 
@@ -27,11 +27,11 @@ pub(super) fn quantize<F: Float>(
     let lanes = comptime!(plan.lanes);
     let lane = UNIT_POS as usize % lanes;
     let row = CUBE_POS * comptime!(plan.rows_per_cube()) + UNIT_POS as usize / lanes;
-    // Units past the end repeat the last row and store nothing: they still meet at the barriers.
+    // Units past the end repeat the last row and store nothing, because every unit must reach the barriers.
     let live = row < rows;
     let base = select(live, row, rows - 1) * stride;
 
-    // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
+    // The bits of |x| compare as integers as the numbers do; infinity and NaN are above all others.
     let mut top = 0u32;
     let mut col = lane;
     while col < cols {
@@ -95,7 +95,7 @@ pub(crate) fn quantized_word(
     }
 }
 
-/// The largest `value` of a group of lanes, given to all of them.
+/// The maximum of `value` over a group of lanes, returned to all of them.
 #[cube]
 fn fold_max(value: u32, lane: usize, #[comptime] lanes: usize, #[comptime] units: usize) -> u32 {
     let mut shared = Shared::<[u32]>::new_slice(units);

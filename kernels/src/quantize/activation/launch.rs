@@ -48,7 +48,7 @@ pub fn launch_with(
     if problem.rows == 0 {
         return Ok(());
     }
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         quantize::launch_unchecked(
             client,
@@ -76,8 +76,8 @@ fn launch_lines(
     plan: LinePlan,
 ) -> Result<(), KernelError> {
     let width = x.line_width();
-    // SAFETY: the operands hold what their shapes say, rows are whole lines of both, and the kernel
-    // stays inside of them.
+    // SAFETY: the buffers cover the operands' shapes, rows are whole lines of both, and the kernel
+    // accesses nothing outside of them.
     unsafe {
         quantize_lines::launch_unchecked(
             client,

@@ -1,4 +1,4 @@
-//! The quantiser for GPUs with planes of 32: a row is read once, 16 bytes at a time, and stays in
+//! The activation quantiser for GPUs with planes of 32: a row is read once, 16 bytes at a time, and kept in
 //! registers.
 
 use cubecl::ir::features::Plane;
@@ -13,24 +13,24 @@ use crate::operand::FloatMatrix;
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LinePlan {
-    /// Units of a row: a multiple of 32, and 32 where a cube has several rows.
+    /// Units of a row: a multiple of 32; exactly 32 if a cube has several rows.
     pub units: usize,
     /// Lines of a unit.
     pub lines: usize,
     /// Rows of a cube.
     pub rows: usize,
-    /// Whether the device takes PTX.
+    /// Whether the kernel may contain PTX.
     pub ptx: bool,
 }
 
 impl LinePlan {
     /// Most units of a row, and lines of a unit.
     const MOST: (usize, usize) = (256, 16);
-    /// Rows of a cube, lines of a unit and rows with which planes that have a row each are faster:
-    /// they need no barrier, but long rows leave them waiting.
+    /// Rows of a cube, most lines of a unit and fewest rows for one plane per row, which needs no barrier
+    /// but is slow for long rows.
     const MANY: (usize, usize, usize) = (4, 4, 512);
 
-    /// A plan for the rows of `x`, where they are made of whole lines and fit registers.
+    /// A plan for the rows of `x`. `None` unless they are made of whole lines and fit registers.
     pub fn new(client: &Client, x: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
         let hardware = &client.properties().hardware;
         let planes = client.features().plane.contains(Plane::Ops)
@@ -75,17 +75,17 @@ pub(super) fn quantize_lines<F: Float, V: Size, C: Size>(
 ) {
     let unit = UNIT_POS as usize % comptime!(plan.units);
     let row = CUBE_POS * comptime!(plan.rows) + UNIT_POS as usize / comptime!(plan.units);
-    // Planes past the last row repeat it and store nothing: all of a cube fold.
+    // Planes past the last row repeat it and store nothing, because every unit must reach the barrier.
     let source = min(row, rows - 1);
     let width = V::value();
     let mut held = Array::<Vector<F, V>>::new(comptime!(plan.lines));
     #[unroll]
     for i in 0..comptime!(plan.lines) {
         let line = unit + comptime!(i * plan.units);
-        // Repeating the last line changes no maximum.
+        // Units past the end of the row repeat its last line, which changes no maximum.
         held[i] = x[source * stride + min(line, lines - 1)];
     }
-    // For |x| the order of the bits is the order of the numbers, with infinity and NaN on top.
+    // The bits of |x| compare as integers as the numbers do; infinity and NaN are above all others.
     let mut top = 0u32;
     #[unroll]
     for i in 0..comptime!(plan.lines) {

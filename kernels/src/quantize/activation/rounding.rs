@@ -1,17 +1,17 @@
-//! How a token becomes int8: the one place of the quantiser's formula.
+//! The formula of the activation quantiser, which every kernel that quantises calls.
 
 use cubecl::prelude::*;
 
 use crate::device_code::decode::{INFINITY_BITS, nan_of};
 
-/// What the values of a token are rounded with.
+/// The parameters with which the values of a token are rounded.
 #[derive(CubeType, Clone, Copy)]
 pub(crate) struct Rounding {
     /// Bits of the largest magnitude.
     top: u32,
-    /// Whether it is a finite number; else all codes are zero.
+    /// Whether the largest magnitude is finite; if not, all codes are zero.
     pub finite: bool,
-    /// The factor `a` ahead of rounding.
+    /// The factor `a` before rounding.
     pub a: f32,
 }
 

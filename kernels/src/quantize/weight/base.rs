@@ -5,12 +5,12 @@ use tritburn_formats::sum::{BLOCK, LANES};
 use crate::device::DeviceFacts;
 use crate::error::KernelError;
 
-/// Equally long segments of a pitched matrix that are summed alone.
+/// The segments of a pitched matrix, all of one length, each of which gets a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SumProblem {
     /// Segments.
     pub segments: usize,
-    /// Elements of a segment; the last one of a row may be shorter.
+    /// Elements of a segment; the last segment of a row may be shorter.
     pub len: usize,
     /// Segments of a row, or 0 if a segment is a run of whole rows.
     pub per_row: usize,
@@ -22,7 +22,7 @@ impl SumProblem {
         self.len.div_ceil(BLOCK)
     }
 
-    /// The problem of summing this one's partials.
+    /// The next level of the reduction: the sum of this problem's partial sums.
     pub fn partials(&self) -> Self {
         Self {
             segments: self.segments,
@@ -35,7 +35,7 @@ impl SumProblem {
 /// The resolved plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumBlueprint {
-    /// Units that share one block: one for each lane of the summation tree, or one for all.
+    /// Units of a block: one per lane of the summation tree, or one for all lanes.
     pub units_per_block: usize,
     /// Units of a cube.
     pub cube_units: usize,
@@ -56,8 +56,8 @@ impl SumBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] unless the units share the lanes evenly, fill the cube, and `device`
-    /// has that many.
+    /// [`KernelError::Plan`] unless the units divide the lanes evenly and fill the cube, and a cube of
+    /// `device` may have that many.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let units = self.units_per_block;
         let shared = units.is_power_of_two() && units <= LANES;

@@ -30,7 +30,7 @@ pub(super) struct Segments {
     pub whole_rows: bool,
 }
 
-/// What a finished sum is divided by: the length of its segment.
+/// The divisor of a finished sum: the length of its segment.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct MeanOf {
     /// Elements of a segment.
@@ -41,9 +41,10 @@ pub(super) struct MeanOf {
     pub cols: usize,
 }
 
-/// One partial per block of each segment, or the finished scale where a segment is one block.
+/// Writes one partial sum per block of each segment, or the finished scale if a segment is one block.
 ///
-/// The units of a block share the lanes of the tree; which unit holds a lane changes no addition.
+/// The units of a block divide the lanes of the summation tree. Which unit holds a lane does not change
+/// what is added to what.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn block_sums<F: Float>(
     x: &[F],
@@ -96,7 +97,7 @@ pub(super) fn block_sums<F: Float>(
         chunk += comptime!(LANES);
     }
 
-    // Lane i·units + unit is `lanes[i]`: the upper steps of the fold stay inside a unit.
+    // `lanes[i]` is lane i·units + unit of the tree, so that the upper levels of the fold stay in a unit.
     #[unroll]
     for level in 0..comptime!(per_unit.ilog2()) {
         let step = comptime!(per_unit >> (level + 1));
@@ -133,7 +134,7 @@ fn scale_of(mean: f32, #[comptime] code: WeightCode) -> f32 {
     select(finite, scale, nan_of(magnitude_bits(mean)))
 }
 
-/// The last steps of the tree, across the units of a block.
+/// The lower levels of the tree, across the units of a block.
 #[cube]
 fn fold_units(
     sum: f32,
@@ -201,8 +202,8 @@ pub(super) fn pack<F: Float>(
 /// `clamp(round(w/γ), -1, 1) + 1`, and 1 for a NaN γ.
 ///
 /// The f32 quotient is over ½ exactly when `w > γ/2` (γ ≥ 1e-5, so γ/2 is exact and the next float
-/// above it divides to more than the midpoint above ½); ½ itself rounds to even, to 0. Neither
-/// division nor rounding is left to differ between devices.
+/// above it divides to more than the midpoint above ½); ½ itself rounds to even, to 0. So the result does
+/// not depend on how a device divides and rounds.
 #[cube]
 fn ternary_code(w: f32, gamma: f32) -> u32 {
     let half = gamma * 0.5f32;

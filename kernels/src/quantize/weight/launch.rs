@@ -67,7 +67,7 @@ fn codes(
 ) -> Result<(), KernelError> {
     let layout = out.layout();
     let words = layout.word_count();
-    // SAFETY: the operands hold what their shapes say, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         pack::launch_unchecked(
             client,
@@ -98,8 +98,8 @@ struct Reduction<'a> {
 }
 
 impl Reduction<'_> {
-    /// `count` scales, from number `scale` on, each of the next `rows` rows, beginning with row
-    /// `first`; `count` is 1 where rows are pitched.
+    /// Computes `count` scales, from index `scale` on, each of `rows` consecutive rows, the first of which
+    /// begin at row `first`. `count` is 1 if rows are pitched.
     fn whole_rows(
         &self,
         first: usize,
@@ -108,7 +108,7 @@ impl Reduction<'_> {
     ) -> Result<(), KernelError> {
         let cols = self.w.cols();
         let len = rows * cols;
-        // Unpitched rows are one long row: no division for each element.
+        // Contiguous rows are treated as one long row, which saves a division per element.
         let level = match self.w.is_contiguous() {
             true => Level {
                 problem: SumProblem {
@@ -134,7 +134,7 @@ impl Reduction<'_> {
         self.reduce(level, [len, 1, len], scale)
     }
 
-    /// A scale for every `size` inputs of each row.
+    /// Computes a scale for every `size` inputs of each row.
     fn within_rows(&self, size: usize) -> Result<(), KernelError> {
         let cols = self.w.cols();
         let per_row = cols.div_ceil(size);
@@ -151,7 +151,7 @@ impl Reduction<'_> {
         self.reduce(level, [size, per_row, cols], 0)
     }
 
-    /// Runs levels until every segment is one block, whose sum becomes a scale.
+    /// Launches levels of the reduction until every segment is one block, whose sum becomes a scale.
     fn reduce(&self, mut level: Level, mean: [usize; 3], scale: usize) -> Result<(), KernelError> {
         let mut input = (self.w.lines(1), self.w.extent(), self.w.dtype().elem());
         loop {

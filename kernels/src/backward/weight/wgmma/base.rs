@@ -3,13 +3,14 @@
 use crate::product::cuda::wgmma::WgmmaBlueprint;
 use crate::product::cuda::wgmma::ring::RingShape;
 
-/// Tokens of a step: the contracted dimension.
+/// Tokens of one step of the main loop. Tokens are the contracted dimension.
 pub(super) const STEP_TOKENS: usize = 64;
 /// u32 words of 64 × 64 activations in fragment order.
 pub(super) const FRAGMENT_WORDS: usize = 1024;
 
-/// 128 inputs × 256 outputs a cube: decoded activations serve as many outputs as an instruction
-/// takes. In the blueprint, rows are inputs and tokens are outputs.
+/// The output tile of a cube is 128 inputs × 256 outputs: 256 is the widest `wgmma`, so each decoded
+/// activation serves as many outputs as possible. In the blueprint, rows are inputs and tokens are
+/// outputs.
 pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     warpgroups: 2,
     tiles: 1,
@@ -24,14 +25,15 @@ pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
 pub(super) const GRADIENT_BYTES: usize = STEP_TOKENS * PLAN.tokens * 2;
 /// Bytes of activations of a stage.
 pub(super) const ACTIVATION_BYTES: usize = PLAN.rows() * STEP_TOKENS;
-/// Bytes of a stage, token scales last; swizzled rows want multiples of 1024.
+/// Bytes of a stage: gradients, activations, token scales. The 128-byte swizzle needs stages that
+/// start at multiples of 1024 bytes.
 pub(super) const STAGE_BYTES: usize =
     (GRADIENT_BYTES + ACTIVATION_BYTES + 4 * STEP_TOKENS).next_multiple_of(1024);
-/// Blocks of gradients that a cube fetches for its cluster.
+/// Blocks of gradients that each cube copies to all cubes of its cluster (multicast).
 pub(super) const BLOCKS: usize = PLAN.tokens / 64 / PLAN.multicast;
 /// Bytes of a block.
 pub(super) const BLOCK_BYTES: usize = STEP_TOKENS * 128;
-/// The ring that a cube fills: the cubes of a cluster fetch half of the gradients each, for both.
+/// The ring of a cube. Each of the two cubes of a cluster copies half of the gradients to both.
 pub(super) const RING: RingShape = RingShape {
     stages: PLAN.stages,
     pitch: STAGE_BYTES,
@@ -50,7 +52,7 @@ mod tests {
     fn the_ring_fits_hopper() {
         let shared = SHARED_BYTES;
         assert!(shared <= 232_448, "{shared} bytes of shared memory");
-        // A warpgroup has one tile of sums.
+        // The kernel has one accumulator tile per warpgroup.
         assert_eq!(PLAN.tiles, 1);
         assert_eq!(BLOCKS * BLOCK_BYTES * PLAN.multicast, GRADIENT_BYTES);
     }

@@ -2,12 +2,16 @@
 
 use cubecl::prelude::*;
 
-/// Activations `[M, K]` to tiles of 64 inputs × 64 tokens, input tiles outermost; a tile is two
-/// halves of 128 lanes × 4 words. A word holds one input of a lane for four tokens: `2q`, `2q + 1`,
-/// and 8 further, of 16; lane `(g, q)` of a warp has inputs `2g` and `2g + 1` of 16. A byte is the
-/// activation plus 128, as decoding wants it; what lies past the matrix counts as activation 0.
-/// Behind the tiles come the scales of the tokens, with zeros to a whole tile. A unit writes two
-/// words.
+/// Transposes activations `[M, K]` into fragments of `wgmma`'s left operand.
+///
+/// The output is a sequence of tiles of 64 inputs × 64 tokens, input tiles outermost, followed by the
+/// token scales, padded with zeros to a whole tile. A tile is two halves of 128 lanes × 4 words; a
+/// word is one slice of 16 tokens of one input. Lane `(g, q)` of a warp holds inputs `2g` and
+/// `2g + 1` of the warp's 16, and of each slice tokens `2q`, `2q + 1`, `2q + 8` and `2q + 9`, one per
+/// byte. A byte is the activation plus 128, as [`decode_scaled`] expects; elements outside of the
+/// matrix are activation 0. One unit writes two words.
+///
+/// [`decode_scaled`]: crate::device_code::fragments::decode_scaled
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn transpose(
     x: &[u32],

@@ -33,18 +33,18 @@ pub(super) struct OuterExtents {
     pub token_tiles: usize,
     /// Tiles of 64 inputs.
     pub input_tiles: usize,
-    /// Parts of the tokens, each with sums of its own.
+    /// Parts that the tokens are divided into; each has its own output matrix of partial sums.
     pub parts: usize,
-    /// Token tiles of a part; the last may have fewer.
+    /// Token tiles of a part. The last part may have fewer.
     pub share: usize,
-    /// Elements between rows of dW.
+    /// Row stride of dW, in elements.
     pub dw_stride: usize,
-    /// Elements between parts of dW.
+    /// Elements from one part of dW to the next.
     pub part_stride: usize,
 }
 
-/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. A tile of `dy` is 64 tokens of 64 outputs,
-/// swizzled; `fragments` are the activations transposed, then the scales of the tokens.
+/// `dw[n, k] = Σ_m dy[m, n] · (s_m · q[m, k])`. The tensor map of `dy` copies swizzled blocks of 64
+/// tokens × 64 outputs; `fragments` is what [`transpose`](super::fragments::transpose) writes.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -125,7 +125,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
                         first,
                         types,
                     );
-                    // This warp's products of the previous stage are complete now.
+                    // `products` has waited for this warp's wgmmas of the previous stage.
                     if comptime!(slice == 0) {
                         release_previous(&ring, step > first_step, RING);
                     }
@@ -151,8 +151,8 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     leave_cluster();
 }
 
-/// Starts the copies of 64 tokens: this cube's share of the gradients to both cubes, its own
-/// activations and the scales.
+/// Producer: starts the copies of one step of 64 tokens: this cube's half of the gradients to both
+/// cubes of the cluster; activations and scales to this cube.
 #[cube]
 fn fill(
     ring: &Ring,
@@ -178,7 +178,7 @@ fn fill(
     let to = stage + comptime!(GRADIENT_BYTES as u32);
     #[unroll]
     for i in 0..comptime!(plan.rows() / 64) {
-        // Inputs past the last tile are copied, multiplied and never written.
+        // A cube past the last input tile repeats that tile; its sums are not stored.
         let input_tile = min(tile.row_tile + i, extents.input_tiles - 1);
         let from = (input_tile * extents.token_tiles + step) * comptime!(FRAGMENT_WORDS * 4);
         copy_bulk(
@@ -197,7 +197,7 @@ fn fill(
     );
 }
 
-/// Starts the products of 16 tokens, and waits for those of the 16 before.
+/// Issues the wgmma of one slice of 16 tokens, and waits for that of the slice before.
 #[cube]
 fn products(
     stage: u32,
@@ -243,7 +243,7 @@ fn products(
     gpu_asm!("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1;");
 }
 
-/// Stores the sums of this warpgroup's 64 inputs; `whole` says that all are inside of the matrix.
+/// Stores the sums of this warpgroup's 64 inputs. `whole`: all of them are inside of the matrix.
 #[cube]
 fn write<O: Float, W: Size>(
     dw: &mut [Vector<O, W>],
@@ -259,7 +259,7 @@ fn write<O: Float, W: Size>(
     if comptime!(whole).runtime() || (input < extents.k && output < extents.n) {
         let both = input + 1 < extents.k;
         let left = extents.n - output;
-        // In lines of dW: rows are whole lines where a line is more than an element.
+        // Counted in lines of dW. If a line is two elements, rows are made of whole lines.
         let width = W::value();
         let line = (start + output * extents.dw_stride + input) / width;
         let pitch = extents.dw_stride / width;

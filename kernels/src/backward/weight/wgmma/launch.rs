@@ -11,8 +11,8 @@ use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType, QuantizedActivations};
 use crate::product::cuda::wgmma::Parts;
 
-/// Whether these operands run on `device`: a Hopper GPU, gradients in half precision whose rows
-/// start at multiples of 16 bytes, and tokens enough.
+/// Whether [`launch`] takes these operands on `device`: it needs a Hopper GPU, gradients in half
+/// precision whose rows start at multiples of 16 bytes, and enough tokens to pay.
 pub(in crate::backward::weight) fn fits(dy: &FloatMatrix, device: &DeviceFacts) -> bool {
     let half = dy.dtype() != FloatType::F32;
     PLAN.runs_on(device)
@@ -22,7 +22,7 @@ pub(in crate::backward::weight) fn fits(dy: &FloatMatrix, device: &DeviceFacts) 
         && SHARED_BYTES <= device.shared_bytes
 }
 
-/// `dW = dYᵀ · X̂`, in products rounded to dY's type and f32 sums.
+/// `dW = dYᵀ · X̂`. Scaled activations are rounded to dY's type; sums are f32.
 ///
 /// # Errors
 /// [`KernelError::GridTooLarge`] or [`KernelError::AddressWidth`].
@@ -36,7 +36,7 @@ pub(in crate::backward::weight) fn launch(
     let (m, n, k) = (x.rows(), dy.cols(), x.cols());
     let (input_tiles, token_tiles) = (k.div_ceil(64), m.div_ceil(STEP_TOKENS));
     let tile_words = input_tiles * token_tiles * FRAGMENT_WORDS;
-    // Behind the tiles, the scales of the tokens.
+    // The token scales follow the tiles.
     let words = tile_words + token_tiles * STEP_TOKENS;
     let fragments = Buffer::new(client.empty(words * 4), words);
     let dim = device.cube_dim();
@@ -47,8 +47,8 @@ pub(in crate::backward::weight) fn launch(
     let (to, extent, dtype) = parts.target(dw, width);
     let words_per_row = QuantizedActivations::words_per_row(k);
     let address = address(client, &[dy.extent(), extent, words])?;
-    // SAFETY: the operands hold what their shapes say, the fragments what `transpose` writes, the
-    // sums of all parts have room, and the kernels stay inside of them.
+    // SAFETY: the buffers cover the operands' shapes, what `transpose` writes and the sums of all
+    // parts; the kernels access nothing outside of them.
     unsafe {
         transpose::launch_unchecked(
             client,

@@ -1,6 +1,6 @@
-//! `dW = dYᵀ · X̂` on Hopper's tensor cores, in half precision: int8 activations are put into
-//! fragment order once, then scaled and rounded in registers as the left operand; `dY` is the right
-//! one as it lies.
+//! `dW = dYᵀ · X̂` on Hopper's tensor cores, in half precision. One launch transposes the int8
+//! activations into fragment order. The product decodes, scales and rounds them in registers as its
+//! left operand; `dY` is the right operand, without a transpose in memory.
 
 mod base;
 mod fragments;

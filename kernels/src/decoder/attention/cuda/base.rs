@@ -5,10 +5,10 @@ use crate::device_code::MmaType;
 use crate::operand::FloatType;
 use crate::operand::KvCache;
 
-/// Positions of a tile of keys and values.
+/// Positions of a tile.
 pub const TILE: usize = 64;
 
-/// Tiles of keys and values in shared memory.
+/// Stages of the ring in shared memory; a stage is a tile of keys and a tile of values.
 pub const STAGES: usize = 2;
 
 /// The plan.
@@ -16,17 +16,17 @@ pub const STAGES: usize = 2;
 pub(in crate::decoder::attention) struct PrefillPlan {
     /// Dimension of a head.
     pub dim: usize,
-    /// Warps, 16 tokens each.
+    /// Warps of a cube, each with 16 tokens.
     pub warps: usize,
-    /// What is multiplied.
+    /// Type of the multiplied elements.
     pub types: MmaType,
     /// Positions of a block, where rows are made of such.
     pub block: Option<usize>,
 }
 
 impl PrefillPlan {
-    /// A plan for `tokens` tokens, where `device` has the instructions and the tokens are enough for
-    /// tiles of them.
+    /// A plan for `tokens` tokens. `None` if `device` lacks the instructions or the tokens are too few
+    /// to fill tiles.
     pub fn new(tokens: usize, cache: &KvCache, device: &DeviceFacts) -> Option<Self> {
         let cuda = device.cuda?;
         let plan = Self {

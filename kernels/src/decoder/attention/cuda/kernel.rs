@@ -1,6 +1,6 @@
-//! Device code: a cube has 64 consecutive tokens of one query head; tiles of 64 positions come
-//! through a ring in shared memory, and scores never leave registers (Dao,
-//! <https://arxiv.org/abs/2307.08691>).
+//! Device code of a prompt's attention (FlashAttention-2: Dao, <https://arxiv.org/abs/2307.08691>). A
+//! cube computes 64 consecutive tokens of one query head. Tiles of 64 positions pass through a ring in
+//! shared memory, and scores stay in registers.
 
 use cubecl::prelude::*;
 
@@ -28,16 +28,16 @@ pub(in crate::decoder::attention) struct PrefillExtents {
     pub blocks: usize,
     /// Pairs between tokens of q.
     pub q_stride: usize,
-    /// Pairs between tokens of the output.
+    /// Row stride of the output, in pairs of elements.
     pub out_stride: usize,
-    /// Factor of the scores, in powers of two.
+    /// Factor of the scores times log₂ e, so that the softmax uses `exp2`.
     pub scale: f32,
 }
 
-/// Below every score, and far from overflow.
+/// Score of a masked position: below every other, and far from overflow.
 const LOWEST: f32 = -1e30;
 
-/// Attention of tokens of row `rows[0]` at positions from `positions[0]` on.
+/// Attention of consecutive tokens of row `rows[0]` of the cache, the first at position `positions[0]`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -60,7 +60,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
     if CUBE_POS >= tiles * extents.heads {
         terminate!();
     }
-    // The last tokens have the most positions: they start first.
+    // The last tokens attend to the most positions, so their cubes start first.
     let tile = tiles - 1 - CUBE_POS / extents.heads;
     let head = CUBE_POS % extents.heads;
     let key_head = head / (extents.heads / extents.kv_heads);
@@ -85,14 +85,14 @@ pub(in crate::decoder::attention) fn prefill_mma(
     let (warp, lane) = (unit / 32, unit % 32);
     let first = tile * comptime!(plan.tokens());
     let last = min(first + comptime!(plan.tokens()), extents.tokens) - 1;
-    // Positions past the cache count as its last one.
+    // A position past the end of the cache counts as its last one.
     let len = min(start + last, extents.positions - 1) + 1;
     let steps = (len + comptime!(TILE - 1)) / comptime!(TILE);
 
     copy_tile(ring, &source, table, 0usize.runtime(), len, plan);
     copy_async_commit();
 
-    // The two tokens of this lane: rows lane / 4 and 8 further of the warp's 16.
+    // This lane holds rows lane / 4 and lane / 4 + 8 of the warp's 16 tokens.
     let token0 = first + warp * 16 + lane / 4;
     let token1 = token0 + 8;
     let mut queries = Array::<u32>::new(comptime!(dim / 4));
@@ -166,7 +166,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
             }
         }
 
-        // Only the last tiles reach past a token of this cube.
+        // Only the last tiles contain positions that a token of this cube must not see.
         let from = step * comptime!(TILE);
         if from + comptime!(TILE - 1) > start + first {
             #[unroll]
@@ -209,8 +209,8 @@ pub(in crate::decoder::attention) fn prefill_mma(
         #[unroll]
         for n in 0..comptime!(TILE / 8) {
             let held = scores[n];
-            // A vector, because its elements are values: the result of an assembler block is a place,
-            // and another block would take its address.
+            // A vector, because its elements are values. The result of `gpu_asm!` is a variable, whose
+            // address another `gpu_asm!` would take.
             let mut p = Vector::<f32, Const<4>>::empty();
             p.insert(0usize, exp2(held.extract(0usize) * extents.scale - shift0));
             p.insert(1usize, exp2(held.extract(1usize) * extents.scale - shift0));
@@ -260,7 +260,7 @@ pub(in crate::decoder::attention) fn prefill_mma(
                 }
             }
         }
-        // The next copy goes where this step has read.
+        // The next copy overwrites the stage that this step has read.
         sync_cube();
         step += 1usize;
     }
@@ -331,8 +331,8 @@ fn copy_tile(
     }
 }
 
-/// Where line `line` of a row of a tile lies: permuted among the rows of a matrix, so that a column
-/// of lines takes all banks.
+/// Byte offset of line `line` of row `row` of a tile. Swizzled, so that the same line of 8 consecutive
+/// rows lies in different banks.
 #[cube]
 fn line_address(row: usize, line: usize, #[comptime] plan: PrefillPlan) -> u32 {
     let turn = match comptime!(plan.row_bytes() >= 128) {

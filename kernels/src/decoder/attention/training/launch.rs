@@ -1,4 +1,4 @@
-//! Checked launches of both passes.
+//! Checked launches of the forward and the backward pass.
 
 use cubecl::prelude::*;
 
@@ -8,13 +8,13 @@ use super::portable;
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 
-/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` for each query head, over the positions up to that of token
-/// `t` in its sequence.
+/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` for each query head, where token `t` attends to the positions
+/// of its sequence up to its own.
 ///
-/// A row of `qkv` `[batch·length, (heads + 2·kv_heads)·dim]` is a token: its rotated queries, then keys,
-/// then values. Rows may be pitched. `out` is `[batch·length, heads·dim]` in the type of `qkv`.
+/// A row of `qkv` `[batch·length, (heads + 2·kv_heads)·dim]` holds a token's rotated queries, then its keys,
+/// then its values. Rows may be pitched. `out` is `[batch·length, heads·dim]` in the type of `qkv`.
 /// `statistics` is f32 `[batch·heads·length]`, the length innermost: `ln Σ exp(scale · q · k)` of each row of
-/// scores, which [`backward`] needs. No tokens launch nothing.
+/// scores, which [`backward`] needs. Without tokens nothing is launched.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, the query heads are not a multiple of the key heads, or the
@@ -35,9 +35,9 @@ pub fn forward(
     }
 }
 
-/// The gradient of `qkv`, written whole to `d_qkv`, for the gradient `d_out` of the output that [`forward`]
-/// wrote to `out` and `statistics` with the same `scale`. Shapes and types of gradients are those of what
-/// they belong to.
+/// Writes the gradient of `qkv` to `d_qkv`, every element of it. `out` and `statistics` are what [`forward`]
+/// wrote with the same `scale`, and `d_out` is the gradient of `out`. A gradient has the shape and type of
+/// what it is the gradient of.
 ///
 /// # Errors
 /// As [`forward`].

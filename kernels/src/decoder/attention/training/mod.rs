@@ -1,7 +1,7 @@
 //! Causal attention with grouped query heads and gradients, over a batch of sequences of one length.
 //!
-//! No matrix of `[T, T]` scores is ever held: the forward pass keeps the logarithm of each row's sum of
-//! exponentials, and the backward pass computes the scores again from it (Dao,
+//! The `[T, T]` scores are never in memory: the forward pass stores the logarithm of each row's sum of
+//! exponentials, from which the backward pass recomputes the scores (Dao,
 //! <https://arxiv.org/abs/2307.08691>). No pass uses atomics, so the same operands give the same bits.
 //!
 //! Half types with heads of 32, 64 or 128 dimensions run on the tensor cores of NVIDIA GPUs from compute

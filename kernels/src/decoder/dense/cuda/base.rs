@@ -4,9 +4,9 @@ use crate::device::DeviceFacts;
 use crate::device_code::MmaType;
 use crate::operand::{FloatMatrix, FloatType};
 
-/// Columns of a step: what the four lanes that share a row load at once.
+/// Columns of a step. The four lanes that share a row load them at once.
 pub const STEP: usize = 32;
-/// Strips of 16 rows of a warp: each activation that it reads meets both.
+/// Strips of 16 rows of a warp. Each activation that the warp loads is multiplied with both.
 pub const STRIPS: usize = 2;
 
 /// The plan.
@@ -18,9 +18,9 @@ pub(in crate::decoder::dense) struct TablePlan {
     pub cols: usize,
     /// Warps of a cube.
     pub warps: usize,
-    /// Steps whose rows of the table a warp has under way.
+    /// Prefetch depth: steps of the table that a warp has in flight.
     pub ahead: usize,
-    /// What is multiplied.
+    /// Type of the multiplied elements.
     pub types: MmaType,
 }
 
@@ -28,8 +28,8 @@ impl TablePlan {
     /// Most tiles of tokens of a cube.
     const MOST: usize = 4;
 
-    /// A plan for `x · wᵀ`, where `device` has the instructions, both are of one half-precision type,
-    /// rows are whole steps, and the activations fit shared memory.
+    /// A plan for `x · wᵀ`. `None` unless `device` has the instructions, both operands have the same
+    /// half-precision type, rows are made of whole steps, and the activations fit shared memory.
     pub fn new(x: &FloatMatrix, w: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
         let cuda = device.cuda?;
         let dtype = w.dtype();
@@ -42,7 +42,7 @@ impl TablePlan {
             ahead: 4,
             types: MmaType::of(dtype),
         };
-        // One token is bound by memory without tensor cores, too.
+        // With one token the portable kernel is bound by memory as well.
         let fits = cuda.capability >= 80 && half && whole && x.rows() > 1;
         let most = x.rows().div_ceil(8).min(Self::MOST);
         let tiles = (1..=most).rev().map(plan);
@@ -55,7 +55,7 @@ impl TablePlan {
         8 * self.tiles
     }
 
-    /// Rows of the table that a cube has at once.
+    /// Rows of the table that a cube processes at once.
     pub const fn rows(self) -> usize {
         16 * STRIPS * self.warps
     }
@@ -65,8 +65,8 @@ impl TablePlan {
         32 * self.warps
     }
 
-    /// Bytes between tokens in shared memory: half of the banks further each, so that the lanes that
-    /// read together meet on none.
+    /// Bytes from token to token in shared memory: an odd multiple of half the banks, so that the lanes of
+    /// one load access different banks.
     pub const fn pitch(self) -> usize {
         let row = 2 * self.cols;
         row + match row % 128 {

@@ -1,6 +1,7 @@
-//! Device code: rows of the table go from memory to the registers of `mma` as they lie. Which columns
-//! a register stands for does not matter as long as both operands agree: the four lanes of a row hold
-//! 8 columns each of 32, and take them 4 at a time as the 16 columns of a product.
+//! Device code: rows of the table are loaded from global memory into the registers of `mma` without a
+//! rearrangement. The contraction does not depend on the order of the columns, as long as both operands
+//! use the same one: each of the four lanes that share a row holds 8 of 32 columns, and 4 of these at a
+//! time serve as its part of the 16 columns of an `mma`.
 
 use cubecl::prelude::*;
 
@@ -16,13 +17,13 @@ pub(super) struct TableExtents {
     pub tokens: usize,
     /// Rows of the table.
     pub rows: usize,
-    /// Cubes that share the rows.
+    /// Cubes that divide the rows.
     pub workers: usize,
-    /// Bytes between tokens of x.
+    /// Row stride of x, in bytes.
     pub x_stride: usize,
-    /// Lines of 16 bytes between rows of the table.
+    /// Row stride of the table, in lines of 16 bytes.
     pub w_stride: usize,
-    /// Elements between tokens of y.
+    /// Row stride of y, in elements.
     pub y_stride: usize,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn table<F: Numeric>(
 
     let steps = comptime!(plan.cols / STEP).runtime();
     let mut block = (CUBE_POS % extents.workers) * comptime!(plan.rows());
-    // The activations of this lane: token `lane / 4` of a tile, line `lane % 4` of a step.
+    // This lane reads token `lane / 4` of a tile, and line `lane % 4` of a step.
     let here = stage
         + u32::cast_from((lane / 4) * comptime!(plan.pitch()))
         + u32::cast_from((lane % 4) * 16);
@@ -102,7 +103,7 @@ pub(super) fn table<F: Numeric>(
     }
 }
 
-/// Starts the copies of the cube's tokens, zeros past the last.
+/// Starts copying the cube's tokens. Tokens past the last become zeros.
 #[cube]
 fn copy_tokens<F: Numeric>(
     x: &[F],
@@ -126,7 +127,7 @@ fn copy_tokens<F: Numeric>(
     copy_async_commit();
 }
 
-/// Step `step` of this lane's rows of the table, into place `slot`. Rows past the last repeat it.
+/// Loads step `step` of this lane's rows of the table into slot `slot`. Rows past the last repeat it.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the place of a load")]
 fn load(

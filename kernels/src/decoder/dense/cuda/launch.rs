@@ -23,8 +23,8 @@ pub(in crate::decoder::dense) fn launch(
     let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
     let workers = w.rows().div_ceil(plan.rows()).min(cores);
     let tiles = x.rows().div_ceil(plan.tokens());
-    // SAFETY: the operands hold what their shapes say, rows are whole lines, and the kernel stays
-    // inside of them.
+    // SAFETY: the buffers cover the operands' shapes, rows are whole lines, and the kernel accesses
+    // nothing outside of them.
     unsafe {
         table::launch_unchecked(
             client,

@@ -8,9 +8,9 @@ use crate::device::{DeviceFacts, address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, FloatType};
 
-/// `d_table[v]` = sum of `dy[t]` over the tokens with `ids[t] = v`, for `dy` `[T, K]` of any float
-/// type, `ids` u32 `[T]` and `d_table` f32 `[V, K]`, which is written whole. Ids that the table
-/// lacks contribute nothing. Sums are f32 and added in one order.
+/// `d_table[v] = Σ dy[t]` over the tokens with `ids[t] = v`, for `dy` `[T, K]` of any float type, `ids`
+/// u32 `[T]` and `d_table` f32 `[V, K]`, of which every row is written. Ids that the table lacks
+/// contribute nothing. Sums are f32 and added in a fixed order.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ, there are more tokens or rows than u32 counts, or the
@@ -65,7 +65,7 @@ impl Sums<'_> {
         cubes(self.client, items, self.device.cube_units as usize)
     }
 
-    /// Ids in order, and their tokens.
+    /// Sorts the tokens by id: the sorted ids, and the token of each.
     fn order(&self, ids: &Buffer) -> Result<[Buffer; 2], KernelError> {
         let tokens = ids.len();
         let [block_ids, block_tokens, sorted_ids, order] = [(); 4].map(|()| self.scratch(tokens));
@@ -106,11 +106,11 @@ impl Sums<'_> {
         Ok([sorted_ids, order])
     }
 
-    /// Where each id begins in the order, and where the last ends.
+    /// Where each id begins in the sorted order, and where the last one ends.
     fn starts(&self, sorted_ids: &Buffer) -> Result<Buffer, KernelError> {
         let vocabulary = self.d_table.rows();
         let starts = self.scratch(vocabulary + 1);
-        // SAFETY: `starts` has a word more than the table has rows.
+        // SAFETY: `starts` has one word more than the table has rows.
         unsafe {
             find_starts::launch_unchecked(
                 self.client,
@@ -136,7 +136,7 @@ impl Sums<'_> {
         let (tokens, cols, vocabulary) = (dy.rows(), dy.cols(), d_table.rows());
         let chunks = tokens.div_ceil(CHUNK);
         let partials = self.scratch(2 * chunks * cols);
-        // A line of dy is one or two of the table.
+        // A line of dy covers one or two lines of the table.
         let (width, table_width) = match (dy.line_width(), d_table.line_width()) {
             (1, _) | (_, 1) => (1, 1),
             widths => widths,
@@ -151,8 +151,8 @@ impl Sums<'_> {
             )
         };
         let address = address(client, &[dy.extent(), d_table.extent(), partials.len()])?;
-        // SAFETY: the operands hold what their shapes say, the order names tokens, and the kernels
-        // stay inside of them.
+        // SAFETY: the buffers cover the operands' shapes, the order holds indices of tokens, and the
+        // kernels access nothing outside of them.
         unsafe {
             if tokens > 0 {
                 sum_chunks::launch_unchecked(

@@ -1,12 +1,15 @@
-//! The gradient of a table of embeddings: rows of `dy` added up by id, without atomics.
+//! The gradient of an embedding table: adds rows of `dy` by id, without atomics.
 //!
-//! Tokens are ordered by id, those of one id by position: each block of 1024 tokens by counting
-//! smaller ones (`T · 1024` comparisons), blocks with each other by binary search (`T²/1024 · 10`
-//! steps). The order is cut into chunks of 32 tokens, whatever the ids: a cube line of units walks
-//! a chunk and adds rows; an id that ends in the chunk where it began is written at once, and of one
-//! that does not the sums of its chunks are added in their order. So rows are read once, an id of
-//! every token costs no more than ids of one token each, and ids that do not occur get zeros in the
-//! pass that adds chunks. Memory moved: `dy`, the table once, and `K/8` bytes a token of partial sums.
+//! 1. Sort the tokens by id, stably: blocks of 1024 tokens by counting smaller ids (`T · 1024`
+//!    comparisons), then the blocks against each other by binary search (`T²/1024 · 10` steps).
+//! 2. Cut the sorted order into chunks of 32 tokens, whatever their ids. One unit per chunk and line adds
+//!    the rows. An id that begins and ends in one chunk is written to the table at once; otherwise each of
+//!    its chunks stores a partial sum.
+//! 3. One unit per id and line adds the partial sums of an id, in their order, and writes zeros for ids
+//!    that do not occur.
+//!
+//! So every row is read once, and the time does not depend on how tokens are distributed over ids. Memory
+//! traffic: `dy`, the table once, and `K/8` bytes of partial sums per token.
 
 mod launch;
 mod order;

@@ -1,11 +1,11 @@
-//! Device code: a stable order of tokens by id.
+//! Device code: sorts tokens by id, stably.
 
 use cubecl::prelude::*;
 
-/// Tokens that are ordered by comparing all with all.
+/// Tokens of a block, which is sorted by comparing all of its tokens with each other.
 pub(super) const BLOCK: usize = 1024;
 
-/// Puts each block of [`BLOCK`] tokens in order: a unit counts the tokens before its own.
+/// Sorts each block of [`BLOCK`] tokens. One unit per token counts the tokens that come before it.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn order_blocks<W: Size>(
     ids: &[Vector<u32, W>],
@@ -38,7 +38,7 @@ pub(super) fn order_blocks<W: Size>(
     }
 }
 
-/// Puts the blocks together: a unit finds its token's place among every other block.
+/// Merges the sorted blocks. One unit per token finds its rank in every other block.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn merge_blocks(
     block_ids: &[u32],
@@ -65,7 +65,7 @@ pub(super) fn merge_blocks(
     }
 }
 
-/// Where each id begins in the order: `vocabulary + 1` starts.
+/// Where each id begins in the sorted order: `vocabulary + 1` starts.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn find_starts(
     sorted_ids: &[u32],
@@ -80,8 +80,8 @@ pub(super) fn find_starts(
     }
 }
 
-/// The first place of `first..end` whose id is not below `id`, or is above it where equals count
-/// as `before`.
+/// Binary search in the sorted `ids[first..end]`: the first index whose id is at least `id`, or above
+/// `id` if equal ids count as `before`.
 #[cube]
 fn place(ids: &[u32], id: u32, first: usize, end: usize, before: bool) -> usize {
     let mut low = first;

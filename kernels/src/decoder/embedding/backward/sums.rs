@@ -1,13 +1,13 @@
-//! Device code: rows of `dy` in the order of their ids, added up.
+//! Device code: adds the rows of `dy` in the sorted order of their ids.
 
 use cubecl::prelude::*;
 
 /// Tokens of a chunk.
 pub(super) const CHUNK: usize = 32;
-/// Rows on their way to a unit.
+/// Prefetch depth: rows that a unit has in flight.
 const AHEAD: usize = 4;
 
-/// Runtime sizes; lines are those of dy.
+/// Runtime sizes. Lines are lines of dy.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct SumExtents {
     /// Tokens.
@@ -16,14 +16,15 @@ pub(super) struct SumExtents {
     pub vocabulary: usize,
     /// Lines of a row.
     pub lines: usize,
-    /// Lines between rows of dy.
+    /// Row stride of dy, in lines.
     pub dy_stride: usize,
-    /// Lines of `P` elements between rows of the table.
+    /// Row stride of the table, in lines of `P` elements.
     pub table_stride: usize,
 }
 
-/// Items are (chunk, line). An id that lies within the chunk goes to the table; the sum of one that
-/// began before it to `partials[2·chunk]`, of one that began here and goes on to the next.
+/// One unit per (chunk, line). The sum of an id that lies within the chunk goes to the table. The sum of
+/// an id that began in an earlier chunk goes to `partials[2·chunk]`; of an id that begins here and
+/// continues in the next chunk, to `partials[2·chunk + 1]`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn sum_chunks<F: Float, V: Size, P: Size>(
     dy: &[Vector<F, V>],
@@ -103,8 +104,8 @@ pub(super) fn sum_chunks<F: Float, V: Size, P: Size>(
     }
 }
 
-/// Items are (id, line): zeros where no token has the id, and the sum of all chunks where its tokens
-/// lie in several.
+/// One unit per (id, line). It writes zeros if no token has the id, and the sum of the partial sums if
+/// the id's tokens lie in several chunks.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn finish_rows<P: Size>(
     starts: &[u32],
@@ -136,7 +137,7 @@ pub(super) fn finish_rows<P: Size>(
     }
 }
 
-/// Stores `sum`, a line of dy, from line `at` on.
+/// Stores `sum`, one line of dy, to the lines of `to` from `at` on.
 #[cube]
 fn write_sum<P: Size>(
     to: &mut [Vector<f32, P>],

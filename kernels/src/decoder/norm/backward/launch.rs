@@ -12,9 +12,9 @@ use crate::operand::{Buffer, FloatMatrix, FloatType, FloatVector};
 use crate::rows::{RowTeams, column_sum};
 
 /// Gradients of `y = gamma · rms_norm(x)` for `dy` `[T, K]`, from `x` `[T, K]` and `gamma` `[K]` of
-/// any float type: `dx` `[T, K]`, which is `add` plus the gradient of `x` where a gradient joins
-/// there, and `dgamma` f32 `[K]`. Matrices have the type of `x`. `dx` is another buffer than the
-/// inputs. T = 0 gives a `dgamma` of zeros.
+/// any float type: `dx` `[T, K]` and `dgamma` f32 `[K]`. With `add`, `dx` is `add` plus the gradient of
+/// `x`: the gradient that reaches `x` by the residual connection. Matrices have the type of `x`. `dx`
+/// must not alias the inputs. T = 0 writes zeros to `dgamma`.
 ///
 /// # Errors
 /// [`KernelError`] if shapes or types differ or the device lacks one.
@@ -45,10 +45,10 @@ pub fn backward(
     )
 }
 
-/// Operands of the gradients of rows under a norm.
+/// Operands of the backward pass of the norm, and of the gated unit with a norm.
 pub(crate) struct RowGradients<'a> {
     pub x: &'a FloatMatrix,
-    /// Values of a row: half of x's columns for the gated unit.
+    /// Values of a normalised row: for the gated unit, half of x's columns.
     pub cols: usize,
     pub source: Source,
     pub gamma: &'a FloatVector,
@@ -60,12 +60,13 @@ pub(crate) struct RowGradients<'a> {
 }
 
 impl RowGradients<'_> {
-    /// Values of a row that a unit holds, next to its share of gamma and of gamma's gradient.
+    /// Most values of a row that a unit holds in registers, next to as many of gamma and of gamma's
+    /// gradient.
     const MOST_VALUES: usize = 24;
-    /// Cubes of a multiprocessor: 256 units of some 128 registers fit twice. A third would wait for the
-    /// others to end, and run alone.
+    /// Cubes per multiprocessor: two cubes of 256 units with some 128 registers each fit at once. A third
+    /// would start after them and run alone.
     const PER_PROCESSOR: usize = 2;
-    /// Rows of a partial sum of the passes over memory.
+    /// Rows per partial sum in the strided kernels.
     const CHUNK: usize = 64;
 
     fn check(&self, client: &Client) -> Result<(), KernelError> {
@@ -90,7 +91,7 @@ impl RowGradients<'_> {
             .flatten()
     }
 
-    /// Elements of a line of all operands: 1 where one of them has none.
+    /// Elements of a line that all operands allow; 1 if one of them is not made of whole lines.
     fn width(&self) -> usize {
         let width = self.floats().map(FloatMatrix::line_width).min();
         let width = width.unwrap_or(1);
@@ -117,7 +118,7 @@ impl RowGradients<'_> {
         address(client, &[extents, partials * self.cols])
     }
 
-    /// Partial sums of gamma's gradient, f32 `[rows, K]`, to be written.
+    /// Allocates partial sums of gamma's gradient, f32 `[rows, K]`.
     fn partials(&self, client: &Client, rows: usize) -> Buffer {
         let len = rows * self.cols;
         Buffer::new(client.empty(len.max(1) * size_of::<f32>()), len)
@@ -127,8 +128,8 @@ impl RowGradients<'_> {
         let count = plan.persistent(client, self.x.rows(), Self::PER_PROCESSOR);
         let partials = self.partials(client, count);
         let (gamma_width, partial_width) = (self.gamma.line_width(width), width.min(4));
-        // SAFETY: the operands hold what their shapes say, rows are whole lines, and the kernel
-        // stays inside of them.
+        // SAFETY: the buffers cover the operands' shapes, rows are whole lines, and the kernel
+        // accesses nothing outside of them.
         unsafe {
             gradient_lines::launch_unchecked(
                 client,
@@ -162,7 +163,7 @@ impl RowGradients<'_> {
         let chunks = rows.div_ceil(Self::CHUNK);
         let partials = self.partials(client, chunks);
         let address = self.address(client, chunks)?;
-        // SAFETY: the operands hold what their shapes say, and the kernels stay inside of them.
+        // SAFETY: the buffers cover their operands, and the kernels stay within them.
         unsafe {
             gradient_strided::launch_unchecked(
                 client,
@@ -200,7 +201,7 @@ impl RowGradients<'_> {
     }
 }
 
-/// Runs the kernels that fit.
+/// Runs the line kernel if rows fit registers, else the strided ones.
 pub(crate) fn launch_gradients(
     client: &Client,
     rows: &RowGradients<'_>,

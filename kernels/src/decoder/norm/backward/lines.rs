@@ -1,5 +1,5 @@
-//! Rows on GPUs with planes of 32: read once, 16 bytes at a time, and kept in registers. Cubes take
-//! rows in turns and add up the gradient of gamma as they go.
+//! The gradients on GPUs with planes of 32: a row is read once, 16 bytes at a time, and kept in
+//! registers. Cubes are persistent: each processes several rows and accumulates the gradient of gamma.
 
 use cubecl::prelude::*;
 
@@ -13,19 +13,19 @@ pub(super) struct GradientExtents {
     pub rows: usize,
     /// Values of a row, in lines where the kernel reads lines.
     pub cols: usize,
-    /// Between rows of x.
+    /// Row stride of x.
     pub x_stride: usize,
-    /// Between rows of dy.
+    /// Row stride of dy.
     pub dy_stride: usize,
-    /// Between rows of the gradient that joins.
+    /// Row stride of `add`.
     pub add_stride: usize,
-    /// Between rows of dx.
+    /// Row stride of dx.
     pub dx_stride: usize,
-    /// Added to the mean of squares.
+    /// Added to the mean square.
     pub eps: f32,
 }
 
-/// One row a team and turn; `step` rows between turns. `partials` is f32 `[cubes, K]`.
+/// A team processes every `step`-th row. `partials` is f32 `[cubes, K]`: each cube's sum for gamma.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -152,7 +152,7 @@ pub(super) fn gradient_lines<F: Float, G: Float, V: Size, W: Size, P: Size>(
     }
 
     add_teams(&mut sums, units, width, plan);
-    // The last team holds the sums of all.
+    // The last team holds the sum over all teams.
     if team == comptime!(plan.teams - 1) {
         let part = P::value();
         let per_line = comptime!(width / part);
@@ -174,7 +174,7 @@ pub(super) fn gradient_lines<F: Float, G: Float, V: Size, W: Size, P: Size>(
     }
 }
 
-/// Adds the sums of the teams of a cube, one after another; the last gets the total.
+/// Adds the sums of a cube's teams in their order; the last team gets the total.
 #[cube]
 fn add_teams(
     sums: &mut Array<f32>,

@@ -1,4 +1,4 @@
-//! Rows of any length and alignment, on any device: passes over memory.
+//! The gradients on any device, for rows of any length and alignment: several passes over memory.
 
 use cubecl::prelude::*;
 
@@ -6,7 +6,7 @@ use super::lines::GradientExtents;
 use crate::decoder::norm::{Source, gate, gate_and_slope};
 use crate::device_code::team::{Team, team_place, team_sum};
 
-/// As `gradient_lines` for dx; `scales` keeps `1 / sqrt(mean(h²) + eps)` of each row.
+/// As `gradient_lines`, for dx alone. `scales` receives `1 / sqrt(mean(h²) + eps)` of each row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -73,8 +73,7 @@ pub(super) fn gradient_strided<F: Float, G: Float>(
     }
 }
 
-/// Partial sums of `dy · h · scale` down the columns, `chunk` rows each: a unit has a column of a
-/// chunk.
+/// Partial sums of `dy · h · scale` over `chunk` rows: one unit per column and chunk.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn gamma_partials<F: Float>(
     x: &[F],
@@ -102,7 +101,7 @@ pub(super) fn gamma_partials<F: Float>(
     }
 }
 
-/// A value under the norm.
+/// The value that is normalised: `x`, or `gate(g) · u`.
 #[cube]
 fn value_of<F: Float>(
     x: &[F],

@@ -37,7 +37,7 @@ impl MmaBlueprint {
     /// Deepest ring.
     const MAX_STAGES: usize = 6;
 
-    /// `(warps_n, warps_m, strips, token_tiles)` worth trying.
+    /// Candidates of `(warps_n, warps_m, strips, token_tiles)`.
     const SHAPES: [(usize, usize, usize, usize); 8] = [
         (2, 2, 4, 8),
         (4, 2, 2, 8),
@@ -51,7 +51,7 @@ impl MmaBlueprint {
 
     /// The plan for `problem`: the sizes that a simple model of the device predicts to be fastest.
     pub fn new(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Self {
-        // With half types, twice as many copies leave no registers for 32 accumulators.
+        // Half types need twice the copies, which leaves no registers for 32 accumulators.
         let most = if types == MmaType::Int8 { 32 } else { 16 };
         let plans = Self::SHAPES.map(|shape| Self::of(shape, types, cuda));
         let best = plans
@@ -74,7 +74,7 @@ impl MmaBlueprint {
             stages: 0,
             group: 8,
         };
-        // Room for two cubes on a multiprocessor, whose waits then overlap.
+        // Leaves shared memory for a second cube on the multiprocessor, so that their waits overlap.
         let half = match cuda.capability {
             80 | 87 => 80 << 10,
             90 | 100 => 112 << 10,
@@ -102,8 +102,8 @@ impl MmaBlueprint {
         };
         let products = self.rows() * self.tokens() * TILE_COLS * types.size() / rate;
         let copies = self.shape(types).bytes() / L2_RATE;
-        // Every warp along the tokens decodes the strips again, which small tiles amortise over few
-        // products.
+        // Every warp along the tokens decodes the strips again. The smaller the tile, the fewer products
+        // share that cost.
         let decoding = self.warps_m * self.rows() * TILE_COLS / 128;
         let steps = problem.k.div_ceil(TILE_COLS);
         waves * (steps * (products + decoding / 4).max(copies).max(STEP) + TILE)
@@ -129,8 +129,8 @@ impl MmaBlueprint {
         self.strips * self.token_tiles
     }
 
-    /// Registers of a unit: accumulators, packed words, 64 bytes' worth of decoded weights, and
-    /// what addresses and activations take.
+    /// Registers of a unit: accumulators, packed words, the decoded weights for 64 bytes of activations,
+    /// and an allowance for addresses and activations.
     pub const fn registers(&self) -> usize {
         4 * self.accumulators() + 12 * self.strips + 44
     }
@@ -152,8 +152,8 @@ impl MmaBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for empty or oversized numbers, more units, registers or shared memory
-    /// than a cube gets, or a GPU before compute capability 8.0.
+    /// [`KernelError::Plan`] for sizes that are zero or too large, for more units, registers or shared
+    /// memory than a cube gets, and for a GPU before compute capability 8.0.
     pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
         let ampere = device.ampere().is_some();
         let sizes = (1..=16).contains(&self.warps_n)

@@ -79,7 +79,7 @@ pub(super) fn mma_gemm<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     while step < args.extents.col_tiles {
         copy_async_wait(comptime!(plan.stages - 2));
         sync_cube();
-        // The slot that the step before has read.
+        // Refills the slot that the previous step has read.
         let ahead = step + comptime!(plan.stages - 1);
         if ahead < args.extents.col_tiles {
             copy_stage(
@@ -136,7 +136,7 @@ fn multiply<A: Numeric>(
     #[unroll]
     for block in 0..comptime!(2 * types.size()) {
         let weights = decode(&held, block, code, types, plan);
-        // Lines 4 to 7 of a swizzled row lie where lines 0 to 3 do, but for bit 6.
+        // In a swizzled row, the address of line l + 4 is that of line l with bit 6 flipped.
         let line = x_lane ^ comptime!(64 * (block as u32 % 2));
         let part = comptime!((block / 2 * plan.tokens() * 128) as u32);
         #[unroll]
@@ -164,8 +164,8 @@ fn multiply<A: Numeric>(
     }
 }
 
-/// The weights that 64 bytes of activations meet: eight registers a strip, four a product. A word
-/// holds 32 columns: 32 bytes of int8, 64 of half types.
+/// Decodes the weights that are multiplied with 64 bytes of activations: eight registers a strip, four
+/// per `mma`. A word holds 32 columns, which are 32 bytes of int8 activations or 64 of half types.
 #[cube]
 fn decode(
     held: &Array<Vector<u32, Const<4>>>,
@@ -196,8 +196,8 @@ fn decode(
     weights
 }
 
-/// Rescales and stores the sums of one strip of this warp; `tile` starts at the strip and at the
-/// warp's first token.
+/// Rescales and stores the sums of one strip of this warp. `tile` begins at that strip and at the warp's
+/// first token.
 #[cube]
 fn write<A: Numeric, O: Numeric, B: Float, W: Size>(
     args: &ProductArgs<B>,

@@ -35,7 +35,7 @@ pub(crate) fn launch(
     let dim = CubeDim::new_1d(plan.units() as u32);
     let bound = Binding::of(client, call)?;
     let args = product_args(call, weights, input.tokens, bound.y_stride);
-    // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
+    // SAFETY: `Call` holds operands that fit together, and the kernel stays within them.
     unsafe {
         mma_gemm::launch_unchecked(
             client,

@@ -25,13 +25,12 @@ pub struct SkinnyBlueprint {
     /// Column tiles whose activations lie in shared memory at once: a multiple of
     /// `splits · ahead`, or all there are.
     pub chunk: usize,
-    /// Whether each warp loads the activations of its own columns, so that no warp waits for
-    /// another before its products. Only for one token, and rows of one round: `splits · ahead`
-    /// column tiles.
+    /// Whether each warp loads the activations of its own columns, so that the main loop needs no
+    /// barrier. Only for one token, and for rows that fit one round of `splits · ahead` column tiles.
     pub per_warp: bool,
-    /// Whether such warps load floats and round them to int8
-    /// ([`w2a8_quantizing`](crate::product::w2a8_quantizing)): Hopper GPUs, and rows of whole
-    /// 16-byte lines.
+    /// Whether the warps load floats and round them to int8 themselves
+    /// ([`w2a8_quantizing`](crate::product::w2a8_quantizing)). Only with `per_warp`, on Hopper GPUs, and
+    /// for rows of whole 16-byte lines.
     pub quantizes: bool,
 }
 
@@ -39,21 +38,21 @@ impl SkinnyBlueprint {
     /// Most tokens of one pass over the weights.
     pub const MAX_TOKENS: usize = 16;
 
-    /// Bytes of shared memory that activations get: several cubes fit a multiprocessor.
+    /// Most bytes of shared memory for activations, so that several cubes fit a multiprocessor.
     const STAGE_BYTES: usize = 40 << 10;
 
-    /// Most words of sums for which separate shared memory is allocated, behind the activations.
+    /// Most words of sums that get shared memory of their own; more overwrite the activations.
     const APART: usize = 512;
 
-    /// Most column tiles of a plan whose warps load their own activations: for longer rows a shared
-    /// stage was as fast or faster.
+    /// Most column tiles for which `per_warp` is chosen: for longer rows a shared stage was as fast or
+    /// faster.
     const OWN_TILES: usize = 32;
 
-    /// Most column tiles that a warp has under way, and with 32 warps a cube.
+    /// Largest prefetch depth, in column tiles, and that with 32 warps a cube.
     const MAX_AHEAD: usize = 8;
     const MAX_OWN_TILES: usize = 32 * Self::MAX_AHEAD;
 
-    /// Warps that a multiprocessor has at once.
+    /// Warps that are resident on a multiprocessor.
     const fn warps(cuda: &CudaFacts) -> usize {
         match cuda.capability {
             86 | 87 | 89 => 48,
@@ -73,10 +72,10 @@ impl SkinnyBlueprint {
         let per_core = strips / cores;
         let tile_bytes = TILE_COLS * operand.types.size();
         let chunk = (Self::STAGE_BYTES / (tokens * operand.terms * tile_bytes)).clamp(1, 128);
-        // One cube a multiprocessor, or two: long rows keep more warps busy.
+        // With one or two cubes a multiprocessor, long rows have work for more warps.
         let long = per_core < 2 && tokens == 1 && tiles > Self::OWN_TILES;
-        // Staging many tokens costs more than idle multiprocessors. Short rows of a large matrix
-        // run in small cubes, of which more fit a multiprocessor.
+        // With many tokens, staging them in more cubes costs more than idle multiprocessors do. Short rows
+        // of a large matrix run in small cubes, of which more fit a multiprocessor.
         let (per_cube, shares) = match tokens >= 8 {
             true => (4, [4, 4]),
             false if per_core >= 4 && tiles <= 32 => (1, [4, 5]),
@@ -94,7 +93,7 @@ impl SkinnyBlueprint {
             let rounds = each.div_ceil(most.min(chunk / splits));
             (splits, each.div_ceil(rounds), rounds)
         };
-        // The second number of warps where it leaves none of them idle.
+        // Takes the second number of warps if no warp of it would be idle.
         let [first, second] = shares.map(rounds);
         let whole = |(splits, ahead, rounds)| splits * ahead * rounds == tiles;
         let (splits, ahead, _) = match (whole(first), whole(second)) {
@@ -116,8 +115,8 @@ impl SkinnyBlueprint {
         }
     }
 
-    /// The plan of one launch that quantises one token of `dtype` and multiplies, if `problem` is
-    /// one and that is faster than two: every strip quantises anew.
+    /// The plan of one launch that quantises a single token and multiplies. `None` if `problem` has more
+    /// tokens, or if two launches are faster: every cube quantises the token again.
     pub(crate) fn quantizing(
         problem: &MatmulProblem,
         dtype: FloatType,
@@ -127,11 +126,11 @@ impl SkinnyBlueprint {
         let tiles = problem.k.div_ceil(TILE_COLS);
         let cubes = strips.div_ceil((cuda.multiprocessors as usize).max(1));
         let lines = problem.whole_lines && (problem.k * dtype.size()).is_multiple_of(16);
-        // As timed: 7.9 for 8.4 µs at 8192×8192 (256 tiles a multiprocessor), 19.9 for 18.6 µs at
-        // 28672×8192 (896).
+        // Measured, one launch against two: 7.9 and 8.4 µs at 8192×8192 (256 tiles a multiprocessor),
+        // 19.9 and 18.6 µs at 28672×8192 (896).
         let fits = tiles > 0 && tiles <= Self::MAX_OWN_TILES && cubes * tiles <= 512;
         let runs = cuda.capability == 90 && problem.m == 1 && lines && fits;
-        // Few warps: they synchronise to find the largest magnitude.
+        // Few warps, because all of them synchronise to find the largest magnitude.
         let ahead = tiles.clamp(1, 4).max(tiles.div_ceil(20));
         runs.then(|| Self {
             quantizes: true,
@@ -139,10 +138,10 @@ impl SkinnyBlueprint {
         })
     }
 
-    /// The plan of one round for one token, where a multiprocessor gets up to `cubes` strips.
+    /// The `per_warp` plan for one token, where a multiprocessor gets up to `cubes` strips.
     fn own(tiles: usize, cubes: usize, cuda: &CudaFacts) -> Self {
-        // Timed with rows of 20, 25 and 32 tiles: one tile a warp if all warps run at once, two
-        // with few cubes, and a larger prefetch depth if multiprocessors are full anyway.
+        // Measured with rows of 20, 25 and 32 tiles: one tile a warp if all warps are resident, two with
+        // few cubes, and a larger prefetch depth if multiprocessors are full anyway.
         let ahead = match (cubes, tiles) {
             _ if cubes * tiles <= Self::warps(cuda) => 1,
             (..=4, _) | (_, 22..=26) => 2,
@@ -152,13 +151,14 @@ impl SkinnyBlueprint {
         Self::round(tiles, ahead)
     }
 
-    /// One round of warps with up to `ahead` column tiles each, more where they would be too many.
+    /// A round of warps with `ahead` column tiles each, or more if that would take too many warps.
     fn round(tiles: usize, ahead: usize) -> Self {
         let ahead = ahead.max(tiles.div_ceil(32)).min(Self::MAX_AHEAD);
         Self::one_round(tiles.div_ceil(ahead), ahead)
     }
 
-    /// `splits` warps a strip that bring `ahead` column tiles each, of one token: a single round.
+    /// A `per_warp` plan: `splits` warps a strip, each of which loads and multiplies `ahead` column tiles
+    /// of one token.
     pub const fn one_round(splits: usize, ahead: usize) -> Self {
         Self {
             strips: 1,
@@ -181,7 +181,8 @@ impl SkinnyBlueprint {
         self.tokens.div_ceil(8)
     }
 
-    /// Bytes between tokens in shared memory: a bank further each, for `ldmatrix`.
+    /// Bytes from token to token in shared memory: 16 more than a row, so that the rows that `ldmatrix`
+    /// reads lie in different banks.
     pub(super) const fn pitch(&self, operand: MmaInput) -> usize {
         self.chunk * TILE_COLS * operand.types.size() + 16
     }
@@ -191,7 +192,7 @@ impl SkinnyBlueprint {
         self.token_tiles() * operand.terms
     }
 
-    /// Times that a unit writes a pair of outputs.
+    /// Pairs of outputs that a unit writes.
     pub(super) const fn passes(&self) -> usize {
         self.tokens.div_ceil(4 * self.splits)
     }
@@ -199,7 +200,7 @@ impl SkinnyBlueprint {
     /// Words of shared memory that activations take.
     const fn stage_words(&self, operand: MmaInput) -> usize {
         match self.per_warp {
-            // And the largest magnitudes, in whole lines.
+            // Followed by the largest magnitudes, padded to whole lines.
             true => {
                 let warps = self.strips * self.splits;
                 let tiles = warps * self.ahead * TILE_COLS * operand.types.size() / 4;
@@ -214,7 +215,8 @@ impl SkinnyBlueprint {
         self.strips * self.splits * STRIP_ROWS * self.tokens
     }
 
-    /// First word of the sums: behind the activations where they are few, which saves a barrier.
+    /// First word of the sums. If they are few they follow the activations, which saves a barrier;
+    /// otherwise they overwrite them.
     pub(super) const fn sums_at(&self, operand: MmaInput) -> usize {
         match self.per_warp || self.sum_words() <= Self::APART {
             true => self.stage_words(operand),
@@ -233,11 +235,11 @@ impl SkinnyBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for empty or oversized numbers, a chunk that cuts the rounds of a row
-    /// of `cols` inputs, or more units or shared memory than `device` has; for warps with
-    /// activations of their own, more than one token, f32 activations or rows of more than a round;
-    /// for plans that quantise, a stage that all share, half-precision weights or a device that is
-    /// no Hopper GPU; for all, a device before compute capability 8.0.
+    /// [`KernelError::Plan`] for
+    /// - sizes that are zero or too large, a chunk that is no whole number of rounds, more units or
+    ///   shared memory than `device` has, or a device before compute capability 8.0;
+    /// - `per_warp` with several tokens, f32 activations, or rows longer than a round;
+    /// - `quantizes` without `per_warp`, with half-precision weights, or on a device that is no Hopper GPU.
     pub fn validate(
         &self,
         operand: MmaInput,

@@ -26,9 +26,9 @@ pub(super) struct SkinnyExtents {
     pub col_tiles: usize,
     /// Tiles of 64 rows.
     pub row_tiles: usize,
-    /// Elements of x (words of four if int8) between tokens.
+    /// Row stride of x, in elements (words of four if int8).
     pub x_stride: usize,
-    /// Elements between rows of y.
+    /// Row stride of y, in elements.
     pub y_stride: usize,
 }
 
@@ -78,8 +78,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         token = (CUBE_POS / cubes_n) * comptime!(plan.tokens);
         cube = CUBE_POS % cubes_n;
     }
-    // Strips past the end repeat the last one and store nothing: every warp meets at the barriers.
-    // With one strip there is none: a grid of CUDA has just the cubes that were asked for.
+    // Warps past the last strip repeat it and store nothing, because every warp must reach the barriers.
+    // With one strip per cube there are none: a CUDA grid has exactly the requested cubes.
     let (mut strip, mut readable) = (cube, cube);
     if comptime!(!single) {
         strip = cube * comptime!(plan.strips) + warp / comptime!(plan.splits);
@@ -92,8 +92,8 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         live = min(comptime!(plan.tokens).runtime(), extents.m - token);
     }
 
-    // Tiles of this warp, `plan.splits` apart: a ring of registers that is filled again as soon as
-    // a tile is multiplied, across chunks.
+    // This warp multiplies every `plan.splits`-th column tile. Tiles pass through a ring of registers; a
+    // register is refilled as soon as its tile is multiplied, across chunks.
     let mut tile = split;
     let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.ahead));
     #[unroll]
@@ -104,7 +104,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             held[i] = load_once(base + u64::cast_from(at * 2048));
         }
     }
-    // The epilogue's operands are loaded now, as cold memory has a long latency.
+    // The epilogue's operands are loaded early, to hide the latency of DRAM.
     let row = strip * 16 + 2 * (mine % 8);
     // Units that store nothing load nothing, to keep the memory queues short.
     let writes = mine < comptime!(8 * plan.tokens);
@@ -150,8 +150,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         }
         #[unroll]
         for i in 0..comptime!(plan.ahead) {
-            // Past the last tile, activations are zeros. All 8 tokens of the product are the one
-            // there is.
+            // Activations past the last tile are zeros. The single token serves as all 8 of the `mma`.
             let right = load_staged(own + matrix + comptime!(i as u32 * bytes), operand);
             acc[0] = multiply::<A>(held[i], &right, acc[0], code, operand);
         }
@@ -224,7 +223,7 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         for pass in 0..comptime!(plan.passes()) {
             let local = mine / 8 + comptime!(4 * plan.splits * pass);
             if local < live {
-                // The warps of a strip in ascending order.
+                // Adds the sums of the strip's warps in ascending order.
                 let at = strip_sums + u32::cast_from(local) * 64;
                 let mut sum0 = A::from_int(0);
                 let mut sum1 = A::from_int(0);

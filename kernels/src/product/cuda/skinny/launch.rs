@@ -80,7 +80,7 @@ pub(crate) fn launch(
         x_stride,
         y_stride,
     );
-    // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
+    // SAFETY: `Call` holds operands that fit together, and the kernel stays within them.
     unsafe {
         skinny::launch_unchecked(
             client,

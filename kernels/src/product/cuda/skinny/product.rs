@@ -1,4 +1,4 @@
-//! The products of a column tile, and where their right operand comes from.
+//! The products of a column tile, and the load of their right operand.
 
 use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
@@ -8,13 +8,13 @@ use crate::device_code::fragments::{decode_half, decode_int8};
 use crate::device_code::ptx::{load_matrices, mma};
 use crate::product::cuda::MmaInput;
 
-/// Registers of activations that a lane holds of a column tile and 8 tokens.
+/// Registers of a lane for the activations of 8 tokens and one column tile.
 const fn right_registers(operand: MmaInput) -> usize {
     8 * operand.types.size()
 }
 
-/// Activations of 8 tokens in shared memory as `mma` takes them. `line` is the address where this
-/// lane reads: row `lane mod 8`, 16 bytes of number `lane div 8`.
+/// Loads the activations of 8 tokens from shared memory as right operands of `mma`. `line` is the address
+/// that this lane passes to `ldmatrix`: row `lane mod 8`, 16-byte line `lane div 8`.
 #[cube]
 pub(super) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32> {
     let registers = comptime!(right_registers(operand));

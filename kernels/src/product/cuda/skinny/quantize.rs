@@ -1,4 +1,4 @@
-//! One token's floats to int8, each warp those of its own column tiles.
+//! Quantises a single token: each warp rounds the activations of its own column tiles.
 
 use cubecl::prelude::*;
 
@@ -11,18 +11,18 @@ use crate::device_code::ptx::{global_address, load_global, load_word, store_word
 use crate::operand::FloatType;
 use crate::quantize::activation::{rounding_of, scale_of};
 
-/// Shared memory of this unit's warp.
+/// Shared-memory addresses of this warp.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Places {
-    /// int8 of its column tiles, 128 bytes each.
+    /// The int8 codes of its column tiles, 128 bytes each.
     pub codes: u32,
-    /// The largest magnitudes that the warps of its strip find, a word each.
+    /// The largest magnitude that each warp of the strip finds, one word per warp.
     pub maxima: u32,
-    /// Number of the warp in its strip.
+    /// Index of the warp among those of its strip.
     pub split: u32,
 }
 
-/// Quantises this warp's column tiles (`plan.ahead` of them, `plan.splits` apart from `tile`) to
+/// Quantises this warp's column tiles (`tile`, `tile + splits`, …, `plan.ahead` of them) to
 /// `places.codes`, with the same bits as the quantiser kernel, and returns the token's scale.
 /// Synchronises the cube once.
 #[cube]
@@ -71,7 +71,7 @@ pub(super) fn quantize_own<F: Numeric>(
         let mut one = Array::<Vector<u32, Const<4>>>::new(1usize);
         one[0] = held[round];
         if line < count {
-            // A line has four values of f32, eight of half types.
+            // A line holds four f32 values, or eight of a half type.
             let words = comptime!(4 / size);
             let to = places.codes + u32::cast_from(line) * comptime!(4 * words as u32);
             #[unroll]
@@ -81,7 +81,7 @@ pub(super) fn quantize_own<F: Numeric>(
             }
         }
     }
-    // The other lanes' codes too.
+    // Makes the other lanes' codes visible.
     sync_plane();
     scale_of(&rounding)
 }

@@ -1,4 +1,4 @@
-//! Activations in shared memory, for all warps of a cube or for one.
+//! Copies activations to shared memory, for all warps of a cube or for one.
 
 use cubecl::prelude::*;
 use half::{bf16, f16};
@@ -9,8 +9,8 @@ use crate::device_code::MmaType;
 use crate::device_code::ptx::{copy_async, copy_async_commit, copy_async_wait, global_address};
 use crate::product::cuda::MmaInput;
 
-/// Starts the copy of the 16 bytes at byte `offset` of `token` to shared memory at `to`. What lies
-/// past the row becomes zeros.
+/// Starts copying the 16 bytes at byte `offset` of `token` to shared memory at `to`. Bytes past the end of
+/// the row become zeros.
 #[cube]
 fn copy_line<F: Numeric>(
     x: &[F],
@@ -21,7 +21,7 @@ fn copy_line<F: Numeric>(
     #[comptime] operand: MmaInput,
 ) {
     let element = comptime!(operand.types.size());
-    // Int8 activations come in words of four, rows padded with zeros to 16 bytes.
+    // Int8 activations are words of four; rows are padded with zeros to 16 bytes.
     let unit_bytes = comptime!(if element == 1 { 4 } else { element });
     let row_bytes = comptime!(element).runtime() * extents.k;
     let start = token * extents.x_stride * unit_bytes;
@@ -37,7 +37,7 @@ fn copy_line<F: Numeric>(
     }
 }
 
-/// Activations of column tiles `chunk..end`, 16 bytes at a time.
+/// Copies the activations of column tiles `chunk..end`, 16 bytes at a time.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
 pub(super) fn stage_lines<F: Numeric>(
@@ -70,8 +70,8 @@ pub(super) fn stage_lines<F: Numeric>(
     copy_async_wait(0usize);
 }
 
-/// Activations of this warp's column tiles, `plan.ahead` from `tile` on, for this warp alone: one
-/// token.
+/// Copies the activations of this warp's column tiles (`plan.ahead` from `tile` on) for this warp alone;
+/// there is one token.
 #[cube]
 pub(super) fn stage_own<F: Numeric>(
     x: &[F],
@@ -96,11 +96,12 @@ pub(super) fn stage_own<F: Numeric>(
     }
     copy_async_commit();
     copy_async_wait(0usize);
-    // The other lanes' copies too.
+    // Makes the other lanes' copies visible.
     sync_plane();
 }
 
-/// Activations of column tiles `chunk..end`, two elements at a time, f32 ones as three bf16.
+/// Copies the activations of column tiles `chunk..end`, two elements at a time, and splits f32 into three
+/// bf16.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
 pub(super) fn stage_elements<F: Numeric>(

@@ -25,7 +25,7 @@ pub struct WgmmaBlueprint {
     /// Cubes of a cluster that work on the same tokens, with weight rows of their own; activations
     /// are copied once for all (multicast). 1 or 2; 2 only with two warpgroups and without splits.
     pub multicast: usize,
-    /// Token tiles that neighbouring cubes work on, for the L2 cache.
+    /// Token tiles of cubes that run side by side, for the L2 cache.
     pub group: usize,
 }
 
@@ -36,11 +36,11 @@ const L2_RATE: usize = 18;
 /// Minimum cycles of a step, a constant and per warpgroup: barriers, and latencies that the ring
 /// does not hide.
 const STEP: [usize; 2] = [460, 40];
-/// Bytes per cycle that a multiprocessor reads by tensor maps, multicast bytes counted once per
+/// Bytes per cycle that a multiprocessor reads through tensor maps. Multicast bytes count once per
 /// cluster.
 const MULTICAST_RATE: usize = 20;
-/// Cycles of a step of cubes that share activations: those beside its products, and the minimum for
-/// decoding, per tile and byte of an element.
+/// Cycles of a step of cubes that share activations: a constant, and the minimum for decoding, per tile
+/// and byte of an element.
 const SHARED_STEP: [usize; 2] = [80, 330];
 /// Cycles until the cubes that share activations have initialised their barriers.
 const OPENING: usize = 400;
@@ -55,7 +55,7 @@ impl WgmmaBlueprint {
     /// Largest ring.
     const MAX_STAGES: usize = 8;
 
-    /// `(warpgroups, tiles, tokens)` worth trying.
+    /// Candidates of `(warpgroups, tiles, tokens)`.
     const SHAPES: [(usize, usize, usize); 13] = [
         (2, 2, 128),
         (2, 1, 256),
@@ -78,14 +78,14 @@ impl WgmmaBlueprint {
         best.expect("there are shapes without a split")
     }
 
-    /// Plans that `problem` can run with, the fastest of the model first.
+    /// The plans that can run `problem`, the predicted fastest first.
     pub fn ranked(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
         let mut all = Self::candidates(problem, types, cuda);
         all.sort_by_key(|plan| plan.cycles(problem, types, cuda));
         all
     }
 
-    /// Plans that `problem` can run with.
+    /// The plans that can run `problem`.
     pub fn candidates(problem: &MatmulProblem, types: MmaType, cuda: &CudaFacts) -> Vec<Self> {
         let steps = problem.k.div_ceil(TILE_COLS);
         let cores = cuda.multiprocessors as usize;
@@ -111,8 +111,8 @@ impl WgmmaBlueprint {
                     .saturating_sub(plan.sum_bytes())
                     .min(200 << 10);
                 plan.stages = (room / plan.stage_bytes(types)).clamp(4, Self::MAX_STAGES);
-                // Large cubes of large clusters leave multiprocessors over: a cluster lies within a
-                // group of 16 or 18 of them.
+                // A cluster must lie within a GPC of 16 or 18 multiprocessors. With one cube per
+                // multiprocessor, large clusters leave some of them idle.
                 let alone = 2 * plan.shared_bytes(types) > SHARED;
                 let slots = match splits {
                     4.. if alone => cores * 7 / 8,
@@ -185,7 +185,7 @@ impl WgmmaBlueprint {
         self.warpgroups * 128
     }
 
-    /// Units of a cube: where activations are shared, a warpgroup only copies.
+    /// Units of a cube. Where activations are shared, this includes the producer warpgroup.
     pub const fn cube_units(&self) -> usize {
         match self.multicast {
             1 => self.units(),
@@ -246,12 +246,13 @@ impl WgmmaBlueprint {
         self.stages * self.stage_bytes(types)
     }
 
-    /// Shares of 8 tokens of a 64-row tile that a cube of a cluster sums up.
+    /// Groups of 8 tokens, counted over the 64-row tiles, whose outputs a cube of a cluster adds up and
+    /// stores.
     pub(super) const fn sum_groups(&self) -> usize {
         (self.tiles * self.tokens / 8).div_ceil(self.splits)
     }
 
-    /// Bytes of the sums that a cube gets from its cluster.
+    /// Bytes of the partial sums that a cube receives from its cluster.
     const fn sum_bytes(&self) -> usize {
         match self.splits {
             1 => 0,
@@ -271,13 +272,13 @@ impl WgmmaBlueprint {
         })
     }
 
-    /// Cubes that work on `tiles` output tiles without splits, one after the other: as many as
-    /// `device` has multiprocessors for, in whole clusters.
+    /// Persistent cubes for `tiles` output tiles without splits: as many as `device` has multiprocessors,
+    /// in whole clusters.
     pub(crate) fn cubes(&self, tiles: usize, device: &DeviceFacts) -> usize {
         tiles.min(self.clusters(device)) * self.multicast
     }
 
-    /// Clusters that share copies and run at once on `device`.
+    /// Clusters of cubes that share copies, as many as run at once on `device`.
     pub(crate) fn clusters(&self, device: &DeviceFacts) -> usize {
         let cores = device.cuda.map_or(1, |cuda| cuda.multiprocessors as usize);
         cores / self.multicast
@@ -288,7 +289,7 @@ impl WgmmaBlueprint {
     /// memory than a cube gets, or a device that is no Hopper GPU.
     pub fn validate(&self, types: MmaType, device: &DeviceFacts) -> Result<(), KernelError> {
         let hopper = self.runs_on(device);
-        // What a cube fetches for its cluster begins at whole swizzled blocks of 8 tokens.
+        // The tokens that one cube copies for its cluster are whole swizzled blocks of 8.
         let shared_tokens = self.tokens >= 8 * self.multicast;
         let sizes = matches!(self.warpgroups, 1..=4)
             && matches!(self.tiles, 1 | 2)
@@ -298,10 +299,10 @@ impl WgmmaBlueprint {
             && (self.multicast == 1 || self.splits == 1 && self.warpgroups == 2 && shared_tokens)
             && self.group >= 1
             && self.stages >= 4;
-        // 64 Ki registers a multiprocessor, some 60 a unit beside the accumulators.
+        // A multiprocessor has 64 Ki registers; a unit needs some 60 beside its accumulators.
         let registers = self.units() * (self.accumulators() + 60) <= 1 << 16;
         let shared = self.shared_bytes(types) <= device.shared_bytes;
-        // Every unit copies whole lines.
+        // Every unit copies the same number of 16-byte lines.
         let lines = self.multicast > 1 || (self.tokens * 8).is_multiple_of(self.units());
         if hopper && sizes && registers && self.accumulators() <= 128 && shared && lines {
             return Ok(());

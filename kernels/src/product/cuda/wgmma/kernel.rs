@@ -1,4 +1,5 @@
-//! Device code of the warpgroup GEMM whose units copy what they multiply.
+//! Device code of the warpgroup GEMM for few tokens: every unit copies (`cp.async`), and the cubes of a
+//! cluster divide the columns of an output tile.
 
 use cubecl::prelude::*;
 
@@ -20,12 +21,12 @@ use crate::device_code::ptx::{
 use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 
-/// The position of the copies, ahead of the products.
+/// The position of the copies, which run ahead of the products.
 #[derive(CubeType)]
 struct Ahead {
-    /// Number of the output tile.
+    /// Index of the output tile.
     index: usize,
-    /// Column tile in it.
+    /// Column tile of this cube's share.
     step: usize,
     /// Stage of the ring.
     slot: u32,
@@ -74,7 +75,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     let tiles_m = (args.extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
     let tiles_n = (args.extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let count = tiles_m * tiles_n;
-    // The cubes of a cluster share an output tile, each with column tiles of its own.
+    // The cubes of a cluster compute the same output tile, each over its own share of the columns.
     let rank = CUBE_POS % splits;
     let share = (args.extents.col_tiles + comptime!(splits - 1)) / splits;
     let first = rank * share;
@@ -247,8 +248,8 @@ fn copy(
     copy_async_commit();
 }
 
-/// Sends every cube of the cluster this cube's partial sums of the outputs that it will store:
-/// every `plan.splits`-th group of 8 tokens, 16 bytes a unit.
+/// Sends every cube of the cluster this cube's partial sums of the outputs that the other cube will
+/// store: every `plan.splits`-th group of 8 tokens, 16 bytes a unit.
 #[cube]
 fn hand_over<A: Numeric>(
     sums: u32,

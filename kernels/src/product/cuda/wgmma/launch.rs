@@ -45,8 +45,8 @@ pub(crate) fn launch(
     let count = CubeCount::Static(cubes as u32, 1, 1);
     let dim = CubeDim::new_1d(plan.cube_units() as u32);
     let bound = Binding::of(client, call)?;
-    // SAFETY: `Call` holds operands that fit together, and the kernels stay inside of them; copies
-    // by tensor map stay inside of its matrix.
+    // SAFETY: `Call` holds operands that fit together, and the kernels access nothing outside of them;
+    // a tensor map clips copies to its matrix.
     unsafe {
         if plan.multicast > 1 {
             let tile = [plan.tokens / plan.multicast, plan.box_columns(types)];

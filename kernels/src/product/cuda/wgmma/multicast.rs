@@ -1,7 +1,6 @@
-//! Device code of the warpgroup GEMM whose cubes share activations. The cubes of a cluster work on
-//! the same tokens, each with weight rows of its own, and every tile of activations is copied once
-//! for all (multicast). A cube has two consumer warpgroups, which multiply, and a producer
-//! warpgroup, one unit of which copies.
+//! Device code of the warpgroup GEMM for many tokens. The cubes of a cluster compute the same tokens, each
+//! for its own weight rows, and every tile of activations is copied once for all of them (multicast). A
+//! cube has two consumer warpgroups, which multiply, and a producer warpgroup, one unit of which copies.
 
 use cubecl::prelude::*;
 use cubecl_cpp::cuda::ptx::tensor_map_address;
@@ -21,8 +20,8 @@ use crate::device_code::ptx::{global_address, load_line, shared_address};
 use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
 
-/// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`. A tile of `x` is 128 bytes of
-/// `plan.tokens / plan.multicast` tokens, swizzled.
+/// `y = x · Ŵᵀ + bias`, or the i32 sums if `integers`. The tensor map of `x` copies swizzled tiles of 128
+/// bytes of `plan.tokens / plan.multicast` tokens.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -109,7 +108,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
                 let right = descriptor(stage, SharedOperand::DepthInner);
                 let code = comptime!(args.code);
                 products(&held, right, 0usize, column == 0, code, types, plan);
-                // This warp's products of the previous stage are complete now.
+                // `products` has waited for this warp's wgmmas of the previous stage.
                 release_previous(&ring, column > 0, shape);
                 #[unroll]
                 for i in 1..comptime!(4 / plan.slices()) {
@@ -128,8 +127,8 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
     leave_cluster();
 }
 
-/// Starts the copies of one column tile: this cube's share of the activations to every cube of the
-/// cluster, and its own weights.
+/// Producer: starts the copies of one column tile: this cube's share of the activations to every cube of
+/// the cluster, its weights to this cube.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of a stage")]
 fn fill(
@@ -160,7 +159,7 @@ fn fill(
     let to = stage + comptime!(plan.x_bytes(types) as u32);
     #[unroll]
     for i in 0..comptime!(plan.rows() / 64) {
-        // Rows past the last tile are copied, multiplied and never written.
+        // A cube past the last row tile repeats that tile; its sums are not stored.
         let row_tile = min(tile.row_tile + i, extents.row_tiles - 1);
         let from = (row_tile * extents.col_tiles + column) * 2048;
         copy_bulk(

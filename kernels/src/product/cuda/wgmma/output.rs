@@ -1,4 +1,4 @@
-//! From the accumulators of a warpgroup to outputs.
+//! Stores the accumulators of a warpgroup as outputs.
 
 use cubecl::prelude::*;
 
@@ -9,12 +9,12 @@ use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, outputs, row_pair, store_line, token_scale};
 use crate::product::cuda::args::ProductArgs;
 
-/// What a unit multiplies its sums with.
+/// The scales and biases of a unit's outputs.
 #[derive(CubeType)]
 pub(in crate::product::cuda) struct Scales {
-    /// Its two weight rows in each 64-row tile.
+    /// Those of the unit's two weight rows, per 64-row tile.
     pub pairs: Sequence<RowPair>,
-    /// Two tokens in each eight.
+    /// Those of the unit's two tokens, per group of 8.
     pub tokens: Array<f32>,
 }
 
@@ -81,7 +81,7 @@ pub(in crate::product::cuda) fn write<A: Numeric, O: Numeric, B: Float, W: Size>
     }
 }
 
-/// The sums of one 64-row tile; `whole` says that all of them are inside of the matrix.
+/// Stores the sums of one 64-row tile. `whole`: all of them are inside of the matrix.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the facts of an epilogue")]
 fn write_part<A: Numeric, O: Numeric, B: Float, W: Size>(
@@ -100,7 +100,7 @@ fn write_part<A: Numeric, O: Numeric, B: Float, W: Size>(
     if comptime!(whole).runtime() || (row < extents.n && token < extents.m) {
         let both = row + 1 < extents.n;
         let left = extents.m - token;
-        // In lines of y: rows are whole lines where a line is more than an element.
+        // Counted in lines of y. If a line is two elements, rows are made of whole lines.
         let width = W::value();
         let first = (token * extents.y_stride + row) / width;
         let pitch = extents.y_stride / width;

@@ -1,5 +1,5 @@
-//! Parts of the contracted dimension, where a product has fewer output tiles than the device has
-//! clusters.
+//! Split-K: divides the contracted dimension into parts where a product has fewer output tiles than the
+//! device has clusters. Used by the gradient of the weights and by [`dense`](crate::dense).
 
 use cubecl::prelude::*;
 
@@ -17,22 +17,22 @@ const TILE: usize = 4_000;
 const SUM_RATE: usize = 2_000;
 /// Cycles of the launch that adds the parts.
 const LAUNCH: usize = 4_000;
-/// Most parts that are worth their sums.
+/// Most parts: with more, adding the partial sums takes longer than it saves.
 const MOST: usize = 16;
 
-/// A product whose depth is cut into parts, and where their sums go.
+/// The parts of a product's depth, and the memory for their partial sums.
 pub(crate) struct Parts {
     /// Number of parts.
     pub count: usize,
-    /// Steps of a part; the last may have fewer.
+    /// Steps of a part. The last part may have fewer.
     pub share: usize,
-    /// The sums of all parts, f32, one matrix behind the other, if there are several.
+    /// If there are several parts: one f32 matrix of partial sums per part, one after another.
     sums: Option<Buffer>,
 }
 
 impl Parts {
-    /// Parts of a depth of `steps` steps for the `tiles` output tiles of `out`. Only the sums of a
-    /// contiguous output can be added.
+    /// Divides a depth of `steps` steps for an `out` of `tiles` output tiles. An output that is not
+    /// contiguous gets a single part, because parts are added as contiguous matrices.
     pub fn new(
         client: &Client,
         plan: &WgmmaBlueprint,
@@ -54,12 +54,12 @@ impl Parts {
         }
     }
 
-    /// Whether sums are written to `out` itself.
+    /// Whether the kernel writes to `out` itself.
     pub fn write_to_output(&self) -> bool {
         self.sums.is_none()
     }
 
-    /// What the kernel writes, in lines of `width`: its argument, elements and type.
+    /// The kernel's output in lines of `width`: argument, number of elements and type.
     pub fn target(&self, out: &FloatMatrix, width: usize) -> (BufferArg, usize, FloatType) {
         match &self.sums {
             Some(sums) => (sums.lines(width), sums.len(), FloatType::F32),
@@ -67,7 +67,8 @@ impl Parts {
         }
     }
 
-    /// Adds the parts up, once the kernel is launched: to `out` as it is if `accumulate`.
+    /// Launches the addition of the parts, after the kernel: into `out`, or onto its values if
+    /// `accumulate`.
     pub fn finish(
         self,
         client: &Client,
@@ -81,14 +82,14 @@ impl Parts {
     }
 }
 
-/// Whether each of `parts` equal shares of `steps` steps, rounded up, has some.
+/// Whether no part is empty if `steps` steps are divided into `parts` shares of equal size, rounded up.
 pub(crate) const fn every_part_has_some(parts: usize, steps: usize) -> bool {
     (parts - 1) * steps.div_ceil(parts) < steps
 }
 
-/// Parts that the depth of `steps` steps is cut into, for `tiles` output tiles of a cluster each,
-/// `clusters` at once, and `outputs` sums: what a simple model of the device predicts to be fastest.
-/// Every part has a step.
+/// The number of parts that a simple model of the device predicts to be fastest, for a depth of `steps`
+/// steps and `tiles` output tiles of one cluster each, of which `clusters` run at once, with `outputs`
+/// sums in all. No part is empty.
 fn parts_of_depth(clusters: usize, tiles: usize, steps: usize, outputs: usize) -> usize {
     let cycles = |parts: usize| {
         let waves = (tiles * parts).div_ceil(clusters);

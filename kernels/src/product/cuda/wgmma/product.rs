@@ -37,7 +37,7 @@ pub(crate) fn products(
     gpu_asm!("wgmma.fence.sync.aligned;");
     #[unroll]
     for step in 0..comptime!(slices * steps) {
-        // 32 columns are 32 bytes of int8; of half types 64, every second slice in the next part.
+        // 32 columns are 32 bytes of int8, or 64 of half types, of which two slices fill a 128-byte row.
         let offset = comptime!({
             let byte = (slice * steps + step) * 32;
             (byte / 128) * plan.tokens * 128 + byte % 128
@@ -73,10 +73,11 @@ pub(crate) fn finish_products() {
 /// Layout of an operand in shared memory, in rows of 128 bytes. Depth is the contracted dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SharedOperand {
-    /// A row is a token (or a row of the left operand); its depth lies side by side.
+    /// Depth is contiguous (K-major): a row of 128 bytes belongs to one token, or one row of the left
+    /// operand.
     DepthInner,
-    /// A row is one place of the depth, 64 half-precision tokens lie side by side; 8192 bytes to the
-    /// next 64.
+    /// Tokens are contiguous (MN-major): a row of 128 bytes is 64 half-precision tokens at one depth. The
+    /// next 64 tokens follow after 8192 bytes.
     DepthOuter,
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn start(
     );
 }
 
-/// What the descriptor of half-precision operands grows by for the `slice`-th 16 of the depth.
+/// The descriptor offset of slice `slice`, 16 of the depth, for half-precision operands.
 pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
     let bytes = match operand {
         SharedOperand::DepthInner => 32,
@@ -135,8 +136,8 @@ pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
 }
 
 /// Issues one wgmma of half-precision operands, both in shared memory: 64 rows of the left one,
-/// `plan.tokens` of the right one, depth 16. `left` and `right` are the low words of descriptors,
-/// `orders` says how each lies.
+/// `plan.tokens` of the right one, depth 16. `left` and `right` are the low words of descriptors;
+/// `orders` are the operands' layouts.
 #[cube]
 pub(crate) fn start_shared(
     left: u32,

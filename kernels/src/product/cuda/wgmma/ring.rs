@@ -15,7 +15,7 @@ pub(crate) struct RingShape {
     pub stages: usize,
     /// Bytes from one stage to the next.
     pub pitch: usize,
-    /// Bytes that the copies of a stage bring.
+    /// Bytes that the copies of a stage write.
     pub bytes: usize,
     /// Consumer warps of a cube.
     pub warps: usize,

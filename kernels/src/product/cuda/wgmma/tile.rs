@@ -1,4 +1,4 @@
-//! Output tiles of a cluster, and their order.
+//! The output tiles of clusters, and the order in which they are computed.
 
 use cubecl::prelude::*;
 
@@ -13,8 +13,8 @@ pub(crate) struct WarpgroupTile {
     pub token: usize,
 }
 
-/// The tile of number `index`: `plan.group` token tiles run side by side along the weight rows, so
-/// that the cubes at work share both operands in L2.
+/// Output tile `index`. Groups of `plan.group` token tiles advance together along the weight rows, so that
+/// concurrent cubes share both operands in L2.
 #[cube]
 pub(crate) fn output_tile(
     index: usize,
@@ -24,7 +24,7 @@ pub(crate) fn output_tile(
 ) -> WarpgroupTile {
     let mut row_tile = index * comptime!(plan.multicast * plan.rows() / 64);
     let mut token = 0usize.runtime();
-    // Divisions only where they matter: the first loads of a cube wait for them.
+    // Skips the divisions where they are not needed, because a cube's first loads wait for them.
     if tiles_m > 1 && index < tiles_m * tiles_n {
         let per_group = tiles_n * comptime!(plan.group);
         let group = index / per_group;
@@ -37,8 +37,8 @@ pub(crate) fn output_tile(
     WarpgroupTile { row_tile, token }
 }
 
-/// First weight row of this unit's sums in an output tile that begins at 64-row tile `row_tile`;
-/// those of its warpgroup's next 64-row tile lie 64 on.
+/// First weight row of this unit's sums in an output tile that begins at 64-row tile `row_tile`. In the
+/// warpgroup's next 64-row tile it is 64 rows further.
 #[cube]
 pub(crate) fn first_row(row_tile: usize, #[comptime] plan: WgmmaBlueprint) -> usize {
     let unit = UNIT_POS as usize;

@@ -29,23 +29,24 @@ pub struct FusedBlueprint {
     pub shares: usize,
 }
 
-/// Cycles of the quantiser as a launch of its own, beside the product.
+/// Cycles that a separate quantiser launch adds to those of the product.
 pub(crate) const QUANTISER: usize = 2_600;
 
-// Fitted to 308 timed plans of eight shapes on an H100, in cycles of 1.75 GHz less the 2,100 of an
-// empty launch: the choice was the fastest of 40 at seven of them, and 2 % slower at the eighth.
-// Most of such a call is chains of latencies in single units, and instructions of many: so many
+// The constants are fitted to 308 timed plans of eight shapes on an H100, in cycles of 1.75 GHz, without
+// the 2,100 of an empty launch. The model's choice was the fastest of 40 plans at seven shapes, and 2 %
+// slower at the eighth. Latency chains and instruction issue dominate such calls, so that plans of many
 // units with few tokens each win.
 
 /// Multiply-adds of one cycle and multiprocessor.
 const RATE: usize = 4096;
 /// Bytes of activations per cycle that a multiprocessor reads while all do.
 const X_RATE: usize = 25;
-/// Bytes of weights per cycle: more, as several multiprocessors read the same ones from L2.
+/// Bytes of weights per cycle. The rate is higher, because several multiprocessors read the same weights
+/// from L2.
 const W_RATE: usize = 38;
 /// Cycles of a unit for each value that it quantises.
 const QUANTISE: usize = 9;
-/// Codes that a multiprocessor sends to others of its cluster in a cycle.
+/// Codes that a multiprocessor sends to others of its cluster per cycle.
 const CLUSTER_RATE: usize = 10;
 /// Constant cycles: the first instructions, and the latency of the first activations.
 const START: usize = 750;
@@ -54,27 +55,26 @@ const STEP: usize = 65;
 const STEP_WARPGROUP: usize = 15;
 const STEP_TILE: usize = 21;
 /// Cycles of a cluster barrier, for each cube of the cluster: per arriving warpgroup, and per cube.
-const MEETING_WARPGROUP: usize = 11;
-const MEETING_CUBE: usize = 27;
-/// Cycles of a unit per accumulator register: to exchange it, and to make an output of it.
+const BARRIER_WARPGROUP: usize = 11;
+const BARRIER_CUBE: usize = 27;
+/// Cycles of a unit per accumulator register: to exchange it, and to store it as an output.
 const EXCHANGE: usize = 95;
 const OUTPUT: usize = 15;
-/// Shared memory of a multiprocessor, 1 KiB of which every cube takes for itself.
+/// Shared memory of a multiprocessor. Every resident cube reserves 1 KiB of it for the system.
 const SHARED: usize = 228 << 10;
-/// Registers of a multiprocessor, and those of a unit beside its accumulators.
+/// Registers of a multiprocessor, and registers of a unit beside its accumulators.
 const REGISTERS: [usize; 2] = [1 << 16, 60];
 
 impl FusedBlueprint {
-    /// Most column tiles of weights that are there at once.
+    /// Deepest ring of weights.
     const MAX_STAGES: usize = 16;
     /// Most lines of 16 bytes of activations that a unit holds in registers.
     const MAX_HELD: usize = 8;
-    /// Most accumulators that a cluster exchanges: with 64, plans took 25 % more than the best, or
-    /// worse.
+    /// Most accumulator registers of a unit if a cluster exchanges sums: plans with 64 took at least 25 %
+    /// longer than the best.
     const MAX_HANDED: usize = 32;
 
-    /// `(warpgroups, tiles, tokens)` worth trying: the others took 19 % more than the best, or
-    /// worse.
+    /// Candidates of `(warpgroups, tiles, tokens)`: all others took at least 19 % longer than the best.
     const SHAPES: [(usize, usize, usize); 11] = [
         (1, 1, 16),
         (1, 2, 16),
@@ -94,7 +94,7 @@ impl FusedBlueprint {
         Self::ranked(problem, cuda).into_iter().next()
     }
 
-    /// Plans that `problem` can run with, the fastest of the model first.
+    /// The plans that can run `problem`, the predicted fastest first.
     pub fn ranked(problem: &MatmulProblem, cuda: &CudaFacts) -> Vec<Self> {
         let mut all = Self::candidates(problem, cuda);
         all.sort_by_cached_key(|plan| {
@@ -111,8 +111,8 @@ impl FusedBlueprint {
         all
     }
 
-    /// Plans that `problem` can run with: none without activations to be quantised whose rows start
-    /// at multiples of 16 bytes, or where rows are too long for shared memory.
+    /// The plans that can run `problem`. None unless its activations are floats to be quantised, in rows
+    /// that start at multiples of 16 bytes and fit shared memory.
     pub fn candidates(problem: &MatmulProblem, cuda: &CudaFacts) -> Vec<Self> {
         let ActivationType::Quantized(dtype) = problem.activations else {
             return Vec::new();
@@ -140,13 +140,13 @@ impl FusedBlueprint {
         all
     }
 
-    /// Adds this shape of a cube to `all` with as many weights resident as let one fit a
-    /// multiprocessor, and as let two, as far as `problem` can run with them.
+    /// Adds this shape to `all` twice, as far as `problem` can run with it: with the deepest ring for one
+    /// cube a multiprocessor, and with the deepest for two.
     fn with_rings(mut self, problem: &MatmulProblem, dtype: FloatType, all: &mut Vec<Self>) {
         let steps = problem.k.div_ceil(TILE_COLS);
         self.columns = self.columns_of(steps);
         let handed = self.splits == 1 || self.accumulators() <= Self::MAX_HANDED;
-        // Tiles that would be empty by half are for smaller ones.
+        // Where half of a tile's tokens would be empty, a smaller tile is a candidate as well.
         let tokens = self.tokens <= problem.m.next_power_of_two().max(16);
         let rows = problem.n.div_ceil(self.rows()).next_power_of_two();
         if !handed || !tokens || self.shares > rows || !self.divides(steps) {
@@ -162,12 +162,13 @@ impl FusedBlueprint {
         }
     }
 
-    /// Column tiles that each cube needs room for where a row has `steps`.
+    /// Column tiles that each cube needs room for if a row has `steps` column tiles.
     pub const fn columns_of(&self, steps: usize) -> usize {
         steps.div_ceil(self.splits).next_multiple_of(4)
     }
 
-    /// Whether every column of every cube's room is one of `k`: then nothing is checked for it.
+    /// Whether the cubes of a cluster have room for exactly `k` columns; columns need no bounds checks
+    /// then.
     pub(super) const fn is_exact(&self, k: usize) -> bool {
         self.splits * self.columns * TILE_COLS == k
     }
@@ -197,10 +198,11 @@ impl FusedBlueprint {
         };
         let meetings = match self.cluster() {
             1 => 0,
-            cubes => cubes * (MEETING_WARPGROUP * self.warpgroups + MEETING_CUBE * cubes),
+            cubes => cubes * (BARRIER_WARPGROUP * self.warpgroups + BARRIER_CUBE * cubes),
         };
         let alone = START + copies.max(x_copies + codes) + products + exchange + output + meetings;
-        // What a second cube of the same multiprocessor adds: the rest is waiting.
+        // Cycles that a second cube on the same multiprocessor adds: the rest of its time is latency, which
+        // overlaps.
         let busy = copies.max(products) + codes + output;
 
         let row_groups = problem.n.div_ceil(self.rows()).div_ceil(self.shares);
@@ -240,7 +242,7 @@ impl FusedBlueprint {
         self.tiles * self.tokens / 2
     }
 
-    /// Whether no stage of the ring is used twice.
+    /// Whether the ring holds all weights, so that no stage is reused.
     pub(super) const fn whole(&self) -> bool {
         self.stages >= self.columns
     }
@@ -250,7 +252,7 @@ impl FusedBlueprint {
         self.tokens / self.shares
     }
 
-    /// Warps that share a token.
+    /// Warps that divide the columns of a token.
     pub(super) const fn parts(&self) -> usize {
         let warps = self.units() / 32;
         match warps > self.own_tokens() {
@@ -259,43 +261,44 @@ impl FusedBlueprint {
         }
     }
 
-    /// Tokens that a cube has at work at once.
+    /// Tokens that a cube quantises at the same time.
     pub(super) const fn teams(&self) -> usize {
         self.units() / 32 / self.parts()
     }
 
-    /// Tokens of a warp, one after the other: all sizes are powers of two.
+    /// Tokens that a warp quantises one after the other. The division is exact: all sizes are powers of two.
     pub(super) const fn rounds(&self) -> usize {
         self.own_tokens() / self.teams()
     }
 
-    /// Chunks of 512 columns in the part of a token that a cube has.
+    /// Chunks of 512 columns in a cube's part of a token.
     pub(super) const fn chunks(&self) -> usize {
         self.columns / 4
     }
 
-    /// Chunks of a warp, one after the other; where they do not divide, some warps have one less.
+    /// Chunks that a warp processes one after the other, at most: if they do not divide evenly, some warps
+    /// have one less.
     pub(super) const fn chunk_rounds(&self) -> usize {
         self.chunks().div_ceil(self.parts())
     }
 
-    /// Whether activations wait in registers between the search for the largest and the rounding:
-    /// whole lines, few of them.
+    /// Whether activations stay in registers between the search for the maximum and the rounding: for
+    /// whole lines, and few of them.
     pub(super) const fn in_registers(&self, dtype: FloatType, exact: bool) -> bool {
         exact && self.rounds() * self.chunk_rounds() * dtype.size() <= Self::MAX_HELD
     }
 
-    /// Whether the warp that finds the largest of a token is the only one that needs it.
+    /// Whether the warp that finds a token's maximum is the only one that needs it.
     pub(super) const fn keeps_maxima(&self, in_registers: bool) -> bool {
         in_registers && self.slots() == 1
     }
 
-    /// Maxima of a token, one a warp of the cluster that reads it.
+    /// Partial maxima of a token: one per warp of the cluster that reads the token.
     pub(super) const fn slots(&self) -> usize {
         self.splits * self.parts()
     }
 
-    /// Shares of 8 tokens of a 64-row tile that a cube sums up.
+    /// Groups of 8 tokens, counted over the 64-row tiles, whose outputs a cube adds up and stores.
     pub(super) const fn sum_groups(&self) -> usize {
         (self.tiles * self.tokens / 8).div_ceil(self.splits)
     }
@@ -323,22 +326,22 @@ impl FusedBlueprint {
         self.rows() * TILE_COLS / 4
     }
 
-    /// Bytes of a token where activations wait to be quantised.
+    /// Bytes from token to token of the float activations in shared memory.
     pub(super) const fn pitch(&self, dtype: FloatType) -> usize {
         self.columns * TILE_COLS * dtype.size()
     }
 
-    /// Where weights begin, behind the int8 activations.
+    /// Offset of the ring of weights, after the int8 activations.
     pub(super) const fn ring_at(&self) -> usize {
         self.columns * self.x_bytes()
     }
 
-    /// Where activations wait to be quantised, and sums arrive later.
+    /// Offset of the float activations, and later of the partial sums that arrive.
     pub(super) const fn staging_at(&self) -> usize {
         self.ring_at() + self.stages * self.stage_bytes()
     }
 
-    /// Where maxima are.
+    /// Offset of the maxima.
     pub(super) const fn maxima_at(&self, dtype: FloatType) -> usize {
         let staging = self.own_tokens() * self.pitch(dtype);
         let sums = match self.splits {
@@ -348,22 +351,22 @@ impl FusedBlueprint {
         self.staging_at() + if staging > sums { staging } else { sums }
     }
 
-    /// Where the scales of tokens are.
+    /// Offset of the tokens' scales.
     pub(super) const fn scales_at(&self, dtype: FloatType) -> usize {
         self.maxima_at(dtype) + 4 * self.own_tokens() * self.slots()
     }
 
-    /// Where barriers are, three of 8 bytes.
+    /// Offset of the three barriers, 8 bytes each.
     pub(super) const fn barriers_at(&self, dtype: FloatType) -> usize {
         self.scales_at(dtype) + 4 * self.tokens
     }
 
-    /// Bytes of shared memory, with room to align the first.
+    /// Bytes of shared memory, with room to align the start.
     pub const fn shared_bytes(&self, dtype: FloatType) -> usize {
         1024 + self.barriers_at(dtype) + 24
     }
 
-    /// Whether the instructions have these sizes, and a multiprocessor the registers.
+    /// Whether the instructions exist in these sizes, and a multiprocessor has enough registers.
     const fn check_sizes(&self) -> bool {
         let registers = self.units() * (self.accumulators() + REGISTERS[1]) <= REGISTERS[0];
         matches!(self.warpgroups, 1 | 2 | 4)
@@ -380,9 +383,9 @@ impl FusedBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for sizes that the instructions do not have, clusters of more than 8
-    /// cubes, rows of `steps` column tiles that do not fit `columns` or leave a cube without any,
-    /// more registers or shared memory than a cube gets, or a device that is no Hopper GPU.
+    /// [`KernelError::Plan`] for sizes that the instructions do not have, for clusters of more than 8
+    /// cubes, for rows of `steps` column tiles that exceed `columns` or leave a cube without any, for more
+    /// registers or shared memory than a cube gets, and on a device that is no Hopper GPU.
     pub fn validate(
         &self,
         steps: usize,
@@ -390,7 +393,7 @@ impl FusedBlueprint {
         device: &DeviceFacts,
     ) -> Result<(), KernelError> {
         let hopper = device.cuda.is_some_and(|cuda| cuda.capability == 90);
-        // Sizes first: the others divide by them.
+        // The sizes are checked first, because the other checks divide by them.
         let fits = self.check_sizes()
             && self.divides(steps)
             && steps.div_ceil(self.splits) <= self.columns

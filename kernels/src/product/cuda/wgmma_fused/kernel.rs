@@ -23,31 +23,31 @@ use crate::product::cuda::wgmma::product::{
 };
 use crate::product::cuda::wgmma::tile::WarpgroupTile;
 
-/// What a cube works on.
+/// The part of the product that a cube computes.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Place {
-    /// Its number among the cubes that share the columns.
+    /// Index of the cube among the `splits` that divide the columns.
     pub split: usize,
-    /// Its number among the cubes that share the tokens.
+    /// Index of the cube among the `shares` that work on the same tokens and columns.
     pub share: usize,
     /// First column tile.
     pub first: usize,
-    /// Column tiles.
+    /// Number of column tiles.
     pub steps: usize,
-    /// First weight row, in tiles of 64; past the last in cubes that only quantise.
+    /// First weight row, in tiles of 64. It lies past the last one in a cube that only quantises.
     pub row_tile: usize,
     /// First token of the output tile.
     pub token: usize,
 }
 
-/// Addresses in the shared memory of a cube, the same in all.
+/// Shared-memory addresses, which are the same in all cubes.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Memory {
-    /// Activations in int8, column tiles of rows of 128 bytes; the first of all.
+    /// int8 activations: column tiles, in each a row of 128 bytes per token.
     pub codes: u32,
-    /// Weights.
+    /// The ring of weights.
     pub ring: u32,
-    /// Activations that wait to be quantised. Sums take their place.
+    /// Float activations before they are quantised. Partial sums overwrite them.
     pub staging: u32,
     /// The largest magnitudes of tokens.
     pub maxima: u32,
@@ -69,8 +69,8 @@ fn memory_at(codes: u32, #[comptime] dtype: FloatType, #[comptime] plan: FusedBl
     }
 }
 
-/// `y = Q(x) · Ŵᵀ + bias`. Cubes along x are clusters of output tiles side by side along the weight
-/// rows, those along y token tiles. `exact` says that K is what the plan has room for.
+/// `y = Q(x) · Ŵᵀ + bias`. The grid's x axis are clusters along the weight rows, its y axis token tiles.
+/// `exact`: K is exactly what the plan has room for ([`FusedBlueprint::is_exact`]).
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
@@ -122,7 +122,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         token: CUBE_POS_Y as usize * comptime!(plan.tokens),
     };
 
-    // Activations are waited for first; weights are under way meanwhile.
+    // Activations are needed first, so their loads are issued first; weights follow.
     let x_base = global_address::<F>(x);
     let in_registers = comptime!(plan.in_registers(dtype, exact));
     let held = if comptime!(in_registers) {
@@ -160,12 +160,12 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     };
     if comptime!(!in_registers) {
         copy_async_wait(comptime!(plan.stages));
-        // The other lanes' copies too.
+        // Makes the other lanes' copies visible.
         sync_plane();
     }
 
     if comptime!(plan.cluster() > 1) {
-        // Every cube of the cluster has started, and expects what it will be sent.
+        // After this, every cube of the cluster has started and initialised its barriers.
         wait_cluster();
     }
     let tops = find_maxima(&held, &memory, &place, dtype, in_registers, plan);
@@ -178,7 +178,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     }
     spread(&held, &tops, &memory, &place, dtype, in_registers, plan);
     if comptime!(splits > 1) {
-        // Sums may take the place of this unit's activations: it has read them.
+        // This unit has read its activations, which partial sums may overwrite.
         announce_cluster();
     }
     if comptime!(shares > 1) {
@@ -191,7 +191,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
 
     multiply(&memory, &weights, &place, comptime!(args.code), plan);
     if comptime!(splits > 1) {
-        // Every unit of the cluster has said so.
+        // After this, every unit of the cluster has read its activations.
         wait_cluster();
         hand_over(&memory, &place, plan);
         write_shared::<O, B, W>(args, &memory, y, &place, plan);
@@ -206,14 +206,13 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     }
 }
 
-/// Says how many bytes this cube will be sent.
+/// Initialises the barriers with the number of bytes that this cube will receive.
 #[cube]
 fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     if comptime!(plan.splits > 1) {
         let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
         await_bytes(memory.barriers, maxima.runtime());
-        // A line of every unit of every cube that shares the columns, for each 8 tokens summed up
-        // here.
+        // For each group of 8 tokens that this cube adds up, every unit of every split sends 16 bytes.
         let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
         let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
         let lines = comptime!((plan.units() * plan.splits) as u32);
@@ -225,15 +224,15 @@ fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     }
 }
 
-/// This unit's part of the weights, 16 bytes of every tile of 64 rows that its warpgroup
-/// multiplies: nothing but its own copies is ever waited for.
+/// This unit's part of the weights: 16 bytes of every 64-row tile of its warpgroup. They are what the unit
+/// multiplies itself, so that it only waits for its own copies.
 #[derive(CubeType)]
 struct Weights {
-    /// Of each tile, global addresses in the first column tile.
+    /// Global address per 64-row tile, in the cube's first column tile.
     from: Array<u64>,
-    /// Bytes to read there: none of what lies past N.
+    /// Bytes to read there: 0 past the last row.
     bytes: Array<u32>,
-    /// Shared address in the first stage.
+    /// Shared-memory address in the first stage.
     to: u32,
 }
 
@@ -265,8 +264,8 @@ fn weights(
     }
 }
 
-/// Starts the copies of this unit's weights of the cube's column tile `step` to the stage at `to`,
-/// and closes the group whether there are any or not.
+/// Starts copying this unit's weights of the cube's column tile `step` to the stage at `to`, and closes the
+/// group, which is empty past the last column tile.
 #[cube]
 fn copy_weights(
     weights: &Weights,

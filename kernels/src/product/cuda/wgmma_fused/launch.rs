@@ -58,7 +58,7 @@ pub(crate) fn launch(
     let input = InputLines::of(call)?;
     let bound = Binding::of(client, call)?;
     let args = product_args(call, weights, input.tokens, bound.y_stride);
-    // SAFETY: `Call` holds operands that fit together, and the kernel stays inside of them.
+    // SAFETY: `Call` holds operands that fit together, and the kernel stays within them.
     unsafe {
         fused::launch_unchecked(
             client,

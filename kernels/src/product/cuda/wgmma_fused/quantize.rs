@@ -175,9 +175,9 @@ fn lines_of(
     lines
 }
 
-/// The largest magnitude of each of this warp's tokens in its columns. Returned if the warp has all
-/// columns of a token; else stored for the cube's other warps, or sent to the cubes that have the
-/// other columns.
+/// Finds the largest magnitude of each of this warp's tokens in its columns. It is returned if the warp has
+/// all columns of a token; otherwise it is stored for the cube's other warps, or sent to the cubes that have
+/// the other columns.
 #[cube]
 pub(super) fn find_maxima(
     held: &Array<Vector<u32, Const<4>>>,

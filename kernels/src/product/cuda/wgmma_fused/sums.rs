@@ -1,4 +1,5 @@
-//! From sums in registers to outputs, with the scales of tokens that lie in shared memory.
+//! Stores sums as outputs, with the token scales from shared memory; adds the partial sums of a cluster
+//! first.
 
 use cubecl::prelude::*;
 
@@ -12,13 +13,13 @@ use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::wgmma::product::accumulator;
 use crate::product::cuda::wgmma::tile::first_row;
 
-/// The first two of the 8 tokens of number `group` whose sums this unit has.
+/// The first of the two tokens of group `group` (8 tokens) whose sums this unit holds.
 #[cube]
 fn first_token(group: usize) -> usize {
     group * 8 + 2 * (UNIT_POS as usize % 4)
 }
 
-/// The scales of this unit's tokens, two in each eight.
+/// The scales of this unit's tokens, two per group of 8.
 #[cube]
 pub(super) fn token_scales(memory: &Memory, #[comptime] plan: FusedBlueprint) -> Array<f32> {
     let mut scales = Array::<f32>::new(comptime!(plan.tokens / 4));
@@ -31,8 +32,8 @@ pub(super) fn token_scales(memory: &Memory, #[comptime] plan: FusedBlueprint) ->
     scales
 }
 
-/// Sends each cube that shares the columns this cube's sums of its share, every `plan.splits`-th 8
-/// tokens, 16 bytes a unit.
+/// Sends every split this cube's partial sums of the outputs that the other cube will store: every
+/// `plan.splits`-th group of 8 tokens, 16 bytes a unit.
 #[cube]
 pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
     let line = u32::cast_from(place.split) * comptime!(plan.units() as u32) + UNIT_POS;
@@ -56,8 +57,8 @@ pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedB
     }
 }
 
-/// Adds up, lowest split first, rescales and stores this cube's share of the sums, once all are
-/// there.
+/// Waits for the partial sums of this cube's groups, adds them, lowest split first, rescales and stores
+/// them.
 #[cube]
 pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
     args: &ProductArgs<B>,
@@ -70,7 +71,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
     let first = first_row(place.row_tile, comptime!(plan.product()));
-    // Scales of rows come while the others' sums do.
+    // Loads row scales while the other cubes' sums arrive.
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
     for i in 0..comptime!(plan.sum_groups()) {

@@ -6,7 +6,7 @@ use crate::prepack::TILE_COLS;
 use crate::product::MatmulProblem;
 use crate::product::cuda::stage::{Copies, RowSpacing, STRIP_ROWS, StageShape};
 
-/// Shape of a product of fragments: tokens × weight rows × columns.
+/// The shape of a WMMA product: tokens × weight rows × columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WmmaFragment {
     /// 8 tokens, 32 weight rows, 16 columns.
@@ -18,7 +18,7 @@ pub enum WmmaFragment {
 }
 
 impl WmmaFragment {
-    /// All of them.
+    /// All shapes.
     pub const ALL: [Self; 3] = [Self::M8N32K16, Self::M32N8K16, Self::M16N16K16];
 
     /// Tokens.
@@ -44,7 +44,7 @@ impl WmmaFragment {
         16
     }
 
-    /// Registers of a unit for the two operands of a product.
+    /// Registers of a unit for the two operands of one WMMA product.
     const fn operand_registers(self) -> (usize, usize) {
         match self {
             Self::M8N32K16 => (1, 4),
@@ -71,8 +71,8 @@ pub struct WmmaBlueprint {
     pub stages: usize,
     /// Token tiles of cubes that run side by side, for the L2 cache.
     pub group: usize,
-    /// Copies run beside the products (`cp.async`, compute capability 8.0 and up); otherwise they
-    /// go through registers.
+    /// Whether copies are asynchronous (`cp.async`, compute capability 8.0 and up); otherwise they pass
+    /// through registers.
     pub async_copies: bool,
 }
 
@@ -87,7 +87,7 @@ impl WmmaBlueprint {
     /// Deepest ring.
     const MAX_STAGES: usize = 4;
 
-    /// `(warps_n, warps_m, weight rows, tokens)` of a cube worth trying.
+    /// Candidates of `(warps_n, warps_m, weight rows, tokens)` of a cube.
     const SIZES: [(usize, usize, usize, usize); 7] = [
         (2, 2, 128, 128),
         (2, 2, 128, 64),
@@ -113,7 +113,7 @@ impl WmmaBlueprint {
         best.expect("small sizes fit every GPU")
     }
 
-    /// The sizes that are whole fragments, and that `cuda` has the shared memory for.
+    /// The candidates that are made of whole fragments and fit the shared memory of `cuda`.
     fn candidates(fragment: WmmaFragment, cuda: &CudaFacts) -> impl Iterator<Item = Self> {
         let plans = Self::SIZES.map(|size| Self::of(fragment, size, cuda));
         let room = Self::shared_room(cuda);
@@ -162,12 +162,12 @@ impl WmmaBlueprint {
     pub(crate) fn cycles(&self, problem: &MatmulProblem, cuda: &CudaFacts) -> usize {
         let tiles = problem.n.div_ceil(self.rows()) * problem.m.div_ceil(self.tokens());
         let waves = tiles.div_ceil(cuda.multiprocessors.max(1) as usize);
-        // Fragments come from shared memory, whose 128 bytes a cycle bound the products.
+        // Fragments are loaded from shared memory, whose 128 bytes per cycle bound the products.
         let fragments = self.warps_n
             * self.warps_m
             * (self.tiles_n * self.fragment.n() + self.tiles_m * self.fragment.m());
         let loads = fragments * TILE_COLS / 128;
-        // int8 multiply-adds of a cycle.
+        // int8 multiply-adds per cycle and multiprocessor.
         let rate = match cuda.capability {
             80 | 87 | 90 => 2048,
             _ => 1024,
@@ -192,7 +192,8 @@ impl WmmaBlueprint {
         self.warps_n * self.warps_m * 32
     }
 
-    /// Registers of a unit: eight sums a product, its operands, and what addresses take.
+    /// Registers of a unit: eight accumulators per WMMA product, its operands, and an allowance for
+    /// addresses.
     pub const fn registers(&self) -> usize {
         let (a, b) = self.fragment.operand_registers();
         8 * self.tiles_m * self.tiles_n + a * self.tiles_m + b * self.tiles_n + 48
@@ -243,9 +244,9 @@ impl WmmaBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for empty or oversized numbers, warps that cut a strip of 16 rows,
-    /// more units, registers or shared memory than a cube gets, a GPU without int8 tensor cores, or
-    /// asynchronous copies before compute capability 8.0.
+    /// [`KernelError::Plan`] for sizes that are zero or too large, for warps that cut a strip of 16 rows,
+    /// for more units, registers or shared memory than a cube gets, on a GPU without int8 tensor cores, and
+    /// for asynchronous copies before compute capability 8.0.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let runs = device
             .cuda

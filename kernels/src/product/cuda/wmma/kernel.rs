@@ -87,7 +87,7 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     while step < args.extents.col_tiles {
         await_stages(comptime!(plan.stages - 3), comptime!(shape.copies));
         sync_cube();
-        // The slot, and below the decoded weights, that the step before has read.
+        // Refills the slot, and below the decoded weights, that the previous step has read.
         let ahead = step + comptime!(plan.stages - 1);
         if ahead < args.extents.col_tiles {
             copy_stage(
@@ -127,8 +127,8 @@ pub(super) fn wmma_gemm<O: Numeric, B: Float, W: Size>(
     write::<O, B, W>(args, y, &acc, &mut sums, window, &tile, plan);
 }
 
-/// Decodes the words of the stage at `stage` to rows of 128 int8 at `to`. Rows `2g` and `2g + 1` of
-/// a strip become its rows `g` and `g + 8`, as in the fragments: so lanes write to different banks.
+/// Decodes the words of the stage at `stage` to rows of 128 int8 at `to`. As in a fragment, rows `2g` and
+/// `2g + 1` of a strip become rows `g` and `g + 8`; lanes then write to different banks.
 #[cube]
 fn decode(stage: u32, to: u32, #[comptime] code: WeightCode, #[comptime] plan: WmmaBlueprint) {
     let words = stage + comptime!(plan.shape().x_bytes() as u32);
@@ -156,7 +156,7 @@ fn decode(stage: u32, to: u32, #[comptime] code: WeightCode, #[comptime] plan: W
     }
 }
 
-/// Adds the products of one column tile; `x` and `weights` are where this warp's rows start.
+/// Adds the products of one column tile. `x` and `weights` are the offsets of this warp's rows.
 #[cube]
 fn multiply(
     shared: &[i8],
@@ -197,7 +197,7 @@ fn load(
     #[comptime] ident: MatrixIdent,
     #[comptime] plan: WmmaBlueprint,
 ) -> Matrix<i8> {
-    // Rows of W are the columns of the right operand.
+    // A row of W is a column of the right operand.
     let layout = comptime!(match ident {
         MatrixIdent::A => MatrixLayout::RowMajor,
         _ => MatrixLayout::ColMajor,
@@ -213,8 +213,8 @@ fn load(
     )
 }
 
-/// Rescales and stores the sums of this warp, a window of whole strips at a time: fragments to
-/// shared memory, from there to y.
+/// Rescales and stores the sums of this warp, one window of whole strips at a time: WMMA stores fragments to
+/// shared memory, from where the lanes store outputs.
 #[cube]
 fn write<O: Numeric, B: Float, W: Size>(
     args: &ProductArgs<B>,
@@ -230,7 +230,7 @@ fn write<O: Numeric, B: Float, W: Size>(
     let width = comptime!(plan.window_rows());
     let fragments = comptime!(width / fragment.n());
     let lane = UNIT_POS as usize % 32;
-    // Lanes run along the pairs of rows of a token.
+    // Consecutive lanes store consecutive pairs of rows of a token.
     let pairs = comptime!(width / 2);
     let within = lane % pairs;
     let column = (within / 8) * 16 + within % 8;

@@ -1,6 +1,7 @@
-//! Products by CubeCL's `cmma` (WMMA; compute capability 8.0 and up) in the three int8 fragment
-//! shapes. Fragments are loaded from shared memory, so the weights are decoded there: one column
-//! tile ahead of the products. A ring of asynchronous copies runs ahead of both.
+//! Products by CubeCL's `cmma` (WMMA, compute capability 7.2 and up) in the three int8 fragment shapes.
+//! WMMA loads fragments from shared memory only, so weights are decoded to shared memory, one column tile
+//! ahead of the products. A ring of copies runs ahead of both; before compute capability 8.0 the copies are
+//! synchronous.
 
 mod base;
 mod kernel;

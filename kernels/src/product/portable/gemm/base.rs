@@ -16,7 +16,7 @@ pub struct GemmBlueprint {
     pub units_m: usize,
     /// How int8 activations are multiplied.
     pub dot: IntegerDot,
-    /// f32 lanes a float product sums side by side: 4, 8 or 16.
+    /// Independent f32 partial sums of a float product: 4, 8 or 16.
     pub lanes: usize,
 }
 
@@ -25,7 +25,7 @@ impl GemmBlueprint {
     pub fn new(problem: &MatmulProblem, device: &DeviceFacts) -> Self {
         let units = device.cube_units as usize;
         if !device.lockstep {
-            // Threads: each takes rows of its own, so that weights are read once.
+            // Units are CPU threads. Each computes different rows, so that weights are read once.
             let tokens = problem.m.clamp(1, 4);
             return Self {
                 tile: UnitTile { rows: 4, tokens },
@@ -71,8 +71,8 @@ impl GemmBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for an empty or oversized tile, lanes that do not divide a word, or
-    /// more units than a cube of `device` may have.
+    /// [`KernelError::Plan`] for a tile that is empty or too large, for lanes that do not divide a word,
+    /// and for more units than a cube of `device` may have.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let tile = (1..=32).contains(&self.tile.len());
         let lanes = matches!(self.lanes, 4 | 8 | 16);

@@ -17,7 +17,8 @@ struct Place {
     x_base: Array<usize>,
 }
 
-/// Where this unit works. Rows and tokens past the end repeat the last one; `store` drops them.
+/// The outputs that this unit computes. Rows and tokens past the end repeat the last one; `store` drops
+/// them.
 #[cube]
 fn place(extents: &Extents, #[comptime] plan: GemmBlueprint) -> Place {
     let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
@@ -86,7 +87,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     if comptime!(grouped) {
         span = map.words_per_group;
     }
-    // One turn unless grouped.
+    // One iteration, unless scales are per group.
     while start < extents.words {
         let range = Words {
             start,
@@ -217,7 +218,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     store(y, &sums, &args.bias, &place, extents, tile);
 }
 
-/// Adds the bias, rounds once, and writes what lies inside of y.
+/// Adds the bias, rounds once, and stores the outputs that are inside of y.
 #[cube]
 fn store<O: Numeric, B: Float>(
     y: &mut [O],

@@ -1,5 +1,5 @@
-//! A register tile of outputs per unit, a box of tiles per cube; the whole of K per unit, so that
-//! units never wait for each other.
+//! The portable GEMM: each unit computes a register tile of outputs over all of K, so that units never
+//! synchronise; a cube computes a box of tiles.
 
 mod base;
 mod kernel;

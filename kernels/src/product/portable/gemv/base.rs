@@ -16,12 +16,12 @@ pub struct GemvBlueprint {
     pub groups: usize,
     /// How int8 activations are multiplied.
     pub dot: IntegerDot,
-    /// f32 values a float product sums side by side: 4, 8 or 16.
+    /// Independent f32 partial sums of a float product: 4, 8 or 16.
     pub vector: usize,
 }
 
 impl GemvBlueprint {
-    /// Most tokens for which reading every weight once pays.
+    /// Most tokens for which this kernel is chosen.
     pub const MAX_TOKENS: usize = 4;
 
     /// The plan for `problem` on `device`.
@@ -53,14 +53,14 @@ impl GemvBlueprint {
     }
 
     /// # Errors
-    /// [`KernelError::Plan`] for an empty or oversized tile, lanes that are no power of two, a
-    /// vector that does not divide a word, or more units or shared memory than `device` has.
+    /// [`KernelError::Plan`] for a tile that is empty or too large, for lanes that are no power of two, for
+    /// a vector that does not divide a word, and for more units or shared memory than `device` has.
     pub fn validate(&self, device: &DeviceFacts) -> Result<(), KernelError> {
         let tile = (1..=16).contains(&self.tile.len());
         let lanes = self.lanes.is_power_of_two();
         let vector = matches!(self.vector, 4 | 8 | 16);
         let units = (1..=device.max_units as usize).contains(&self.units());
-        // One partial sum a unit and output.
+        // One partial sum per unit and output.
         let shared = self.tile.len() * self.units() * 4 <= device.shared_bytes;
         if tile && lanes && vector && units && shared {
             return Ok(());

@@ -18,8 +18,8 @@ struct Place {
     x_base: Array<usize>,
 }
 
-/// Where this unit works. Rows and tokens past the end repeat the last one, because every unit must
-/// reach every barrier; `store` drops them.
+/// The outputs that this unit computes. Rows and tokens past the end repeat the last one, because every
+/// unit must reach every barrier; `store` drops them.
 #[cube]
 fn place(extents: &Extents, #[comptime] plan: GemvBlueprint) -> Place {
     let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
@@ -69,7 +69,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     let mut acc = Array::<i32>::new(comptime!(tile.len()));
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
     if comptime!(map.kind == ScaleKind::Group) {
-        // Lanes take whole groups: f32 terms are added in ascending order, whoever made them.
+        // A lane computes the terms of whole scale groups. They are added in ascending order of the groups,
+        // so that the result does not depend on the number of lanes.
         let mut terms = Shared::<[f32]>::new_slice(comptime!(tile.len() * plan.units()));
         #[unroll]
         for i in 0..comptime!(tile.len()) {
@@ -194,7 +195,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         sums[i] = 0.0f32;
     }
     let grouped = comptime!(map.kind == ScaleKind::Group);
-    // Lanes take whole groups, or words in turn where one scale covers the row.
+    // A lane processes whole scale groups, or every `lanes`-th word if one scale covers the row.
     let mut group = 0usize.runtime();
     let mut groups = 1usize.runtime();
     let mut step = comptime!(plan.lanes).runtime();
@@ -274,8 +275,8 @@ fn fold<T: Numeric>(acc: &mut Array<T>, lane: usize, #[comptime] plan: GemvBluep
     }
 }
 
-/// Adds the bias, rounds once, and writes what lies inside of y: output `i` of a tile by lane
-/// `i mod lanes`.
+/// Adds the bias, rounds once, and stores the outputs that are inside of y: lane `i mod lanes` stores
+/// output `i` of a tile.
 #[cube]
 fn store<T: Numeric, O: Numeric, B: Float>(
     y: &mut [O],

@@ -30,7 +30,7 @@ pub(crate) fn launch(
     let count = cubes(client, boxes, 1)?;
     let dim = CubeDim::new_1d(plan.units() as u32);
     let bound = Binding::of(client, call)?;
-    // SAFETY: `Call` holds operands that fit together, and the kernels stay inside of them.
+    // SAFETY: `Call` holds operands that fit together, and the kernels stay within them.
     unsafe {
         match &call.x {
             Input::Int8(x) => w2a8::launch_unchecked(

@@ -1,5 +1,5 @@
-//! Several units per output: the lanes of a group split the words of a weight row between them, so
-//! that a row is read once, side by side, and fold their partial sums in shared memory.
+//! The portable GEMV: the lanes of a group divide the words of a weight row, so that the row is read once,
+//! in coalesced loads, and reduce their partial sums in shared memory.
 
 mod base;
 mod kernel;

@@ -8,26 +8,26 @@ use crate::device_code::MmaType;
 use crate::error::KernelError;
 use crate::operand::{FloatMatrix, FloatType};
 
-/// Tiles in shared memory: one that is multiplied, one that comes.
+/// Stages of the ring: one is multiplied while the other is filled.
 pub(super) const STAGES: usize = 2;
 
-/// How a kernel's cubes are cut.
+/// The sizes of one kernel's tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlashPlan {
     /// Dimension of a head: 32, 64 or 128.
     pub dim: usize,
-    /// What is multiplied: half types.
+    /// Type of the multiplied elements: bf16 or f16.
     pub types: MmaType,
     /// Warps of a cube.
     pub warps: usize,
-    /// Blocks of 16 rows that a warp keeps.
+    /// Blocks of 16 rows that a warp holds in registers.
     pub blocks: usize,
     /// Rows of a tile in shared memory.
     pub tile: usize,
-    /// Rows of a tile whose scores are in registers at once.
+    /// Rows of a tile (a span) whose scores are in registers at once.
     pub span: usize,
-    /// Whether a warp's own keys and values stay in registers; else they are read from shared memory for
-    /// every span. Queries always stay.
+    /// Whether a warp's own keys and values stay in registers; otherwise they are read from shared memory
+    /// for every span. Queries always stay in registers.
     pub held: bool,
 }
 
@@ -74,7 +74,8 @@ impl FlashPlan {
             && self.span >= 16
             && self.span.is_multiple_of(16)
             && self.tile.is_multiple_of(self.span)
-            // Units copy lines of their own, eight rows apart at least.
+            // Each unit copies the same line of several rows, which are at least 8 apart, so that the
+            // swizzle is the same for all of them.
             && self.units() / lines >= 8
             && self.tile.is_multiple_of(self.units() / lines)
             && self.rows().is_multiple_of(self.units() / lines)
@@ -100,12 +101,12 @@ pub struct FlashPlans {
     pub query: FlashPlan,
     /// The gradients of keys and values.
     pub key: FlashPlan,
-    /// Bytes that heads whose cubes come one after another may read, so that the cache holds them.
+    /// Bytes of cache for what concurrent cubes read; it decides how many heads are processed together.
     pub cached: usize,
 }
 
 impl FlashPlans {
-    /// Plans for heads of `dim` elements of `dtype`; none if there are no kernels for them.
+    /// Plans for heads of `dim` elements of `dtype`; `None` if no kernel takes them.
     pub fn new(dim: usize, dtype: FloatType) -> Option<Self> {
         let types = match dtype {
             FloatType::F32 => return None,
@@ -141,26 +142,28 @@ impl FlashPlans {
         })
     }
 
-    /// Query heads of a section: the cubes of each read its keys and values again.
+    /// Query heads of a section (see [`FlashExtents::section`](super::tile::FlashExtents)) of the kernels
+    /// whose cubes read keys and values.
     pub(super) fn query_section(&self, shape: &AttentionShape) -> usize {
         let heads = self.section(shape, 1) * (shape.heads / shape.kv_heads);
         heads.min(shape.batch * shape.heads)
     }
 
-    /// Key heads of a section: the cubes of each read the queries of its group and their gradients again.
+    /// Key heads of a section of the kernel whose cubes read the queries of a group and their outputs'
+    /// gradients.
     pub(super) fn key_section(&self, shape: &AttentionShape) -> usize {
         let heads = self.section(shape, shape.heads / shape.kv_heads);
         heads.min(shape.batch * shape.kv_heads)
     }
 
-    /// How many times two rows of `heads` heads fit the cache.
+    /// How many times two matrices of `heads` heads fit [`cached`](Self::cached) bytes, at least 1.
     fn section(&self, shape: &AttentionShape, heads: usize) -> usize {
         let bytes = 2 * shape.length * heads * self.forward.row_bytes();
         (self.cached / bytes).max(1)
     }
 
-    /// Checks that the kernels run on the device, and that rows of `lines` can be copied in lines and rows
-    /// of `pairs` in pairs.
+    /// Checks that the kernels run on the device, that the matrices in `lines` can be copied 16 bytes at a
+    /// time, and those in `pairs` two elements at a time.
     pub(in crate::decoder::attention::training) fn check(
         &self,
         client: &Client,
@@ -170,7 +173,7 @@ impl FlashPlans {
         pairs: &FloatMatrix,
     ) -> Result<(), KernelError> {
         let refuse = |reason| Err(KernelError::Plan { reason });
-        // Scores that are masked become very small ones: times a factor that keeps their order.
+        // The mask is a very low score. It stays the lowest only if the factor is positive.
         if scale.is_nan() || scale <= 0.0 {
             return refuse(format!(
                 "scores are scaled by {scale}, which is not above 0"

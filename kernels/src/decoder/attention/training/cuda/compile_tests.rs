@@ -1,4 +1,4 @@
-//! Every plan compiles to CUDA C++, which needs no GPU.
+//! Compiles the kernels of every plan to CUDA C++, which needs no GPU.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::gradient_query::flash_query_gradient::FlashQueryGradient;
 use super::tile::FlashExtentsCompilationArg;
 use crate::operand::FloatType;
 
-/// What the launches give a kernel, of a made-up device.
+/// What a launch passes to the compiler, for a made-up device.
 fn parts(plan: FlashPlan) -> (KernelSettings, Arc<DeviceProperties>, Arc<TargetProperties>) {
     let cube = CubeDim::new_1d(plan.units() as u32);
     let settings = KernelSettings::new(cube.into(), ExecutionMode::Unchecked, AddressType::U32);

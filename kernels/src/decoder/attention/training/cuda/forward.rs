@@ -9,7 +9,7 @@ use crate::device_code::ptx::{
     copy_async_commit, copy_async_wait, exp2, global_address, shared_address,
 };
 
-/// A cube has `plan.rows()` tokens of one query head; tiles of keys and values come through a ring.
+/// One cube per `plan.rows()` tokens of a query head. Tiles of keys and values pass through a ring.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn flash_forward(
     qkv: &[u32],
@@ -25,7 +25,7 @@ pub(super) fn flash_forward(
     if CUBE_POS >= tiles * pairs {
         terminate!();
     }
-    // The last tokens have the most keys: they start first.
+    // The last tokens attend to the most keys, so their cubes start first.
     let work = work(tiles, pairs, extents.section);
     let first = (tiles - 1 - work.tile) * rows;
     let token = work.pair / extents.heads * length;
@@ -50,7 +50,7 @@ pub(super) fn flash_forward(
     let warp_last = warp_first + comptime!(16 * blocks - 1);
     let start = row_start + head * comptime!(plan.dim / 2);
     let queries = load_rows(qkv, start, extents.qkv_stride, warp_first, length, plan);
-    // Scores in powers of two.
+    // Includes log₂ e, so that the softmax uses `exp2`.
     let scale = extents.scale * comptime!(core::f32::consts::LOG2_E);
 
     let mut sums = zeros(comptime!(blocks * plan.dim / 8));
@@ -67,7 +67,7 @@ pub(super) fn flash_forward(
     let mut step = 0usize.runtime();
     while step < steps {
         copy_async_wait(0usize);
-        // All have this tile, and are done with the one before.
+        // Every unit's copies of this tile are complete, and no unit reads the previous tile any more.
         sync_cube();
         let from = step * comptime!(plan.tile);
         if step + 1 < steps {
@@ -81,7 +81,7 @@ pub(super) fn flash_forward(
         #[unroll]
         for part in 0..comptime!(plan.tile / span) {
             let position = from + comptime!(part * span);
-            // No row of this warp sees a span that starts after its last.
+            // Spans that start after this warp's last row are masked entirely.
             if position <= warp_last {
                 let offset = comptime!((part * span * plan.row_bytes()) as u32);
                 let mut held = scores(&queries, here + offset, plan);
@@ -112,8 +112,8 @@ pub(super) fn flash_forward(
                     for n in 0..comptime!(span / 8) {
                         let at = comptime!(block * span / 8 + n);
                         let sum = held[at];
-                        // A vector, because its elements are values: the result of an assembler block
-                        // is a place, and another block would take its address.
+                        // A vector, because its elements are values. The result of `gpu_asm!` is a
+                        // variable, whose address another `gpu_asm!` would take.
                         let mut p = Vector::<f32, Const<4>>::empty();
                         p.insert(0usize, exp2(sum.extract(0usize) * scale - shift_low));
                         p.insert(1usize, exp2(sum.extract(1usize) * scale - shift_low));

@@ -13,9 +13,9 @@ use crate::device_code::ptx::{
     copy_async_commit, copy_async_wait, exp2, global_address, load_line, shared_address,
 };
 
-/// A cube has `plan.rows()` positions of one key head; tiles of the queries that see them, of all heads
-/// that share the keys, come through a ring with the gradients of their outputs and the numbers that the
-/// queries' kernel left in `rows`.
+/// One cube per `plan.rows()` positions of a key head. A ring brings tiles of the queries that attend to
+/// them, of every query head of the group, with the gradients of their outputs and the two numbers per
+/// query that the query kernel stored in `rows`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn flash_key_gradient(
     qkv: &[u32],
@@ -32,7 +32,7 @@ pub(super) fn flash_key_gradient(
     if CUBE_POS >= tiles * pairs {
         terminate!();
     }
-    // The first positions are seen by the most queries: they start first.
+    // The first positions are attended to by the most queries, so their cubes start first.
     let work = work(tiles, pairs, extents.section);
     let first = work.tile * comptime!(plan.rows());
     let token = work.pair / extents.kv_heads * length;
@@ -60,7 +60,7 @@ pub(super) fn flash_key_gradient(
         plan,
     );
 
-    // Of the first query head, and what the others are away.
+    // Column of the group's first query head, and the distances to the other heads.
     let column = key_head * group * comptime!(plan.dim / 2);
     let queries = QueryRows {
         q: source(base, row_start + column, extents.qkv_stride, plan),
@@ -98,7 +98,7 @@ pub(super) fn flash_key_gradient(
     let mut step = 0usize.runtime();
     while step < steps {
         copy_async_wait(0usize);
-        // All have this tile, and are done with the one before.
+        // Every unit's copies of this tile are complete, and no unit reads the previous tile any more.
         sync_cube();
         if step + 1 < steps {
             let next =
@@ -112,7 +112,7 @@ pub(super) fn flash_key_gradient(
         #[unroll]
         for part in 0..comptime!(plan.tile / span) {
             let query = from + comptime!(part * span);
-            // A span that ends before the first position of this warp sees none of them.
+            // Spans of queries that end before this warp's first position are masked entirely.
             if query + comptime!(span - 1) >= warp_first {
                 let q_tile = here + comptime!((part * span * plan.row_bytes()) as u32);
                 let dy_tile = q_tile + comptime!(plan.tile_bytes() as u32);
@@ -132,7 +132,7 @@ pub(super) fn flash_key_gradient(
                 let mut ds = zeros(comptime!(blocks * span / 8));
                 #[unroll]
                 for n in 0..comptime!(span / 8) {
-                    // Statistic and delta of this lane's two queries.
+                    // Statistic and delta of each of this lane's two queries.
                     let of = load_line(facts + comptime!(64 * n as u32));
                     #[unroll]
                     for block in 0..blocks {
@@ -196,17 +196,18 @@ pub(super) fn flash_key_gradient(
     }
 }
 
-/// Queries of the first head of a group, the gradients of their outputs and their numbers.
+/// Where a group's queries come from: those of its first head, the gradients of their outputs, and the
+/// statistic and delta of each.
 #[derive(CubeType, Clone, Copy)]
 struct QueryRows {
     q: Source,
     dy: Source,
-    /// Address of the numbers of the sequence's first token.
+    /// Address of the statistic and delta of the sequence's first token.
     rows: u64,
     length: usize,
 }
 
-/// Starts the copies of tile `tile` of the queries of head `member` of the group.
+/// Starts copying tile `tile` of the queries of head `member` of the group.
 #[cube]
 fn copy_queries(
     queries: &QueryRows,

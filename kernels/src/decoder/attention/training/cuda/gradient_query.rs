@@ -12,9 +12,11 @@ use crate::device_code::ptx::{
 };
 use crate::operand::FloatType;
 
-/// A cube has `plan.rows()` tokens of one query head; tiles of keys and values come through a ring. It
-/// leaves two numbers of each of its rows in `rows`: its statistic in powers of two, and `Σ out · d_out`,
-/// which the softmax takes off the gradient of each weight.
+/// One cube per `plan.rows()` tokens of a query head. Tiles of keys and values pass through a ring.
+///
+/// The kernel stores two numbers per row in `rows`, for the kernel of the keys' gradients: the row's
+/// statistic times log₂ e, and its delta `Σ out · d_out`, which the softmax's gradient subtracts from the
+/// gradient of every weight of the row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -37,7 +39,7 @@ pub(super) fn flash_query_gradient(
     if CUBE_POS >= tiles * pairs {
         terminate!();
     }
-    // The last tokens have the most keys: they start first.
+    // The last tokens attend to the most keys, so their cubes start first.
     let work = work(tiles, pairs, extents.section);
     let first = (tiles - 1 - work.tile) * comptime!(plan.rows());
     let token = work.pair / extents.heads * length;
@@ -91,7 +93,7 @@ pub(super) fn flash_query_gradient(
     let mut deltas = Array::<f32>::new(comptime!(2 * blocks));
     #[unroll]
     for i in 0..comptime!(2 * blocks) {
-        // Registers 0 and 2 of a block are of its lower rows, 1 and 3 of its upper ones.
+        // Registers 0 and 2 of a block hold its lower 8 rows, registers 1 and 3 its upper 8.
         let (block, half) = comptime!((i / 2, i % 2));
         let mut sum = 0.0f32;
         #[unroll]
@@ -117,7 +119,7 @@ pub(super) fn flash_query_gradient(
     let mut step = 0usize.runtime();
     while step < steps {
         copy_async_wait(0usize);
-        // All have this tile, and are done with the one before.
+        // Every unit's copies of this tile are complete, and no unit reads the previous tile any more.
         sync_cube();
         let from = step * comptime!(plan.tile);
         if step + 1 < steps {
@@ -131,7 +133,7 @@ pub(super) fn flash_query_gradient(
         #[unroll]
         for part in 0..comptime!(plan.tile / span) {
             let position = from + comptime!(part * span);
-            // No row of this warp sees a span that starts after its last.
+            // Spans that start after this warp's last row are masked entirely.
             if position <= warp_last {
                 let tile = here + comptime!((part * span * plan.row_bytes()) as u32);
                 let mut held = scores(&queries, tile, plan);
@@ -146,7 +148,7 @@ pub(super) fn flash_query_gradient(
                     let mut ds = Vector::<f32, Const<4>>::empty();
                     #[unroll]
                     for e in 0..4usize {
-                        // Of this lane's lower or upper row of the block.
+                        // Index of this lane's lower or upper row of the block.
                         let of = comptime!(2 * (i / (span / 8)) + e / 2);
                         let p = exp2(sum.extract(e) * scale - shifts[of]);
                         ds.insert(e, p * (gradient.extract(e) - deltas[of]));
@@ -178,7 +180,7 @@ pub(super) fn flash_query_gradient(
     }
 }
 
-/// The sum of the products of two pairs.
+/// The dot product of two pairs of half-precision elements.
 #[cube]
 fn product(a: u32, b: u32, #[comptime] types: MmaType) -> f32 {
     let dtype = comptime!(match types {

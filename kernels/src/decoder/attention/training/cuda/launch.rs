@@ -1,4 +1,4 @@
-//! Launches whose operands are checked.
+//! Launches of the tensor-core kernels; the caller has checked the operands.
 
 use cubecl::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::device::{address, cubes};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix};
 
-/// As [`forward`](super::super::forward) with `plans` of the caller: to tune and to test.
+/// As [`forward`](super::super::forward), with the caller's `plans`: for tuning and tests.
 ///
 /// # Errors
 /// As there, and [`KernelError::Plan`] if the plans do not fit the device or the operands.
@@ -32,8 +32,8 @@ pub fn forward(
     }
     let plan = plans.forward;
     let tiles = shape.length.div_ceil(plan.rows());
-    // SAFETY: the operands hold what the shape says, rows start where the plan wants them, and the kernel
-    // stays inside of them.
+    // SAFETY: the buffers cover the shape, rows are aligned as the plan needs, and the kernel accesses
+    // nothing outside of them.
     unsafe {
         flash_forward::launch_unchecked(
             client,
@@ -55,7 +55,7 @@ pub fn forward(
     Ok(())
 }
 
-/// As [`backward`](super::super::backward) with `plans` of the caller: to tune and to test.
+/// As [`backward`](super::super::backward), with the caller's `plans`: for tuning and tests.
 ///
 /// # Errors
 /// As [`forward`].
@@ -85,7 +85,7 @@ pub fn backward(
     let elements = matrices.map(FloatMatrix::extent).into_iter();
     let elements: Vec<usize> = elements.chain([2 * shape.rows()]).collect();
     let address = address(client, &elements)?;
-    // Statistic and delta of each row, side by side.
+    // Statistic and delta of each row, interleaved.
     let rows = Buffer::new(client.empty(shape.rows() * 8), 2 * shape.rows());
     let cubes_of = |plan: FlashPlan, heads: usize| {
         let tiles = shape.length.div_ceil(plan.rows());
@@ -123,7 +123,7 @@ pub fn backward(
     Ok(())
 }
 
-/// Sizes for matrices of qkv, its output and their gradients.
+/// The runtime sizes for qkv, its output and their gradients.
 fn extents(
     shape: &AttentionShape,
     scale: f32,

@@ -7,17 +7,17 @@ use super::tile::{line_address, load_left};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::{load_matrices, load_matrices_transposed, mma, pack_half};
 
-/// Below every score, and far from overflow.
+/// Score of a masked position: below every other, and far from overflow.
 pub(super) const LOWEST: f32 = -1e30;
 
-/// What the rows of a warp are.
+/// What the rows are that a warp owns: queries or keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
     Queries,
     Keys,
 }
 
-/// `count` times four sums of zero.
+/// `count` accumulators of four registers, all zero.
 #[cube]
 pub(super) fn zeros(#[comptime] count: usize) -> Array<Vector<f32, Const<4>>> {
     let mut sums = Array::<Vector<f32, Const<4>>>::new(count);
@@ -28,8 +28,8 @@ pub(super) fn zeros(#[comptime] count: usize) -> Array<Vector<f32, Const<4>>> {
     sums
 }
 
-/// The scores of a warp's rows `left` and the `plan.span` rows of the tile at `tile`: `left · tileᵀ`, sums
-/// of 16 rows and 8 columns each, the columns innermost.
+/// The scores `left · tileᵀ` of a warp's rows and the `plan.span` rows of the tile at `tile`. An
+/// accumulator holds 16 rows × 8 columns; accumulators of one block of rows are adjacent.
 #[cube]
 pub(super) fn scores(
     left: &Array<u32>,
@@ -53,7 +53,7 @@ pub(super) fn scores(
     sums
 }
 
-/// As [`scores`], of rows that lie in shared memory at `left`.
+/// As [`scores`], with the warp's rows in shared memory at `left`.
 #[cube]
 pub(super) fn scores_of_tile(
     left: u32,
@@ -69,7 +69,7 @@ pub(super) fn scores_of_tile(
     sums
 }
 
-/// Adds the products of 32 columns.
+/// Adds the products of 32 elements of the heads' dimension.
 #[cube]
 fn multiply_part(
     own: &Array<u32>,
@@ -104,8 +104,8 @@ fn multiply_part(
     }
 }
 
-/// Takes scores that are not seen down to [`LOWEST`], of which the first is that of positions `query` and
-/// `key`.
+/// Applies the causal mask: sets the scores of keys after their query to [`LOWEST`]. The first score is
+/// that of positions `query` and `key`.
 #[cube]
 pub(super) fn mask(
     sums: &mut Array<Vector<f32, Const<4>>>,
@@ -116,7 +116,7 @@ pub(super) fn mask(
 ) {
     let lane = UNIT_POS as usize % 32;
     let (row, column) = (lane / 4, 2 * (lane % 4));
-    // How far this lane's first query is behind its first key.
+    // Position of this lane's first query minus that of its first key.
     let behind = match comptime!(side) {
         Side::Queries => i32::cast_from(query + row) - i32::cast_from(key + column),
         Side::Keys => i32::cast_from(query + column) - i32::cast_from(key + row),
@@ -128,7 +128,7 @@ pub(super) fn mask(
         let mut masked = Vector::<f32, Const<4>>::empty();
         #[unroll]
         for e in 0..4usize {
-            // How much further along its row of scores this one is than down its column.
+            // Column minus row of this score, relative to the lane's first.
             let ahead = comptime!((8 * n + e % 2) as i32 - (16 * block + e / 2 * 8) as i32);
             let seen = match comptime!(side) {
                 Side::Queries => comptime!(ahead) <= behind,
@@ -141,7 +141,7 @@ pub(super) fn mask(
     }
 }
 
-/// Sums as the left operand of a product: rounded to half precision.
+/// Rounds accumulators to half precision: the left operand of the next product.
 #[cube]
 pub(super) fn to_left(
     sums: &Array<Vector<f32, Const<4>>>,
@@ -159,8 +159,8 @@ pub(super) fn to_left(
     left
 }
 
-/// Adds `left · tile` to `sums`, `plan.dim / 8` for each block: weights of the `plan.span` rows of the
-/// tile at `tile`.
+/// Adds `left · tile` to `sums`: `left` holds weights of the `plan.span` rows of the tile at `tile`, and
+/// `sums` has `plan.dim / 8` accumulators per block.
 #[cube]
 pub(super) fn add_weighted(
     left: &Array<u32>,
@@ -200,8 +200,8 @@ pub(super) fn add_weighted(
     }
 }
 
-/// Writes a warp's rows from `first` on, block `block` of `sums` times `low` or `high` for the lower and
-/// upper eight of its rows. The head's first row starts at pair `start`.
+/// Stores block `block` of `sums` to rows from `first` on. The lower 8 rows are multiplied by `low`, the
+/// upper 8 by `high`. The head's first row starts at pair `start`.
 #[cube]
 #[allow(
     clippy::too_many_arguments,

@@ -1,4 +1,4 @@
-//! Tiles of rows of one head: from global memory to shared memory, and from there to registers.
+//! Moves tiles of a head's rows from global to shared memory, and from there to registers.
 
 use cubecl::prelude::*;
 
@@ -16,31 +16,32 @@ pub(super) struct FlashExtents {
     pub heads: usize,
     /// Key heads.
     pub kv_heads: usize,
-    /// Pairs between tokens of qkv.
+    /// Row stride of qkv.
     pub qkv_stride: usize,
-    /// Pairs between tokens of the output.
+    /// Row stride of the output.
     pub out_stride: usize,
-    /// Pairs between tokens of the output's gradient.
+    /// Row stride of the output's gradient.
     pub d_out_stride: usize,
-    /// Pairs between tokens of the gradient of qkv.
+    /// Row stride of the gradient of qkv.
     pub d_qkv_stride: usize,
-    /// Heads of all sequences whose cubes come one after another: what they read stays in the cache.
+    /// Heads of a section. Cubes of one section run consecutively, so that what they read stays in the
+    /// cache.
     pub section: usize,
     /// Factor of the scores.
     pub scale: f32,
 }
 
-/// The work of a cube.
+/// The tile that a cube computes.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Work {
-    /// Which of the `tiles` of its head.
+    /// Index of the tile in its head.
     pub tile: usize,
-    /// The head of which sequence: sequence times heads, plus head.
+    /// Index of the head among those of all sequences: `sequence · heads + head`.
     pub pair: usize,
 }
 
-/// Cube `CUBE_POS` of `tiles` for each of `pairs` heads: sections of heads, in them the first tiles of all
-/// heads before the second ones.
+/// The work of cube `CUBE_POS`, where each of `pairs` heads has `tiles` tiles. Sections come one after
+/// another; within a section, tile 0 of every head comes before tile 1.
 #[cube]
 pub(super) fn work(tiles: usize, pairs: usize, section: usize) -> Work {
     let before = CUBE_POS / (tiles * section) * section;
@@ -52,22 +53,22 @@ pub(super) fn work(tiles: usize, pairs: usize, section: usize) -> Work {
     }
 }
 
-/// Rows of a head, as the copies of this unit see them: it has the same line of several rows.
+/// What this unit copies of a head: the same 16-byte line of several rows.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Source {
-    /// Address of its line of its first row of the head.
+    /// Address of the unit's line in its first row.
     from: u64,
-    /// Bytes between rows.
+    /// Row stride, in bytes.
     stride: u64,
-    /// Its first row.
+    /// The unit's first row.
     row: usize,
-    /// Where its line of that row lies in a tile.
+    /// Byte offset of that line in a tile.
     to: u32,
 }
 
 #[cube]
 impl Source {
-    /// The rows `bytes` further on.
+    /// The same rows, `bytes` bytes further.
     pub fn plus(&self, bytes: u64) -> Source {
         Source {
             from: self.from + bytes,
@@ -78,7 +79,7 @@ impl Source {
     }
 }
 
-/// The head whose first row starts `start` pairs after `base`.
+/// This unit's source for the head whose first row starts `start` pairs after `base`.
 #[cube]
 pub(super) fn source(
     base: u64,
@@ -97,7 +98,7 @@ pub(super) fn source(
     }
 }
 
-/// Starts the copies of `rows` rows from `first` on to the tile at `to`; zeros from row `length` on.
+/// Starts copying `rows` rows from `first` on to the tile at `to`. Rows from `length` on become zeros.
 #[cube]
 pub(super) fn copy_rows(
     source: &Source,
@@ -119,7 +120,7 @@ pub(super) fn copy_rows(
     }
 }
 
-/// Starts the copies of a tile of each of two heads from row `first` on to the stage at `to`.
+/// Starts copying a tile of each of two sources, from row `first` on, to the stage at `to`.
 #[cube]
 pub(super) fn copy_stage(
     one: &Source,
@@ -135,7 +136,7 @@ pub(super) fn copy_stage(
     copy_rows(other, first, length, next, rows, plan);
 }
 
-/// Starts the copy of 8 bytes, or of zeros if `valid` is 0.
+/// Starts copying 8 bytes. Only the first `valid` bytes are read; the rest become zero.
 #[cube]
 pub(super) fn copy_async_pair(shared: u32, global: u64, valid: u32) {
     let (shared, valid) = (temporary(shared), temporary(valid));
@@ -147,8 +148,8 @@ pub(super) fn copy_async_pair(shared: u32, global: u64, valid: u32) {
     );
 }
 
-/// Where line `line` of a row of a tile lies: permuted among the rows of a matrix, so that a column
-/// of lines takes all banks.
+/// Byte offset of line `line` of row `row` of a tile. Swizzled, so that the same line of 8 consecutive
+/// rows lies in different banks.
 #[cube]
 pub(super) fn line_address(row: usize, line: usize, #[comptime] plan: FlashPlan) -> u32 {
     let turn = match comptime!(plan.row_bytes() >= 128) {
@@ -158,8 +159,8 @@ pub(super) fn line_address(row: usize, line: usize, #[comptime] plan: FlashPlan)
     u32::cast_from(row * comptime!(plan.row_bytes()) + (line ^ turn) * 16)
 }
 
-/// The left operands of `mma` that are the first rows of the tile at `tile`: for each of `plan.blocks`
-/// blocks of 16 rows, and each 16 columns of `parts` times 32 from `part` on, four registers.
+/// Loads left operands of `mma` from the first rows of the tile at `tile`: `plan.blocks` blocks of 16
+/// rows, and columns `32 · part` to `32 · (part + parts)`. Each 16 × 16 elements are four registers.
 #[cube]
 pub(super) fn load_left(
     tile: u32,
@@ -187,8 +188,8 @@ pub(super) fn load_left(
     held
 }
 
-/// The left operands of `mma` that are rows of global memory: `plan.blocks` blocks of 16 rows from `first`
-/// on, rows past the last repeating it. The head's first row starts at pair `start`.
+/// Loads left operands of `mma` from global memory: `plan.blocks` blocks of 16 rows from `first` on. Rows
+/// past the last repeat it. The head's first row starts at pair `start`.
 #[cube]
 pub(super) fn load_rows(
     from: &[u32],
@@ -218,14 +219,14 @@ pub(super) fn load_rows(
     held
 }
 
-/// The largest of the four lanes that share a row.
+/// The maximum over the four lanes that share a row.
 #[cube]
 pub(super) fn quad_max(value: f32) -> f32 {
     let pair = max(value, plane_shuffle_xor(value, 1u32));
     max(pair, plane_shuffle_xor(pair, 2u32))
 }
 
-/// The sum of the four lanes that share a row.
+/// The sum over the four lanes that share a row.
 #[cube]
 pub(super) fn quad_sum(value: f32) -> f32 {
     let pair = value + plane_shuffle_xor(value, 1u32);

@@ -5,10 +5,10 @@ use cubecl::prelude::*;
 
 use super::rows::{RowExtents, add, dot, load, place, store, zeros};
 
-/// Below every score, and far from overflow.
+/// Initial maximum of a row of scores: below every score, and far from overflow.
 const LOWEST: f32 = -1e30;
 
-/// A unit has a token and a query head; `lines` are those of a head.
+/// One unit per token and query head. `lines` is the number of lines of a head.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn attend<F: Float, V: Size>(
     qkv: &[Vector<F, V>],

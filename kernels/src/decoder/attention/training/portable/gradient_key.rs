@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::rows::{RowExtents, add, dot, load, place, store, zeros};
 
-/// A unit has a position of a key head and goes through the queries that see it, from the last one on:
-/// neighbouring units then read the same query at the same time.
+/// One unit per position of a key head. It loops over the queries that attend to the position, from the
+/// last one backwards, so that neighbouring units read the same query at the same time.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
@@ -37,7 +37,7 @@ pub(super) fn key_gradient<F: Float, V: Size>(
         for member in 0..group {
             let head = at.head * group + member;
             let column = head * lines;
-            // Of the sequence's first token and this head.
+            // Row of the statistics of the sequence's first token and this head.
             let first_row = (at.first * heads) + head * extents.length;
             for back in 0..extents.length - at.position {
                 let query = extents.length - 1 - back;

@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::rows::{RowExtents, add, dot, load, place, store, zeros};
 
-/// A unit has a token and a query head. It leaves `Σ out · d_out` of its row in `deltas`: what the softmax
-/// takes off the gradient of each of its weights.
+/// One unit per token and query head. It also stores its row's `Σ out · d_out` in `deltas`, which the
+/// softmax's gradient subtracts from the gradient of every weight of the row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,

@@ -1,4 +1,4 @@
-//! Launches whose operands are checked.
+//! Launches of the portable kernels; the caller has checked the operands.
 
 use cubecl::prelude::*;
 
@@ -25,7 +25,7 @@ pub(in crate::decoder::attention::training) fn forward(
     }
     let device = DeviceFacts::of(client);
     let width = line_width(shape.dim, &[qkv, out]);
-    // SAFETY: the operands hold what the shape says, and the kernel stays inside of them.
+    // SAFETY: the buffers cover their operands, and the kernel stays within them.
     unsafe {
         attend::launch_unchecked(
             client,
@@ -72,7 +72,7 @@ pub(in crate::decoder::attention::training) fn backward(
     let address = address(client, &elements)?;
     let units = device.cube_units as usize;
     let deltas = Buffer::new(client.empty(shape.rows() * 4), shape.rows());
-    // SAFETY: the operands hold what the shape says, and the kernels stay inside of them.
+    // SAFETY: the buffers cover their operands, and the kernels stay within them.
     unsafe {
         query_gradient::launch_unchecked(
             client,
@@ -109,7 +109,7 @@ pub(in crate::decoder::attention::training) fn backward(
     Ok(())
 }
 
-/// Elements of a line of every matrix: a power of two, at most 4, that rows and heads are made of.
+/// Elements of a line: the largest power of two, up to 4, that divides the rows and heads of every matrix.
 fn line_width(dim: usize, matrices: &[&FloatMatrix]) -> usize {
     match matrices.iter().all(|matrix| matrix.starts_lines()) {
         true => 4.min(1 << dim.trailing_zeros()),
@@ -117,7 +117,7 @@ fn line_width(dim: usize, matrices: &[&FloatMatrix]) -> usize {
     }
 }
 
-/// Sizes for matrices of qkv, its output and their gradients.
+/// The runtime sizes for qkv, its output and their gradients.
 fn extents(
     shape: &AttentionShape,
     width: usize,

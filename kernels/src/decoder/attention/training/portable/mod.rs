@@ -1,5 +1,5 @@
-//! The attention on every device: a unit has a row of scores, or of their transpose, and goes through it one
-//! position after another.
+//! Attention with gradients on every device: one unit per row of scores, or column for the gradients of keys
+//! and values, which it processes one position after another.
 
 mod forward;
 mod gradient_key;

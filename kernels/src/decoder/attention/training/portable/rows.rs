@@ -1,4 +1,4 @@
-//! Rows of heads as lines, and the places of a unit.
+//! Loads, stores and dot products of the heads of a row, and the position that a unit works on.
 
 use cubecl::prelude::*;
 
@@ -13,20 +13,20 @@ pub(super) struct RowExtents {
     pub heads: usize,
     /// Key heads.
     pub kv_heads: usize,
-    /// Lines between tokens of qkv.
+    /// Row stride of qkv.
     pub qkv_stride: usize,
-    /// Lines between tokens of the output.
+    /// Row stride of the output.
     pub out_stride: usize,
-    /// Lines between tokens of the output's gradient.
+    /// Row stride of the output's gradient.
     pub d_out_stride: usize,
-    /// Lines between tokens of the gradient of qkv.
+    /// Row stride of the gradient of qkv.
     pub d_qkv_stride: usize,
     /// Factor of the scores.
     pub scale: f32,
 }
 
-/// A position of one head of a sequence. Neighbouring units have neighbouring positions: on a GPU they read
-/// the same keys at the same time.
+/// The position and head that a unit works on. Neighbouring units have neighbouring positions, so that on a
+/// GPU they read the same keys at the same time.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Place {
     /// First token of the sequence.
@@ -37,7 +37,7 @@ pub(super) struct Place {
     pub head: usize,
 }
 
-/// The place of row `row` of `[batch, heads, length]`.
+/// The position and head of row `row` of `[batch, heads, length]`.
 #[cube]
 pub(super) fn place(row: usize, heads: usize, length: usize) -> Place {
     Place {
@@ -47,7 +47,7 @@ pub(super) fn place(row: usize, heads: usize, length: usize) -> Place {
     }
 }
 
-/// `lines` lines from `start` on, in f32.
+/// Loads `lines` lines from `start` on, converted to f32.
 #[cube]
 pub(super) fn load<F: Float, V: Size>(
     from: &[Vector<F, V>],
@@ -73,7 +73,7 @@ pub(super) fn zeros<V: Size>(#[comptime] lines: usize) -> Array<Vector<f32, V>> 
     held
 }
 
-/// Writes `held · factor`.
+/// Stores `held · factor`.
 #[cube]
 pub(super) fn store<F: Float, V: Size>(
     held: &Array<Vector<f32, V>>,
@@ -126,7 +126,7 @@ pub(super) fn add<F: Float, V: Size>(
     }
 }
 
-/// Whether a row is short enough to be unrolled, so that it may lie in registers.
+/// Whether loops over a head are unrolled, which keeps its lines in registers.
 fn in_registers(lines: usize) -> bool {
     lines <= 32
 }
