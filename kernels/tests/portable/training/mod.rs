@@ -7,4 +7,3 @@ mod glu;
 mod norm;
 mod optimizer;
 mod rotary;
-mod statistics;
