@@ -11,10 +11,11 @@ use crate::device_code::MmaType;
 use crate::device_code::epilogue::store_line;
 use crate::device_code::ptx::bulk::{copy_own_tile, copy_tile, prefetch_map};
 use crate::device_code::ptx::cluster::leave_cluster;
-use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
+use crate::device_code::ptx::registers::{REGISTERS, lower_registers, raise_registers};
 use crate::device_code::ptx::shared_address;
 use crate::product::cuda::wgmma::ring::{
-    Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
+    Ring, advance, await_filled, begin_filling, filled_barrier, init_ring, is_producer,
+    release_previous, stage_address,
 };
 use crate::product::cuda::wgmma::{
     SharedOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
@@ -73,7 +74,7 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
     let declare = comptime!(declare_accumulators(plan, types));
     gpu_asm!("{declare}");
 
-    let mut ring = open(base, RING);
+    let mut ring = init_ring(base, RING);
     let cubes = comptime!(plan.multicast);
     let rank = CUBE_POS % cubes;
     let col_tiles = (extents.cols + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
@@ -83,8 +84,8 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
     let count = tiles * extents.parts;
     let mut index = CUBE_POS / cubes;
 
-    if copies(RING) {
-        give_registers(comptime!(REGISTERS[1]));
+    if is_producer(RING) {
+        lower_registers(comptime!(REGISTERS[1]));
         if UNIT_POS == comptime!(plan.units() as u32) {
             let left = tensor_map_address::<F, Tiled>(left);
             let right = tensor_map_address::<F, Tiled>(right);
@@ -103,7 +104,7 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
             }
         }
     } else {
-        take_registers(comptime!(REGISTERS[0]));
+        raise_registers(comptime!(REGISTERS[0]));
         let block = UNIT_POS / 128 * comptime!(BLOCK_BYTES as u32);
         while index < count {
             let part = index / tiles;
@@ -113,7 +114,7 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
             let mut step = first;
             while step < end {
                 await_filled(&ring, RING);
-                let stage = stage(&ring, RING);
+                let stage = stage_address(&ring, RING);
                 products(stage, block, step == first, form);
                 // `products` has waited for this warp's wgmmas of the previous stage.
                 release_previous(&ring, step > first, RING);
@@ -160,7 +161,7 @@ fn fill(
     #[comptime] form: Form,
 ) {
     begin_filling(ring, RING);
-    let (stage, barrier) = (stage(ring, RING), filled(ring, RING));
+    let (stage, barrier) = (stage_address(ring, RING), filled_barrier(ring, RING));
     let depth = u32::cast_from(step * STEP_DEPTH);
     let share = rank * comptime!(RIGHT_BLOCKS);
     let first = u32::cast_from(tile.token + share * BLOCK);

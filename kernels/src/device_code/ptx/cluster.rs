@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 /// [`arrive_cluster`] without release semantics: for a unit that has written nothing that others
 /// read.
 #[cube]
-pub(crate) fn announce_cluster() {
+pub(crate) fn arrive_cluster_relaxed() {
     gpu_asm!("barrier.cluster.arrive.relaxed.aligned;");
 }
 

@@ -11,12 +11,12 @@ const _: () = assert!(256 * REGISTERS[0] + 128 * REGISTERS[1] <= 384 * 168);
 
 /// Raises the registers of this warpgroup to `count` a unit. All its warps execute it.
 #[cube]
-pub(crate) fn take_registers(#[comptime] count: u32) {
+pub(crate) fn raise_registers(#[comptime] count: u32) {
     gpu_asm!("setmaxnreg.inc.sync.aligned.u32 {count};", count = const count);
 }
 
 /// Lowers the registers of this warpgroup to `count` a unit. All its warps execute it.
 #[cube]
-pub(crate) fn give_registers(#[comptime] count: u32) {
+pub(crate) fn lower_registers(#[comptime] count: u32) {
     gpu_asm!("setmaxnreg.dec.sync.aligned.u32 {count};", count = const count);
 }

@@ -27,6 +27,8 @@ pub(super) struct TokenBytes {
 }
 
 impl InputLines {
+    /// Binds the activations of `call`.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for f32 activations, and for rows that do not start at multiples of 16 bytes.
     pub fn of(call: &Call<'_>) -> Result<Self, KernelError> {

@@ -43,6 +43,8 @@ pub(super) struct Binding {
 }
 
 impl Binding {
+    /// Binds the output of `call`.
+    ///
     /// # Errors
     /// [`KernelError::AddressWidth`].
     pub fn of(client: &Client, call: &Call<'_>) -> Result<Self, KernelError> {

@@ -40,6 +40,8 @@ impl ActivationBlueprint {
         self.cube_units / self.lanes
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] if lanes are no power of two or do not divide the units, or if there are more
     /// units than a cube of `device` may have.

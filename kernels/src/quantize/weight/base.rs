@@ -55,6 +55,8 @@ impl SumBlueprint {
         self.cube_units / self.units_per_block
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] unless the units divide the lanes evenly and fill the cube, and a cube of
     /// `device` may have that many.

@@ -12,10 +12,11 @@ use crate::device_code::epilogue::store_line;
 use crate::device_code::fragments::decode_scaled;
 use crate::device_code::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::device_code::ptx::cluster::leave_cluster;
-use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
+use crate::device_code::ptx::registers::{REGISTERS, lower_registers, raise_registers};
 use crate::device_code::ptx::{global_address, load_floats, load_line, shared_address};
 use crate::product::cuda::wgmma::ring::{
-    Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
+    Ring, advance, await_filled, begin_filling, filled_barrier, init_ring, is_producer,
+    release_previous, stage_address,
 };
 use crate::product::cuda::wgmma::{
     SharedOperand, WarpgroupTile, accumulator, declare_accumulators, descriptor, finish_products,
@@ -65,7 +66,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     let declare = comptime!(declare_accumulators(plan, types));
     gpu_asm!("{declare}");
 
-    let mut ring = open(base, RING);
+    let mut ring = init_ring(base, RING);
     let cubes = comptime!(plan.multicast);
     let rank = CUBE_POS % cubes;
     let tiles_n = (extents.n + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
@@ -76,8 +77,8 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
     let input_tiles = rank * comptime!(plan.rows() / 64);
     let mut index = CUBE_POS / cubes;
 
-    if copies(RING) {
-        give_registers(comptime!(REGISTERS[1]));
+    if is_producer(RING) {
+        lower_registers(comptime!(REGISTERS[1]));
         if UNIT_POS == comptime!(plan.units() as u32) {
             let map = tensor_map_address::<F, Tiled>(dy);
             prefetch_map(map);
@@ -96,7 +97,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             }
         }
     } else {
-        take_registers(comptime!(REGISTERS[0]));
+        raise_registers(comptime!(REGISTERS[0]));
         let unit = UNIT_POS as usize;
         let (warpgroup, lane) = (unit / 128, unit % 32);
         let activations = comptime!(GRADIENT_BYTES as u32)
@@ -113,7 +114,7 @@ pub(super) fn outer<F: Float, O: Float, W: Size>(
             let mut step = first_step;
             while step < end {
                 await_filled(&ring, RING);
-                let stage = stage(&ring, RING);
+                let stage = stage_address(&ring, RING);
                 #[unroll]
                 for slice in 0..4usize {
                     let first = comptime!(slice == 0).runtime() && step == first_step;
@@ -165,7 +166,7 @@ fn fill(
 ) {
     let plan = comptime!(PLAN);
     begin_filling(ring, RING);
-    let (stage, barrier) = (stage(ring, RING), filled(ring, RING));
+    let (stage, barrier) = (stage_address(ring, RING), filled_barrier(ring, RING));
     let token = u32::cast_from(step * STEP_TOKENS);
     let output = u32::cast_from(tile.token + rank * comptime!(64 * BLOCKS));
     let first = stage + u32::cast_from(rank) * comptime!((BLOCK_BYTES * BLOCKS) as u32);

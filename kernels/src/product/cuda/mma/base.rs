@@ -151,6 +151,8 @@ impl MmaBlueprint {
         self.stages * self.shape(types).bytes()
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for sizes that are zero or too large, for more units, registers or shared
     /// memory than a cube gets, and for a GPU before compute capability 8.0.

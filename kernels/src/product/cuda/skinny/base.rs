@@ -234,6 +234,8 @@ impl SkinnyBlueprint {
         }
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for
     /// - sizes that are zero or too large, a chunk that is no whole number of rounds, more units or

@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use super::base::SkinnyBlueprint;
 use super::product::{load_staged, multiply};
-use super::quantize::{Places, quantize_own};
+use super::quantize::{WarpMemory, quantize_own};
 use super::stage::{stage_elements, stage_lines, stage_own};
 use crate::device_code::epilogue::{row_pair, token_scale, write_pair};
 use crate::device_code::ptx::{global_address, load_floats, load_once, shared_address};
@@ -139,12 +139,12 @@ pub(super) fn skinny<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
         sync_plane();
         if comptime!(plan.quantizes) {
             let all = comptime!((plan.strips * plan.splits * plan.ahead) as u32 * bytes);
-            let places = Places {
+            let memory = WarpMemory {
                 codes: own,
                 maxima: stage + all + u32::cast_from(warp - split) * 4,
                 split: u32::cast_from(split),
             };
-            scales[0] = quantize_own::<F>(x, &places, &extents, token, tile, dtype, plan);
+            scales[0] = quantize_own::<F>(x, &memory, &extents, token, tile, dtype, plan);
         } else {
             stage_own::<F>(x, own, &extents, token, tile, operand, plan);
         }

@@ -13,7 +13,7 @@ use crate::quantize::activation::{rounding_of, scale_of};
 
 /// Shared-memory addresses of this warp.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Places {
+pub(super) struct WarpMemory {
     /// The int8 codes of its column tiles, 128 bytes each.
     pub codes: u32,
     /// The largest magnitude that each warp of the strip finds, one word per warp.
@@ -23,12 +23,12 @@ pub(super) struct Places {
 }
 
 /// Quantises this warp's column tiles (`tile`, `tile + splits`, …, `plan.ahead` of them) to
-/// `places.codes`, with the same bits as the quantiser kernel, and returns the token's scale.
+/// `memory.codes`, with the same bits as the quantiser kernel, and returns the token's scale.
 /// Synchronises the cube once.
 #[cube]
 pub(super) fn quantize_own<F: Numeric>(
     x: &[F],
-    places: &Places,
+    memory: &WarpMemory,
     extents: &SkinnyExtents,
     token: usize,
     tile: usize,
@@ -59,10 +59,10 @@ pub(super) fn quantize_own<F: Numeric>(
         top = larger(top, largest_of_line(held[round], dtype), dtype);
     }
     let top = largest_of_warp(magnitude_of(top, dtype));
-    store_word(places.maxima + places.split * 4, top);
+    store_word(memory.maxima + memory.split * 4, top);
     sync_cube();
     let other = u32::cast_from(lane) % comptime!(plan.splits as u32);
-    let top = largest_of_warp(load_word(places.maxima + other * 4));
+    let top = largest_of_warp(load_word(memory.maxima + other * 4));
     let rounding = rounding_of(top);
     let (finite, a) = (rounding.finite, rounding.a);
     #[unroll]
@@ -73,7 +73,7 @@ pub(super) fn quantize_own<F: Numeric>(
         if line < count {
             // A line holds four f32 values, or eight of a half type.
             let words = comptime!(4 / size);
-            let to = places.codes + u32::cast_from(line) * comptime!(4 * words as u32);
+            let to = memory.codes + u32::cast_from(line) * comptime!(4 * words as u32);
             #[unroll]
             for word in 0..words {
                 let value = select(finite, codes(&one, word, a, dtype), 0u32);

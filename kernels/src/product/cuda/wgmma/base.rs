@@ -284,6 +284,8 @@ impl WgmmaBlueprint {
         cores / self.multicast
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for sizes that the instruction does not have, more registers or shared
     /// memory than a cube gets, or a device that is no Hopper GPU.

@@ -12,7 +12,7 @@ use super::tile::{WarpgroupTile, first_row, output_tile};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, prefetch_scales, row_pair, token_scale, write_pair};
 use crate::device_code::ptx::cluster::{
-    announce_cluster, arrive_cluster, store_cluster, wait_cluster,
+    arrive_cluster, arrive_cluster_relaxed, store_cluster, wait_cluster,
 };
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, fence_async_proxy, global_address, load_line,
@@ -67,7 +67,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
     gpu_asm!("{declare}");
     let splits = comptime!(plan.splits);
     if comptime!(splits > 1) {
-        announce_cluster();
+        arrive_cluster_relaxed();
     }
 
     let unit = UNIT_POS as usize;
@@ -159,7 +159,7 @@ pub(super) fn wgmma<F: Numeric, A: Numeric, O: Numeric, B: Float, W: Size>(
             finish_products();
             if comptime!(splits > 1) {
                 let sums = ring + comptime!(plan.ring_bytes(types) as u32);
-                hand_over::<A>(sums, rank, types, plan);
+                send_sums::<A>(sums, rank, types, plan);
                 write_shared::<A, O, B, W>(args, y, &tile, sums, rank, plan);
             } else {
                 let scales = load_scales::<B>(args, &tile, plan);
@@ -251,7 +251,7 @@ fn copy(
 /// Sends every cube of the cluster this cube's partial sums of the outputs that the other cube will
 /// store: every `plan.splits`-th group of 8 tokens, 16 bytes a unit.
 #[cube]
-fn hand_over<A: Numeric>(
+fn send_sums<A: Numeric>(
     sums: u32,
     rank: usize,
     #[comptime] types: MmaType,

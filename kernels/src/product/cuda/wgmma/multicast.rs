@@ -9,13 +9,14 @@ use super::base::WgmmaBlueprint;
 use super::output::{load_scales, write};
 use super::product::{SharedOperand, declare_accumulators, descriptor, finish_products, products};
 use super::ring::{
-    Ring, advance, await_filled, begin_filling, copies, filled, open, release_previous, stage,
+    Ring, advance, await_filled, begin_filling, filled_barrier, init_ring, is_producer,
+    release_previous, stage_address,
 };
 use super::tile::{WarpgroupTile, output_tile};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::bulk::{copy_bulk, copy_tile, prefetch_map};
 use crate::device_code::ptx::cluster::leave_cluster;
-use crate::device_code::ptx::registers::{REGISTERS, give_registers, take_registers};
+use crate::device_code::ptx::registers::{REGISTERS, lower_registers, raise_registers};
 use crate::device_code::ptx::{global_address, load_line, shared_address};
 use crate::product::cuda::args::ProductArgs;
 use crate::product::cuda::stage::TileExtents;
@@ -49,7 +50,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
     gpu_asm!("{declare}");
 
     let shape = comptime!(plan.ring(types));
-    let mut ring = open(base, shape);
+    let mut ring = init_ring(base, shape);
     let cubes = comptime!(plan.multicast);
     let rank = CUBE_POS % cubes;
     let tiles_m = (args.extents.m + comptime!(plan.tokens - 1)) / comptime!(plan.tokens);
@@ -59,8 +60,8 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
     let row_tiles = rank * comptime!(plan.rows() / 64);
     let mut index = CUBE_POS / cubes;
 
-    if copies(shape) {
-        give_registers(comptime!(REGISTERS[1]));
+    if is_producer(shape) {
+        lower_registers(comptime!(REGISTERS[1]));
         if UNIT_POS == comptime!(plan.units() as u32) {
             let map = tensor_map_address::<F, Tiled>(x);
             prefetch_map(map);
@@ -88,7 +89,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
             }
         }
     } else {
-        take_registers(comptime!(REGISTERS[0]));
+        raise_registers(comptime!(REGISTERS[0]));
         let unit = UNIT_POS as usize;
         let within = (unit / 128) * comptime!(2048 * plan.tiles) + unit % 128 * 16;
         let within = u32::cast_from(within) + comptime!(plan.x_bytes(types) as u32);
@@ -99,7 +100,7 @@ pub(super) fn wgmma_multicast<F: Numeric, A: Numeric, O: Numeric, B: Float, W: S
             let mut column = 0usize.runtime();
             while column < args.extents.col_tiles {
                 await_filled(&ring, shape);
-                let stage = stage(&ring, shape);
+                let stage = stage_address(&ring, shape);
                 let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
                 #[unroll]
                 for i in 0..comptime!(plan.tiles) {
@@ -144,7 +145,7 @@ fn fill(
 ) {
     let shape = comptime!(plan.ring(types));
     begin_filling(ring, shape);
-    let (stage, barrier) = (stage(ring, shape), filled(ring, shape));
+    let (stage, barrier) = (stage_address(ring, shape), filled_barrier(ring, shape));
     let share = comptime!(plan.tokens / plan.multicast);
     let token = u32::cast_from(tile.token + rank * share);
     let from = stage + u32::cast_from(rank * comptime!(share * 128));

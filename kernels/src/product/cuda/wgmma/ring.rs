@@ -46,7 +46,7 @@ pub(crate) struct Ring {
 
 /// Initialises the barriers, and waits until every cube of the cluster has initialised its own.
 #[cube]
-pub(crate) fn open(base: u32, #[comptime] shape: RingShape) -> Ring {
+pub(crate) fn init_ring(base: u32, #[comptime] shape: RingShape) -> Ring {
     let barriers = base + comptime!((shape.stages * shape.pitch) as u32);
     if UNIT_POS == 0 {
         #[unroll]
@@ -71,19 +71,19 @@ pub(crate) fn open(base: u32, #[comptime] shape: RingShape) -> Ring {
 /// Whether this warpgroup is the producer (the last one). Broadcast from one lane, so that the
 /// compiler knows that the branch is uniform; otherwise it serialises the wgmmas.
 #[cube]
-pub(crate) fn copies(#[comptime] shape: RingShape) -> bool {
+pub(crate) fn is_producer(#[comptime] shape: RingShape) -> bool {
     plane_broadcast(UNIT_POS / 32, 0u32) >= comptime!(shape.warps as u32)
 }
 
 /// Address of the current stage.
 #[cube]
-pub(crate) fn stage(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
+pub(crate) fn stage_address(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
     ring.base + ring.slot * comptime!(shape.pitch as u32)
 }
 
 /// The barrier that counts the bytes copied into the current stage.
 #[cube]
-pub(crate) fn filled(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
+pub(crate) fn filled_barrier(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
     ring.base + comptime!((shape.stages * shape.pitch) as u32) + ring.slot * 8
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn filled(ring: &Ring, #[comptime] shape: RingShape) -> u32 {
 /// the bytes that will be copied.
 #[cube]
 pub(crate) fn begin_filling(ring: &Ring, #[comptime] shape: RingShape) {
-    let barrier = filled(ring, shape);
+    let barrier = filled_barrier(ring, shape);
     wait_barrier(barrier + comptime!(8 * shape.stages as u32), ring.round ^ 1);
     expect_bytes(barrier, comptime!(shape.bytes as u32).runtime());
 }
@@ -101,7 +101,7 @@ pub(crate) fn begin_filling(ring: &Ring, #[comptime] shape: RingShape) {
 pub(crate) fn await_filled(ring: &Ring, #[comptime] shape: RingShape) {
     // A copy: `gpu_asm!` would pass the address of a field that changes.
     let round = ring.round & 1;
-    wait_barrier(filled(ring, shape), round);
+    wait_barrier(filled_barrier(ring, shape), round);
 }
 
 /// Consumer: if `passed`, releases the stage before the current one, to the producers of all cubes.

@@ -382,6 +382,8 @@ impl FusedBlueprint {
             && registers
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for sizes that the instructions do not have, for clusters of more than 8
     /// cubes, for rows of `steps` column tiles that exceed `columns` or leave a cube without any, for more

@@ -29,9 +29,9 @@ pub(super) fn peer_address(address: u32, rank: u32) -> u32 {
 
 /// Initialises a barrier at `address` (8 bytes) whose first phase completes once `bytes` bytes have
 /// arrived. One unit calls this; other cubes may signal it after
-/// [`announce_cluster`](crate::device_code::ptx::cluster::announce_cluster).
+/// [`arrive_cluster_relaxed`](crate::device_code::ptx::cluster::arrive_cluster_relaxed).
 #[cube]
-pub(super) fn await_bytes(address: u32, bytes: u32) {
+pub(super) fn init_byte_barrier(address: u32, bytes: u32) {
     init_barrier(address, 1u32);
     publish_barriers();
     expect_bytes(address, bytes);

@@ -4,12 +4,12 @@ use cubecl::prelude::*;
 use tritburn_formats::WeightCode;
 
 use super::base::FusedBlueprint;
-use super::cluster::{await_bytes, wait_bytes};
-use super::quantize::{find_maxima, hold, spread, stage};
-use super::sums::{hand_over, token_scales, write_shared};
+use super::cluster::{init_byte_barrier, wait_bytes};
+use super::quantize::{find_maxima, load_held, send_codes, stage};
+use super::sums::{send_sums, token_scales, write_shared};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, prefetch_scales};
-use crate::device_code::ptx::cluster::{announce_cluster, wait_cluster};
+use crate::device_code::ptx::cluster::{arrive_cluster_relaxed, wait_cluster};
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, fence_async_proxy, global_address, load_line,
     shared_address,
@@ -25,7 +25,7 @@ use crate::product::cuda::wgmma::tile::WarpgroupTile;
 
 /// The part of the product that a cube computes.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct CubeWork {
     /// Index of the cube among the `splits` that divide the columns.
     pub split: usize,
     /// Index of the cube among the `shares` that work on the same tokens and columns.
@@ -109,7 +109,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         (args.extents.col_tiles + comptime!(splits - 1)) / splits
     };
     let row_group = cube / comptime!(plan.cluster()) * shares + rank / splits;
-    let place = Place {
+    let cube_work = CubeWork {
         split,
         share: rank / splits,
         first: split * per_cube,
@@ -126,36 +126,49 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     let x_base = global_address::<F>(x);
     let in_registers = comptime!(plan.in_registers(dtype, exact));
     let held = if comptime!(in_registers) {
-        hold(x_base, &place, &args.extents, dtype, plan)
+        load_held(x_base, &cube_work, &args.extents, dtype, plan)
     } else {
-        stage(x_base, &memory, &place, &args.extents, dtype, exact, plan);
+        stage(
+            x_base,
+            &memory,
+            &cube_work,
+            &args.extents,
+            dtype,
+            exact,
+            plan,
+        );
         copy_async_commit();
         Array::<Vector<u32, Const<4>>>::new(1usize)
     };
     if comptime!(plan.cluster() > 1) {
         if UNIT_POS == 0 {
-            expect(&memory, &place, plan);
+            init_barriers(&memory, &cube_work, plan);
         }
-        announce_cluster();
+        arrive_cluster_relaxed();
     }
     let weights = weights(
         global_address::<u32>(args.words),
         &memory,
-        &place,
+        &cube_work,
         &args.extents,
         plan,
     );
     #[unroll]
     for step in 0..comptime!(plan.stages) {
         let to = weights.to + comptime!((step * plan.stage_bytes()) as u32);
-        copy_weights(&weights, to, comptime!(step).runtime(), &place, plan);
+        copy_weights(&weights, to, comptime!(step).runtime(), &cube_work, plan);
     }
     let product = comptime!(plan.product());
     let pairs = if comptime!(splits == 1) {
-        load_pairs::<B>(args, place.row_tile, product)
+        load_pairs::<B>(args, cube_work.row_tile, product)
     } else {
         let rows = comptime!(plan.rows()).runtime();
-        prefetch_scales(place.row_tile * 64, rows, args.extents.n, args.row_scales);
+        prefetch_scales(
+            cube_work.row_tile * 64,
+            rows,
+            args.extents.n,
+            args.row_scales,
+        );
         Sequence::<RowPair>::new()
     };
     if comptime!(!in_registers) {
@@ -168,7 +181,7 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         // After this, every cube of the cluster has started and initialised its barriers.
         wait_cluster();
     }
-    let tops = find_maxima(&held, &memory, &place, dtype, in_registers, plan);
+    let tops = find_maxima(&held, &memory, &cube_work, dtype, in_registers, plan);
     if comptime!(splits > 1) {
         wait_bytes(memory.barriers);
     } else if comptime!(plan.parts() > 1) {
@@ -176,10 +189,10 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
     } else {
         sync_plane();
     }
-    spread(&held, &tops, &memory, &place, dtype, in_registers, plan);
+    send_codes(&held, &tops, &memory, &cube_work, dtype, in_registers, plan);
     if comptime!(splits > 1) {
         // This unit has read its activations, which partial sums may overwrite.
-        announce_cluster();
+        arrive_cluster_relaxed();
     }
     if comptime!(shares > 1) {
         wait_bytes(memory.barriers + 8);
@@ -189,18 +202,18 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
         sync_cube();
     }
 
-    multiply(&memory, &weights, &place, comptime!(args.code), plan);
+    multiply(&memory, &weights, &cube_work, comptime!(args.code), plan);
     if comptime!(splits > 1) {
         // After this, every unit of the cluster has read its activations.
         wait_cluster();
-        hand_over(&memory, &place, plan);
-        write_shared::<O, B, W>(args, &memory, y, &place, plan);
+        send_sums(&memory, &cube_work, plan);
+        write_shared::<O, B, W>(args, &memory, y, &cube_work, plan);
     } else {
         let tokens = token_scales(&memory, plan);
         let scales = Scales { pairs, tokens };
         let tile = WarpgroupTile {
-            row_tile: place.row_tile,
-            token: place.token,
+            row_tile: cube_work.row_tile,
+            token: cube_work.token,
         };
         write::<i32, O, B, W>(args, &scales, y, &tile, MmaType::Int8, product);
     }
@@ -208,19 +221,19 @@ pub(super) fn fused<F: Numeric, O: Numeric, B: Float, W: Size>(
 
 /// Initialises the barriers with the number of bytes that this cube will receive.
 #[cube]
-fn expect(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
+fn init_barriers(memory: &Memory, cube_work: &CubeWork, #[comptime] plan: FusedBlueprint) {
     if comptime!(plan.splits > 1) {
         let maxima = comptime!(4 * plan.own_tokens() * plan.slots()) as u32;
-        await_bytes(memory.barriers, maxima.runtime());
+        init_byte_barrier(memory.barriers, maxima.runtime());
         // For each group of 8 tokens that this cube adds up, every unit of every split sends 16 bytes.
         let last = comptime!((plan.tiles * plan.tokens / 8 + plan.splits - 1) as u32);
-        let groups = (last - u32::cast_from(place.split)) / comptime!(plan.splits as u32);
+        let groups = (last - u32::cast_from(cube_work.split)) / comptime!(plan.splits as u32);
         let lines = comptime!((plan.units() * plan.splits) as u32);
-        await_bytes(memory.barriers + 16, groups * lines * 16);
+        init_byte_barrier(memory.barriers + 16, groups * lines * 16);
     }
     if comptime!(plan.shares > 1) {
         let bytes = comptime!((plan.columns * plan.x_bytes() + 4 * plan.tokens) as u32);
-        await_bytes(memory.barriers + 8, bytes.runtime());
+        init_byte_barrier(memory.barriers + 8, bytes.runtime());
     }
 }
 
@@ -240,7 +253,7 @@ struct Weights {
 fn weights(
     base: u64,
     memory: &Memory,
-    place: &Place,
+    cube_work: &CubeWork,
     extents: &TileExtents,
     #[comptime] plan: FusedBlueprint,
 ) -> Weights {
@@ -251,9 +264,13 @@ fn weights(
     let mut bytes = Array::<u32>::new(comptime!(plan.tiles));
     #[unroll]
     for i in 0..comptime!(plan.tiles) {
-        let row_tile = place.row_tile + first + i;
+        let row_tile = cube_work.row_tile + first + i;
         let inside = row_tile < extents.row_tiles;
-        let tile = select(inside, row_tile * extents.col_tiles + place.first, 0usize);
+        let tile = select(
+            inside,
+            row_tile * extents.col_tiles + cube_work.first,
+            0usize,
+        );
         from[i] = base + u64::cast_from(tile) * 2048 + u64::cast_from(line);
         bytes[i] = select(inside, 16u32, 0u32);
     }
@@ -271,10 +288,10 @@ fn copy_weights(
     weights: &Weights,
     to: u32,
     step: usize,
-    place: &Place,
+    cube_work: &CubeWork,
     #[comptime] plan: FusedBlueprint,
 ) {
-    if step < place.steps {
+    if step < cube_work.steps {
         #[unroll]
         for i in 0..comptime!(plan.tiles) {
             copy_async(
@@ -292,7 +309,7 @@ fn copy_weights(
 fn multiply(
     memory: &Memory,
     weights: &Weights,
-    place: &Place,
+    cube_work: &CubeWork,
     #[comptime] code: WeightCode,
     #[comptime] plan: FusedBlueprint,
 ) {
@@ -300,7 +317,7 @@ fn multiply(
     let mut step = 0usize.runtime();
     let mut stage = weights.to;
     let mut right = descriptor(memory.codes, SharedOperand::DepthInner);
-    while step < place.steps {
+    while step < cube_work.steps {
         copy_async_wait(comptime!(plan.stages - 1));
         let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.tiles));
         #[unroll]
@@ -312,7 +329,7 @@ fn multiply(
             copy_async_commit();
         } else {
             let ahead = step + comptime!(plan.stages);
-            copy_weights(weights, stage, ahead, place, plan);
+            copy_weights(weights, stage, ahead, cube_work, plan);
         }
         #[unroll]
         for i in 1..comptime!(4 / tile.slices()) {

@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 
 use super::base::FusedBlueprint;
 use super::cluster::{peer_address, send_line, send_word};
-use super::kernel::{Memory, Place};
+use super::kernel::{CubeWork, Memory};
 use crate::device_code::ptx::lines::{
     codes, larger, largest_of_line, largest_of_warp, magnitude_of,
 };
@@ -22,16 +22,16 @@ use crate::quantize::activation::{rounding_of, scale_of};
 /// The share of one warp: tokens `token`, `token + teams`, … (`plan.rounds()` of them), and of each
 /// the 512-column chunks `part`, `part + parts`, … (`plan.chunk_rounds()` of them).
 #[derive(CubeType, Clone, Copy)]
-struct Work {
+struct WarpWork {
     token: u32,
     part: u32,
     lane: u32,
 }
 
 #[cube]
-fn work(#[comptime] plan: FusedBlueprint) -> Work {
+fn warp_work(#[comptime] plan: FusedBlueprint) -> WarpWork {
     let warp = UNIT_POS / 32;
-    Work {
+    WarpWork {
         token: warp / comptime!(plan.parts() as u32),
         part: warp % comptime!(plan.parts() as u32),
         lane: UNIT_POS % 32,
@@ -60,20 +60,20 @@ fn swizzled(line: u32, #[comptime] size: u32) -> u32 {
 pub(super) fn stage(
     x_base: u64,
     memory: &Memory,
-    place: &Place,
+    cube_work: &CubeWork,
     extents: &TileExtents,
     #[comptime] dtype: FloatType,
     #[comptime] exact: bool,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let work = work(plan);
+    let warp_work = warp_work(plan);
     let size = comptime!(dtype.size() as u32);
     let tile_bytes = comptime!(128 * dtype.size());
-    let start = place.first * tile_bytes;
-    let left = u32::cast_from(min(extents.x_bytes - start, place.steps * tile_bytes));
-    let first = place.token + place.share * comptime!(plan.own_tokens());
+    let start = cube_work.first * tile_bytes;
+    let left = u32::cast_from(min(extents.x_bytes - start, cube_work.steps * tile_bytes));
+    let first = cube_work.token + cube_work.share * comptime!(plan.own_tokens());
     for round in 0..comptime!(plan.rounds() as u32) {
-        let row = work.token + round * comptime!(plan.teams() as u32);
+        let row = warp_work.token + round * comptime!(plan.teams() as u32);
         let token = first + usize::cast_from(row);
         let inside = token < extents.m;
         // Tokens past the last are not read.
@@ -81,16 +81,17 @@ pub(super) fn stage(
         let from = u64::cast_from(select(inside, token, 0usize)) * u64::cast_from(extents.x_stride)
             + u64::cast_from(start)
             + x_base;
-        let to =
-            memory.staging + row * comptime!(plan.pitch(dtype) as u32) + swizzled(work.lane, size);
+        let to = memory.staging
+            + row * comptime!(plan.pitch(dtype) as u32)
+            + swizzled(warp_work.lane, size);
         for i in 0..comptime!(plan.chunk_rounds() as u32) {
-            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            let chunk = warp_work.part + i * comptime!(plan.parts() as u32);
             if has_chunk(chunk, i, plan) {
                 let first = chunk * comptime!(512 * size);
                 #[unroll]
                 for part in 0..size {
                     let block = first + comptime!(512 * part);
-                    let at = block + work.lane * 16;
+                    let at = block + warp_work.lane * 16;
                     if comptime!(exact) {
                         let valid = select(inside, 16u32, 0u32);
                         copy_async(to + block, from + u64::cast_from(at), valid);
@@ -108,29 +109,29 @@ pub(super) fn stage(
 /// Loads this warp's activations into registers: `dtype.size()` lines of 16 bytes a lane for each
 /// of its tokens and chunks.
 #[cube]
-pub(super) fn hold(
+pub(super) fn load_held(
     x_base: u64,
-    place: &Place,
+    cube_work: &CubeWork,
     extents: &TileExtents,
     #[comptime] dtype: FloatType,
     #[comptime] plan: FusedBlueprint,
 ) -> Array<Vector<u32, Const<4>>> {
-    let work = work(plan);
+    let warp_work = warp_work(plan);
     let size = comptime!(dtype.size());
     let count = comptime!(plan.rounds() * plan.chunk_rounds());
     let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(count * size));
-    let start = place.first * comptime!(128 * size);
-    let first = place.token + place.share * comptime!(plan.own_tokens());
+    let start = cube_work.first * comptime!(128 * size);
+    let first = cube_work.token + cube_work.share * comptime!(plan.own_tokens());
     #[unroll]
     for i in 0..count {
         let (round, chunk_round) = comptime!((i / plan.chunk_rounds(), i % plan.chunk_rounds()));
-        let row = work.token + comptime!((round * plan.teams()) as u32);
-        let chunk = work.part + comptime!((chunk_round * plan.parts()) as u32);
+        let row = warp_work.token + comptime!((round * plan.teams()) as u32);
+        let chunk = warp_work.part + comptime!((chunk_round * plan.parts()) as u32);
         let token = first + usize::cast_from(row);
         let from = u64::cast_from(token) * u64::cast_from(extents.x_stride)
             + u64::cast_from(start)
             + x_base
-            + u64::cast_from((chunk * 32 + work.lane) * comptime!(16 * size as u32));
+            + u64::cast_from((chunk * 32 + warp_work.lane) * comptime!(16 * size as u32));
         #[unroll]
         for part in 0..size {
             let index = comptime!(i * size + part);
@@ -182,25 +183,25 @@ fn lines_of(
 pub(super) fn find_maxima(
     held: &Array<Vector<u32, Const<4>>>,
     memory: &Memory,
-    place: &Place,
+    cube_work: &CubeWork,
     #[comptime] dtype: FloatType,
     #[comptime] in_registers: bool,
     #[comptime] plan: FusedBlueprint,
 ) -> Array<u32> {
-    let work = work(plan);
+    let warp_work = warp_work(plan);
     let splits = comptime!(plan.splits as u32);
-    let slot = u32::cast_from(place.split) * comptime!(plan.parts() as u32) + work.part;
+    let slot = u32::cast_from(cube_work.split) * comptime!(plan.parts() as u32) + warp_work.part;
     // Offset of the shared memory of the lane-th cube of the same tokens.
-    let rank = u32::cast_from(place.share) * splits + work.lane % splits;
+    let rank = u32::cast_from(cube_work.share) * splits + warp_work.lane % splits;
     let away = peer_address(memory.codes, rank) - memory.codes;
     let mut tops = Array::<u32>::new(comptime!(plan.rounds()));
     #[unroll(in_registers)]
     for round in 0..comptime!(plan.rounds() as u32) {
-        let row = work.token + round * comptime!(plan.teams() as u32);
+        let row = warp_work.token + round * comptime!(plan.teams() as u32);
         let mut top = 0u32.runtime();
         #[unroll(in_registers)]
         for i in 0..comptime!(plan.chunk_rounds() as u32) {
-            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            let chunk = warp_work.part + i * comptime!(plan.parts() as u32);
             if has_chunk(chunk, i, plan) {
                 let index = round * comptime!(plan.chunk_rounds() as u32) + i;
                 let lines = lines_of(
@@ -209,7 +210,7 @@ pub(super) fn find_maxima(
                     memory,
                     row,
                     chunk,
-                    work.lane,
+                    warp_work.lane,
                     dtype,
                     in_registers,
                     plan,
@@ -226,7 +227,7 @@ pub(super) fn find_maxima(
             tops[usize::cast_from(round)] = top;
         } else if comptime!(plan.splits == 1) {
             store_word(to, top);
-        } else if work.lane < splits {
+        } else if warp_work.lane < splits {
             send_word(to + away, memory.barriers + away, top);
         }
     }
@@ -240,20 +241,20 @@ pub(super) fn find_maxima(
     clippy::too_many_arguments,
     reason = "where activations and their maxima may be"
 )]
-pub(super) fn spread(
+pub(super) fn send_codes(
     held: &Array<Vector<u32, Const<4>>>,
     tops: &Array<u32>,
     memory: &Memory,
-    place: &Place,
+    cube_work: &CubeWork,
     #[comptime] dtype: FloatType,
     #[comptime] in_registers: bool,
     #[comptime] plan: FusedBlueprint,
 ) {
-    let work = work(plan);
+    let warp_work = warp_work(plan);
     let slots = comptime!(plan.slots() as u32);
     let (splits, shares) = comptime!((plan.splits as u32, plan.shares as u32));
-    let own = u32::cast_from(place.share);
-    let split = u32::cast_from(place.split);
+    let own = u32::cast_from(cube_work.share);
+    let split = u32::cast_from(cube_work.split);
     let barrier = memory.barriers + 8;
     // Offsets of the shared memory of the cubes with the same columns. Each cube begins with
     // itself, so that they do not all write to one at a time.
@@ -265,11 +266,11 @@ pub(super) fn spread(
     }
     #[unroll(in_registers)]
     for round in 0..comptime!(plan.rounds() as u32) {
-        let row = work.token + round * comptime!(plan.teams() as u32);
+        let row = warp_work.token + round * comptime!(plan.teams() as u32);
         let top = if comptime!(plan.keeps_maxima(in_registers)) {
             tops[usize::cast_from(round)]
         } else {
-            let slot = row * slots + work.lane % slots;
+            let slot = row * slots + warp_work.lane % slots;
             largest_of_warp(load_word(memory.maxima + slot * 4))
         };
         let rounding = rounding_of(top);
@@ -279,11 +280,11 @@ pub(super) fn spread(
         // 8).
         let to = memory.codes
             + token * 128
-            + work.lane / 8 * comptime!(plan.x_bytes() as u32)
-            + ((work.lane % 8) ^ (token % 8)) * 16;
+            + warp_work.lane / 8 * comptime!(plan.x_bytes() as u32)
+            + ((warp_work.lane % 8) ^ (token % 8)) * 16;
         #[unroll(in_registers)]
         for i in 0..comptime!(plan.chunk_rounds() as u32) {
-            let chunk = work.part + i * comptime!(plan.parts() as u32);
+            let chunk = warp_work.part + i * comptime!(plan.parts() as u32);
             if has_chunk(chunk, i, plan) {
                 let index = round * comptime!(plan.chunk_rounds() as u32) + i;
                 let lines = lines_of(
@@ -292,7 +293,7 @@ pub(super) fn spread(
                     memory,
                     row,
                     chunk,
-                    work.lane,
+                    warp_work.lane,
                     dtype,
                     in_registers,
                     plan,
@@ -312,13 +313,13 @@ pub(super) fn spread(
                 }
             }
         }
-        if work.part == 0 && work.lane < shares {
+        if warp_work.part == 0 && warp_work.lane < shares {
             let scale = u32::reinterpret(scale_of(&rounding));
             let to = memory.scales + token * 4;
             if comptime!(plan.shares == 1) {
                 store_word(to, scale);
             } else {
-                let rank = work.lane * splits + split;
+                let rank = warp_work.lane * splits + split;
                 send_word(peer_address(to, rank), peer_address(barrier, rank), scale);
             }
         }

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::base::FusedBlueprint;
 use super::cluster::{peer_address, send_line, wait_bytes};
-use super::kernel::{Memory, Place};
+use super::kernel::{CubeWork, Memory};
 use crate::device_code::MmaType;
 use crate::device_code::epilogue::{RowPair, row_pair, write_pair};
 use crate::device_code::ptx::{load_floats, load_line};
@@ -35,9 +35,9 @@ pub(super) fn token_scales(memory: &Memory, #[comptime] plan: FusedBlueprint) ->
 /// Sends every split this cube's partial sums of the outputs that the other cube will store: every
 /// `plan.splits`-th group of 8 tokens, 16 bytes a unit.
 #[cube]
-pub(super) fn hand_over(memory: &Memory, place: &Place, #[comptime] plan: FusedBlueprint) {
-    let line = u32::cast_from(place.split) * comptime!(plan.units() as u32) + UNIT_POS;
-    let base = u32::cast_from(place.share) * comptime!(plan.splits as u32);
+pub(super) fn send_sums(memory: &Memory, cube_work: &CubeWork, #[comptime] plan: FusedBlueprint) {
+    let line = u32::cast_from(cube_work.split) * comptime!(plan.units() as u32) + UNIT_POS;
+    let base = u32::cast_from(cube_work.share) * comptime!(plan.splits as u32);
     let to = memory.staging + line * 16;
     let mut away = Array::<u32>::new(comptime!(plan.splits));
     #[unroll]
@@ -64,18 +64,18 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
     args: &ProductArgs<B>,
     memory: &Memory,
     y: &mut [Vector<O, W>],
-    place: &Place,
+    cube_work: &CubeWork,
     #[comptime] plan: FusedBlueprint,
 ) {
     let extents = &args.extents;
     let per_tile = comptime!(plan.tokens / 8);
     let count = comptime!(plan.tiles * per_tile);
-    let first = first_row(place.row_tile, comptime!(plan.product()));
+    let first = first_row(cube_work.row_tile, comptime!(plan.product()));
     // Loads row scales while the other cubes' sums arrive.
     let mut pairs = Sequence::<RowPair>::new();
     #[unroll]
     for i in 0..comptime!(plan.sum_groups()) {
-        let group = place.split + comptime!(i * plan.splits);
+        let group = cube_work.split + comptime!(i * plan.splits);
         let row = min(first + group / per_tile * 64, extents.n - 1);
         pairs.push(row_pair::<B>(
             row,
@@ -88,7 +88,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
     wait_bytes(memory.barriers + 16);
     #[unroll]
     for i in 0..comptime!(plan.sum_groups()) {
-        let group = place.split + comptime!(i * plan.splits);
+        let group = cube_work.split + comptime!(i * plan.splits);
         let row = first + group / per_tile * 64;
         if group < count && row < extents.n {
             let mut parts = Array::<Vector<u32, Const<4>>>::new(comptime!(plan.splits));
@@ -101,7 +101,7 @@ pub(super) fn write_shared<O: Numeric, B: Float, W: Size>(
             let scale = load_floats(memory.scales + u32::cast_from(local) * 4);
             #[unroll]
             for e in 0..2usize {
-                let token = place.token + local + e;
+                let token = cube_work.token + local + e;
                 if token < extents.m {
                     let mut sum0 = 0i32.runtime();
                     let mut sum1 = 0i32.runtime();

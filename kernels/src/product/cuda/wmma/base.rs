@@ -243,6 +243,8 @@ impl WmmaBlueprint {
         self.operand_bytes() + 4 * self.warps_n * self.warps_m * self.window()
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for sizes that are zero or too large, for warps that cut a strip of 16 rows,
     /// for more units, registers or shared memory than a cube gets, on a GPU without int8 tensor cores, and

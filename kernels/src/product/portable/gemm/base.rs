@@ -70,6 +70,8 @@ impl GemmBlueprint {
         self.units_n * self.units_m
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for a tile that is empty or too large, for lanes that do not divide a word,
     /// and for more units than a cube of `device` may have.

@@ -10,7 +10,7 @@ use crate::product::portable::args::PortableArgs;
 
 /// The outputs of this unit.
 #[derive(CubeType)]
-struct Place {
+struct UnitOutputs {
     rows: Array<usize>,
     tokens: Array<usize>,
     w_base: Array<usize>,
@@ -20,7 +20,7 @@ struct Place {
 /// The outputs that this unit computes. Rows and tokens past the end repeat the last one; `store` drops
 /// them.
 #[cube]
-fn place(extents: &Extents, #[comptime] plan: GemmBlueprint) -> Place {
+fn unit_outputs(extents: &Extents, #[comptime] plan: GemmBlueprint) -> UnitOutputs {
     let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let row =
         (CUBE_POS % blocks) * comptime!(plan.rows()) + UNIT_POS as usize % comptime!(plan.units_n);
@@ -43,7 +43,7 @@ fn place(extents: &Extents, #[comptime] plan: GemmBlueprint) -> Place {
         tokens[t] = at;
         x_base[t] = min(at, extents.m - 1) * extents.x_stride;
     }
-    Place {
+    UnitOutputs {
         rows,
         tokens,
         w_base,
@@ -71,8 +71,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     let (map, extents) = (&args.map, &args.extents);
     let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(extents, plan);
-    if place.tokens[0] >= extents.m {
+    let outputs = unit_outputs(extents, plan);
+    if outputs.tokens[0] >= extents.m {
         terminate!();
     }
     let mut acc = Array::<i32>::new(comptime!(tile.len()));
@@ -97,8 +97,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         dot_i32(
             x,
             words,
-            &place.x_base,
-            &place.w_base,
+            &outputs.x_base,
+            &outputs.w_base,
             range,
             &mut acc,
             tile,
@@ -108,13 +108,13 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         if comptime!(!integers) {
             #[unroll]
             for r in 0..comptime!(tile.rows) {
-                let row = min(place.rows[r], extents.n - 1);
+                let row = min(outputs.rows[r], extents.n - 1);
                 let scale = scales[scale_index(map, row, start)] * comptime!(code.unit()).runtime();
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
                     let sum = f32::cast_from(acc[i]);
-                    let s = x_scales[min(place.tokens[t], extents.m - 1)];
+                    let s = x_scales[min(outputs.tokens[t], extents.m - 1)];
                     if comptime!(grouped) {
                         sums[i] += rounded_product(sum, scale);
                     } else {
@@ -130,8 +130,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         for r in 0..comptime!(tile.rows) {
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
-                if place.rows[r] < extents.n && place.tokens[t] < extents.m {
-                    y[place.tokens[t] * extents.y_stride + place.rows[r]] =
+                if outputs.rows[r] < extents.n && outputs.tokens[t] < extents.m {
+                    y[outputs.tokens[t] * extents.y_stride + outputs.rows[r]] =
                         O::cast_from(acc[comptime!(r * tile.tokens + t)]);
                 }
             }
@@ -140,7 +140,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         if comptime!(grouped) {
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
-                let s = x_scales[min(place.tokens[t], extents.m - 1)];
+                let s = x_scales[min(outputs.tokens[t], extents.m - 1)];
                 #[unroll]
                 for r in 0..comptime!(tile.rows) {
                     let i = comptime!(r * tile.tokens + t);
@@ -148,7 +148,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 }
             }
         }
-        store(y, &sums, &args.bias, &place, extents, tile);
+        store(y, &sums, &args.bias, &outputs, extents, tile);
     }
 }
 
@@ -171,8 +171,8 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     let (map, extents) = (&args.map, &args.extents);
     let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(extents, plan);
-    if place.tokens[0] >= extents.m {
+    let outputs = unit_outputs(extents, plan);
+    if outputs.tokens[0] >= extents.m {
         terminate!();
     }
     let mut acc = Array::<f32>::new(comptime!(tile.len()));
@@ -195,8 +195,8 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         dot_f32::<F, V, A>(
             x,
             words,
-            &place.x_base,
-            &place.w_base,
+            &outputs.x_base,
+            &outputs.w_base,
             range,
             extents.k,
             &mut acc,
@@ -205,7 +205,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         );
         #[unroll]
         for r in 0..comptime!(tile.rows) {
-            let row = min(place.rows[r], extents.n - 1);
+            let row = min(outputs.rows[r], extents.n - 1);
             let scale = scales[scale_index(map, row, start)] * comptime!(code.unit()).runtime();
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
@@ -215,7 +215,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         }
         start += span;
     }
-    store(y, &sums, &args.bias, &place, extents, tile);
+    store(y, &sums, &args.bias, &outputs, extents, tile);
 }
 
 /// Adds the bias, rounds once, and stores the outputs that are inside of y.
@@ -224,7 +224,7 @@ fn store<O: Numeric, B: Float>(
     y: &mut [O],
     sums: &Array<f32>,
     bias: &ComptimeOption<&[B]>,
-    place: &Place,
+    outputs: &UnitOutputs,
     extents: &Extents,
     #[comptime] tile: UnitTile,
 ) {
@@ -239,7 +239,7 @@ fn store<O: Numeric, B: Float>(
         {
             #[unroll]
             for r in 0..comptime!(tile.rows) {
-                let value = f32::cast_from(bias[min(place.rows[r], extents.n - 1)]);
+                let value = f32::cast_from(bias[min(outputs.rows[r], extents.n - 1)]);
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
@@ -253,8 +253,8 @@ fn store<O: Numeric, B: Float>(
     for r in 0..comptime!(tile.rows) {
         #[unroll]
         for t in 0..comptime!(tile.tokens) {
-            if place.rows[r] < extents.n && place.tokens[t] < extents.m {
-                y[place.tokens[t] * extents.y_stride + place.rows[r]] =
+            if outputs.rows[r] < extents.n && outputs.tokens[t] < extents.m {
+                y[outputs.tokens[t] * extents.y_stride + outputs.rows[r]] =
                     O::cast_from(out[comptime!(r * tile.tokens + t)]);
             }
         }

@@ -52,6 +52,8 @@ impl GemvBlueprint {
         self.groups * self.lanes
     }
 
+    /// Checks that `device` can run the plan.
+    ///
     /// # Errors
     /// [`KernelError::Plan`] for a tile that is empty or too large, for lanes that are no power of two, for
     /// a vector that does not divide a word, and for more units or shared memory than `device` has.

@@ -10,7 +10,7 @@ use crate::product::portable::args::PortableArgs;
 
 /// The outputs of this unit's group of lanes.
 #[derive(CubeType)]
-struct Place {
+struct UnitOutputs {
     row: usize,
     token: usize,
     lane: usize,
@@ -21,7 +21,7 @@ struct Place {
 /// The outputs that this unit computes. Rows and tokens past the end repeat the last one, because every
 /// unit must reach every barrier; `store` drops them.
 #[cube]
-fn place(extents: &Extents, #[comptime] plan: GemvBlueprint) -> Place {
+fn unit_outputs(extents: &Extents, #[comptime] plan: GemvBlueprint) -> UnitOutputs {
     let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let group = UNIT_POS as usize / comptime!(plan.lanes);
     let row = (CUBE_POS % blocks) * comptime!(plan.rows()) + group * comptime!(plan.tile.rows);
@@ -36,7 +36,7 @@ fn place(extents: &Extents, #[comptime] plan: GemvBlueprint) -> Place {
     for t in 0..comptime!(plan.tile.tokens) {
         x_base[t] = min(token + t, extents.m - 1) * extents.x_stride;
     }
-    Place {
+    UnitOutputs {
         row,
         token,
         lane: UNIT_POS as usize % comptime!(plan.lanes),
@@ -65,7 +65,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
     let (map, extents) = (&args.map, &args.extents);
     let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(extents, plan);
+    let outputs = unit_outputs(extents, plan);
     let mut acc = Array::<i32>::new(comptime!(tile.len()));
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
     if comptime!(map.kind == ScaleKind::Group) {
@@ -78,7 +78,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         }
         let mut round = 0usize.runtime();
         while round < map.groups {
-            let group = round + place.lane;
+            let group = round + outputs.lane;
             let start = min(group * map.words_per_group, extents.words);
             let range = Words {
                 start,
@@ -88,8 +88,8 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
             dot_i32(
                 x,
                 words,
-                &place.x_base,
-                &place.w_base,
+                &outputs.x_base,
+                &outputs.w_base,
                 range,
                 &mut acc,
                 tile,
@@ -98,7 +98,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
             );
             #[unroll]
             for r in 0..comptime!(tile.rows) {
-                let row = min(place.row + r, extents.n - 1);
+                let row = min(outputs.row + r, extents.n - 1);
                 let at = row * map.groups + min(group, map.groups - 1);
                 let scale = scales[at] * comptime!(code.unit()).runtime();
                 #[unroll]
@@ -109,7 +109,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
                 }
             }
             sync_cube();
-            let first = (UNIT_POS as usize - place.lane) * comptime!(tile.len());
+            let first = (UNIT_POS as usize - outputs.lane) * comptime!(tile.len());
             let count = min(comptime!(plan.lanes).runtime(), map.groups - round);
             for lane in 0..count {
                 #[unroll]
@@ -122,7 +122,7 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         }
         #[unroll]
         for t in 0..comptime!(tile.tokens) {
-            let s = x_scales[min(place.token + t, extents.m - 1)];
+            let s = x_scales[min(outputs.token + t, extents.m - 1)];
             #[unroll]
             for r in 0..comptime!(tile.rows) {
                 let i = comptime!(r * tile.tokens + t);
@@ -131,40 +131,40 @@ pub(super) fn w2a8<O: Numeric, B: Float>(
         }
     } else {
         let range = Words {
-            start: place.lane,
+            start: outputs.lane,
             end: extents.words,
             step: comptime!(plan.lanes).runtime(),
         };
         dot_i32(
             x,
             words,
-            &place.x_base,
-            &place.w_base,
+            &outputs.x_base,
+            &outputs.w_base,
             range,
             &mut acc,
             tile,
             code,
             comptime!(plan.dot),
         );
-        fold::<i32>(&mut acc, place.lane, plan);
+        fold::<i32>(&mut acc, outputs.lane, plan);
         #[unroll]
         for r in 0..comptime!(tile.rows) {
-            let row = min(place.row + r, extents.n - 1);
+            let row = min(outputs.row + r, extents.n - 1);
             let scale = scales[scale_index(map, row, 0usize)] * comptime!(code.unit()).runtime();
             #[unroll]
             for t in 0..comptime!(tile.tokens) {
                 let i = comptime!(r * tile.tokens + t);
                 if comptime!(!integers) {
-                    let s = x_scales[min(place.token + t, extents.m - 1)];
+                    let s = x_scales[min(outputs.token + t, extents.m - 1)];
                     sums[i] = rounded_product(f32::cast_from(acc[i]), scale * s);
                 }
             }
         }
     }
     if comptime!(integers) {
-        store::<i32, O, B>(y, &acc, &args.bias, &place, extents, plan, integers);
+        store::<i32, O, B>(y, &acc, &args.bias, &outputs, extents, plan, integers);
     } else {
-        store::<f32, O, B>(y, &sums, &args.bias, &place, extents, plan, integers);
+        store::<f32, O, B>(y, &sums, &args.bias, &outputs, extents, plan, integers);
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     let (map, extents) = (&args.map, &args.extents);
     let code = comptime!(args.code);
     let tile = comptime!(plan.tile);
-    let place = place(extents, plan);
+    let outputs = unit_outputs(extents, plan);
     let mut acc = Array::<f32>::new(comptime!(tile.len()));
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
     #[unroll]
@@ -200,12 +200,12 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
     let mut groups = 1usize.runtime();
     let mut step = comptime!(plan.lanes).runtime();
     if comptime!(grouped) {
-        group = place.lane;
+        group = outputs.lane;
         groups = map.groups;
         step = 1usize.runtime();
     }
     while group < groups {
-        let mut start = place.lane;
+        let mut start = outputs.lane;
         let mut end = extents.words;
         if comptime!(grouped) {
             start = group * map.words_per_group;
@@ -215,8 +215,8 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         dot_f32::<F, V, A>(
             x,
             words,
-            &place.x_base,
-            &place.w_base,
+            &outputs.x_base,
+            &outputs.w_base,
             range,
             extents.k,
             &mut acc,
@@ -225,7 +225,7 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         );
         #[unroll]
         for r in 0..comptime!(tile.rows) {
-            let row = min(place.row + r, extents.n - 1);
+            let row = min(outputs.row + r, extents.n - 1);
             let mut word = 0usize.runtime();
             if comptime!(grouped) {
                 word = start;
@@ -239,8 +239,8 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
         }
         group += comptime!(plan.lanes);
     }
-    fold::<f32>(&mut sums, place.lane, plan);
-    store::<f32, O, B>(y, &sums, &args.bias, &place, extents, plan, false);
+    fold::<f32>(&mut sums, outputs.lane, plan);
+    store::<f32, O, B>(y, &sums, &args.bias, &outputs, extents, plan, false);
 }
 
 /// Adds up the partial sums of a group of lanes, in a fixed tree; every lane gets the result.
@@ -282,7 +282,7 @@ fn store<T: Numeric, O: Numeric, B: Float>(
     y: &mut [O],
     sums: &Array<T>,
     bias: &ComptimeOption<&[B]>,
-    place: &Place,
+    outputs: &UnitOutputs,
     extents: &Extents,
     #[comptime] plan: GemvBlueprint,
     #[comptime] integers: bool,
@@ -299,7 +299,7 @@ fn store<T: Numeric, O: Numeric, B: Float>(
         {
             #[unroll]
             for r in 0..comptime!(tile.rows) {
-                let value = T::cast_from(bias[min(place.row + r, extents.n - 1)]);
+                let value = T::cast_from(bias[min(outputs.row + r, extents.n - 1)]);
                 #[unroll]
                 for t in 0..comptime!(tile.tokens) {
                     let i = comptime!(r * tile.tokens + t);
@@ -316,9 +316,9 @@ fn store<T: Numeric, O: Numeric, B: Float>(
         #[unroll]
         for t in 0..comptime!(tile.tokens) {
             let i = comptime!(r * tile.tokens + t);
-            let mine = place.lane == comptime!((r * tile.tokens + t) % plan.lanes);
-            if mine && place.row + r < extents.n && place.token + t < extents.m {
-                y[(place.token + t) * extents.y_stride + place.row + r] = O::cast_from(out[i]);
+            let mine = outputs.lane == comptime!((r * tile.tokens + t) % plan.lanes);
+            if mine && outputs.row + r < extents.n && outputs.token + t < extents.m {
+                y[(outputs.token + t) * extents.y_stride + outputs.row + r] = O::cast_from(out[i]);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use cubecl::prelude::*;
 
-use super::rows::{RowExtents, add, dot, load, place, store, zeros};
+use super::rows::{RowExtents, add, dot, head_position, load, store, zeros};
 
 /// Initial maximum of a row of scores: below every score, and far from overflow.
 const LOWEST: f32 = -1e30;
@@ -20,7 +20,7 @@ pub(super) fn attend<F: Float, V: Size>(
 ) {
     let row = ABSOLUTE_POS;
     if row < extents.batch * extents.heads * extents.length {
-        let at = place(row, extents.heads, extents.length);
+        let at = head_position(row, extents.heads, extents.length);
         let key_head = extents.heads + at.head / (extents.heads / extents.kv_heads);
         let token = at.first + at.position;
         let q = load::<F, V>(qkv, token * extents.qkv_stride + at.head * lines, lines);

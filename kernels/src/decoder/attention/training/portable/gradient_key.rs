@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::rows::{RowExtents, add, dot, load, place, store, zeros};
+use super::rows::{RowExtents, add, dot, head_position, load, store, zeros};
 
 /// One unit per position of a key head. It loops over the queries that attend to the position, from the
 /// last one backwards, so that neighbouring units read the same query at the same time.
@@ -24,7 +24,7 @@ pub(super) fn key_gradient<F: Float, V: Size>(
     let row = ABSOLUTE_POS;
     let (heads, kv_heads) = (extents.heads, extents.kv_heads);
     if row < extents.batch * kv_heads * extents.length {
-        let at = place(row, kv_heads, extents.length);
+        let at = head_position(row, kv_heads, extents.length);
         let group = heads / kv_heads;
         let token = at.first + at.position;
         let key_column = (heads + at.head) * lines;

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::rows::{RowExtents, add, dot, load, place, store, zeros};
+use super::rows::{RowExtents, add, dot, head_position, load, store, zeros};
 
 /// One unit per token and query head. It also stores its row's `Σ out · d_out` in `deltas`, which the
 /// softmax's gradient subtracts from the gradient of every weight of the row.
@@ -24,7 +24,7 @@ pub(super) fn query_gradient<F: Float, V: Size>(
 ) {
     let row = ABSOLUTE_POS;
     if row < extents.batch * extents.heads * extents.length {
-        let at = place(row, extents.heads, extents.length);
+        let at = head_position(row, extents.heads, extents.length);
         let key_head = extents.heads + at.head / (extents.heads / extents.kv_heads);
         let token = at.first + at.position;
         let column = at.head * lines;

@@ -28,7 +28,7 @@ pub(super) struct RowExtents {
 /// The position and head that a unit works on. Neighbouring units have neighbouring positions, so that on a
 /// GPU they read the same keys at the same time.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct HeadPosition {
     /// First token of the sequence.
     pub first: usize,
     /// Position in the sequence.
@@ -39,8 +39,8 @@ pub(super) struct Place {
 
 /// The position and head of row `row` of `[batch, heads, length]`.
 #[cube]
-pub(super) fn place(row: usize, heads: usize, length: usize) -> Place {
-    Place {
+pub(super) fn head_position(row: usize, heads: usize, length: usize) -> HeadPosition {
+    HeadPosition {
         first: row / length / heads * length,
         position: row % length,
         head: row / length % heads,
