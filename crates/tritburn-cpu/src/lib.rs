@@ -30,9 +30,9 @@
 //! | [`cross_entropy`], [`cross_entropy_gradient`] | the loss of rows of logits |
 //! | [`adamw`], [`square_sum`] | a step of the optimiser, the norm of gradients |
 //!
-//! Weights stand in the canonical layout of [`tritburn_formats`]. Work is split over the rayon
-//! pool it is called from. [`Isa`] says which instruction set runs. The same input gives the same bits on every run, whatever the number of
-//! threads.
+//! Weights are in the canonical layout of [`tritburn_formats`]. Work is divided over the rayon pool that the
+//! caller runs in. [`Isa`] names the instruction set. The same input gives the same bits on every run,
+//! whatever the number of threads.
 //!
 //! ```
 //! use tritburn_cpu::{QuantizedView, WeightView, matmul_w2a8};

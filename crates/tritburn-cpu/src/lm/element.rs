@@ -24,8 +24,8 @@ pub enum Kind {
 pub(crate) mod sealed {
     use super::*;
 
-    /// The kernels of a type. Through them they are compiled in this crate, with its options,
-    /// instead of once in each that calls them.
+    /// The kernels of an element type. They are methods of a trait, so that they are compiled in this crate,
+    /// with its options, and not once in every crate that calls them.
     pub trait Kernels: Sized {
         const KIND: Kind;
 

@@ -7,11 +7,11 @@ use crate::lm::norm::row_count;
 use crate::lm::vector::{self, Lanes, Work};
 use crate::parallel::{self, OutPtr};
 
-/// What a target costs: `w · (l - x[target] + z·l²)` with `l = ln Σ exp(x)`. The square is the
+/// Options of the loss `w · (l - x[target] + z·l²)` of a target, with `l = ln Σ exp(x)`. The square is the
 /// z-loss (Chowdhery et al. 2022, arXiv 2204.02311, section 5).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossEntropy<'a> {
-    /// A target that counts for nothing, logits and all.
+    /// A target that is ignored: neither its loss nor its logits count.
     pub ignore: Option<u32>,
     /// Factor z of the z-loss.
     pub z_loss: f32,

@@ -1,4 +1,4 @@
-//! What the kernels of this folder share: sums over tokens, and exponentials of rows.
+//! Helpers of the kernels of this folder: sums over tokens, and exponentials of rows.
 
 use std::ops::Range;
 

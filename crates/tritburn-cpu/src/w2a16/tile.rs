@@ -11,7 +11,7 @@ pub(super) const MAX_ROWS: usize = 4;
 /// Inputs of a step: one word of codes.
 const STEP: usize = 16;
 
-/// How far ahead of the codes in use the next ones are asked for.
+/// Prefetch distance: how far ahead of the codes in use the next ones are prefetched.
 const PREFETCH_BYTES: usize = 4096;
 
 /// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
@@ -73,7 +73,7 @@ pub(super) trait Lanes {
     unsafe fn add_scaled(acc: Self::V, a: Self::V, scale: f32) -> Self::V;
     /// Sum of the lanes.
     unsafe fn sum(v: Self::V) -> f32;
-    /// Asks for the cache line of an address, valid or not.
+    /// Prefetches the cache line of an address, valid or not.
     unsafe fn prefetch(_address: *const u32) {}
 }
 

@@ -34,11 +34,11 @@ pub(crate) enum Output<'a> {
 
 /// Weight scales as the epilogue reads them.
 pub(crate) enum RowScales<'a> {
-    /// One for all rows.
+    /// One scale for all rows.
     One(f32),
-    /// One a row, or several where rows are grouped.
+    /// One scale per row, or several if scales are per group.
     Many(&'a [f32]),
-    /// One a row, spread out from segments.
+    /// One scale per row, expanded from scales per segment.
     Spread(Vec<f32>),
 }
 

@@ -9,7 +9,7 @@ use crate::planes::{BLOCK, PLANE};
 /// Weight rows of a tile.
 pub(crate) const ROWS: usize = 4;
 
-/// How far ahead of the codes in use the next ones are asked for. Measured: from 4 KiB to 8 KiB
+/// Prefetch distance: how far ahead of the codes in use the next ones are prefetched. Measured: from 4 KiB to 8 KiB
 /// cold products of one token gain a tenth to a quarter, beyond they lose again.
 pub(super) const PREFETCH_BYTES: usize = 8192;
 
@@ -52,7 +52,7 @@ pub(crate) trait Lanes {
     unsafe fn quads(acc: [Self::Acc; 4], out: *mut [i32; 4]);
     /// Writes the lanes, `BYTES / 4` of them.
     unsafe fn store(acc: Self::Acc, out: *mut i32);
-    /// Asks for the cache line of an address, valid or not.
+    /// Prefetches the cache line of an address, valid or not.
     unsafe fn prefetch(_address: *const u32) {}
 }
 

@@ -16,7 +16,7 @@ const PIECE: usize = 256;
 const BLOCK: usize = 64;
 /// Queries of a tile.
 const QUERIES: usize = 4;
-/// How far ahead of the keys in use the next ones are asked for.
+/// Prefetch distance: how far ahead of the keys in use the next ones are prefetched.
 const PREFETCH_BYTES: usize = 2048;
 
 /// Computes the outputs of some tokens, whose heads are whole vectors.
@@ -31,7 +31,7 @@ pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, tokens: &[usi
             }
         }
     }
-    // Of a piece: unnormalised outputs [group, D], then maxima [group], then sums [group].
+    // Results of a piece: unnormalised outputs [group, D], then maxima [group], then sums [group].
     let stride = heads.group() * (heads.dim() + 2);
     let mut results = vec![0.0; pieces.len() * stride];
     let positions: usize = pieces.iter().map(|(_, _, first, end)| end - first).sum();

@@ -35,7 +35,7 @@ pub(super) fn run<E: Element>(isa: Isa, job: &AttentionJob<'_, E>, runs: &[Range
             blocks.extend((0..heads.kv()).map(|head| (seen, tokens.clone(), head)));
         }
     }
-    // Long ones first, so that none is left to one thread at the end.
+    // Long blocks come first, so that no thread is left with a long one at the end.
     blocks.sort_by_key(|block| std::cmp::Reverse(block.0));
     let body = |scratch: &mut Vec<f32>, (_, tokens, head): &(usize, Range<usize>, usize)| {
         let block = Block {

@@ -10,7 +10,7 @@ use crate::parallel::{self, OutPtr};
 
 /// Weight rows of a task: while tokens pass over them they stay in the level-2 cache.
 const TASK_ROWS: usize = 96;
-/// How far ahead of the weights in use the next ones are asked for.
+/// Prefetch distance: how far ahead of the weights in use the next ones are prefetched.
 const PREFETCH_BYTES: usize = 8192;
 
 /// `y = x · Wᵀ` in f32 for x `[T, k]`, weights `[V, k]`, y `[T, V]`; T and V follow from the lengths

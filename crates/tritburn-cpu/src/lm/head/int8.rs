@@ -18,7 +18,7 @@ const MAX_INPUTS: usize = (1 << 31) / (128 * 128);
 
 /// Weight rows of a task: while tokens pass over them they stay in the level-2 cache.
 const TASK_ROWS: usize = 128;
-/// How far ahead of the weights in use the next ones are asked for.
+/// Prefetch distance: how far ahead of the weights in use the next ones are prefetched.
 const PREFETCH_BYTES: usize = 8192;
 
 /// int8 weights `[V, K]` with a scale per row: `W[v, k] ≈ codes[v, k] · scales[v]`.

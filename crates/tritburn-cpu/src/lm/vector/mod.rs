@@ -67,7 +67,7 @@ pub(crate) trait Lanes {
             ]
         }
     }
-    /// Asks for the cache line of an address, valid or not.
+    /// Prefetches the cache line of an address, valid or not.
     #[inline(always)]
     unsafe fn prefetch(_address: *const u8) {}
 

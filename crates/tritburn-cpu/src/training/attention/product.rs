@@ -42,7 +42,7 @@ impl Panels {
     }
 }
 
-/// What a product does with what stands in its output.
+/// What a product does with the current values of its output.
 #[derive(Clone, Copy)]
 pub(super) enum Output {
     Write,

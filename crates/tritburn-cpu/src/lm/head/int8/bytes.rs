@@ -24,7 +24,7 @@ pub(super) trait Bytes {
     unsafe fn dot(sums: Self::Sums, weights: Self::Weights, x: *const i8) -> Self::Sums;
     /// The sum of all products, wrapping.
     unsafe fn sum(sums: Self::Sums) -> i32;
-    /// Asks for the cache line of an address, valid or not.
+    /// Prefetches the cache line of an address, valid or not.
     #[inline(always)]
     unsafe fn prefetch(_address: *const i8) {}
 }
