@@ -27,12 +27,10 @@ pub fn members() -> Result<Vec<Member>> {
 
 fn parse(text: &str) -> Result<Vec<Member>> {
     let metadata: Value = serde_json::from_str(text)?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("no list of packages")?;
-    packages
-        .iter()
-        .map(|package| parse_member(package).context("malformed package"))
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let members = packages.iter().map(parse_member);
+    members
+        .map(|member| member.context("malformed package"))
         .collect()
 }
 
@@ -40,9 +38,8 @@ fn parse_member(package: &Value) -> Option<Member> {
     let targets = package["targets"].as_array()?;
     let kinds = targets
         .iter()
-        .filter_map(|target| target["kind"].as_array())
-        .flatten()
-        .filter_map(Value::as_str);
+        .filter_map(|target| target["kind"].as_array());
+    let kinds = kinds.flatten().filter_map(Value::as_str);
     let has = |wanted| kinds.clone().any(|kind| kind == wanted);
     Some(Member {
         name: package["name"].as_str()?.to_owned(),
@@ -97,14 +94,8 @@ mod tests {
     fn this_workspace_has_the_crates_that_the_chores_name() {
         let _alone = alone();
         let members = members().unwrap();
-        for name in [
-            "tritburn",
-            "tritburn-kernels",
-            "tritburn-bench",
-            "language-model",
-        ] {
-            let known = members.iter().any(|member| member.name == name);
-            assert!(known, "no member {name}");
-        }
+        let known = |name: &str| members.iter().any(|member| member.name == name);
+        assert!(known("tritburn") && known("tritburn-kernels"));
+        assert!(known("tritburn-bench") && known("language-model"));
     }
 }

@@ -140,10 +140,8 @@ mod tests {
         assert!(!reachable.0.path().join("tracel").exists());
 
         let error = Machine::new(false, false).setup(false, "auto").unwrap_err();
-        assert!(
-            format!("{error:#}").contains("no way to get LLVM"),
-            "{error:#}"
-        );
+        let error = format!("{error:#}");
+        assert!(error.contains("no way to get LLVM"), "{error}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Args {
     /// The CUDA tier instead of the CPU tier
     #[arg(long, group = "device")]
     gpu: bool,
-    /// The Vulkan tier: on a GPU, or on Mesa's software Vulkan
+    /// The Vulkan tier, with kernels in SPIR-V
     #[arg(long, group = "device")]
     vulkan: bool,
     /// The CPU kernels and formats, built for 64-bit Arm and run by qemu-user
@@ -68,9 +68,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut command = tier.command(&members);
     if args.build_only {
-        let usual = match tier {
-            Tier::Vulkan => "dist/vulkan",
-            _ => "dist/gpu",
+        let usual = if args.vulkan {
+            "dist/vulkan"
+        } else {
+            "dist/gpu"
         };
         let out = args.out.as_deref().unwrap_or(Path::new(usual));
         return collect::collect(&mut command, &workspace_root().join(out));
@@ -260,16 +261,9 @@ mod tests {
         let mut counts = Counts::default();
         counts.add("test result: ok. 40 passed; 0 failed; 12 ignored; 0 measured; 0 filtered out");
         let mut later = Counts::default();
-        later.add(
-            "test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 41 filtered out",
-        );
+        later.add("test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 41 filtered");
         counts.ran_later(later);
-        let expected = Counts {
-            passed: 50,
-            failed: 1,
-            ignored: 1,
-        };
-        assert_eq!(counts, expected);
+        assert_eq!(counts.to_string(), "50 passed, 1 failed, 1 skipped");
     }
 
     fn some_members() -> Vec<Member> {
@@ -290,12 +284,7 @@ mod tests {
              finished in 0.00s",
         );
         counts.add("test result: \u{1b}[31mFAILED\u{1b}[m. 40 passed; 2 failed; 0 ignored; 0 ");
-        let expected = Counts {
-            passed: 43,
-            failed: 2,
-            ignored: 1,
-        };
-        assert_eq!(counts, expected);
+        assert_eq!(counts.to_string(), "43 passed, 2 failed, 1 skipped");
     }
 
     #[test]
@@ -323,10 +312,8 @@ mod tests {
         let shell = |text: &str| run_counted(Command::new("sh").args(["-c", text]));
         assert!(shell("echo nothing").is_err());
         let passes = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
-        assert_eq!(
-            shell(passes).unwrap().to_string(),
-            "2 passed, 0 failed, 0 skipped"
-        );
+        let counts = shell(passes).unwrap().to_string();
+        assert_eq!(counts, "2 passed, 0 failed, 0 skipped");
         assert!(shell(&format!("{passes}; exit 101")).is_err());
     }
 }
