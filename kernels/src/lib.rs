@@ -13,6 +13,7 @@
 //! | [`dense`] | products of half-precision matrices on tensor cores |
 //! | [`decoder`] | a language model around its products: norms, gated unit, rotary embedding, attention, both ends |
 //! | [`cross_entropy`], [`optimizer`] | the loss with its gradient; AdamW and clipping |
+//! | [`statistics`] | counts over packed codes |
 //!
 //! Launches are asynchronous: they return once the work is queued. Outputs are allocated by the
 //! caller and written whole. Shapes are run-time values, so that one compiled kernel serves all.
@@ -32,6 +33,7 @@ pub mod prepack;
 pub mod product;
 pub mod quantize;
 mod rows;
+pub mod statistics;
 pub mod unpack;
 
 pub use device::DeviceFacts;

@@ -166,3 +166,47 @@ pub(crate) fn team_max(
         }
     }
 }
+
+/// The sum of integer counts over the team, returned to all of its units.
+#[cube]
+pub(crate) fn team_count(
+    value: u32,
+    shared: &mut [u32],
+    #[comptime] slot: usize,
+    #[comptime] team: Team,
+) -> u32 {
+    let unit = UNIT_POS as usize;
+    match comptime!(team.fold) {
+        Fold::Alone => value,
+        Fold::Planes => {
+            let planes = comptime!(team.units / 32);
+            let mut sum = plane_sum(value);
+            if comptime!(planes > 1) {
+                let lane = unit % 32;
+                if lane == 0 {
+                    shared[comptime!(slot * planes) + unit / 32] = sum;
+                }
+                sync_cube();
+                let part = shared[comptime!(slot * planes) + min(lane, comptime!(planes - 1))];
+                sum = plane_sum(select(lane < planes, part, 0u32));
+            }
+            sum
+        }
+        Fold::Tree => {
+            shared[unit] = value;
+            sync_cube();
+            #[unroll]
+            for i in 0..comptime!(team.units.ilog2()) {
+                let step = comptime!(team.units >> (i + 1));
+                if unit < step {
+                    let other = shared[unit + step];
+                    shared[unit] += other;
+                }
+                sync_cube();
+            }
+            let sum = shared[0];
+            sync_cube();
+            sum
+        }
+    }
+}

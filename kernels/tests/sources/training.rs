@@ -6,6 +6,7 @@ use tritburn_kernels::decoder::glu::{self, GatedActivation, NormGradient};
 use tritburn_kernels::decoder::norm::{self, RowOutput};
 use tritburn_kernels::decoder::rotary::{self, Rotation};
 use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
+use tritburn_kernels::statistics;
 
 use super::*;
 
@@ -138,4 +139,13 @@ fn the_other_kernels_of_a_step_compile() {
         });
         keep(device.gpu, &format!("training-step-{dtype}"), &found);
     }
+    let found = device.compile(|client| {
+        let layout = layout(100, 40, WeightCode::Ternary);
+        let [before, after] = [(); 2].map(|()| buffer(client, layout.word_count()));
+        let out = buffer(client, 3);
+        for before in [None, Some(&before)] {
+            statistics::compare_codes(client, &layout, before, &after, &out).expect("a launch");
+        }
+    });
+    keep(device.gpu, "training-codes", &found);
 }

@@ -7,3 +7,4 @@ mod glu;
 mod norm;
 mod optimizer;
 mod rotary;
+mod statistics;
