@@ -55,6 +55,7 @@ pub(super) fn read<T: DeserializeOwned>(value: Value, path: &str) -> Result<T, A
         let at = match (path, inner.as_str()) {
             (path, ".") => path.to_string(),
             ("", inner) => inner.to_string(),
+            (path, item) if item.starts_with('[') => format!("{path}{item}"),
             (path, inner) => format!("{path}.{inner}"),
         };
         let message = error.into_inner().to_string();

@@ -346,7 +346,7 @@ mod tests {
             ),
             (
                 json!({ "role": "assistant", "tool_calls": [{ "id": "1" }] }),
-                "messages[0].tool_calls[0].function",
+                "messages[0].tool_calls[0]",
             ),
         ] {
             assert_eq!(refused(message.clone()), path, "{message}");
