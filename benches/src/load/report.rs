@@ -156,7 +156,7 @@ impl Report {
     /// A row a level.
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN()).set_header([
+        table.load_style(presets::ASCII_MARKDOWN).set_header([
             "load",
             "answered",
             "failed",
