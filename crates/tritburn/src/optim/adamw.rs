@@ -49,6 +49,12 @@ impl AdamWConfig {
 /// in one operation a parameter: on CubeCL devices one launch that writes parameter and moments in
 /// place. A parameter that somebody else holds, a clone of the model, is copied first.
 ///
+/// Records are not clones. Those of a model or optimiser on a CubeCL device are read when they are written
+/// (`cubecl`'s `read_lazy`), and hold what is in memory then; every optimizer that works in place changes
+/// them, Burn's own too. Write a record, or turn it into bytes, before the next step. Burn's learner writes
+/// checkpoints from a thread beside the training: a training of your own waits for it, as `language-model`
+/// does.
+///
 /// Parameters may have any float dtype; the update is computed in f32.
 #[derive(Clone, Debug)]
 pub struct AdamW {

@@ -7,8 +7,10 @@ use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::PARTS;
 use super::metrics;
 use super::run_folder::write_atomic;
+use super::unread::Unread;
 
 /// The file that names it.
 const FILE: &str = "best.json";
@@ -37,14 +39,16 @@ impl Best {
 pub struct KeepNewestAndBest {
     root: PathBuf,
     best: Option<Best>,
+    unread: Unread,
 }
 
 impl KeepNewestAndBest {
     /// Goes on from the best in the folder, unless it comes after epoch `newest`: what follows is done
-    /// again.
-    pub fn new(root: &Path, newest: usize) -> Self {
+    /// again. Records to be read are counted in `unread`.
+    pub fn new(root: &Path, newest: usize, unread: Unread) -> Self {
         Self {
             root: root.into(),
+            unread,
             best: Best::read(root).filter(|best| best.epoch <= newest),
         }
     }
@@ -52,6 +56,7 @@ impl KeepNewestAndBest {
     /// What happens at the end of `epoch`, whose held-out loss is `loss`.
     fn actions(&mut self, epoch: usize, loss: Option<f64>) -> Vec<CheckpointingAction> {
         let mut actions = vec![CheckpointingAction::Save];
+        self.unread.add(PARTS.len());
         let old = self.best;
         let better = |loss: &f64| loss.is_finite() && old.is_none_or(|old| *loss < old.loss);
         if let Some(loss) = loss.filter(better) {
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn the_best_stays_until_another_is_better() {
         let folder = tempfile::tempdir().unwrap();
-        let mut keep = KeepNewestAndBest::new(folder.path(), 0);
+        let mut keep = KeepNewestAndBest::new(folder.path(), 0, Unread::default());
         let mut at = |epoch, loss| keep.actions(epoch, Some(loss));
         assert_eq!(at(1, 3.0), [Save]);
         assert_eq!(at(2, 2.0), [Save]);
@@ -110,7 +115,7 @@ mod tests {
         );
         assert_eq!(at(6, 1.0), [Save, Delete(4), Delete(2)]);
         // A kill came before the checkpoint of epoch 6 was whole: it is done again.
-        let mut again = KeepNewestAndBest::new(folder.path(), 5);
+        let mut again = KeepNewestAndBest::new(folder.path(), 5, Unread::default());
         assert_eq!(again.best, None);
         assert_eq!(again.actions(6, Some(1.0)), [Save, Delete(4)]);
     }

@@ -19,11 +19,12 @@ use thiserror::Error;
 
 use super::best::{Best, KeepNewestAndBest};
 use super::run_folder::{RunError, write_atomic};
+use super::unread::Unread;
 use crate::error::chain;
 use crate::hash::Fnv;
 
 /// Files of a checkpoint, in the order in which Burn takes their writers.
-const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
+pub(super) const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
 
 /// The file that makes a checkpoint whole.
 const COMPLETE: &str = "complete.json";
@@ -50,6 +51,7 @@ type Seals = BTreeMap<String, Seal>;
 /// The checkpoints of one training.
 pub struct Checkpoints {
     root: PathBuf,
+    unread: Unread,
 }
 
 impl Checkpoints {
@@ -70,7 +72,10 @@ impl Checkpoints {
             Ok(())
         };
         clean().map_err(RunError::write(root))?;
-        Ok(Self { root: root.into() })
+        Ok(Self {
+            root: root.into(),
+            unread: Unread::default(),
+        })
     }
 
     /// The epoch of the newest checkpoint that is whole and undamaged; none if none was completed.
@@ -100,12 +105,18 @@ impl Checkpoints {
             root: self.root.clone(),
             name,
             written: Arc::clone(&written),
+            unread: self.unread.clone(),
         })
+    }
+
+    /// What a step waits for before it changes what a checkpoint is still to be made of.
+    pub fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     /// Which checkpoints to write and to keep, in a training that goes on from `newest`.
     pub fn strategy(&self, newest: Option<usize>) -> KeepNewestAndBest {
-        KeepNewestAndBest::new(&self.root, newest.unwrap_or(0))
+        KeepNewestAndBest::new(&self.root, newest.unwrap_or(0), self.unread())
     }
 
     /// The model of the checkpoint with the lowest held-out loss, if that is not the one of `last`, and
@@ -166,13 +177,16 @@ pub struct Part {
     name: &'static str,
     /// What is written of checkpoints that are not whole yet, by epoch.
     written: Arc<Mutex<BTreeMap<usize, Seals>>>,
+    unread: Unread,
 }
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
+        let reading = self.unread.one();
         let bytes = record
             .checkpoint_into_bytes()
             .map_err(CheckpointerError::Record)?;
+        drop(reading);
         let folder = folder(&self.root, epoch);
         fs::create_dir_all(&folder).map_err(CheckpointerError::IOError)?;
         write_atomic(&folder.join(self.name), &bytes).map_err(unknown)?;

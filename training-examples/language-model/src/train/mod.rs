@@ -16,6 +16,7 @@ mod run_folder;
 mod schedule;
 mod step_log;
 mod trainee;
+mod unread;
 mod warm_up;
 
 use std::io::{IsTerminal, stdout};
@@ -145,7 +146,9 @@ pub fn train(
     let tokens = plan.batch_size * plan.context;
     let cost = Cost::new(trainee.model.config(), plan.context, devices);
     let valid = data.held_out(VALID_WINDOWS, plan, devices[0].clone());
-    let trainee = trainee.with_exchange(place.exchange());
+    let trainee = trainee
+        .with_exchange(place.exchange())
+        .with_unread(checkpoints.unread());
     let interrupter = Interrupter::new();
     let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();

@@ -15,6 +15,7 @@ use tritburn_models::TrainableModel;
 use tritburn_models::trainable::{Distillation, TrainableError};
 
 use super::parallel::Exchange;
+use super::unread::Unread;
 use crate::data::{IGNORED, TokenBatch};
 
 /// Steps from one look at the codes to the next.
@@ -43,6 +44,9 @@ pub struct Trainee {
     /// Adds up what several devices find.
     #[module(skip)]
     exchange: Option<Arc<Exchange>>,
+    /// What a step waits for.
+    #[module(skip)]
+    unread: Unread,
     /// Steps done in this process.
     #[module(skip)]
     steps: usize,
@@ -66,6 +70,7 @@ impl Trainee {
             quantization_steps: 0,
             teacher: None,
             exchange: None,
+            unread: Unread::default(),
             steps: 0,
             counts: None,
             gradient_norm: None,
@@ -104,6 +109,11 @@ impl Trainee {
             teacher: Some(Arc::new((copies.collect(), distillation))),
             ..self
         })
+    }
+
+    /// The same, changing nothing that a checkpoint is still to be made of.
+    pub fn with_unread(self, unread: Unread) -> Self {
+        Self { unread, ..self }
     }
 
     /// The same, with gradients and losses that are the sums of several devices'.
@@ -216,6 +226,7 @@ impl TrainStep for Trainee {
         rate: ModuleLearningRate,
         gradients: GradientsParams,
     ) -> Self {
+        self.unread.wait();
         let before = self.codes_before();
         let norm = self.clip.measure(&gradients, &self);
         let mut trained = optimizer.step(rate, self, gradients);
@@ -334,5 +345,53 @@ mod tests {
         close(&parts.collect::<Vec<_>>());
         // One device, one window after the other.
         close(&[step(&trainee.clone().with_parts(5), whole)]);
+    }
+
+    /// On a device whose records are read when they are written, with an optimizer that works in place.
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn a_step_does_not_change_a_checkpoint_that_is_still_to_be_read() {
+        use std::thread;
+        use std::time::Duration;
+
+        use burn::train::checkpoint::Checkpoint;
+        use tritburn::optim::AdamWConfig;
+
+        let device = Device::cpu().autodiff();
+        let sizes = ModelConfig::new().with_d_model(32).with_d_ff(48);
+        let sizes = sizes.with_layers(1).with_heads(2).with_context(64);
+        device.seed(3);
+        let unread = Unread::default();
+        let trainee = Trainee::new(sizes.init(&device).unwrap(), GlobalNormClip::new(1.0));
+        let trainee = trainee.with_unread(unread.clone());
+        let mut optimizer = AdamWConfig::new().init();
+        let talk = Conversation {
+            ids: (0..16).collect(),
+            said: vec![true; 16],
+        };
+        let mut optimize = |trainee: Trainee| {
+            let batch = TokenBatch::of_talks([&talk].into_iter(), 1, &device);
+            let gradients = TrainStep::step(&trainee, batch).grads;
+            let trained = trainee.optimize(&mut optimizer, 1e-3.into(), gradients);
+            let records = || (trained.model.clone().into_record(), optimizer.to_record());
+            let (model, state) = records();
+            let bytes = [
+                model.checkpoint_into_bytes().unwrap(),
+                state.checkpoint_into_bytes().unwrap(),
+            ];
+            let later = records();
+            (trained, bytes.map(|bytes| bytes.to_vec()), later)
+        };
+        let (trainee, expected, (model, state)) = optimize(trainee);
+        unread.add(1);
+        let writer = thread::spawn(move || {
+            let _reading = unread.one();
+            thread::sleep(Duration::from_millis(500));
+            let model = model.checkpoint_into_bytes().unwrap();
+            [model, state.checkpoint_into_bytes().unwrap()].map(|bytes| bytes.to_vec())
+        });
+        let (_, next, _) = optimize(trainee);
+        let written = writer.join().unwrap();
+        assert!(written == expected && next != expected);
     }
 }
