@@ -1,6 +1,6 @@
 //! The whole decoder.
 
-use burn::module::{Initializer, Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Initializer, Module, ModuleVisitor, Param};
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Int, IntDType, Tensor};
 use tritburn::training::{
@@ -116,11 +116,12 @@ impl TrainableModel {
         self.dtype
     }
 
-    /// Ids of the matrices of all layers, without tables and norms: what Muon and its kind are for.
-    pub fn layer_matrices(&self) -> Vec<ParamId> {
-        let mut matrices = Matrices::default();
-        self.layers.visit(&mut matrices);
-        matrices.ids
+    /// Paths in this module of the matrices of all layers, without tables and norms: what Muon and its
+    /// kind are for. Unlike ids of parameters, they are the same in a model that is loaded again.
+    pub fn layer_matrices(&self) -> Vec<String> {
+        let mut matrices = LayerMatrices::default();
+        self.visit(&mut matrices);
+        matrices.found
     }
 
     /// Where the parameters are.
@@ -249,16 +250,25 @@ impl TrainableModel {
     }
 }
 
-/// Collects the ids of matrices.
+/// Collects the paths of the matrices of layers.
 #[derive(Default)]
-struct Matrices {
-    ids: Vec<ParamId>,
+struct LayerMatrices {
+    path: Vec<String>,
+    found: Vec<String>,
 }
 
-impl ModuleVisitor for Matrices {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D == 2 {
-            self.ids.push(param.id);
+impl ModuleVisitor for LayerMatrices {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+        if D == 2 && self.path.first().is_some_and(|field| field == "layers") {
+            self.found.push(self.path.join("."));
         }
     }
 }

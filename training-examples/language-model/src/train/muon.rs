@@ -43,12 +43,18 @@ impl DecayingMuon {
         Self { config, schedule }
     }
 
-    /// The optimizer of a whole model: this for the matrices of its layers, `others` for tables and norms.
+    /// The optimizer of a [`Trainee`](super::Trainee) of `model`: this for the matrices of its layers,
+    /// `others` for tables and norms.
     pub fn beside(self, others: DecayingAdamW, model: &TrainableModel) -> ModuleOptimizer {
-        let matrices = ParamGroup::from_ids(model.layer_matrices());
-        ModuleOptimizer::from(others).with_group(matrices, self, None)
+        let matrices = model.layer_matrices().into_iter();
+        let matrices = matrices.map(|path| format!("{FIELD}.{path}")).collect();
+        // Not by their ids: a model that is loaded from a checkpoint has those of the checkpoint.
+        ModuleOptimizer::from(others).with_group(ParamGroup::from_paths(matrices), self, None)
     }
 }
+
+/// The field of a `Trainee` that is the model.
+const FIELD: &str = "model";
 
 /// Name of the steps in a record, beside what Muon keeps.
 const TIME: &str = "time";
