@@ -28,6 +28,18 @@ pub fn default_name() -> &'static str {
 
 /// The device called `name`, checked by running something on it.
 ///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use tritburn::device;
+///
+/// let device = device::open(device::default_name())?;
+/// assert_eq!(Tensor::<1>::ones([3], &device).sum().into_scalar::<f32>(), 3.0);
+/// assert!(device::open("abacus").unwrap_err().to_string().contains("unknown device"));
+/// # Ok::<(), device::DeviceError>(())
+/// ```
+///
 /// # Errors
 /// [`DeviceError`], listing the devices of this build.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
@@ -117,6 +129,12 @@ pub fn part_name(device: &Device) -> Option<String> {
 /// A program that is to be fast from its first step on runs one for practice.
 pub fn compiles_kernels(device: &Device) -> bool {
     crate::ops::runs_kernels(device)
+}
+
+/// Whether Burn sums tensors over devices of the kind of `device` without the host between them: CUDA
+/// devices, by NCCL.
+pub fn has_collectives(device: &Device) -> bool {
+    crate::ops::is_cuda(device)
 }
 
 /// Has CubeCL keep compiled kernels on disk, beside the results of its tuner.

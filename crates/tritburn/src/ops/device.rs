@@ -36,16 +36,27 @@ pub(crate) fn runs_kernels(device: &Device) -> bool {
     false
 }
 
+/// Whether `device` is an NVIDIA GPU that is driven through CUDA.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub(crate) fn is_cuda(device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    {
+        matches!(cube(device), Some(burn_cubecl::CubeDevice::Cuda(_)))
+    }
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
 /// Refuses a CUDA device that lacks what it needs to compile kernels.
 ///
 /// # Errors
 /// [`Error::Cuda`].
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub(crate) fn check_ready(device: &Device) -> Result<(), Error> {
     #[cfg(feature = "cuda")]
-    if matches!(cube(device), Some(burn_cubecl::CubeDevice::Cuda(_))) {
+    if is_cuda(device) {
         crate::cuda::check()?;
     }
+    let _ = device;
     Ok(())
 }
 

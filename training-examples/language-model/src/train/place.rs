@@ -55,7 +55,7 @@ impl Place {
     /// What adds up gradients; `None` for one device.
     pub(super) fn exchange(&self) -> Option<Exchange> {
         let devices = self.devices();
-        let collective = device::compiles_kernels(&devices[0]);
+        let collective = device::has_collectives(&devices[0]);
         (devices.len() > 1).then(|| Exchange::new(devices, collective))
     }
 }
