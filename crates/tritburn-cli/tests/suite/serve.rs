@@ -64,7 +64,13 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
+/// The whole answer to a request, head and body, as far as it comes.
 pub fn ask(port: u16, method: &str, path: &str, body: &str) -> String {
+    rest(send(port, method, path, body))
+}
+
+/// A connection on which a request was sent.
+pub fn send(port: u16, method: &str, path: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
@@ -75,6 +81,11 @@ pub fn ask(port: u16, method: &str, path: &str, body: &str) -> String {
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// What still comes on a connection.
+pub fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     // A server that is killed cuts this short.
     let _ = stream.read_to_end(&mut answer);
