@@ -23,6 +23,18 @@ pub const fn activation_words_per_row(in_features: usize) -> usize {
 }
 
 /// Shape, code table and scale granularity of a packed `[out, in]` weight matrix. Always valid.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
+///
+/// let layout = PackedLayout::new(3, 40, WeightCode::Ternary, ScaleGranularity::Group { size: 32 })?;
+/// // 40 weights are two whole words and half of a third; two groups a row have a scale each.
+/// assert_eq!((layout.words_per_row(), layout.word_count()), (3, 9));
+/// assert_eq!(layout.scale_count(), 6);
+/// # Ok::<(), tritburn_formats::LayoutError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawLayout")]
 pub struct PackedLayout {

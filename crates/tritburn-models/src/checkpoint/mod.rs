@@ -11,6 +11,25 @@
 //!
 //! Opening reads headers only and compares every name, shape and type with what the configuration
 //! asks for. Weights are then read one tensor (of the embedding: some rows) at a time.
+//!
+//! # Examples
+//!
+//! ```
+//! use tritburn_models::DecoderConfig;
+//! use tritburn_models::checkpoint::{self, Checkpoint, Projection, Synthetic};
+//! use tritburn_models::convert::{Options, Target, convert};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("model");
+//! # let made_up = Synthetic::new(DecoderConfig::tiny(), 1)?;
+//! # convert(&made_up, &path, Target::Tritburn, &Options::default(), &mut |_| {})?;
+//! // A folder or a file of any of these formats.
+//! let model = checkpoint::open(&path)?;
+//! let layers = model.config().num_hidden_layers;
+//! let down = model.projection(layers - 1, Projection::Down)?.into_packed("the last down")?;
+//! assert_eq!(down.layout().out_features(), model.config().hidden_size);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bare;
 mod bitnet_gpu;

@@ -41,6 +41,24 @@ const NAME: &str = "chat_template";
 /// As in transformers: blocks are trimmed, strings and lists have Python's methods,
 /// `raise_exception` and `strftime_now` exist (its time is UTC), `tojson` does not escape HTML,
 /// `{% generation %}` renders what it holds, and `%` formats strings.
+///
+/// # Examples
+///
+/// ```
+/// use tritburn_models::text::{ChatTemplate, Message, TokenizerFiles};
+///
+/// let files = TokenizerFiles {
+///     chat_template: Some(
+///         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
+///          {% if add_generation_prompt %}<assistant>{% endif %}".into(),
+///     ),
+///     ..TokenizerFiles::default()
+/// };
+/// let template = ChatTemplate::from_files(&files)?.expect("it has one");
+/// let prompt = template.render(&[Message::new("user", "Hello")], true)?;
+/// assert_eq!(prompt, "<user>Hello<assistant>");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,

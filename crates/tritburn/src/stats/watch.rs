@@ -16,6 +16,24 @@ use crate::pack::{LayerWeight, bit_layers};
 ///
 /// Nothing here waits for the device: [`codes`](Self::codes) and [`compare`](Self::compare) queue
 /// work, and only [`CodeCounts::read`] asks for a result.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use tritburn::BitLinearConfig;
+/// use tritburn::stats::CodeWatch;
+///
+/// let model = BitLinearConfig::new(64, 32).init(&Device::default());
+/// let watch = CodeWatch::new(&model)?;
+/// let before = watch.codes(&model)?;
+/// // Here steps of a training change the model.
+/// let after = watch.codes(&model)?;
+/// let shares = watch.compare(&before, &after).expect("there is a layer").read()?;
+/// assert_eq!(shares.flipped, 0.0);
+/// assert!(shares.zero > 0.1, "many weights are near 0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CodeWatch {
     /// Layouts of the layers with a latent weight, in declaration order.
