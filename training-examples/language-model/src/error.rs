@@ -113,12 +113,7 @@ pub enum Error {
     },
 }
 
-/// An error and what caused it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let messages: Vec<String> = causes.map(ToString::to_string).collect();
-    messages.join(": ")
-}
+pub use training_run::chain;
 
 #[cfg(test)]
 mod tests {

@@ -4,18 +4,18 @@
 //! its training is in [`train`]. What is left of a training is a folder that `tritburn generate`,
 //! `convert` and `inspect` take.
 
-mod atomic;
 pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod generate;
-mod hash;
-pub mod logging;
 pub mod model;
 pub mod report;
 pub mod train;
+
+pub use training_run::logging;
+pub(crate) use training_run::{atomic, hash};
 
 /// The example of the repository's README, compiled and run as a documentation test: here, because the
 /// published packages do not hold that file.

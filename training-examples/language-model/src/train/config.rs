@@ -6,8 +6,7 @@ use burn::config::Config;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
-use super::run_folder::RunError;
+use super::{RunError, Schedule};
 use crate::data::{Corpus, DataError, Plan, TrainingData, Vocabulary};
 use crate::error::Error;
 use crate::model::{BaseModel, ModelConfig, TeacherModel};

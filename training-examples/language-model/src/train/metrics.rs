@@ -1,59 +1,36 @@
 //! What is watched during training.
 
-use std::sync::Arc;
-
 use burn::tensor::TensorReadError;
-use burn::train::metric::{
-    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
-    SerializedEntry,
-};
 
+use training_run::{LOSS, StepMetric};
 use tritburn::stats::{CodeCounts, CodeShares};
 
 use super::trainee::StepReport;
 
-/// A number read off every step and averaged over an epoch.
-#[derive(Clone)]
-pub struct StepMetric {
-    name: MetricName,
-    unit: Option<&'static str>,
-    decimals: usize,
-    /// The number itself, where the step has it.
-    read: fn(&StepReport) -> Result<Option<f64>, TensorReadError>,
-    /// What to show of a number or of a mean of numbers.
-    show: fn(f64) -> f64,
-    last: Option<f64>,
-    sum: f64,
-    count: usize,
-}
-
-/// Name of the loss.
-pub(super) const LOSS: &str = "Loss";
-
 /// Cross-entropy in nats a token.
-pub fn loss() -> StepMetric {
+pub fn loss() -> StepMetric<StepReport> {
     StepMetric::new(LOSS, None, 4, read_loss, |mean| mean)
 }
 
 /// e to the power of the loss: between how many tokens the model still hesitates.
-pub fn perplexity() -> StepMetric {
+pub fn perplexity() -> StepMetric<StepReport> {
     StepMetric::new("Perplexity", None, 3, read_loss, f64::exp)
 }
 
 /// Share of weights that are zero.
-pub fn zero_share() -> StepMetric {
+pub fn zero_share() -> StepMetric<StepReport> {
     let read = |report: &StepReport| Ok(read_shares(report)?.map(|shares| shares.zero));
     StepMetric::new("Zero weights", Some("%"), 2, read, |share| 100.0 * share)
 }
 
 /// Share of weights whose code a step changed.
-pub fn flip_share() -> StepMetric {
+pub fn flip_share() -> StepMetric<StepReport> {
     let read = |report: &StepReport| Ok(read_shares(report)?.map(|shares| shares.flipped));
     StepMetric::new("Code flips", Some("%"), 3, read, |share| 100.0 * share)
 }
 
 /// Norm of all gradients of the step before, ahead of clipping.
-pub fn gradient_norm() -> StepMetric {
+pub fn gradient_norm() -> StepMetric<StepReport> {
     StepMetric::new("Gradient norm", None, 3, read_gradient_norm, |mean| mean)
 }
 
@@ -71,107 +48,22 @@ fn read_shares(report: &StepReport) -> Result<Option<CodeShares>, TensorReadErro
     Ok(counts.map(CodeCounts::read).transpose()?)
 }
 
-impl StepMetric {
-    fn new(
-        name: &str,
-        unit: Option<&'static str>,
-        decimals: usize,
-        read: fn(&StepReport) -> Result<Option<f64>, TensorReadError>,
-        show: fn(f64) -> f64,
-    ) -> Self {
-        let name = Arc::new(name.to_string());
-        Self {
-            name,
-            unit,
-            decimals,
-            read,
-            show,
-            last: None,
-            sum: 0.0,
-            count: 0,
-        }
-    }
-
-    fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| (self.show)(self.sum / self.count as f64))
-    }
-
-    fn entry(&self, serialized: Option<NumericEntry>) -> SerializedEntry {
-        let (Some(mean), Some(last), Some(serialized)) = (self.mean(), self.last, serialized)
-        else {
-            return SerializedEntry::not_available(self.unit);
-        };
-        let (decimals, unit) = (self.decimals, self.unit.unwrap_or(""));
-        let last = (self.show)(last);
-        let formatted = format!("epoch {mean:.decimals$}{unit} - batch {last:.decimals$}{unit}");
-        SerializedEntry::new(formatted, serialized.serialize())
-    }
-}
-
-impl Metric for StepMetric {
-    type Input = StepReport;
-
-    fn name(&self) -> MetricName {
-        self.name.clone()
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        let unit = self.unit.map(String::from);
-        NumericAttributes {
-            unit,
-            higher_is_better: false,
-        }
-        .into()
-    }
-
-    fn update(
-        &mut self,
-        report: &StepReport,
-        _metadata: &MetricMetadata,
-    ) -> Result<SerializedEntry, TensorReadError> {
-        self.last = (self.read)(report)?;
-        if let Some(value) = self.last {
-            self.sum += value;
-            self.count += 1;
-        }
-        Ok(self.entry(self.value()))
-    }
-
-    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.entry(self.mean().map(NumericEntry::Final)))
-    }
-
-    fn clear(&mut self) {
-        (self.last, self.sum, self.count) = (None, 0.0, 0);
-    }
-}
-
-impl Numeric for StepMetric {
-    fn value(&self) -> Option<NumericEntry> {
-        self.last
-            .map(|value| NumericEntry::Value((self.show)(value)))
-    }
-
-    fn running_value(&self) -> Option<NumericEntry> {
-        self.mean().map(NumericEntry::Value)
-    }
-
-    fn final_value(&self) -> NumericEntry {
-        NumericEntry::Final(self.mean().unwrap_or(f64::NAN))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use burn::data::dataloader::Progress;
     use burn::module::Param;
     use burn::tensor::{Device, Tensor};
+    use burn::train::metric::{Metric, MetricMetadata, Numeric, SerializedEntry};
     use tritburn::BitLinearConfig;
     use tritburn::stats::CodeWatch;
 
     use super::*;
 
-    fn update(metric: &mut StepMetric, loss: f32, counts: Option<CodeCounts>) -> SerializedEntry {
+    fn update(
+        metric: &mut StepMetric<StepReport>,
+        loss: f32,
+        counts: Option<CodeCounts>,
+    ) -> SerializedEntry {
         let loss = Tensor::from_floats([loss], &Device::default());
         let progress = Progress::new(1, 2, None);
         let metadata = MetricMetadata {

@@ -1,22 +1,14 @@
 //! Training with Burn's `SupervisedTraining`.
 
-mod best;
-mod checkpoint;
 mod config;
 mod cost;
-mod gauge;
-mod loss_chart;
 mod metrics;
 mod muon;
-mod optimizer;
 mod parallel;
 mod place;
-mod progress;
 mod run_folder;
 mod schedule;
-mod step_log;
 mod trainee;
-mod unread;
 mod warm_up;
 
 use std::io::{IsTerminal, stdout};
@@ -28,25 +20,26 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 
+use training_run::{Clock, Gauge, Steps, draw_losses};
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
 use tritburn_models::trainable::SaveOptions;
 
 use self::cost::Cost;
+use self::trainee::StepReport;
 use crate::error::Error;
 use crate::model::ModelConfig;
 
-pub use best::Best;
-pub use checkpoint::{CheckpointError, Checkpoints};
 pub use config::{OptimizerKind, TrainConfig};
 pub use muon::DecayingMuon;
-pub use optimizer::{DecayingAdamW, ScheduledRate};
 pub use place::Place;
-pub use progress::PlainProgress;
-pub use run_folder::{DataRecord, RunError, RunFolder, write_atomic};
+pub use run_folder::{DataRecord, RunFolder};
 pub use schedule::Schedule;
-pub use step_log::{StepLog, StepRecord};
 pub use trainee::Trainee;
+pub use training_run::{
+    Best, CheckpointError, Checkpoints, DecayingAdamW, PlainProgress, RunError, ScheduledRate,
+    StepLog, StepRecord, write_atomic,
+};
 
 /// Number of held-out windows that an epoch ends with: a glance, not the final evaluation.
 const VALID_WINDOWS: usize = 32;
@@ -150,7 +143,7 @@ pub fn train(
         .with_exchange(place.exchange())
         .with_unread(checkpoints.unread());
     let interrupter = Interrupter::new();
-    let log = StepLog::open(&run.losses(), resumed_at, interrupter.clone())?;
+    let log = StepLog::<StepReport>::open(&run.losses(), resumed_at, interrupter.clone())?;
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
 
     let mut training = SupervisedTraining::new(folder, Arc::new(train), valid)
@@ -164,10 +157,10 @@ pub fn train(
         .metrics((metrics::loss(), metrics::perplexity()))
         .metric_train_numeric(metrics::gradient_norm())
         .metric_train_numeric(burn::train::metric::LearningRateMetric::new())
-        .metric_train_numeric(gauge::speed(tokens))
-        .metric_train_numeric(gauge::memory(&devices[0]));
+        .metric_train_numeric(Gauge::<StepReport>::speed("Tokens per second", tokens))
+        .metric_train_numeric(Gauge::<StepReport>::memory(&devices[0]));
     if cost.peak.is_some() {
-        training = training.metric_train_numeric(gauge::utilisation(tokens, cost));
+        training = training.metric_train_numeric(utilisation(tokens, cost));
     }
     if !config.model.dense {
         training = training
@@ -178,7 +171,14 @@ pub fn train(
         training = training.checkpoint(epoch);
     }
     if !stdout().is_terminal() {
-        training = training.renderer(Box::new(PlainProgress::new(plan, resumed_at)));
+        training = training.renderer(Box::new(PlainProgress::new(
+            Steps {
+                all: plan.steps,
+                epoch: plan.epoch_steps,
+            },
+            resumed_at,
+            "held-out text",
+        )));
     }
 
     let begun = Instant::now();
@@ -202,7 +202,7 @@ pub fn train(
             folder: folder.into(),
         });
     }
-    loss_chart::draw(&run.losses(), &run.loss_chart())?;
+    draw_losses(&run.losses(), &run.loss_chart(), "nats a token")?;
     let trained = result.model.valid();
     let options = SaveOptions {
         tokenizer: data.vocabulary().files.clone(),
@@ -227,4 +227,10 @@ pub fn train(
         time,
         best,
     })
+}
+
+/// Model FLOP utilisation.
+fn utilisation(tokens_per_step: usize, cost: Cost) -> Gauge<StepReport> {
+    let mut clock = Clock::new(tokens_per_step);
+    Gauge::new("MFU", Some("%"), 1, move || cost.utilisation(clock.tick()?))
 }

@@ -8,6 +8,7 @@ use burn::optim::{
     StateSink, StateSource,
 };
 use burn::tensor::{Device, Tensor};
+use training_run::RateSchedule;
 use tritburn_models::TrainableModel;
 
 use super::{DecayingAdamW, Schedule};
@@ -45,7 +46,11 @@ impl DecayingMuon {
 
     /// The optimizer of a [`Trainee`](super::Trainee) of `model`: this for the matrices of its layers,
     /// `others` for tables and norms.
-    pub fn beside(self, others: DecayingAdamW, model: &TrainableModel) -> ModuleOptimizer {
+    pub fn beside(
+        self,
+        others: DecayingAdamW<Schedule>,
+        model: &TrainableModel,
+    ) -> ModuleOptimizer {
         let matrices = model.layer_matrices().into_iter();
         let matrices = matrices.map(|path| format!("{FIELD}.{path}")).collect();
         // Not by their ids: a model that is loaded from a checkpoint has those of the checkpoint.

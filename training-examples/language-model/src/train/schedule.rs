@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use training_run::RateSchedule;
+
 /// The two stages in which 1.58-bit models are trained (BitNet b1.58 2B4T, arXiv 2504.12285,
 /// section 3.1): a high learning rate with a growing weight decay, then, from the middle on, a lower
 /// rate and none. High rates serve a ternary model longer than a float one, because only a large
@@ -20,9 +22,8 @@ pub struct Schedule {
     pub weight_decay: f64,
 }
 
-impl Schedule {
-    /// Learning rate of `step`, counted from 1.
-    pub fn learning_rate(&self, step: usize) -> f64 {
+impl RateSchedule for Schedule {
+    fn learning_rate(&self, step: usize) -> f64 {
         let middle = self.middle();
         if step <= self.warmup_steps.min(middle) {
             self.learning_rate * step as f64 / self.warmup_steps as f64
@@ -35,8 +36,7 @@ impl Schedule {
         }
     }
 
-    /// Weight decay of `step`, counted from 1.
-    pub fn weight_decay(&self, step: usize) -> f64 {
+    fn weight_decay(&self, step: usize) -> f64 {
         let middle = self.middle();
         if step > middle {
             0.0
@@ -44,7 +44,9 @@ impl Schedule {
             self.weight_decay * (1.0 - half_cosine(share(step, 0, middle)))
         }
     }
+}
 
+impl Schedule {
     fn middle(&self) -> usize {
         self.steps / 2
     }

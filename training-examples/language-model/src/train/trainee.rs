@@ -8,6 +8,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use training_run::{StepLoss, Unread};
 use tritburn::optim::GlobalNormClip;
 use tritburn::stats::{CodeCounts, CodeSnapshot, CodeWatch};
 use tritburn::training::LossConfig;
@@ -15,7 +16,6 @@ use tritburn_models::TrainableModel;
 use tritburn_models::trainable::{Distillation, TrainableError};
 
 use super::parallel::Exchange;
-use super::unread::Unread;
 use crate::data::{IGNORED, TokenBatch};
 
 /// Steps from one look at the codes to the next.
@@ -267,6 +267,16 @@ pub struct StepReport {
     pub counts: Option<CodeCounts>,
     /// Norm of the gradients of the step before, ahead of clipping, `[1]`.
     pub gradient_norm: Option<Tensor<1>>,
+}
+
+impl StepLoss for StepReport {
+    fn step(&self) -> usize {
+        self.step
+    }
+
+    fn loss(&self) -> Tensor<1> {
+        self.loss.clone()
+    }
 }
 
 impl ItemLazy for StepReport {

@@ -6,8 +6,8 @@ use std::path::Path;
 use svg::Document;
 use svg::node::element::{Line, Polyline, Rectangle, Text};
 
-use super::run_folder::{RunError, write_atomic};
-use super::step_log::StepRecord;
+use crate::error::{RunError, write_atomic};
+use crate::step_log::StepRecord;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -17,18 +17,18 @@ const PLOT: [f64; 4] = [64.0, 24.0, 700.0, 316.0];
 const POINTS: usize = 400;
 const RULES: usize = 5;
 
-/// Draws the losses of `losses`, a `losses.jsonl`, to `to`.
+/// Draws the losses of `losses`, a `losses.jsonl`, to `to`; `unit` is what they are measured in.
 ///
 /// # Errors
 /// [`RunError`] if a file cannot be read or written, or a line is none.
-pub fn draw(losses: &Path, to: &Path) -> Result<(), RunError> {
+pub fn draw(losses: &Path, to: &Path, unit: &str) -> Result<(), RunError> {
     let text = fs::read_to_string(losses).map_err(RunError::read(losses))?;
     let records: Result<Vec<StepRecord>, _> = text.lines().map(serde_json::from_str).collect();
     let records = records.map_err(|error| RunError::read(losses)(error.into()))?;
-    write_atomic(to, chart(&records).to_string().as_bytes())
+    write_atomic(to, chart(&records, unit).to_string().as_bytes())
 }
 
-fn chart(records: &[StepRecord]) -> Document {
+fn chart(records: &[StepRecord], unit: &str) -> Document {
     let points = means(records);
     let background = Rectangle::new()
         .set("width", WIDTH)
@@ -91,7 +91,7 @@ fn chart(records: &[StepRecord]) -> Document {
         .set("stroke-width", 2);
     document
         .add(curve)
-        .add(label("nats a token".into(), left, top - 8.0, "start"))
+        .add(label(unit.into(), left, top - 8.0, "start"))
         .add(label("step".into(), right, bottom + 36.0, "end"))
 }
 
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn the_curve_runs_from_the_highest_loss_to_the_lowest() {
-        let text = chart(&records(2)).to_string();
+        let text = chart(&records(2), "nats").to_string();
         assert!(text.contains("points=\"64.0,24.0 700.0,316.0\""), "{text}");
         assert!(text.contains("8.000") && text.contains("4.000"), "{text}");
         // One step, and none, are no division by zero.
-        assert!(!chart(&records(1)).to_string().contains("NaN"));
-        assert!(!chart(&[]).to_string().contains("polyline"));
+        assert!(!chart(&records(1), "nats").to_string().contains("NaN"));
+        assert!(!chart(&[], "nats").to_string().contains("polyline"));
     }
 }

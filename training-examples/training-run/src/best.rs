@@ -7,10 +7,10 @@ use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::PARTS;
-use super::metrics;
-use super::run_folder::write_atomic;
-use super::unread::Unread;
+use crate::checkpoint::PARTS;
+use crate::error::{chain, write_atomic};
+use crate::metric::LOSS;
+use crate::unread::Unread;
 
 /// The file that names it.
 const FILE: &str = "best.json";
@@ -18,12 +18,12 @@ const FILE: &str = "best.json";
 /// Newest checkpoints kept: should the newest be damaged, one is left.
 const KEPT: usize = 2;
 
-/// A checkpoint and what held-out text costs its model.
+/// A checkpoint and what held-out data cost its model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// The epoch that it ends.
     pub epoch: usize,
-    /// Nats a token.
+    /// Mean held-out loss.
     pub loss: f64,
 }
 
@@ -64,7 +64,7 @@ impl KeepNewestAndBest {
             let text = serde_json::to_vec_pretty(&best).expect("two numbers");
             // Without the file nothing is lost but the knowledge of which is best.
             if let Err(error) = write_atomic(&self.root.join(FILE), &text) {
-                tracing::warn!("{}", crate::error::chain(&error));
+                tracing::warn!("{}", chain(&error));
             }
             self.best = Some(best);
         }
@@ -86,7 +86,7 @@ impl CheckpointingStrategy for KeepNewestAndBest {
         epoch: usize,
         store: &EventStoreClient,
     ) -> Vec<CheckpointingAction> {
-        let loss = store.find_metric(metrics::LOSS, epoch, Aggregate::Mean, &Split::Valid);
+        let loss = store.find_metric(LOSS, epoch, Aggregate::Mean, &Split::Valid);
         self.actions(epoch, loss)
     }
 }

@@ -1,5 +1,6 @@
 //! What is watched of the machine during training.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,81 +11,85 @@ use burn::train::metric::{
 };
 use tritburn::device::memory::peak_bytes;
 
-use super::cost::Cost;
-use super::trainee::StepReport;
-
 /// Time that a number is the mean of, or that it is kept.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A number that is read off the machine now and then.
-#[derive(Clone)]
-pub struct Gauge {
+pub struct Gauge<R> {
     name: MetricName,
     unit: Option<&'static str>,
     decimals: usize,
     read: Arc<Mutex<Reader>>,
     latest: Option<f64>,
+    report: PhantomData<fn(&R)>,
 }
 
 /// Gives a number when it has a new one.
 type Reader = dyn FnMut() -> Option<f64> + Send;
 
-/// Tokens a second.
-pub fn speed(tokens_per_step: usize) -> Gauge {
-    let mut clock = Clock::new(tokens_per_step);
-    Gauge::new("Tokens per second", None, 0, move || clock.tick())
-}
-
-/// Model FLOP utilisation.
-pub fn utilisation(tokens_per_step: usize, cost: Cost) -> Gauge {
-    let mut clock = Clock::new(tokens_per_step);
-    Gauge::new("MFU", Some("%"), 1, move || cost.utilisation(clock.tick()?))
-}
-
-/// Most memory that `device` has reserved so far, or the process on CPUs.
-pub fn memory(device: &Device) -> Gauge {
-    let device = device.clone();
-    let mut due = Instant::now();
-    Gauge::new("Memory", Some("GB"), 2, move || {
-        if Instant::now() < due {
-            return None;
-        }
-        due = Instant::now() + INTERVAL;
-        peak_bytes(&device).map(|bytes| bytes as f64 * 1e-9)
-    })
-}
-
 /// The speed of the latest steps.
-struct Clock {
-    tokens_per_step: usize,
+pub struct Clock {
+    items_per_step: usize,
     since: Instant,
-    tokens: f64,
+    items: f64,
 }
 
 impl Clock {
-    fn new(tokens_per_step: usize) -> Self {
+    /// Begins now, with steps of so many items.
+    pub fn new(items_per_step: usize) -> Self {
         Self {
-            tokens_per_step,
+            items_per_step,
             since: Instant::now(),
-            tokens: 0.0,
+            items: 0.0,
         }
     }
 
     /// Counts a report; gives the mean since the last number when an interval is over.
-    fn tick(&mut self) -> Option<f64> {
-        self.tokens += self.tokens_per_step as f64;
+    pub fn tick(&mut self) -> Option<f64> {
+        self.items += self.items_per_step as f64;
         let time = self.since.elapsed();
         if time < INTERVAL {
             return None;
         }
-        let speed = self.tokens / time.as_secs_f64();
-        (self.since, self.tokens) = (Instant::now(), 0.0);
+        let speed = self.items / time.as_secs_f64();
+        (self.since, self.items) = (Instant::now(), 0.0);
         Some(speed)
     }
 }
 
-impl Gauge {
-    fn new(
+// Derived, this would ask for a report that can be cloned.
+impl<R> Clone for Gauge<R> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            read: self.read.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<R> Gauge<R> {
+    /// Items a second.
+    pub fn speed(name: &str, items_per_step: usize) -> Self {
+        let mut clock = Clock::new(items_per_step);
+        Self::new(name, None, 0, move || clock.tick())
+    }
+
+    /// Most memory that `device` has reserved so far, or the process on CPUs.
+    pub fn memory(device: &Device) -> Self {
+        let device = device.clone();
+        let mut due = Instant::now();
+        Self::new("Memory", Some("GB"), 2, move || {
+            if Instant::now() < due {
+                return None;
+            }
+            due = Instant::now() + INTERVAL;
+            peak_bytes(&device).map(|bytes| bytes as f64 * 1e-9)
+        })
+    }
+
+    /// A gauge called `name`, shown with `decimals` and `unit`; `read` gives a number when it has a new one.
+    pub fn new(
         name: &str,
         unit: Option<&'static str>,
         decimals: usize,
@@ -96,6 +101,7 @@ impl Gauge {
             decimals,
             read: Arc::new(Mutex::new(read)),
             latest: None,
+            report: PhantomData,
         }
     }
 
@@ -114,8 +120,8 @@ impl Gauge {
     }
 }
 
-impl Metric for Gauge {
-    type Input = StepReport;
+impl<R: 'static> Metric for Gauge<R> {
+    type Input = R;
 
     fn name(&self) -> MetricName {
         self.name.clone()
@@ -132,7 +138,7 @@ impl Metric for Gauge {
 
     fn update(
         &mut self,
-        _report: &StepReport,
+        _report: &R,
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         self.latest = self.read().or(self.latest);
@@ -147,7 +153,7 @@ impl Metric for Gauge {
     fn clear(&mut self) {}
 }
 
-impl Numeric for Gauge {
+impl<R> Numeric for Gauge<R> {
     fn value(&self) -> Option<NumericEntry> {
         self.latest.map(NumericEntry::Value)
     }
@@ -176,21 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn names_become_names_of_files() {
-        let device = Device::default();
-        let cost = Cost {
-            per_token: 1.0,
-            peak: None,
-        };
-        for gauge in [speed(1), utilisation(1, cost), memory(&device)] {
-            assert!(!gauge.name.contains(['/', '\\']), "{}", gauge.name);
-        }
-    }
-
-    #[test]
     #[cfg(target_os = "linux")]
     fn memory_is_told_with_the_first_report_and_kept() {
-        let gauge = memory(&Device::default());
+        let gauge = Gauge::<()>::memory(&Device::default());
         let first = gauge.read();
         assert!(
             first.is_some_and(|gigabytes| gigabytes > 0.001),

@@ -13,19 +13,28 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 
-use crate::data::Plan;
-
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Name and unit of a metric.
 type Label = (MetricName, String);
 
+/// How many steps a training has.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// In all.
+    pub all: usize,
+    /// In an epoch, which to Burn is what lies between two checkpoints.
+    pub epoch: usize,
+}
+
 /// Prints a line with the latest metrics every few seconds, and one after every epoch.
 ///
 /// Burn's own renderer for this case prints a line a step, without metrics.
 pub struct PlainProgress {
-    plan: Plan,
+    steps: Steps,
+    /// What held-out data are called.
+    held_out: &'static str,
     /// Steps done before this epoch.
     epoch_start: usize,
     steps_done: usize,
@@ -39,10 +48,12 @@ pub struct PlainProgress {
 }
 
 impl PlainProgress {
-    /// Progress of a training that begins after step `resumed_at`.
-    pub fn new(plan: Plan, resumed_at: usize) -> Self {
+    /// Progress of a training that begins after step `resumed_at`; `held_out` is what lines about held-out
+    /// data begin with.
+    pub fn new(steps: Steps, resumed_at: usize, held_out: &'static str) -> Self {
         Self {
-            plan,
+            steps,
+            held_out,
             epoch_start: resumed_at,
             steps_done: resumed_at,
             training: true,
@@ -76,13 +87,13 @@ impl PlainProgress {
     fn print_step(&mut self) {
         let (since, done_then) = self.printed;
         let rate = (self.steps_done - done_then) as f64 / since.elapsed().as_secs_f64();
-        let left = (self.plan.steps - self.steps_done) as f64 / rate.max(1e-9);
+        let left = (self.steps.all - self.steps_done) as f64 / rate.max(1e-9);
         let left = format!("  {left:.0} s left");
         self.print("step", &self.train.clone(), &left);
     }
 
     fn print(&mut self, what: &str, values: &[(Label, f64)], left: &str) {
-        let (done, total) = (self.steps_done, self.plan.steps);
+        let (done, total) = (self.steps_done, self.steps.all);
         let values: String = values
             .iter()
             .map(|((name, unit), value)| format!("  {name} {}{unit}", short(*value)))
@@ -139,9 +150,10 @@ impl TrainingProgressLogger for PlainProgress {
     }
 
     fn update_epoch(&mut self, epoch: usize) {
-        self.epoch_start = (epoch * self.plan.epoch_steps).min(self.plan.steps);
+        self.epoch_start = (epoch * self.steps.epoch).min(self.steps.all);
         let values = self.valid.clone();
-        self.print("held-out text after step", &values, "");
+        let what = format!("{} after step", self.held_out);
+        self.print(&what, &values, "");
     }
 
     fn end_split(&mut self) {}

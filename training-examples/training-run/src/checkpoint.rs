@@ -17,14 +17,13 @@ use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::best::{Best, KeepNewestAndBest};
-use super::run_folder::{RunError, write_atomic};
-use super::unread::Unread;
-use crate::error::chain;
+use crate::best::{Best, KeepNewestAndBest};
+use crate::error::{RunError, chain, write_atomic};
+use crate::unread::Unread;
 use crate::hash::Fnv;
 
 /// Files of a checkpoint, in the order in which Burn takes their writers.
-pub(super) const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
+pub(crate) const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
 
 /// The file that makes a checkpoint whole.
 const COMPLETE: &str = "complete.json";

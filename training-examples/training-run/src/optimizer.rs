@@ -5,22 +5,29 @@ use burn::optim::{AdamWState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor};
 use tritburn::optim::{AdamW, AdamWConfig, GlobalNormClip};
 
-use super::Schedule;
+/// Learning rate and weight decay of every step, counted from 1.
+pub trait RateSchedule: Clone + Send + Sync + 'static {
+    /// Learning rate of `step`.
+    fn learning_rate(&self, step: usize) -> f64;
 
-/// AdamW (β 0.9 and 0.95) whose weight decay is the [`Schedule`]'s.
+    /// Weight decay of `step`.
+    fn weight_decay(&self, step: usize) -> f64;
+}
+
+/// AdamW (β 0.9 and, unless told otherwise, 0.95) whose weight decay is a [`RateSchedule`]'s.
 ///
 /// Burn's optimizers take one weight decay for all steps. The step is that of AdamW's state, so a
 /// resumed optimizer goes on where it was.
 #[derive(Clone)]
-pub struct DecayingAdamW {
+pub struct DecayingAdamW<S> {
     config: AdamWConfig,
     clip: GlobalNormClip,
-    schedule: Schedule,
+    schedule: S,
 }
 
-impl DecayingAdamW {
+impl<S: RateSchedule> DecayingAdamW<S> {
     /// An optimizer for the steps of `schedule`, with gradients multiplied by what `clip` measured.
-    pub fn new(schedule: Schedule, clip: GlobalNormClip) -> Self {
+    pub fn new(schedule: S, clip: GlobalNormClip) -> Self {
         let config = AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8);
         Self {
             config,
@@ -28,9 +35,17 @@ impl DecayingAdamW {
             schedule,
         }
     }
+
+    /// The same with another β of the squares.
+    pub fn with_beta_2(self, beta: f32) -> Self {
+        Self {
+            config: self.config.with_beta_2(beta),
+            ..self
+        }
+    }
 }
 
-impl Optimizer for DecayingAdamW {
+impl<S: RateSchedule> Optimizer for DecayingAdamW<S> {
     type State<const D: usize> = AdamWState<D>;
 
     fn step<const D: usize>(
@@ -56,16 +71,16 @@ impl Optimizer for DecayingAdamW {
     }
 }
 
-/// The learning rate of a [`Schedule`], step by step.
+/// The learning rate of a [`RateSchedule`], step by step.
 #[derive(Clone)]
-pub struct ScheduledRate {
-    schedule: Schedule,
+pub struct ScheduledRate<S> {
+    schedule: S,
     steps_done: usize,
 }
 
-impl ScheduledRate {
+impl<S> ScheduledRate<S> {
     /// Begins at the first step.
-    pub fn new(schedule: Schedule) -> Self {
+    pub fn new(schedule: S) -> Self {
         Self {
             schedule,
             steps_done: 0,
@@ -75,7 +90,7 @@ impl ScheduledRate {
 
 const STEPS_DONE: &str = "steps_done";
 
-impl LrScheduler for ScheduledRate {
+impl<S: RateSchedule> LrScheduler for ScheduledRate<S> {
     fn step(&mut self) -> LearningRate {
         self.steps_done += 1;
         self.schedule.learning_rate(self.steps_done)
@@ -97,23 +112,27 @@ mod tests {
 
     use super::*;
 
-    fn schedule() -> Schedule {
-        Schedule {
-            steps: 10,
-            warmup_steps: 0,
-            learning_rate: 0.1,
-            second_learning_rate: 0.05,
-            weight_decay: 0.5,
+    /// Falls from step to step.
+    #[derive(Clone)]
+    struct Falling;
+
+    impl RateSchedule for Falling {
+        fn learning_rate(&self, step: usize) -> f64 {
+            0.1 / step as f64
+        }
+
+        fn weight_decay(&self, step: usize) -> f64 {
+            0.5 / step as f64
         }
     }
 
     #[test]
     fn each_step_is_that_of_an_adamw_with_the_weight_decay_of_the_step() {
         let device = Device::default();
-        let optimizer = DecayingAdamW::new(schedule(), GlobalNormClip::new(1.0));
+        let optimizer = DecayingAdamW::new(Falling, GlobalNormClip::new(1.0));
         let (mut tensor, mut state) = (Tensor::<2>::ones([2, 3], &device), None);
         for step in 1..=10 {
-            let decay = schedule().weight_decay(step) as f32;
+            let decay = Falling.weight_decay(step) as f32;
             let plain = AdamWConfig::new()
                 .with_beta_2(0.95)
                 .with_epsilon(1e-8)
@@ -130,7 +149,7 @@ mod tests {
     #[test]
     fn gains_of_norms_do_not_decay() {
         let device = Device::default();
-        let optimizer = DecayingAdamW::new(schedule(), GlobalNormClip::new(1.0));
+        let optimizer = DecayingAdamW::new(Falling, GlobalNormClip::new(1.0));
         let gain = Tensor::<1>::ones([4], &device);
         let mut state = None;
         for _ in 0..5 {
@@ -142,13 +161,13 @@ mod tests {
 
     #[test]
     fn a_rate_loaded_from_a_record_goes_on_where_it_was() {
-        let mut unbroken = ScheduledRate::new(schedule());
+        let mut unbroken = ScheduledRate::new(Falling);
         let rates: Vec<_> = (0..10).map(|_| unbroken.step()).collect();
-        let mut first = ScheduledRate::new(schedule());
+        let mut first = ScheduledRate::new(Falling);
         for _ in 0..4 {
             first.step();
         }
-        let mut resumed = ScheduledRate::new(schedule());
+        let mut resumed = ScheduledRate::new(Falling);
         resumed.load_record(first.to_record());
         assert_eq!(
             (4..10).map(|_| resumed.step()).collect::<Vec<_>>(),

@@ -2,24 +2,23 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::TensorReadError;
+use burn::tensor::{Tensor, TensorReadError};
 use burn::train::Interrupter;
 use burn::train::metric::{Metric, MetricMetadata, MetricName, SerializedEntry};
 use serde::{Deserialize, Serialize};
 
-use super::run_folder::{RunError, write_atomic};
-use super::trainee::StepReport;
-use crate::error::chain;
+use crate::error::{RunError, chain, write_atomic};
 
 /// One line of `losses.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// The step, counted from 1.
     pub step: usize,
-    /// Loss in nats a token, before the step changed the weights.
+    /// Mean loss, before the step changed the weights.
     pub loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -29,11 +28,32 @@ pub struct StepRecord {
 ///
 /// It is a metric, because Burn waits for all metrics before it writes a checkpoint: the steps up to
 /// a checkpoint are in the file when the checkpoint is whole.
-#[derive(Clone)]
-pub struct StepLog {
+pub struct StepLog<R> {
     path: PathBuf,
     state: Arc<Mutex<LogState>>,
     interrupter: Interrupter,
+    report: PhantomData<fn(&R)>,
+}
+
+/// What the report of a step says.
+pub trait StepLoss {
+    /// The step, counted from 1.
+    fn step(&self) -> usize;
+
+    /// Mean loss, `[1]`.
+    fn loss(&self) -> Tensor<1>;
+}
+
+// Derived, this would ask for a report that can be cloned.
+impl<R> Clone for StepLog<R> {
+    fn clone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            state: self.state.clone(),
+            interrupter: self.interrupter.clone(),
+            report: PhantomData,
+        }
+    }
 }
 
 struct LogState {
@@ -41,7 +61,7 @@ struct LogState {
     error: Option<RunError>,
 }
 
-impl StepLog {
+impl<R> StepLog<R> {
     /// Keeps the first `steps` lines of the log at `path` and adds to them.
     ///
     /// # Errors
@@ -76,6 +96,7 @@ impl StepLog {
             path: path.into(),
             state,
             interrupter,
+            report: PhantomData,
         })
     }
 
@@ -118,8 +139,8 @@ fn line(record: &StepRecord) -> String {
     json + "\n"
 }
 
-impl Metric for StepLog {
-    type Input = StepReport;
+impl<R: StepLoss + 'static> Metric for StepLog<R> {
+    type Input = R;
 
     fn name(&self) -> MetricName {
         Arc::new("Step".into())
@@ -127,15 +148,15 @@ impl Metric for StepLog {
 
     fn update(
         &mut self,
-        report: &StepReport,
+        report: &R,
         metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         self.add(&StepRecord {
-            step: report.step,
-            loss: report.loss.clone().try_into_scalar()?,
+            step: report.step(),
+            loss: report.loss().try_into_scalar()?,
             learning_rate: metadata.lr.as_ref().map_or(0.0, |rate| rate.base()),
         });
-        let step = report.step.to_string();
+        let step = report.step().to_string();
         Ok(SerializedEntry::new(step.clone(), step))
     }
 
@@ -158,7 +179,7 @@ mod tests {
         }
     }
 
-    fn log(path: &Path, steps: usize) -> Result<StepLog, RunError> {
+    fn log(path: &Path, steps: usize) -> Result<StepLog<()>, RunError> {
         StepLog::open(path, steps, Interrupter::new())
     }
 
