@@ -12,6 +12,7 @@
 //! | [`sample`] | from logits to the next token |
 //! | [`text`] | tokenizers and chat templates |
 //! | [`engine`] | many requests at once: continuous batching |
+//! | [`vision`] | ternary vision transformers: train, pack, classify |
 //!
 //! # Feature flags
 //!
@@ -31,10 +32,12 @@ pub mod model;
 pub mod sample;
 pub mod text;
 pub mod trainable;
+pub mod vision;
 
 pub use config::DecoderConfig;
 pub use model::CausalLm;
 pub use trainable::TrainableModel;
+pub use vision::VisionTransformer;
 
 /// The README's example, compiled and run as a documentation test.
 #[cfg(all(doctest, feature = "flex"))]

@@ -18,3 +18,4 @@ mod sample;
 mod session;
 mod text;
 mod trainable;
+mod vision;
