@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod classify;
 mod convert;
 mod embed;
 mod generate;
@@ -12,6 +13,7 @@ mod perplexity;
 mod serve;
 
 pub use bench::BenchArgs;
+pub use classify::ClassifyArgs;
 pub use convert::ConvertArgs;
 pub use embed::EmbedArgs;
 pub use generate::{GenerateArgs, SamplingArgs};
@@ -24,10 +26,11 @@ pub use serve::{BatchingArgs, HttpArgs, LogFormat, ServeArgs};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Run, convert, inspect and measure 1.58-bit language models.
+/// Run, convert, inspect and measure 1.58-bit language models, and classify images.
 ///
 /// A model is a folder as published on Hugging Face (config.json, safetensors, tokenizer.json), a
-/// GGUF file, a checkpoint of the BitNet GPU kernels, or a folder that `tritburn convert` wrote.
+/// GGUF file, a checkpoint of the BitNet GPU kernels, or a folder that `tritburn convert` wrote. `inspect`,
+/// `convert --to tritburn` and `classify` take the folders of vision transformers.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -84,6 +87,7 @@ pub enum Command {
     Inspect(InspectArgs),
     Perplexity(PerplexityArgs),
     Embed(EmbedArgs),
+    Classify(ClassifyArgs),
     Bench(BenchArgs),
     #[cfg(feature = "serve")]
     Serve(ServeArgs),

@@ -1,6 +1,7 @@
 //! `inspect`: what a model file holds.
 
 mod finite;
+mod vision;
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -42,6 +43,9 @@ struct Report {
     scales: Option<[f32; 2]>,
     tensors: Vec<Tensor>,
     problems: Vec<String>,
+    /// Of a vision transformer: the classes that it tells apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +80,9 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
         Some(folder) if folder.as_os_str().is_empty() => Path::new(".").join(named),
         _ => named.to_path_buf(),
     };
+    if tritburn_models::vision::is_folder(path) {
+        return vision_report(path, named);
+    }
     let model = match checkpoint::open_with(path, overrides) {
         // Which of them is meant is not ours to choose.
         Err(error @ CheckpointError::Several { .. }) => return Err(cannot("inspect", path, error)),
@@ -95,24 +102,43 @@ fn inspect(named: &Path, overrides: &Overrides) -> Result<Report> {
         (Err(_), Ok(_)) => Default::default(),
         (Err(error), Err(_)) => return Err(cannot("inspect", path, error)),
     };
-    let mut report = Report {
-        path: named.display().to_string(),
-        format: "not a model".to_string(),
-        bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
-        model: None,
-        parameters: None,
-        tied_head: None,
-        bits_per_weight: None,
-        master_weights: false,
-        codes: None,
-        scales: None,
-        tensors,
-        problems,
-    };
+    let mut report = Report::new(named, tensors, problems);
     match model {
         Ok(model) => describe(model.as_ref(), &mut report),
         Err(error) => report.problems.push(message(&error.into())),
     }
+    Ok(report)
+}
+
+impl Report {
+    /// A report on tensors of which nothing more is known.
+    fn new(named: &Path, tensors: Vec<Tensor>, problems: Vec<String>) -> Self {
+        Self {
+            path: named.display().to_string(),
+            format: "not a model".to_string(),
+            bytes: tensors.iter().map(|t| t.bytes as u64).sum(),
+            model: None,
+            parameters: None,
+            tied_head: None,
+            bits_per_weight: None,
+            master_weights: false,
+            codes: None,
+            scales: None,
+            tensors,
+            problems,
+            classes: None,
+        }
+    }
+}
+
+/// Reads the folder of a vision transformer.
+fn vision_report(folder: &Path, named: &Path) -> Result<Report> {
+    let weights = folder.join("model.safetensors");
+    let source = file::open(&weights).map_err(|error| cannot("inspect", &weights, error))?;
+    let mut problems = source.problems();
+    problems.extend(finite::problems(source.as_ref()));
+    let mut report = Report::new(named, tensors(source.as_ref()), problems);
+    vision::describe(folder, &mut report);
     Ok(report)
 }
 
@@ -218,6 +244,10 @@ fn print(report: &Report, list: bool) -> Result<()> {
     table.add_row(vec!["size".to_string(), size]);
     if let Some(parameters) = report.parameters {
         table.add_row(vec!["parameters".to_string(), parameters.to_string()]);
+    }
+    if let Some(classes) = &report.classes {
+        let count = format!("{}: {}", classes.len(), plain(&classes.join(", ")));
+        table.add_row(vec!["classes".to_string(), count]);
     }
     if let Some(tied) = report.tied_head {
         let head = if tied { "the embedding" } else { "its own" };

@@ -1,6 +1,7 @@
 //! What the subcommands do.
 
 mod bench;
+mod classify;
 mod convert;
 mod embed;
 mod generate;
@@ -25,6 +26,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Inspect(args) => return inspect::run(args),
         Command::Perplexity(args) => perplexity::run(args)?,
         Command::Embed(args) => embed::run(args)?,
+        Command::Classify(args) => classify::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args)?,

@@ -17,3 +17,4 @@ mod replicas;
 #[cfg(feature = "serve")]
 mod serve;
 mod trained;
+mod vision;

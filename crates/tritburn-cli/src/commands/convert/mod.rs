@@ -1,5 +1,7 @@
 //! `convert`: a model in another format.
 
+mod vision;
+
 use std::io::{Write, stdout};
 
 use anyhow::{Result, anyhow};
@@ -13,6 +15,9 @@ use crate::interrupt;
 use crate::model::open;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
+    if tritburn_models::vision::is_folder(&args.input) {
+        return vision::run(args);
+    }
     let source = open(&args.input, &args.overrides)?;
     // What is half done is taken away first.
     interrupt::hold()?;
