@@ -2,22 +2,25 @@
 # `cargo xtask setup`: brings the LLVM that the features `cpu` and `cuda` build against.
 #
 #   setup.sh [--dry-run] [--llvm auto|github|debian]
+#   setup.sh [--dry-run] --data
 #
 # Burn's build script (`tracel-llvm-bundler`) downloads LLVM from GitHub, unless a prefix in the user's
 # data folder holds a sentinel file; then it asks the prefix's `llvm-config` for everything. Where GitHub
 # is out of reach, a prefix with the sentinel and a script that answers for Debian's LLVM serves as well.
-# Running this again changes nothing; broken off, it can be run again.
+# Running this again changes nothing; broken off, it can be run again. With --data it installs Fashion-MNIST
+# instead, which `vision-transformer` trains on.
 set -eu
 
 say() { echo "==> setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-dry_run=false source=auto
+dry_run=false source=auto data_only=false
 while [ $# -gt 0 ]; do
     case $1 in
         --dry-run) dry_run=true ;;
         --llvm) source=$2; shift ;;
+        --data) data_only=true ;;
         *) fail "unknown argument $1" ;;
     esac
     shift
@@ -63,6 +66,11 @@ is_debian() { has apt-get && grep -qsE '^ID(_LIKE)?=.*(debian|ubuntu)' "${OS_REL
 is_installed() { dpkg-query --show --showformat='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 is_offered() { LC_ALL=C apt-cache policy "$1" | grep Candidate: | grep -qv '(none)'; }
 
+# What to do where a package is missing.
+advice="Either let the build download LLVM itself (it needs to reach github.com), or add a package source that has
+it (Debian 12: the security suite; other releases: https://apt.llvm.org), then run this again.
+Only the features \`cpu\` and \`cuda\` need LLVM: \`cargo xtask demo\` and \`cargo test\` run without."
+
 install_packages() {
     sudo=
     if [ "$(id -u)" != 0 ]; then
@@ -75,9 +83,7 @@ install_packages() {
     $sudo apt-get update || say "going on with the package lists that are there"
     for package in "$@"; do
         is_offered "$package" || fail "this system has no package $package.
-Either let the build download LLVM itself (it needs to reach github.com), or add a package source that has
-it (Debian 12: the security suite; other releases: https://apt.llvm.org), then run this again.
-Only the features \`cpu\` and \`cuda\` need LLVM: \`cargo xtask demo\` and \`cargo test\` run without."
+$advice"
     done
     # `env` and not the environment: sudo drops variables.
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
@@ -119,6 +125,19 @@ END
 step() {
     if $dry_run; then say "would $1"; else shift; "$@"; fi
 }
+
+if $data_only; then
+    package=dataset-fashion-mnist
+    advice="Put the four idx files of Fashion-MNIST in a folder, plain or gzipped, and name it with --data."
+    is_debian || fail "no way to get Fashion-MNIST: $package is a package of Debian, and apt-get was not found.
+$advice"
+    if is_installed $package; then
+        say "Fashion-MNIST is in place: /usr/share/datasets/fashion-mnist"
+    else
+        step "install $package" install_packages $package
+    fi
+    exit 0
+fi
 
 plan=nothing reason="it is absent"
 [ ! -e "$prefix" ] || reason=$(defect "$prefix")

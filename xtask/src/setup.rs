@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: what the features `cpu` and `cuda` need to build. `xtask/setup.sh` does it.
+//! `cargo xtask setup`: what the features `cpu` and `cuda` need to build, or data to train on. `xtask/setup.sh`
+//! does it.
 
 use std::process::Command;
 
@@ -19,6 +20,10 @@ pub struct Args {
     /// first of them that can be reached
     #[arg(long, default_value = "auto", value_parser = ["auto", "github", "debian"])]
     llvm: String,
+    /// Install Fashion-MNIST (Debian's package dataset-fashion-mnist), which vision-transformer trains on, and
+    /// nothing else
+    #[arg(long, conflicts_with = "llvm")]
+    data: bool,
 }
 
 /// Sets up with the defaults, for other chores.
@@ -30,6 +35,7 @@ pub fn ensure() -> Result<()> {
     run(&Args {
         dry_run: false,
         llvm: "auto".to_owned(),
+        data: false,
     })
 }
 
@@ -37,8 +43,12 @@ pub fn ensure() -> Result<()> {
 ///
 /// # Errors
 ///
-/// If a compiler is missing and cannot be installed, or LLVM can be had in no way; says what to do.
+/// If a compiler is missing and cannot be installed, or LLVM or the data can be had in no way; says what to
+/// do.
 pub fn run(args: &Args) -> Result<()> {
+    if args.data {
+        return step::run("setup", &mut script(args));
+    }
     tools::require_linker()?;
     if cfg!(windows) {
         say("setup: the build with `cpu` or `cuda` downloads LLVM from GitHub");
@@ -50,7 +60,10 @@ pub fn run(args: &Args) -> Result<()> {
 fn script(args: &Args) -> Command {
     let mut script = Command::new("sh");
     script.arg(workspace_root().join("xtask").join("setup.sh"));
-    script.args(["--llvm", &args.llvm]);
+    match args.data {
+        true => script.arg("--data"),
+        false => script.args(["--llvm", &args.llvm]),
+    };
     script.args(args.dry_run.then_some("--dry-run"));
     script
 }
@@ -98,8 +111,16 @@ mod tests {
         /// What the script says; its error if it fails.
         fn setup(&self, dry_run: bool, llvm: &str) -> Result<String> {
             let llvm = llvm.to_owned();
+            self.run(&Args {
+                dry_run,
+                llvm,
+                data: false,
+            })
+        }
+
+        fn run(&self, args: &Args) -> Result<String> {
             let path = format!("{}:/usr/bin:/bin", self.0.path().display());
-            let mut script = script(&Args { dry_run, llvm });
+            let mut script = script(args);
             script
                 .env("PATH", path)
                 .env("XDG_DATA_HOME", self.0.path())
@@ -164,5 +185,28 @@ mod tests {
         fs::remove_file(bin.with_file_name(".tracel-llvm-installed")).unwrap();
         machine.setup(false, "debian").unwrap();
         assert_eq!(fs::read_to_string(&config).unwrap(), ours);
+    }
+
+    #[test]
+    fn data_come_as_a_package_where_there_are_such() {
+        let _alone = alone();
+        let data = Args {
+            dry_run: true,
+            llvm: "auto".into(),
+            data: true,
+        };
+        let said = Machine::new(true, false).run(&data).unwrap();
+        assert!(said.contains("Fashion-MNIST is in place"), "{said}");
+        let bare = Machine::new(true, false);
+        bare.add("dpkg-query", "exit 1");
+        let said = bare.run(&data).unwrap();
+        assert!(
+            said.contains("would install dataset-fashion-mnist"),
+            "{said}"
+        );
+        let error = Machine::new(false, false).run(&data).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("four idx files"), "{error}");
+        assert!(!bare.0.path().join("tracel").exists());
     }
 }
