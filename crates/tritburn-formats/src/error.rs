@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::affine::FloatType;
 use crate::code::WeightCode;
 use crate::header::FORMAT_NAME;
 use crate::scale::ScaleGranularity;
@@ -39,6 +40,25 @@ pub enum LayoutError {
     GroupSize {
         /// Inputs per group.
         size: usize,
+    },
+    /// 16:32 sparsity of codes or groups that it does not fit.
+    #[error(
+        "16:32 sparsity is for 4-bit codes in rows and groups of whole 32 inputs, not for {bits} \
+         bits, {in_features} inputs, groups of {group_size:?}"
+    )]
+    Sparse {
+        /// Bits of a code.
+        bits: usize,
+        /// Columns.
+        in_features: usize,
+        /// Inputs per group, `None` for one group a row.
+        group_size: Option<usize>,
+    },
+    /// Zero points asked of a layout that has none.
+    #[error("the layout stores no zero points, which {method} would search")]
+    NoZeros {
+        /// What wants them.
+        method: &'static str,
     },
     /// More row segments than kernels carry.
     #[error("{count} row segments, at most {max} are possible")]
@@ -198,6 +218,86 @@ pub enum MatrixError {
         row: usize,
         /// Rows of the matrix.
         rows: usize,
+    },
+    /// A code that its bits cannot hold.
+    #[error("weight [{row}, {col}] has the code {code}, over the {max} of its bits")]
+    CodeRange {
+        /// Row of the first such code.
+        row: usize,
+        /// Column of it.
+        col: usize,
+        /// The code.
+        code: u8,
+        /// Largest that fits.
+        max: u8,
+    },
+    /// A part that the layout has and the matrix lacks.
+    #[error("{what} are missing, which the layout has")]
+    Missing {
+        /// Which part.
+        what: &'static str,
+    },
+    /// A part that the layout does not have.
+    #[error("there are {what}, which the layout does not have")]
+    Unexpected {
+        /// Which part.
+        what: &'static str,
+    },
+    /// Scales or zero points in another type than the layout says.
+    #[error("{what} are {found}, the layout says {expected}")]
+    FloatType {
+        /// Which part.
+        what: &'static str,
+        /// Type found.
+        found: FloatType,
+        /// Type of the layout.
+        expected: FloatType,
+    },
+    /// A scale of a group that is zero or not finite.
+    #[error(
+        "the scale of row {row}, group {group} is {value}: a finite number other than 0 is needed"
+    )]
+    GroupScale {
+        /// Row of the first such scale.
+        row: usize,
+        /// Group in the row.
+        group: usize,
+        /// The scale.
+        value: f32,
+    },
+    /// A zero point that is not finite.
+    #[error("the zero point of row {row}, group {group} is {value}: a finite number is needed")]
+    GroupZero {
+        /// Row of the first such zero point.
+        row: usize,
+        /// Group in the row.
+        group: usize,
+        /// The zero point.
+        value: f32,
+    },
+    /// A mask word that does not keep exactly 16 of 32 inputs.
+    #[error("16:32 sparsity: row {row} keeps {kept} of inputs {first}..{first} + 32", first = 32 * unit)]
+    Kept {
+        /// Row of the first such mask.
+        row: usize,
+        /// Unit of 32 inputs in the row.
+        unit: usize,
+        /// Inputs kept.
+        kept: u32,
+    },
+    /// Not an order of inputs.
+    #[error("column {column} makes the order no order of {inputs} inputs, each once")]
+    InputOrder {
+        /// First column whose input is out of range or there already.
+        column: usize,
+        /// Inputs of the matrix.
+        inputs: usize,
+    },
+    /// Moments of activations without an inverse.
+    #[error("the moments of the activations have no inverse, from input {input} on")]
+    Moments {
+        /// Input at which it fails.
+        input: usize,
     },
     /// The result would be no valid layout.
     #[error(transparent)]

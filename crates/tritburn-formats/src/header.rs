@@ -2,7 +2,8 @@
 //! codes) and as JSON (file metadata).
 //!
 //! Words: magic `"TRIT"`, version, out, in, code, scale kind, then the scale kind's own fields
-//! (group size, or segment count and rows).
+//! (group size, or segment count and rows). Headers with a code of 2, 3 or 4 are
+//! [`AffineHeader`](crate::affine::AffineHeader)s.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,12 @@ use crate::error::HeaderError;
 use crate::layout::PackedLayout;
 use crate::scale::ScaleGranularity;
 
-const MAGIC: u32 = u32::from_le_bytes(*b"TRIT");
-const VERSION: u32 = 1;
+pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"TRIT");
+pub(crate) const VERSION: u32 = 1;
 const FIXED_WORDS: usize = 6;
+
+/// Where the code stands among the words of any header.
+pub(crate) const CODE_WORD: usize = 4;
 
 /// Name of the format that this header describes.
 pub const FORMAT_NAME: &str = "tritburn-packed";
@@ -95,19 +99,8 @@ impl PackedHeader {
         if words.len() < FIXED_WORDS {
             expect(FIXED_WORDS)?;
         }
-        if words[0] != MAGIC {
-            return Err(HeaderError::Magic {
-                found: words[0],
-                expected: MAGIC,
-            });
-        }
-        if words[1] != VERSION {
-            return Err(HeaderError::Version {
-                found: words[1],
-                supported: VERSION,
-            });
-        }
-        let code = match words[4] {
+        check_version(words[0], words[1])?;
+        let code = match words[CODE_WORD] {
             0 => WeightCode::Ternary,
             1 => WeightCode::Int2,
             value => {
@@ -168,12 +161,24 @@ impl TryFrom<RawHeader> for PackedHeader {
         if raw.format != FORMAT_NAME {
             return Err(HeaderError::Format { found: raw.format });
         }
-        if raw.version != VERSION {
-            return Err(HeaderError::Version {
-                found: raw.version,
-                supported: VERSION,
-            });
-        }
+        check_version(MAGIC, raw.version)?;
         Ok(Self::new(raw.layout))
     }
+}
+
+/// Refuses what is no header, or one of another version.
+pub(crate) fn check_version(magic: u32, version: u32) -> Result<(), HeaderError> {
+    if magic != MAGIC {
+        return Err(HeaderError::Magic {
+            found: magic,
+            expected: MAGIC,
+        });
+    }
+    if version != VERSION {
+        return Err(HeaderError::Version {
+            found: version,
+            supported: VERSION,
+        });
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@
 //! | [`sum`] | the summation tree of `mean\|W\|` that every device follows bit for bit |
 //! | [`quantize`] | weights to codes and scales, activations to int8 |
 //! | [`matrix`] | packed weights with their scales: [`PackedMatrix`] |
+//! | [`affine`] | codes of 2, 3, 4 bits with a scale and a zero point per group: [`AffineMatrix`] |
 //! | [`codec`] | storage formats of packed weights, to and from a [`PackedMatrix`] |
 //! | [`file`](mod@file) | model files: safetensors, GGUF, torch checkpoints |
 //!
@@ -18,6 +19,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod affine;
 pub mod code;
 pub mod codec;
 pub mod error;
@@ -33,6 +35,7 @@ pub mod scale;
 mod simd;
 pub mod sum;
 
+pub use affine::{AffineLayout, AffineMatrix};
 pub use code::WeightCode;
 pub use codec::CodecError;
 pub use error::{HeaderError, LayoutError, MatrixError};

@@ -14,6 +14,7 @@
 //! per operation; [`matmul_w2a8`] and [`matmul_w2a16`] sum in f64 and round once, to tell how far
 //! from the truth a kernel is.
 
+use crate::affine::{AffineMatrix, UNIT};
 use crate::layout::activation_words_per_row;
 use crate::matrix::PackedMatrix;
 use crate::scale::ScaleGranularity;
@@ -116,6 +117,38 @@ pub fn matmul_w2a16(x: &[f32], matrix: &PackedMatrix, bias: Option<&[f32]>) -> V
                 Some(matrix.value(row, col)? as f64 * unit * scale)
             })
             .collect();
+        let bias = bias.map_or(0.0, |bias| at(bias, row) as f64);
+        for (m, x) in x.chunks_exact(k).enumerate() {
+            let sum: f64 = x.iter().zip(&weights).map(|(&x, w)| x as f64 * w).sum();
+            y[m * n + row] = (sum + bias) as f32;
+        }
+    }
+    y
+}
+
+/// `y = x · Ŵᵀ + bias` with float activations `[M, K]` in the order of the inputs, `[M, N]`. Weights
+/// are `(code - zero) · scale` in f64 without a rounding, sums are in f64, and rounded once. A
+/// missing bias counts as NaN.
+pub fn matmul_affine(x: &[f32], matrix: &AffineMatrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let layout = matrix.layout();
+    let (n, k) = (layout.out_features(), layout.in_features());
+    let (codes, (scales, zeros)) = (matrix.codes(), matrix.groups());
+    let mut y = vec![0.0; x.len() / k * n];
+    for row in 0..n {
+        let mut weights = vec![0.0; k];
+        for column in 0..k {
+            let unit = row * layout.units_per_row() + column / UNIT;
+            let kept = matrix.mask().get(unit);
+            if kept.is_some_and(|mask| mask >> (column % UNIT) & 1 == 0) {
+                continue;
+            }
+            let group = row * layout.groups_per_row() + column / layout.span();
+            let input = matrix
+                .order()
+                .map_or(column, |order| order[column] as usize);
+            let code = f64::from(codes[row * k + column]);
+            weights[input] = (code - f64::from(zeros[group])) * f64::from(scales[group]);
+        }
         let bias = bias.map_or(0.0, |bias| at(bias, row) as f64);
         for (m, x) in x.chunks_exact(k).enumerate() {
             let sum: f64 = x.iter().zip(&weights).map(|(&x, w)| x as f64 * w).sum();

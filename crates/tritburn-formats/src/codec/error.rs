@@ -139,13 +139,64 @@ pub enum CodecError {
         /// Its code.
         code: u8,
     },
-    /// A negative scale, which selects a code table that is not supported.
-    #[error("scale {index} is negative ({value}): exponent mode is not supported")]
+    /// A negative scale, which selects a code table of powers of two.
+    #[error("scale {index} is negative ({value}): weights in exponent mode are not affine")]
     ExponentMode {
         /// Index of the first such scale.
         index: usize,
         /// The scale.
         value: f32,
+    },
+    /// Something that the format does not store.
+    #[error("{format} has no place for {what}")]
+    NoPlace {
+        /// Format.
+        format: &'static str,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A zero point that is no integer of the range that the format stores.
+    #[error(
+        "{format}: the zero point of row {row}, group {group} is {zero}, not an integer from {min} \
+         to {max}"
+    )]
+    ZeroRange {
+        /// Format.
+        format: &'static str,
+        /// Row of the first such zero point.
+        row: usize,
+        /// Group of it.
+        group: usize,
+        /// The zero point.
+        zero: f32,
+        /// Smallest that can be stored.
+        min: u8,
+        /// Largest that can be stored.
+        max: u8,
+    },
+    /// An input that belongs to no group.
+    #[error("{format}: g_idx gives input {input} the group {group}, of {groups}")]
+    GroupIndex {
+        /// Format.
+        format: &'static str,
+        /// First such input.
+        input: usize,
+        /// Its group.
+        group: i32,
+        /// Groups of the matrix.
+        groups: usize,
+    },
+    /// A group that more or fewer inputs belong to than it has.
+    #[error("{format}: g_idx gives group {group} {found} inputs, expected {expected}")]
+    GroupInputs {
+        /// Format.
+        format: &'static str,
+        /// First such group.
+        group: usize,
+        /// Inputs found.
+        found: usize,
+        /// Inputs expected.
+        expected: usize,
     },
     /// A configuration value that is not known.
     #[error("`{field}` is {value:?}, which is not known")]

@@ -1,8 +1,10 @@
-//! The two quantisers: [`weight`] (absmean ternary, four-level int2) and [`activation`] (per-token
-//! absmax int8). Rounding is half to even and scales are f32, everywhere. And [`recognize`], for
-//! weights that are ternary before anyone quantises them.
+//! The quantisers of this crate's own models: [`weight`] (absmean ternary, four-level int2) and
+//! [`activation`] (per-token absmax int8). Rounding is half to even and scales are f32, everywhere.
+//! [`recognize`] is for weights that are ternary before anyone quantises them, and [`affine`]
+//! takes trained models to 2, 3 and 4 bits.
 
 pub mod activation;
+pub mod affine;
 pub mod recognize;
 pub mod weight;
 

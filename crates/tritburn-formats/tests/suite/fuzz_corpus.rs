@@ -6,7 +6,7 @@ use std::path::Path;
 use rstest::rstest;
 use tempfile::NamedTempFile;
 
-use crate::common::readers;
+use crate::common::{affine_readers, readers};
 
 fn torch(data: &[u8]) {
     readers::torch(data, &mut NamedTempFile::new().unwrap());
@@ -17,10 +17,13 @@ fn gguf_split(data: &[u8]) {
 }
 
 #[rstest]
+#[case("affine_header", affine_readers::affine_header)]
+#[case("awq", affine_readers::awq)]
 #[case("blocks", readers::blocks)]
 #[case("codecs", readers::codecs)]
 #[case("gguf", readers::gguf)]
 #[case("gguf_split", gguf_split)]
+#[case("gptq", affine_readers::gptq)]
 #[case("packed_header", readers::packed_header)]
 #[case("recognize", readers::recognize)]
 #[case("safetensors", readers::safetensors)]
@@ -54,10 +57,13 @@ fn every_corpus_has_a_reader() {
         .collect();
     names.sort();
     let replayed = [
+        "affine_header",
+        "awq",
         "blocks",
         "codecs",
         "gguf",
         "gguf_split",
+        "gptq",
         "packed_header",
         "recognize",
         "safetensors",

@@ -3,28 +3,11 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::{FORMAT, UNIT};
-use crate::codec::{CodecError, check};
+use super::FORMAT;
+use crate::affine::{AffineLayout, AffineMatrix, Bits, Floats, UNIT};
+use crate::codec::grouped::{Grouped, dense, groups_first, in_order};
+use crate::codec::{CodecError, Rounding, check};
 use crate::error::LayoutError;
-
-/// Bits of a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Bits {
-    /// Codes 0..=3.
-    Two = 2,
-    /// Codes 0..=7.
-    Three = 3,
-    /// Codes 0..=15.
-    Four = 4,
-}
-
-impl Bits {
-    /// Words that 32 codes fill.
-    pub(super) fn words(self) -> usize {
-        self as usize
-    }
-}
 
 /// A `[out, in]` matrix of unsigned codes. Always valid: codes fit their bits, and there are as
 /// many scales and zeros as groups. Scales and zeros may be any f16.
@@ -115,22 +98,13 @@ impl IntMatrix {
         &self.zeros
     }
 
-    /// The real weights, row-major `[out, in]`: `(code - zero) · scale` in f32, where the
-    /// kernels round both steps to f16.
+    /// The real weights, row-major `[out, in]`, in f32 where the kernels round every step to f16:
+    /// `(code - zero) · scale`, or in exponent mode `±2^e · |scale| + zero`.
     ///
     /// # Errors
-    /// [`CodecError::ExponentMode`] for the first negative scale, [`CodecError::BadScale`] for one
-    /// that is not finite.
+    /// [`CodecError::BadScale`] for the first scale that is not finite.
     pub fn dequantize(&self) -> Result<Vec<f32>, CodecError> {
-        for (index, scale) in self.scales.iter().enumerate() {
-            let value = scale.to_f32();
-            if !value.is_finite() {
-                return Err(CodecError::BadScale { index, value });
-            }
-            if value < 0.0 {
-                return Err(CodecError::ExponentMode { index, value });
-            }
-        }
+        check::finite(&self.scales.iter().map(|s| s.to_f32()).collect::<Vec<_>>())?;
         let (n, k) = (self.out_features, self.in_features);
         let span = self.group_size.unwrap_or(k);
         let mut weights = vec![0.0; self.codes.len()];
@@ -144,12 +118,91 @@ impl IntMatrix {
                     let scale = self.scales[group * n + row].to_f32();
                     let zero = self.zeros[group * n + row].to_f32();
                     for (weight, &code) in weights.iter_mut().zip(codes) {
-                        *weight = (f32::from(code) - zero) * scale;
+                        *weight = match scale < 0.0 {
+                            false => (f32::from(code) - zero) * scale,
+                            true => signed_power(code, self.bits) * -scale + zero,
+                        };
                     }
                 }
             });
         Ok(weights)
     }
+
+    /// The canonical matrix, with f16 scales and zero points.
+    ///
+    /// # Errors
+    /// [`CodecError::ExponentMode`] for the first negative scale, [`CodecError::Pack`] for a scale
+    /// that is 0 or not finite, or a zero point that is not finite.
+    pub fn to_affine(&self) -> Result<AffineMatrix, CodecError> {
+        self.to_grouped(vec![], |layout| Ok(layout))
+    }
+
+    pub(super) fn to_grouped(
+        &self,
+        mask: Vec<u32>,
+        sparsity: impl Fn(AffineLayout) -> Result<AffineLayout, LayoutError>,
+    ) -> Result<AffineMatrix, CodecError> {
+        let negative = |s: &f16| s.to_f32() < 0.0;
+        if let Some(index) = self.scales.iter().position(negative) {
+            let value = self.scales[index].to_f32();
+            return Err(CodecError::ExponentMode { index, value });
+        }
+        let shape = [self.out_features, self.in_features];
+        let layout = sparsity(AffineLayout::new(shape, self.bits, self.group_size)?)?;
+        Grouped {
+            layout,
+            codes: self.codes.clone(),
+            mask,
+            scales: &Floats::F16(self.scales.clone()),
+            zeros: &Floats::F16(self.zeros.clone()),
+            order: None,
+        }
+        .into_matrix()
+    }
+
+    /// The matrix that stores the codes of a canonical one. Those of a sparse one are for
+    /// [`SparseInt4::from_affine`](super::SparseInt4::from_affine).
+    ///
+    /// # Errors
+    /// [`CodecError::NoPlace`] for a mask, an order of inputs or a negative scale,
+    /// [`CodecError::Multiple`] for sizes that do not fit, and what
+    /// [`Rounding::f16`](crate::codec::Rounding::f16) gives for scales and zero points.
+    pub fn from_affine(matrix: &AffineMatrix, rounding: Rounding) -> Result<Self, CodecError> {
+        dense(FORMAT, matrix)?;
+        Self::of_groups(matrix, rounding)
+    }
+
+    pub(super) fn of_groups(matrix: &AffineMatrix, rounding: Rounding) -> Result<Self, CodecError> {
+        in_order(FORMAT, matrix)?;
+        let layout = matrix.layout();
+        let (scales, zeros) = groups_first(matrix);
+        let scales = scales.to_f32();
+        if scales.iter().any(|&scale| scale < 0.0) {
+            return Err(CodecError::NoPlace {
+                format: FORMAT,
+                what: "a negative scale, which means exponent mode",
+            });
+        }
+        let halves = |values: Vec<f32>| -> Result<Vec<f16>, CodecError> {
+            let half = |(i, value)| rounding.f16(i, value);
+            values.into_iter().enumerate().map(half).collect()
+        };
+        Self::new(
+            [layout.out_features(), layout.in_features()],
+            layout.bits(),
+            layout.group_size(),
+            matrix.codes(),
+            halves(scales)?,
+            halves(zeros)?,
+        )
+    }
+}
+
+/// `±2^e`: the top bit of a code is the sign, the others are the exponent.
+fn signed_power(code: u8, bits: Bits) -> f32 {
+    let sign = bits.midpoint();
+    let power = f32::from(1u8 << (code & (sign - 1)));
+    if code & sign == 0 { power } else { -power }
 }
 
 /// Refuses what no matrix can be.

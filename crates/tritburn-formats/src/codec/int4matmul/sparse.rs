@@ -4,8 +4,9 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::matrix::check_shape;
-use super::{Bits, FORMAT, IntMatrix, UNIT};
-use crate::codec::{CodecError, check};
+use super::{Bits, FORMAT, IntMatrix};
+use crate::affine::{AffineLayout, AffineMatrix, UNIT, for_each_kept};
+use crate::codec::{CodecError, Rounding, check};
 
 /// Inputs kept of 32.
 const KEPT: u32 = 16;
@@ -83,6 +84,32 @@ impl SparseInt4 {
         }
         Ok(weights)
     }
+
+    /// The canonical matrix.
+    ///
+    /// # Errors
+    /// As [`IntMatrix::to_affine`].
+    pub fn to_affine(&self) -> Result<AffineMatrix, CodecError> {
+        self.matrix
+            .to_grouped(self.mask.clone(), AffineLayout::sparse)
+    }
+
+    /// The matrix that stores the codes and masks of a canonical one.
+    ///
+    /// # Errors
+    /// [`CodecError::NoPlace`] for a dense matrix, and as [`IntMatrix::from_affine`].
+    pub fn from_affine(matrix: &AffineMatrix, rounding: Rounding) -> Result<Self, CodecError> {
+        if !matrix.layout().is_sparse() {
+            return Err(CodecError::NoPlace {
+                format: FORMAT,
+                what: "dense codes among sparse ones",
+            });
+        }
+        Self::new(
+            IntMatrix::of_groups(matrix, rounding)?,
+            matrix.mask().to_vec(),
+        )
+    }
 }
 
 /// Reads stored words, and scales and zeros `[groups, out]`.
@@ -149,13 +176,6 @@ pub fn encode_sparse(sparse: &SparseInt4) -> SparseWords {
             }
         });
     SparseWords { weights, mask }
-}
-
-fn for_each_kept(mut mask: u32, mut visit: impl FnMut(usize)) {
-    while mask != 0 {
-        visit(mask.trailing_zeros() as usize);
-        mask &= mask - 1;
-    }
 }
 
 /// `position` gives row and group of a mask.

@@ -3,10 +3,10 @@
 use half::f16;
 use proptest::prelude::*;
 use serde_json::Value;
-use tritburn_formats::codec::CodecError;
 use tritburn_formats::codec::int4matmul::{
     Bits, IntMatrix, SparseInt4, SparseWords, decode, decode_sparse, encode, encode_sparse,
 };
+use tritburn_formats::codec::{CodecError, Rounding};
 
 use crate::common::arbitrary::size;
 use crate::common::golden::{Golden, bits, integers};
@@ -136,7 +136,8 @@ fn dense(out: usize, k: usize, bits: Bits, group: Option<usize>, seed: u64) -> I
         .collect();
     let [scales, zeros] = [1, 2].map(|s| {
         let values = crate::common::noise(groups * out, seed ^ s);
-        values.iter().map(|&x| f16::from_f32(x.abs())).collect()
+        let positive = |&x: &f32| f16::from_f32(x.abs() + 0.001);
+        values.iter().map(positive).collect()
     });
     IntMatrix::new([out, k], bits, group, codes, scales, zeros).expect("valid")
 }
@@ -279,22 +280,59 @@ fn wrong_masks_are_refused() {
 }
 
 #[test]
-fn exponent_mode_is_kept_but_not_dequantised() {
-    let scales = vec![f16::ONE, f16::NEG_ONE];
-    let matrix = IntMatrix::new(
-        [2, 32],
-        Bits::Four,
-        None,
-        vec![1; 64],
-        scales.clone(),
-        scales,
-    );
-    let matrix = matrix.expect("valid");
-    let (index, value) = (1, -1.0);
+fn a_negative_scale_means_signed_powers_of_two() {
+    for bits in BITS {
+        let levels = 1 << bits as u8;
+        let half = levels / 2;
+        let codes: Vec<u8> = (0..64).map(|i| i % levels).collect();
+        let scales = [0.25, -0.25].map(f16::from_f32).to_vec();
+        let zeros = [0.5, 0.5].map(f16::from_f32).to_vec();
+        let matrix = IntMatrix::new([2, 32], bits, None, codes, scales, zeros).expect("valid");
+        let weights = matrix.dequantize().expect("finite scales");
+        for code in 0..levels {
+            let linear = (f32::from(code) - 0.5) * 0.25;
+            assert_eq!(weights[usize::from(code)], linear, "{bits:?}");
+            let power = f32::from(1u8 << (code % half)) * 0.25;
+            let signed = if code < half { power } else { -power };
+            assert_eq!(weights[32 + usize::from(code)], signed + 0.5, "{bits:?}");
+        }
+        let (index, value) = (1, -0.25);
+        assert_eq!(
+            matrix.to_affine(),
+            Err(CodecError::ExponentMode { index, value })
+        );
+    }
+}
+
+#[test]
+fn affine_matrices_come_and_go() {
+    for bits in BITS {
+        let matrix = dense(5, 160, bits, Some(64), 3);
+        let affine = matrix.to_affine().expect("positive scales");
+        assert_eq!(affine.dequantize(), matrix.dequantize().expect("positive"));
+        assert_eq!(IntMatrix::from_affine(&affine, Rounding::Exact), Ok(matrix));
+    }
+    let matrix = sparse(5, 192, 4);
+    let affine = matrix.to_affine().expect("positive scales");
+    assert!(affine.layout().is_sparse());
+    assert_eq!(affine.dequantize(), matrix.dequantize().expect("positive"));
+    let format = FORMAT;
+    let what = "a mask";
     assert_eq!(
-        matrix.dequantize(),
-        Err(CodecError::ExponentMode { index, value })
+        IntMatrix::from_affine(&affine, Rounding::Exact),
+        Err(CodecError::NoPlace { format, what })
     );
+    assert_eq!(
+        SparseInt4::from_affine(&affine, Rounding::Exact),
+        Ok(matrix)
+    );
+    let full = dense(5, 64, Bits::Four, None, 3)
+        .to_affine()
+        .expect("affine");
+    assert!(matches!(
+        SparseInt4::from_affine(&full, Rounding::Exact),
+        Err(CodecError::NoPlace { .. })
+    ));
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! Inputs that more than one test file needs.
 
+pub mod affine_readers;
 pub mod arbitrary;
 pub mod golden;
 pub mod readers;
