@@ -134,7 +134,7 @@ impl IntMatrix {
     /// [`CodecError::ExponentMode`] for the first negative scale, [`CodecError::Pack`] for a scale
     /// that is 0 or not finite, or a zero point that is not finite.
     pub fn to_affine(&self) -> Result<AffineMatrix, CodecError> {
-        self.to_grouped(vec![], |layout| Ok(layout))
+        self.to_grouped(vec![], Ok)
     }
 
     pub(super) fn to_grouped(
