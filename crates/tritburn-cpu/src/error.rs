@@ -1,6 +1,7 @@
 //! Errors of the CPU kernels.
 
 use thiserror::Error;
+use tritburn_formats::affine::FloatType;
 
 use crate::isa::Isa;
 
@@ -42,6 +43,16 @@ pub enum CpuError {
     GroupScales {
         /// Inputs per scale.
         group: usize,
+    },
+    /// Scales or zero points in another type than the layout says.
+    #[error("`{operand}` are {found}, the layout says {expected}")]
+    FloatType {
+        /// Name of the operand.
+        operand: &'static str,
+        /// Type found.
+        found: FloatType,
+        /// Type of the layout.
+        expected: FloatType,
     },
     /// An index that points outside what it selects from.
     #[error("`{operand}[{at}]` is {found}, expected below {limit}")]

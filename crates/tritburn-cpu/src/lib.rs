@@ -1,4 +1,4 @@
-//! Native CPU kernels for weights packed to 2 bits: `y[M, N] = x[M, K] · W[N, K]ᵀ` with the
+//! Native CPU kernels for weights packed to 2, 3 or 4 bits: `y[M, N] = x[M, K] · W[N, K]ᵀ` with the
 //! weights decoded in registers.
 //!
 //! | function | activations | accumulator |
@@ -7,6 +7,7 @@
 //! | [`matmul_w2a8`] | int8 | i32, exact on every instruction set |
 //! | [`matmul_w2a8_i32`] | int8 | i32, returned as it is |
 //! | [`matmul_w2a16`] | f32 | f32 |
+//! | [`matmul_affine`] | f32, times codes of 2, 3 or 4 bits with groups | f32 |
 //! | [`dequantize`] | | |
 //!
 //! Around these products, what the rest of a transformer's forward pass needs:
@@ -52,6 +53,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod activation;
+mod affine;
 mod dequantize;
 mod error;
 mod isa;
@@ -64,6 +66,7 @@ mod w2a16;
 mod w2a8;
 
 pub use activation::quantize_activations;
+pub use affine::{AffineOperands, AffineView, FloatsView, matmul_affine};
 pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
@@ -85,6 +88,7 @@ pub use w2a16::matmul_w2a16;
 /// benchmarks, not part of the public interface, and changed without notice.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::affine::matmul_affine_with;
     pub use crate::lm::{
         attention_with, dense_head_with, embedding_with, gated_quantize_with, gated_with,
         int8_head_with, quantize_rows_int8, rms_norm_quantize_with, rms_norm_with,

@@ -1,5 +1,6 @@
 //! All tests of the public interface, in one executable: the dependencies are linked once.
 
+mod affine;
 mod common;
 mod lm;
 mod operands;

@@ -1,0 +1,305 @@
+//! The loops over rows, tokens, groups and inputs, generic over the vector operations of a set.
+
+use std::ops::Range;
+
+use tritburn_formats::affine::{Bits, UNIT};
+
+use super::activations::Activations;
+use super::view::AffineView;
+use crate::parallel::OutPtr;
+
+/// Weight rows of the tallest tile.
+pub(super) const MAX_ROWS: usize = 4;
+
+/// Inputs of a step: half a unit.
+const STEP: usize = UNIT / 2;
+
+/// How far ahead of the codes in use the next ones are prefetched.
+const PREFETCH_BYTES: usize = 4096;
+
+/// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
+pub(super) struct AffineJob<'a> {
+    x: &'a Activations,
+    w: &'a AffineView<'a>,
+    bias: Option<&'a [f32]>,
+    y: OutPtr<f32>,
+}
+
+impl<'a> AffineJob<'a> {
+    pub(super) fn new(
+        x: &'a Activations,
+        w: &'a AffineView<'a>,
+        bias: Option<&'a [f32]>,
+        y: OutPtr<f32>,
+    ) -> Self {
+        Self { x, w, bias, y }
+    }
+}
+
+/// The vector operations of an instruction set, on 16 floats at a time.
+///
+/// # Safety
+/// Every function needs the instruction set, and pointers valid for what it reads.
+pub(super) trait Lanes {
+    /// 16 floats.
+    type V: Copy;
+    /// Scale and zero point of a group, as the set uses them.
+    type Group: Copy;
+    /// Rows of a tile, 2 or 4.
+    const ROWS: usize;
+    /// Tokens of the widest tile, at most 4.
+    const MAX_TOKENS: usize;
+
+    /// All lanes zero.
+    unsafe fn zero() -> Self::V;
+    /// Reads 16 floats at a multiple of 64 bytes.
+    unsafe fn load(x: *const f32) -> Self::V;
+    /// Prepares a group of `BITS`-bit codes.
+    unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> Self::Group;
+    /// The weights of the 16 codes in `2 · BITS` bytes, lanes in the order of the activations.
+    unsafe fn weights<const BITS: usize>(codes: *const u8, group: Self::Group) -> Self::V;
+    /// The weights of 4-bit codes, lowest first, each in the lane of the next set bit of the 16 bits
+    /// of `mask`; other lanes zero.
+    unsafe fn kept(codes: u64, mask: u32, group: Self::Group) -> Self::V;
+    /// `acc + a·b`.
+    unsafe fn add_product(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// Sum of all lanes.
+    unsafe fn sum(v: Self::V) -> f32;
+    /// Asks for a cache line.
+    unsafe fn prefetch(address: *const u8);
+}
+
+/// Computes the outputs of `rows` and `tokens`.
+///
+/// # Safety
+/// The CPU has the instruction set of `L`, the operands of the job fit each other, `rows` and `tokens`
+/// are inside the job, and nobody else writes their outputs.
+#[inline(always)]
+pub(super) unsafe fn run<L: Lanes>(job: &AffineJob<'_>, rows: Range<usize>, tokens: Range<usize>) {
+    let layout = job.w.layout();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (layout.bits(), layout.is_sparse()) {
+            (Bits::Two, _) => rows_of::<L, 2, false>(job, rows, tokens),
+            (Bits::Three, _) => rows_of::<L, 3, false>(job, rows, tokens),
+            (Bits::Four, false) => rows_of::<L, 4, false>(job, rows, tokens),
+            (Bits::Four, true) => rows_of::<L, 4, true>(job, rows, tokens),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rows_of<L: Lanes, const BITS: usize, const SPARSE: bool>(
+    job: &AffineJob<'_>,
+    rows: Range<usize>,
+    tokens: Range<usize>,
+) {
+    let groups = job.w.layout().groups_per_row();
+    let mut scratch = Scratch::new(groups);
+    let mut token = tokens.start;
+    while token < tokens.end {
+        let left = tokens.end - token;
+        let width = left.div_ceil(left.div_ceil(L::MAX_TOKENS));
+        let (rows, scratch) = (rows.clone(), &mut scratch);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match width {
+                1 => column::<L, BITS, SPARSE, 1>(job, rows, token, scratch),
+                2 => column::<L, BITS, SPARSE, 2>(job, rows, token, scratch),
+                3 => column::<L, BITS, SPARSE, 3>(job, rows, token, scratch),
+                _ => column::<L, BITS, SPARSE, 4>(job, rows, token, scratch),
+            }
+        }
+        token += width;
+    }
+}
+
+/// Scales and zero points of the rows of a tile in f32, a row after the other.
+struct Scratch {
+    scales: Vec<f32>,
+    zeros: Vec<f32>,
+    groups: usize,
+}
+
+impl Scratch {
+    fn new(groups: usize) -> Self {
+        Self {
+            scales: vec![0.0; MAX_ROWS * groups],
+            zeros: vec![0.0; MAX_ROWS * groups],
+            groups,
+        }
+    }
+
+    fn read(&mut self, w: &AffineView<'_>, row: usize, rows: usize) {
+        for r in 0..rows {
+            let at = r * self.groups..(r + 1) * self.groups;
+            w.read_groups(row + r, &mut self.scales[at.clone()], &mut self.zeros[at]);
+        }
+    }
+}
+
+/// All `rows` for `T` tokens.
+#[inline(always)]
+unsafe fn column<L: Lanes, const BITS: usize, const SPARSE: bool, const T: usize>(
+    job: &AffineJob<'_>,
+    rows: Range<usize>,
+    token: usize,
+    scratch: &mut Scratch,
+) {
+    let mut row = rows.start;
+    while row < rows.end {
+        let left = rows.end - row;
+        let height = match left {
+            4.. if L::ROWS == 4 => 4,
+            2.. => 2,
+            _ => 1,
+        };
+        scratch.read(job.w, row, height);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match height {
+                4 => tile::<L, BITS, SPARSE, 4, T>(job, row, token, scratch),
+                2 => tile::<L, BITS, SPARSE, 2, T>(job, row, token, scratch),
+                _ => tile::<L, BITS, SPARSE, 1, T>(job, row, token, scratch),
+            }
+        }
+        row += height;
+    }
+}
+
+/// `R` rows and `T` tokens.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const BITS: usize, const SPARSE: bool, const R: usize, const T: usize>(
+    job: &AffineJob<'_>,
+    row: usize,
+    token: usize,
+    scratch: &Scratch,
+) {
+    let layout = job.w.layout();
+    let (k, span) = (layout.in_features(), layout.span());
+    let bytes_per_row = 4 * layout.words_per_row();
+    let first_word = row * layout.words_per_row();
+    // SAFETY: rows `row..row + R` and tokens `token..token + T` are inside the job; a row of
+    // activations has whole units, as a row of codes and of masks does; steps begin before `k`.
+    unsafe {
+        let codes = job.w.words()[first_word..].as_ptr().cast::<u8>();
+        let masks = match SPARSE {
+            true => job.w.mask()[row * layout.units_per_row()..].as_ptr(),
+            false => std::ptr::null(),
+        };
+        let x = job.x.row(token);
+        let mut acc = [[L::zero(); T]; R];
+        let (mut first, mut group) = (0, 0);
+        while first < k {
+            let end = k.min(first + span);
+            let mut groups = [L::group::<BITS>(0.0, 0.0); R];
+            for r in 0..R {
+                let at = r * scratch.groups + group;
+                let (scale, zero) = (
+                    *scratch.scales.get_unchecked(at),
+                    *scratch.zeros.get_unchecked(at),
+                );
+                groups[r] = L::group::<BITS>(scale, zero);
+            }
+            let steps = first / STEP..end.div_ceil(STEP);
+            for step in steps {
+                let mut activations = [L::zero(); T];
+                for (t, activations) in activations.iter_mut().enumerate() {
+                    *activations = L::load(x.add(t * job.x.stride() + step * STEP));
+                }
+                for r in 0..R {
+                    let codes = codes.add(r * bytes_per_row);
+                    let weights = match SPARSE {
+                        false => L::weights::<BITS>(codes.add(step * 2 * BITS), groups[r]),
+                        true => {
+                            let masks = masks.add(r * layout.units_per_row());
+                            kept::<L>(codes, masks, step, groups[r])
+                        }
+                    };
+                    for t in 0..T {
+                        acc[r][t] = L::add_product(acc[r][t], weights, activations[t]);
+                    }
+                }
+                if T == 1 && step.is_multiple_of(64 / (2 * BITS)) {
+                    for r in 0..R {
+                        let ahead = r * bytes_per_row + step * 2 * BITS + PREFETCH_BYTES;
+                        L::prefetch(codes.wrapping_byte_add(ahead));
+                    }
+                }
+            }
+            (first, group) = (end, group + 1);
+        }
+        for r in 0..R {
+            for t in 0..T {
+                let bias = job.bias.map_or(0.0, |bias| bias[row + r]);
+                let at = (token + t) * layout.out_features() + row + r;
+                job.y.write(at, L::sum(acc[r][t]) + bias);
+            }
+        }
+    }
+}
+
+/// The weights of one half of a unit of a sparse row.
+///
+/// # Safety
+/// As [`Lanes`]: eight bytes of codes and a mask for every two steps.
+#[inline(always)]
+unsafe fn kept<L: Lanes>(
+    codes: *const u8,
+    masks: *const u32,
+    step: usize,
+    group: L::Group,
+) -> L::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let codes = codes.add(step / 2 * 8).cast::<u64>().read_unaligned();
+        let mask = masks.add(step / 2).read();
+        match step % 2 {
+            0 => L::kept(codes, mask & 0xffff, group),
+            _ => {
+                // All 16 kept inputs may lie in the first half.
+                let first_half = 4 * (mask & 0xffff).count_ones();
+                L::kept(
+                    codes.checked_shr(first_half).unwrap_or(0),
+                    mask >> 16,
+                    group,
+                )
+            }
+        }
+    }
+}
+
+/// Two words whose shifts give 16 codes: code `j` of the first eight is bits `BITS·j..` of the first
+/// word, code `8 + j` is bits `BITS·j..` of the second word from bit `offset` on.
+///
+/// # Safety
+/// `codes` is valid for `2 · BITS` bytes.
+#[inline(always)]
+pub(super) unsafe fn eights<const BITS: usize>(codes: *const u8) -> [u32; 2] {
+    let second = if BITS == 2 { 0 } else { 2 * BITS - 4 };
+    // SAFETY: the caller's promise; the second word ends with the codes.
+    unsafe { [0, second].map(|at| u32::from_le(codes.add(at).cast::<u32>().read_unaligned())) }
+}
+
+/// First bit of code 8 in the second word of [`eights`].
+pub(super) const fn offset(bits: usize) -> i32 {
+    // Code 8 starts at bit 8·bits of the string, the second word at that of its first byte.
+    match bits {
+        2 => 16,
+        3 => 8,
+        _ => 0,
+    }
+}
+
+/// [`Lanes::kept`] in plain code.
+#[inline(always)]
+pub(super) fn spread(mut codes: u64, mask: u32, [scale, zero]: [f32; 2]) -> [f32; 16] {
+    std::array::from_fn(|lane| {
+        if mask >> lane & 1 == 0 {
+            return 0.0;
+        }
+        let code = (codes & 15) as f32;
+        codes >>= 4;
+        (code - zero) * scale
+    })
+}
