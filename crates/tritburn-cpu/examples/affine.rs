@@ -1,7 +1,7 @@
 //! Measures products of one token with weights of 2, 3 and 4 bits in groups.
 //!
 //! ```text
-//! cargo run --release -p tritburn-cpu --example affine [-- --threads 2] [--isa avx512-vnni]
+//! cargo run --release -p tritburn-cpu --example affine [-- --threads 2] [--isa avx512-vnni] [--quantile 0.5]
 //! ```
 //!
 //! GB/s are of codes, masks, scales and zero points together: cold walks through 800 MB of distinct

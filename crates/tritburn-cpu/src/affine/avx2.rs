@@ -44,8 +44,11 @@ const fn ranks() -> [[u8; 8]; 256] {
 unsafe fn eight<const BITS: usize>(word: u32, offset: i32, [scale, zero]: [__m256; 2]) -> __m256 {
     // SAFETY: the caller has the set.
     unsafe {
-        let shifts: [i32; 8] = std::array::from_fn(|j| offset + (BITS * j) as i32);
-        let shifts = _mm256_loadu_si256(shifts.as_ptr().cast());
+        let step = BITS as i32;
+        let [s1, s2, s3] = [offset + step, offset + 2 * step, offset + 3 * step];
+        let (s4, s5) = (offset + 4 * step, offset + 5 * step);
+        let (s6, s7) = (offset + 6 * step, offset + 7 * step);
+        let shifts = _mm256_setr_epi32(offset, s1, s2, s3, s4, s5, s6, s7);
         let codes = _mm256_srlv_epi32(_mm256_set1_epi32(word as i32), shifts);
         let codes = _mm256_and_si256(codes, _mm256_set1_epi32((1 << BITS) - 1));
         _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes), zero), scale)

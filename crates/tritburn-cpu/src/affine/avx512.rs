@@ -1,6 +1,7 @@
 //! AVX-512: a table of the weights of all codes of a group, looked up by 16 lanes at once.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 use std::ops::Range;
 
 use super::tile::{self, AffineJob, Lanes};
@@ -72,7 +73,7 @@ impl Lanes for Avx512 {
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> __m512 {
         // SAFETY: the caller has the set.
         unsafe {
-            let codes = _mm512_loadu_ps(Tables::<BITS>::CODES.as_ptr());
+            let codes = transmute::<[f32; 16], __m512>(Tables::<BITS>::CODES);
             _mm512_mul_ps(
                 _mm512_sub_ps(codes, _mm512_set1_ps(zero)),
                 _mm512_set1_ps(scale),
@@ -93,8 +94,9 @@ impl Lanes for Avx512 {
                     _mm512_mask_set1_epi32(_mm512_set1_epi32(first), ODD, second)
                 }
             };
-            let shifts = _mm512_loadu_si512(Tables::<BITS>::SHIFTS.as_ptr().cast());
-            _mm512_permutexvar_ps(_mm512_srlv_epi32(words, shifts), table)
+            let shifts = transmute::<[i32; 16], __m512i>(Tables::<BITS>::SHIFTS);
+            // A rotation, as the lookup takes four bits: a shift would be checked lane by lane.
+            _mm512_permutexvar_ps(_mm512_rorv_epi32(words, shifts), table)
         }
     }
 
@@ -106,7 +108,7 @@ impl Lanes for Avx512 {
             let words = _mm512_mask_set1_epi32(low, 0xff00, (codes >> 32) as i32);
             let shifts =
                 _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-            let weights = _mm512_permutexvar_ps(_mm512_srlv_epi32(words, shifts), table);
+            let weights = _mm512_permutexvar_ps(_mm512_rorv_epi32(words, shifts), table);
             _mm512_maskz_expand_ps(mask as __mmask16, weights)
         }
     }

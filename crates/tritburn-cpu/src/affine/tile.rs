@@ -14,9 +14,6 @@ pub(super) const MAX_ROWS: usize = 4;
 /// Inputs of a step: half a unit.
 const STEP: usize = UNIT / 2;
 
-/// How far ahead of the codes in use the next ones are prefetched.
-const PREFETCH_BYTES: usize = 4096;
-
 /// One product `x[M, K] · W[N, K]ᵀ`, operands checked.
 pub(super) struct AffineJob<'a> {
     x: &'a Activations,
@@ -201,31 +198,22 @@ unsafe fn tile<L: Lanes, const BITS: usize, const SPARSE: bool, const R: usize, 
                 );
                 groups[r] = L::group::<BITS>(scale, zero);
             }
-            let steps = first / STEP..end.div_ceil(STEP);
-            for step in steps {
-                let mut activations = [L::zero(); T];
-                for (t, activations) in activations.iter_mut().enumerate() {
-                    *activations = L::load(x.add(t * job.x.stride() + step * STEP));
-                }
-                for r in 0..R {
-                    let codes = codes.add(r * bytes_per_row);
-                    let weights = match SPARSE {
-                        false => L::weights::<BITS>(codes.add(step * 2 * BITS), groups[r]),
-                        true => {
-                            let masks = masks.add(r * layout.units_per_row());
-                            kept::<L>(codes, masks, step, groups[r])
-                        }
-                    };
-                    for t in 0..T {
-                        acc[r][t] = L::add_product(acc[r][t], weights, activations[t]);
-                    }
-                }
-                if T == 1 && step.is_multiple_of(64 / (2 * BITS)) {
-                    for r in 0..R {
-                        let ahead = r * bytes_per_row + step * 2 * BITS + PREFETCH_BYTES;
-                        L::prefetch(codes.wrapping_byte_add(ahead));
-                    }
-                }
+            let at = At {
+                codes,
+                bytes_per_row,
+                masks,
+                masks_per_row: layout.units_per_row(),
+                x,
+                stride: job.x.stride(),
+            };
+            let (mut step, last) = (first / STEP, end.div_ceil(STEP));
+            // A sparse group is of whole units.
+            while step + 2 <= last {
+                steps::<L, BITS, SPARSE, R, T, 2>(&mut acc, at, step, groups);
+                step += 2;
+            }
+            if step < last {
+                steps::<L, BITS, SPARSE, R, T, 1>(&mut acc, at, step, groups);
             }
             (first, group) = (end, group + 1);
         }
@@ -239,22 +227,78 @@ unsafe fn tile<L: Lanes, const BITS: usize, const SPARSE: bool, const R: usize, 
     }
 }
 
+/// Where the operands of a tile begin.
+#[derive(Clone, Copy)]
+struct At {
+    codes: *const u8,
+    bytes_per_row: usize,
+    masks: *const u32,
+    masks_per_row: usize,
+    x: *const f32,
+    stride: usize,
+}
+
+/// `acc[r][t] += W[r] · x[t]` over `COUNT` steps of one group, at most 2.
+///
+/// # Safety
+/// As [`Lanes`]: the steps are inside the rows that `at` points to. Those of a sparse row are a unit.
+#[inline(always)]
+unsafe fn steps<
+    L: Lanes,
+    const BITS: usize,
+    const SPARSE: bool,
+    const R: usize,
+    const T: usize,
+    const COUNT: usize,
+>(
+    acc: &mut [[L::V; T]; R],
+    at: At,
+    first: usize,
+    groups: [L::Group; R],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // The same columns of the next tile.
+        if T == 1 && first.is_multiple_of(8) {
+            for r in 0..R {
+                let ahead = (R + r) * at.bytes_per_row + first * 2 * BITS;
+                L::prefetch(at.codes.wrapping_byte_add(ahead));
+            }
+        }
+        for i in 0..COUNT {
+            let step = first + i;
+            let mut activations = [L::zero(); T];
+            for (t, activations) in activations.iter_mut().enumerate() {
+                *activations = L::load(at.x.add(t * at.stride + step * STEP));
+            }
+            for r in 0..R {
+                let codes = at.codes.add(r * at.bytes_per_row);
+                let weights = match SPARSE {
+                    false => L::weights::<BITS>(codes.add(step * 2 * BITS), groups[r]),
+                    true => {
+                        let unit = first / 2;
+                        let mask = at.masks.add(r * at.masks_per_row + unit).read();
+                        kept::<L>(codes.add(8 * unit), mask, i, groups[r])
+                    }
+                };
+                for t in 0..T {
+                    acc[r][t] = L::add_product(acc[r][t], weights, activations[t]);
+                }
+            }
+        }
+    }
+}
+
 /// The weights of one half of a unit of a sparse row.
 ///
 /// # Safety
-/// As [`Lanes`]: eight bytes of codes and a mask for every two steps.
+/// As [`Lanes`]; `codes` is valid for eight bytes.
 #[inline(always)]
-unsafe fn kept<L: Lanes>(
-    codes: *const u8,
-    masks: *const u32,
-    step: usize,
-    group: L::Group,
-) -> L::V {
+unsafe fn kept<L: Lanes>(codes: *const u8, mask: u32, half: usize, group: L::Group) -> L::V {
     // SAFETY: the caller's promise.
     unsafe {
-        let codes = codes.add(step / 2 * 8).cast::<u64>().read_unaligned();
-        let mask = masks.add(step / 2).read();
-        match step % 2 {
+        let codes = u64::from_le(codes.cast::<u64>().read_unaligned());
+        match half {
             0 => L::kept(codes, mask & 0xffff, group),
             _ => {
                 // All 16 kept inputs may lie in the first half.
