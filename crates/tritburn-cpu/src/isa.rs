@@ -24,7 +24,7 @@ use crate::error::CpuError;
 pub enum Isa {
     /// Plain Rust, everywhere.
     Portable,
-    /// x86-64 with AVX2, FMA and F16C (int8 products through `vpmaddubsw`).
+    /// x86-64 with AVX2, FMA, F16C and POPCNT (int8 products through `vpmaddubsw`).
     Avx2,
     /// x86-64 with the 256-bit `vpdpbusd` of AVX-VNNI.
     AvxVnni,
@@ -148,10 +148,12 @@ fn choose(forced: Option<&str>) -> Isa {
 
 #[cfg(target_arch = "x86_64")]
 fn probe(isa: Isa) -> bool {
-    // Every processor with AVX2 has F16C; asking keeps the kernels sound on odd virtual machines.
+    // Every processor with AVX2 has F16C and POPCNT; asking keeps the kernels sound on odd virtual
+    // machines.
     let avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("popcnt");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")

@@ -98,13 +98,17 @@ unsafe fn rows_of<L: Lanes, const BITS: usize, const SPARSE: bool>(
         let left = tokens.end - token;
         let width = left.div_ceil(left.div_ceil(L::MAX_TOKENS));
         let (rows, scratch) = (rows.clone(), &mut scratch);
+        // Widths that a set never has are not compiled for it.
         // SAFETY: the caller's promise.
         unsafe {
-            match width {
-                1 => column::<L, BITS, SPARSE, 1>(job, rows, token, scratch),
-                2 => column::<L, BITS, SPARSE, 2>(job, rows, token, scratch),
-                3 => column::<L, BITS, SPARSE, 3>(job, rows, token, scratch),
-                _ => column::<L, BITS, SPARSE, 4>(job, rows, token, scratch),
+            if L::MAX_TOKENS >= 4 && width == 4 {
+                column::<L, BITS, SPARSE, 4>(job, rows, token, scratch);
+            } else if L::MAX_TOKENS >= 3 && width == 3 {
+                column::<L, BITS, SPARSE, 3>(job, rows, token, scratch);
+            } else if L::MAX_TOKENS >= 2 && width == 2 {
+                column::<L, BITS, SPARSE, 2>(job, rows, token, scratch);
+            } else {
+                column::<L, BITS, SPARSE, 1>(job, rows, token, scratch);
             }
         }
         token += width;
@@ -146,18 +150,20 @@ unsafe fn column<L: Lanes, const BITS: usize, const SPARSE: bool, const T: usize
     let mut row = rows.start;
     while row < rows.end {
         let left = rows.end - row;
-        let height = match left {
-            4.. if L::ROWS == 4 => 4,
-            2.. => 2,
-            _ => 1,
+        let height = if L::ROWS == 4 && left >= 4 {
+            4
+        } else {
+            left.min(2)
         };
         scratch.read(job.w, row, height);
         // SAFETY: the caller's promise.
         unsafe {
-            match height {
-                4 => tile::<L, BITS, SPARSE, 4, T>(job, row, token, scratch),
-                2 => tile::<L, BITS, SPARSE, 2, T>(job, row, token, scratch),
-                _ => tile::<L, BITS, SPARSE, 1, T>(job, row, token, scratch),
+            if L::ROWS == 4 && height == 4 {
+                tile::<L, BITS, SPARSE, 4, T>(job, row, token, scratch);
+            } else if height == 2 {
+                tile::<L, BITS, SPARSE, 2, T>(job, row, token, scratch);
+            } else {
+                tile::<L, BITS, SPARSE, 1, T>(job, row, token, scratch);
             }
         }
         row += height;
