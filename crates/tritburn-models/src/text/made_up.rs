@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(tokenizer.encode(" ba").unwrap(), [32, 98, 97]);
         assert_eq!(
             tokenizer.decode(&[256, 255 + 101, 999]).unwrap(),
-            " ba beba cilo"
+            " ba beba dimo"
         );
     }
 
