@@ -19,8 +19,8 @@ use thiserror::Error;
 
 use crate::best::{Best, KeepNewestAndBest};
 use crate::error::{RunError, chain, write_atomic};
-use crate::unread::Unread;
 use crate::hash::Fnv;
+use crate::unread::Unread;
 
 /// Files of a checkpoint, in the order in which Burn takes their writers.
 pub(crate) const PARTS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
