@@ -13,19 +13,20 @@ use crate::train::{ModelConfig, RunError, RunFolder, TrainConfig, train};
 /// What trains in minutes on two CPU cores.
 fn config() -> TrainConfig {
     let model = ModelConfig::new()
+        .with_patch(7)
         .with_width(64)
         .with_layers(3)
         .with_heads(4)
         .with_inner(256);
     let augment = AugmentConfig {
-        crop: 0.8,
+        crop: 0.9,
         ..AugmentConfig::default()
     };
     TrainConfig::new(model, augment)
         .with_subset(Some(12_000))
-        .with_steps(1200)
+        .with_steps(3000)
         .with_batch_size(64)
-        .with_checkpoint_steps(200)
+        .with_checkpoint_steps(500)
         .with_warmup_steps(100)
         .with_learning_rate(2e-3)
         .with_drop_path(0.0)

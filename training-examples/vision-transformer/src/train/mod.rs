@@ -136,6 +136,7 @@ pub fn train(
         teacher: config.teacher.clone(),
     };
     let trainee = Trainee::new(model, teacher, options, clip);
+    let trainee = trainee.with_unread(checkpoints.unread());
     let first_epoch = newest.map_or(1, |epoch| epoch + 1);
     let train = TrainLoader::new(Arc::new(batcher), plan, first_epoch, trains_on.clone());
     let valid = Arc::new(held_out);

@@ -9,7 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, ExecutionError, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use training_run::StepLoss;
+use training_run::{StepLoss, Unread};
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::VisionTransformer;
 use tritburn_models::vision::{DropPath, Labelling, VisionError};
@@ -32,6 +32,9 @@ pub struct Trainee {
     options: Options,
     #[module(skip)]
     teacher: Option<Arc<VisionTransformer>>,
+    /// What a step waits for.
+    #[module(skip)]
+    unread: Unread,
     /// Norm of the latest step's gradients before clipping, `[1]`.
     #[module(skip)]
     gradient_norm: Option<Tensor<1>>,
@@ -89,8 +92,14 @@ impl Trainee {
             clip,
             options,
             teacher: teacher.map(Arc::new),
+            unread: Unread::default(),
             gradient_norm: None,
         }
+    }
+
+    /// The same, changing nothing that a checkpoint is still to be made of.
+    pub fn with_unread(self, unread: Unread) -> Self {
+        Self { unread, ..self }
     }
 
     fn labelling(&self) -> Labelling {
@@ -178,6 +187,7 @@ impl TrainStep for Trainee {
         rate: ModuleLearningRate,
         gradients: GradientsParams,
     ) -> Self {
+        self.unread.wait();
         let norm = self.clip.measure(&gradients, &self);
         let mut trained = optimizer.step(rate, self, gradients);
         trained.gradient_norm = Some(norm);
