@@ -77,7 +77,6 @@ pub fn generate(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
     use tritburn_models::model::LoadOptions;
     use tritburn_models::text::TokenizerFiles;
 
@@ -122,7 +121,7 @@ mod tests {
 
     #[test]
     fn greedy_text_runs_past_the_context_and_is_what_the_trained_model_finds_likeliest() {
-        let device = Device::default();
+        let device = crate::test_device();
         device.seed(3);
         let trained = config(8).init(&device).unwrap();
         let prompt = b"let mut value".map(u32::from);
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn random_text_follows_from_its_seed() {
-        let device = Device::default();
+        let device = crate::test_device();
         device.seed(3);
         let model = served(&config(8).init(&device).unwrap());
         let write = |seed| {

@@ -22,3 +22,15 @@ pub(crate) use training_run::{atomic, hash};
 #[cfg(all(doctest, feature = "flex"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// What tests of the program's own logic run on: a device without kernels to compile, where this build has
+/// it.
+#[cfg(test)]
+pub(crate) fn test_device() -> burn::tensor::Device {
+    #[cfg(feature = "flex")]
+    {
+        burn::tensor::Device::flex()
+    }
+    #[cfg(not(feature = "flex"))]
+    burn::tensor::Device::default()
+}

@@ -37,7 +37,7 @@ struct Seal {
 
 impl Seal {
     fn of(bytes: &[u8]) -> Self {
-        let checksum = format!("{:016x}", Fnv::default().add(bytes).finish());
+        let checksum = format!("{:016x}", Fnv::default().chain(bytes).finish());
         Self {
             bytes: bytes.len(),
             checksum,

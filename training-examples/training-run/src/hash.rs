@@ -13,7 +13,7 @@ impl Default for Fnv {
 
 impl Fnv {
     /// Adds `bytes`.
-    pub fn add(mut self, bytes: &[u8]) -> Self {
+    pub fn chain(mut self, bytes: &[u8]) -> Self {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
@@ -37,11 +37,11 @@ mod tests {
     #[test]
     fn every_single_flipped_bit_changes_the_checksum() {
         let bytes = [7u8; 21];
-        let clean = Fnv::default().add(&bytes).finish();
+        let clean = Fnv::default().chain(&bytes).finish();
         for bit in 0..8 * bytes.len() {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(Fnv::default().add(&damaged).finish(), clean, "bit {bit}");
+            assert_ne!(Fnv::default().chain(&damaged).finish(), clean, "bit {bit}");
         }
     }
 }

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn conversations_are_padded_with_what_does_not_count() {
         let talks = [talk(5, 3), talk(70, 69)];
-        let batch = TokenBatch::of_talks(talks.iter(), 1, &Device::default());
+        let batch = TokenBatch::of_talks(talks.iter(), 1, &crate::test_device());
         assert_eq!(batch.inputs.dims(), [2, 128]);
         assert_eq!(batch.counted, Some(vec![2, 1]));
         assert_eq!(batch.weight(), 3);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn targets_are_the_inputs_one_token_on() {
-        let batch = TokenBatch::new(&text(), &[3, 250], 5, 1, &Device::default());
+        let batch = TokenBatch::new(&text(), &[3, 250], 5, 1, &crate::test_device());
         let inputs: Vec<i64> = batch.inputs.into_data().iter().collect();
         let targets: Vec<i64> = batch.targets.into_data().iter().collect();
         assert_eq!(inputs, [3, 4, 5, 6, 7, 250, 251, 252, 253, 254]);

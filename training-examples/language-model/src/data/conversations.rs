@@ -102,7 +102,7 @@ impl Conversations {
             if line.trim().is_empty() {
                 continue;
             }
-            fingerprint = fingerprint.add(line.as_bytes());
+            fingerprint = fingerprint.chain(line.as_bytes());
             let conversation = conversation_of(&line, &template, &tokenizer);
             let mut conversation = conversation.map_err(|reason| DataError::JsonLine {
                 path: path.into(),
@@ -111,7 +111,7 @@ impl Conversations {
             })?;
             // The template and the tokenizer decide them too.
             for id in &conversation.ids {
-                fingerprint = fingerprint.add(&id.to_le_bytes());
+                fingerprint = fingerprint.chain(&id.to_le_bytes());
             }
             if conversation.ids.len() > context + 1 {
                 conversation.ids.truncate(context + 1);
@@ -146,7 +146,7 @@ impl Conversations {
             .enumerate()
             .partition(|(index, _)| index % held_out == held_out - 1);
         let part = |part: Vec<(usize, Conversation)>| part.into_iter().map(|(_, c)| c).collect();
-        let fingerprint = fingerprint.add(&(context as u64).to_le_bytes());
+        let fingerprint = fingerprint.chain(&(context as u64).to_le_bytes());
         Ok(Self {
             train: part(train),
             valid: part(valid),

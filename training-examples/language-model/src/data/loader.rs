@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_loader_begun_at_a_later_epoch_gives_what_an_unbroken_one_gives() {
-        let device = Device::default();
+        let device = crate::test_device();
         let unbroken = loader(1, &device);
         let epochs: Vec<_> = (0..PLAN.epochs()).map(|_| epoch(&unbroken)).collect();
         assert_eq!(epochs.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_slices_of_a_loader_together_give_what_it_gives() {
-        let device = Device::default();
+        let device = crate::test_device();
         let train = loader(2, &device);
         let valid = ValidLoader::new(text(), 12, 4, 20, device);
         let inputs = |loader: &dyn DataLoader<TokenBatch>| -> Vec<Vec<i64>> {
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn devices_divide_every_step_and_together_see_what_one_sees() {
-        let device = Device::default();
+        let device = crate::test_device();
         let whole = epoch(&loader(1, &device));
         let divided = loader(1, &device).divided(2);
         assert_eq!(divided.num_items(), 6);
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn validation_windows_do_not_overlap_and_fill_equal_batches() {
-        let device = Device::default();
+        let device = crate::test_device();
         let loader = ValidLoader::new(text(), 10, 4, 25, device.clone());
         let sizes: Vec<_> = loader.iter().map(|b| b.unwrap().inputs.dims()).collect();
         assert_eq!(sizes, [[4, 25], [4, 25]]);

@@ -175,10 +175,10 @@ impl Corpus {
         let lengths = lengths.map(|length| (length as u64).to_le_bytes());
         let tokenizer = vocabulary.files.tokenizer.clone().unwrap_or_default();
         let fingerprint = Fnv::default()
-            .add(lengths.as_flattened())
-            .add(&text.train)
-            .add(&text.valid)
-            .add(tokenizer.as_bytes());
+            .chain(lengths.as_flattened())
+            .chain(&text.train)
+            .chain(&text.valid)
+            .chain(tokenizer.as_bytes());
         Ok(Self {
             train,
             valid,

@@ -151,7 +151,7 @@ pub fn tokenize(
         valid_bytes: valid.bytes,
         fingerprint: format!(
             "{:016x}",
-            train.sum.add(&valid.sum.finish().to_le_bytes()).finish()
+            train.sum.chain(&valid.sum.finish().to_le_bytes()).finish()
         ),
     };
     let files = &vocabulary.files;
@@ -241,7 +241,7 @@ impl Output {
         self.file
             .write_all(&encoded)
             .map_err(DataError::unwritable(&self.path))?;
-        self.sum = self.sum.add(&encoded);
+        self.sum = self.sum.chain(&encoded);
         self.tokens += ids.len();
         self.bytes += bytes as u64;
         Ok(())

@@ -52,7 +52,7 @@ fn read_shares(report: &StepReport) -> Result<Option<CodeShares>, TensorReadErro
 mod tests {
     use burn::data::dataloader::Progress;
     use burn::module::Param;
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::Tensor;
     use burn::train::metric::{Metric, MetricMetadata, Numeric, SerializedEntry};
     use tritburn::BitLinearConfig;
     use tritburn::stats::CodeWatch;
@@ -64,7 +64,7 @@ mod tests {
         loss: f32,
         counts: Option<CodeCounts>,
     ) -> SerializedEntry {
-        let loss = Tensor::from_floats([loss], &Device::default());
+        let loss = Tensor::from_floats([loss], &crate::test_device());
         let progress = Progress::new(1, 2, None);
         let metadata = MetricMetadata {
             progress,
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn shares_are_shown_in_percent_and_steps_without_them_are_left_out() {
-        let device = Device::default();
+        let device = crate::test_device();
         let mut layer = BitLinearConfig::new(2, 2).init(&device);
         layer.weight = Param::from_data([[1.0, 0.0], [-1.0, 1.0]], &device);
         let watch = CodeWatch::new(&layer).unwrap();

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn steps_are_as_long_as_adamws_whatever_the_length_of_the_gradient() {
-        let device = Device::default();
+        let device = crate::test_device();
         let schedule = Schedule {
             steps: 4,
             warmup_steps: 0,

@@ -295,7 +295,6 @@ impl Adaptor<StepReport> for StepReport {
 #[cfg(test)]
 mod tests {
     use burn::module::{ModuleVisitor, Param};
-    use burn::tensor::Device;
 
     use super::*;
     use crate::data::{Conversation, Shard};
@@ -320,7 +319,7 @@ mod tests {
 
     #[test]
     fn losses_and_gradients_of_the_parts_of_a_step_add_up_to_those_of_the_step() {
-        let device = Device::default().autodiff();
+        let device = crate::test_device().autodiff();
         let sizes = ModelConfig::new().with_d_model(32).with_d_ff(64);
         let sizes = sizes.with_layers(2).with_heads(2).with_context(64);
         device.seed(3);

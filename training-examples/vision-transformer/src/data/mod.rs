@@ -231,7 +231,7 @@ fn add(sum: Fnv, split: &RawSplit) -> Fnv {
         .iter()
         .flat_map(|label| label.to_le_bytes())
         .collect();
-    sum.add(&split.images.pixels).add(&labels)
+    sum.chain(&split.images.pixels).chain(&labels)
 }
 
 /// The classes that labels may name.
