@@ -74,7 +74,7 @@ impl Begun {
         Self { connection, text }
     }
 
-    fn to_end(self) -> String {
+    fn whole(self) -> String {
         self.text + &rest(self.connection)
     }
 }
@@ -118,7 +118,7 @@ fn killing_one_of_two_replicas_loses_only_its_running_streams() {
         let answer = body(&ask(port, "POST", "/v1/completions", &short));
         assert_eq!(answer["usage"]["completion_tokens"], 2);
     }
-    let streams = streams.map(Begun::to_end);
+    let streams = streams.map(Begun::whole);
     let (done, cut): (Vec<_>, Vec<_>) = streams.iter().partition(|text| text.contains("[DONE]"));
     assert_eq!(done.len(), 3, "those of the other replica");
     for cut in cut {
