@@ -97,12 +97,11 @@ impl Browser {
 const LAST: &str = "document.querySelector('#log article:last-of-type')";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: the first answer is not seen while it is written"]
 async fn a_chat_streams_stops_and_goes_on() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let server = Server::synthetic().await;
+    let server = Server::start(&ENDLESS, small_engine(), local()).await;
     browser.client.goto(&server.url("/")).await.unwrap();
     browser
         .until("document.getElementById('model').textContent.includes('4,096')")
@@ -184,7 +183,6 @@ async fn a_chat_streams_stops_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: four controls of the page have no name"]
 async fn errors_and_keys_are_told_to_the_user() {
     let Some(browser) = Browser::start().await else {
         return;

@@ -35,6 +35,17 @@ pub static SYNTHETIC: LazyLock<Toy> = LazyLock::new(|| {
     load(&Synthetic::new(config, 1).unwrap())
 });
 
+/// The same, slow enough to be interrupted, and no token ends an answer.
+pub static ENDLESS: LazyLock<Toy> = LazyLock::new(|| {
+    let config = DecoderConfig {
+        max_position_embeddings: 4096,
+        eos_token_ids: Vec::new(),
+        num_hidden_layers: 16,
+        ..DecoderConfig::tiny()
+    };
+    load(&Synthetic::new(config, 1).unwrap())
+});
+
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tritburn-models/tests/data/bitnet-tiny/packed")
 }
