@@ -44,10 +44,10 @@ pub use view::{AffineOperands, AffineView, FloatsView};
 /// use tritburn_formats::quantize::affine::round_to_nearest;
 ///
 /// let layout = AffineLayout::new([2, 2], Bits::Four, None)?;
-/// let w = round_to_nearest(&[1.0, 1.0, 0.5, -0.5], &layout)?;
+/// let w = round_to_nearest(&[3.5, -3.0, 7.0, -2.0], &layout)?;
 /// let mut y = [0.0; 4]; // two tokens
 /// matmul_affine(&[3.0, 1.0, 0.0, 2.0], AffineView::of(&w), None, &mut y)?;
-/// assert_eq!(y, [4.0, 1.0, 2.0, -1.0]);
+/// assert_eq!(y, [7.5, 19.0, -6.0, -4.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn matmul_affine(
