@@ -67,11 +67,7 @@ fn run(
 
 const BOTH: [bool; 2] = [true, true];
 
-#[rstest]
-fn a_norm_equals_the_composition(
-    #[values([1, 1, 16], [2, 3, 100], [3, 30, 257], [1, 1, 1])] shape: [usize; 3],
-    #[values(BOTH, [true, false], [false, true], [false, false])] trained: [bool; 2],
-) {
+fn check_norm(shape: [usize; 3], trained: [bool; 2]) {
     let k = shape[2];
     // The gradient of a single feature is what epsilon leaves of 1 - 1.
     let epsilon = if k == 1 { 0.5 } else { EPSILON };
@@ -86,19 +82,7 @@ fn a_norm_equals_the_composition(
     }
 }
 
-#[rstest]
-fn a_gate_equals_the_composition(
-    #[values([1, 1, 32], [3, 30, 514])] shape: [usize; 3],
-    #[values(
-        GatedActivation::SquaredRelu,
-        GatedActivation::Silu,
-        GatedActivation::Gelu,
-        GatedActivation::GeluTanh
-    )]
-    activation: GatedActivation,
-    #[values(false, true)] with_norm: bool,
-    #[values(BOTH, [true, false], [false, true], [false, false])] trained: [bool; 2],
-) {
+fn check_gate(shape: [usize; 3], activation: GatedActivation, with_norm: bool, trained: [bool; 2]) {
     // Without a norm there are no gains to train.
     let trained = [trained[0], trained[1] && with_norm];
     let fused = |x, gamma| {
@@ -117,6 +101,37 @@ fn a_gate_equals_the_composition(
         let again = run(&device, shape, k, (DType::F32, trained), &fused);
         assert_eq!(found, again, "{device:?}");
     }
+}
+
+#[rstest]
+fn a_norm_equals_the_composition(
+    #[values([1, 1, 16], [2, 3, 100], [3, 30, 257], [1, 1, 1])] shape: [usize; 3],
+) {
+    check_norm(shape, BOTH);
+}
+
+#[rstest]
+fn a_gate_equals_the_composition(
+    #[values([1, 1, 32], [3, 30, 514])] shape: [usize; 3],
+    #[values(
+        GatedActivation::SquaredRelu,
+        GatedActivation::Silu,
+        GatedActivation::Gelu,
+        GatedActivation::GeluTanh
+    )]
+    activation: GatedActivation,
+    #[values(false, true)] with_norm: bool,
+) {
+    check_gate(shape, activation, with_norm, BOTH);
+}
+
+#[rstest]
+fn only_what_is_trained_gets_a_gradient(
+    #[values([true, false], [false, true], [false, false])] trained: [bool; 2],
+) {
+    check_norm([3, 30, 257], trained);
+    check_gate([3, 30, 514], GatedActivation::SquaredRelu, true, trained);
+    check_gate([3, 30, 514], GatedActivation::Silu, false, trained);
 }
 
 /// Half precision rounds inputs and results, not what is between; gains and their gradient are f32.
