@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::tile::{self, AffineJob, Lanes};
+use crate::lm::vector::Avx2;
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -15,8 +16,6 @@ pub(super) unsafe fn run(job: &AffineJob<'_>, rows: Range<usize>, tokens: Range<
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Avx2>(job, rows, tokens) }
 }
-
-struct Avx2;
 
 /// For each mask of eight lanes: which of the kept weights a lane gets, [`DROPPED`] for none.
 static RANKS: [[u8; 8]; 256] = ranks();
@@ -56,23 +55,10 @@ unsafe fn eight<const BITS: usize>(word: u32, offset: i32, [scale, zero]: [__m25
 }
 
 impl Lanes for Avx2 {
-    type V = [__m256; 2];
     /// Scale and zero point.
     type Group = [__m256; 2];
     const ROWS: usize = 2;
     const MAX_TOKENS: usize = 2;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        // SAFETY: the caller has the set.
-        unsafe { [_mm256_setzero_ps(); 2] }
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> Self::V {
-        // SAFETY: the caller promises 16 aligned floats.
-        unsafe { [_mm256_load_ps(x), _mm256_load_ps(x.add(8))] }
-    }
 
     #[inline(always)]
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> Self::Group {
@@ -109,36 +95,5 @@ impl Lanes for Avx2 {
             }
             weights
         }
-    }
-
-    #[inline(always)]
-    unsafe fn add_product(acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: the caller has the set.
-        unsafe {
-            [
-                _mm256_fmadd_ps(a[0], b[0], acc[0]),
-                _mm256_fmadd_ps(a[1], b[1], acc[1]),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        // SAFETY: the caller has the set.
-        unsafe {
-            let eight = _mm256_add_ps(v[0], v[1]);
-            let four = _mm_add_ps(
-                _mm256_castps256_ps128(eight),
-                _mm256_extractf128_ps::<1>(eight),
-            );
-            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a hint, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

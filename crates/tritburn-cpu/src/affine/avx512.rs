@@ -5,6 +5,7 @@ use std::mem::transmute;
 use std::ops::Range;
 
 use super::tile::{self, AffineJob, Lanes};
+use crate::lm::vector::Avx512;
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -15,8 +16,6 @@ pub(super) unsafe fn run(job: &AffineJob<'_>, rows: Range<usize>, tokens: Range<
     // SAFETY: the caller's promise.
     unsafe { tile::run::<Avx512>(job, rows, tokens) }
 }
-
-struct Avx512;
 
 /// Constants of the codes of a width.
 struct Tables<const BITS: usize>;
@@ -50,24 +49,11 @@ impl<const BITS: usize> Tables<BITS> {
 const ODD: __mmask16 = 0xaaaa;
 
 impl Lanes for Avx512 {
-    type V = __m512;
     /// Entry `i` is the weight of code `i mod 2^BITS`: the lookup takes four bits of a lane, so
     /// that nothing needs masking off.
     type Group = __m512;
     const ROWS: usize = 4;
     const MAX_TOKENS: usize = 4;
-
-    #[inline(always)]
-    unsafe fn zero() -> __m512 {
-        // SAFETY: the caller has the set.
-        unsafe { _mm512_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> __m512 {
-        // SAFETY: the caller promises 16 aligned floats.
-        unsafe { _mm512_load_ps(x) }
-    }
 
     #[inline(always)]
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> __m512 {
@@ -111,23 +97,5 @@ impl Lanes for Avx512 {
             let weights = _mm512_permutexvar_ps(_mm512_rorv_epi32(words, shifts), table);
             _mm512_maskz_expand_ps(mask as __mmask16, weights)
         }
-    }
-
-    #[inline(always)]
-    unsafe fn add_product(acc: __m512, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the caller has the set.
-        unsafe { _mm512_fmadd_ps(a, b, acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: __m512) -> f32 {
-        // SAFETY: the caller has the set.
-        unsafe { _mm512_reduce_add_ps(v) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a hint, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

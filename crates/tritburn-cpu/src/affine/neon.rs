@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 
 use super::tile::{self, AffineJob, Lanes};
+use crate::lm::vector::{self, Neon};
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -14,33 +15,11 @@ pub(super) unsafe fn run(job: &AffineJob<'_>, rows: Range<usize>, tokens: Range<
     unsafe { tile::run::<Neon>(job, rows, tokens) }
 }
 
-struct Neon;
-
 impl Lanes for Neon {
-    type V = [float32x4_t; 4];
     /// Scale and zero point.
     type Group = [f32; 2];
     const ROWS: usize = 2;
     const MAX_TOKENS: usize = 2;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        // SAFETY: NEON is part of AArch64.
-        unsafe { [vdupq_n_f32(0.0); 4] }
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> Self::V {
-        // SAFETY: the caller promises 16 floats.
-        unsafe {
-            [
-                vld1q_f32(x),
-                vld1q_f32(x.add(4)),
-                vld1q_f32(x.add(8)),
-                vld1q_f32(x.add(12)),
-            ]
-        }
-    }
 
     #[inline(always)]
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> [f32; 2] {
@@ -72,24 +51,6 @@ impl Lanes for Neon {
     unsafe fn kept(codes: u64, mask: u32, group: [f32; 2]) -> Self::V {
         let weights = tile::spread(codes, mask, group);
         // SAFETY: 16 floats.
-        unsafe { Self::load(weights.as_ptr()) }
+        unsafe { <Self as vector::Lanes>::load(weights.as_ptr()) }
     }
-
-    #[inline(always)]
-    unsafe fn add_product(mut acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        for i in 0..4 {
-            // SAFETY: NEON is part of AArch64.
-            acc[i] = unsafe { vfmaq_f32(acc[i], a[i], b[i]) };
-        }
-        acc
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        // SAFETY: NEON is part of AArch64.
-        unsafe { vaddvq_f32(vaddq_f32(vaddq_f32(v[0], v[1]), vaddq_f32(v[2], v[3]))) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(_: *const u8) {}
 }

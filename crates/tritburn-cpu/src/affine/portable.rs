@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::tile::{self, AffineJob, Lanes};
+use crate::lm::vector::Portable;
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -13,25 +14,11 @@ pub(super) unsafe fn run(job: &AffineJob<'_>, rows: Range<usize>, tokens: Range<
     unsafe { tile::run::<Portable>(job, rows, tokens) }
 }
 
-struct Portable;
-
 impl Lanes for Portable {
-    type V = [f32; 16];
     /// Scale and zero point.
     type Group = [f32; 2];
     const ROWS: usize = 2;
     const MAX_TOKENS: usize = 1;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        [0.0; 16]
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> Self::V {
-        // SAFETY: the caller promises 16 floats.
-        unsafe { x.cast::<Self::V>().read() }
-    }
 
     #[inline(always)]
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> [f32; 2] {
@@ -57,20 +44,4 @@ impl Lanes for Portable {
     unsafe fn kept(codes: u64, mask: u32, group: [f32; 2]) -> Self::V {
         tile::spread(codes, mask, group)
     }
-
-    #[inline(always)]
-    unsafe fn add_product(mut acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        for (acc, (a, b)) in acc.iter_mut().zip(a.iter().zip(b)) {
-            *acc += a * b;
-        }
-        acc
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        v.iter().sum()
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(_: *const u8) {}
 }

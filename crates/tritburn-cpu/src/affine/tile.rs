@@ -6,6 +6,7 @@ use tritburn_formats::affine::{Bits, UNIT};
 
 use super::activations::Activations;
 use super::view::AffineView;
+use crate::lm::vector;
 use crate::parallel::OutPtr;
 
 /// Weight rows of the tallest tile.
@@ -33,13 +34,11 @@ impl<'a> AffineJob<'a> {
     }
 }
 
-/// The vector operations of an instruction set, on 16 floats at a time.
+/// What products with affine weights add to the vector operations of an instruction set.
 ///
 /// # Safety
 /// Every function needs the instruction set, and pointers valid for what it reads.
-pub(super) trait Lanes {
-    /// 16 floats.
-    type V: Copy;
+pub(super) trait Lanes: vector::Lanes {
     /// Scale and zero point of a group, as the set uses them.
     type Group: Copy;
     /// Rows of a tile, 2 or 4.
@@ -47,10 +46,6 @@ pub(super) trait Lanes {
     /// Tokens of the widest tile, at most 4.
     const MAX_TOKENS: usize;
 
-    /// All lanes zero.
-    unsafe fn zero() -> Self::V;
-    /// Reads 16 floats at a multiple of 64 bytes.
-    unsafe fn load(x: *const f32) -> Self::V;
     /// Prepares a group of `BITS`-bit codes.
     unsafe fn group<const BITS: usize>(scale: f32, zero: f32) -> Self::Group;
     /// The weights of the 16 codes in `2 · BITS` bytes, lanes in the order of the activations.
@@ -58,12 +53,6 @@ pub(super) trait Lanes {
     /// The weights of 4-bit codes, lowest first, each in the lane of the next set bit of the 16 bits
     /// of `mask`; other lanes zero.
     unsafe fn kept(codes: u64, mask: u32, group: Self::Group) -> Self::V;
-    /// `acc + a·b`.
-    unsafe fn add_product(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// Sum of all lanes.
-    unsafe fn sum(v: Self::V) -> f32;
-    /// Asks for a cache line.
-    unsafe fn prefetch(address: *const u8);
 }
 
 /// Computes the outputs of `rows` and `tokens`.
@@ -191,7 +180,7 @@ unsafe fn tile<L: Lanes, const BITS: usize, const SPARSE: bool, const R: usize, 
             false => std::ptr::null(),
         };
         let x = job.x.row(token);
-        let mut acc = [[L::zero(); T]; R];
+        let mut acc = [[L::splat(0.0); T]; R];
         let (mut first, mut group) = (0, 0);
         while first < k {
             let end = k.min(first + span);
@@ -273,7 +262,7 @@ unsafe fn steps<
         }
         for i in 0..COUNT {
             let step = first + i;
-            let mut activations = [L::zero(); T];
+            let mut activations = [L::splat(0.0); T];
             for (t, activations) in activations.iter_mut().enumerate() {
                 *activations = L::load(at.x.add(t * at.stride + step * STEP));
             }
@@ -288,7 +277,7 @@ unsafe fn steps<
                     }
                 };
                 for t in 0..T {
-                    acc[r][t] = L::add_product(acc[r][t], weights, activations[t]);
+                    acc[r][t] = L::fma(weights, activations[t], acc[r][t]);
                 }
             }
         }

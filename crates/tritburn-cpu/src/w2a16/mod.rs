@@ -63,9 +63,7 @@ pub fn matmul_w2a16_with(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) -> Result<(), CpuError> {
-    if !isa.is_available() {
-        return Err(CpuError::Unavailable { isa });
-    }
+    isa.require()?;
     let (n, k) = (w.layout().out_features(), w.layout().in_features());
     let m = x.len() / k;
     expect_len("x", x.len(), m * k)?;

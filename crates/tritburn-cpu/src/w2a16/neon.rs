@@ -5,6 +5,7 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 
 use super::tile::{self, Lanes, W2A16Job};
+use crate::lm::vector::Neon;
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -15,38 +16,16 @@ pub(super) unsafe fn run(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<u
     unsafe { tile::run::<Neon>(job, rows, tokens) }
 }
 
-struct Neon;
-
 impl Lanes for Neon {
-    type V = [float32x4_t; 4];
     /// First weight and step.
     type Table = [float32x4_t; 2];
     const ROWS: usize = 2;
     const MAX_TOKENS: usize = 2;
 
     #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        // SAFETY: NEON is part of AArch64.
-        unsafe { [vdupq_n_f32(0.0); 4] }
-    }
-
-    #[inline(always)]
     unsafe fn table(values: [f32; 4]) -> Self::Table {
         // SAFETY: NEON is part of AArch64.
         unsafe { [vdupq_n_f32(values[0]), vdupq_n_f32(values[1] - values[0])] }
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> Self::V {
-        // SAFETY: the caller promises 16 floats.
-        unsafe {
-            [
-                vld1q_f32(x),
-                vld1q_f32(x.add(4)),
-                vld1q_f32(x.add(8)),
-                vld1q_f32(x.add(12)),
-            ]
-        }
     }
 
     #[inline(always)]
@@ -66,26 +45,5 @@ impl Lanes for Neon {
             }
             weights
         }
-    }
-
-    #[inline(always)]
-    unsafe fn add_product(mut acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        for i in 0..4 {
-            // SAFETY: NEON is part of AArch64.
-            acc[i] = unsafe { vfmaq_f32(acc[i], a[i], b[i]) };
-        }
-        acc
-    }
-
-    #[inline(always)]
-    unsafe fn add_scaled(acc: Self::V, a: Self::V, scale: f32) -> Self::V {
-        // SAFETY: NEON is part of AArch64.
-        unsafe { Self::add_product(acc, a, [vdupq_n_f32(scale); 4]) }
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        // SAFETY: NEON is part of AArch64.
-        unsafe { vaddvq_f32(vaddq_f32(vaddq_f32(v[0], v[1]), vaddq_f32(v[2], v[3]))) }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::tile::{self, Lanes, W2A16Job};
+use crate::lm::vector::Portable;
 
 /// Computes the outputs of `rows` and `tokens`.
 ///
@@ -13,28 +14,14 @@ pub(super) unsafe fn run(job: &W2A16Job<'_>, rows: Range<usize>, tokens: Range<u
     unsafe { tile::run::<Portable>(job, rows, tokens) }
 }
 
-struct Portable;
-
 impl Lanes for Portable {
-    type V = [f32; 16];
     type Table = [f32; 4];
     const ROWS: usize = 2;
     const MAX_TOKENS: usize = 1;
 
     #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        [0.0; 16]
-    }
-
-    #[inline(always)]
     unsafe fn table(values: [f32; 4]) -> Self::Table {
         values
-    }
-
-    #[inline(always)]
-    unsafe fn load(x: *const f32) -> Self::V {
-        // SAFETY: the caller promises 16 floats.
-        unsafe { x.cast::<Self::V>().read() }
     }
 
     #[inline(always)]
@@ -46,26 +33,5 @@ impl Lanes for Portable {
             *weight = (word >> (2 * i) & 3) as i32 as f32 * step + table[0];
         }
         weights
-    }
-
-    #[inline(always)]
-    unsafe fn add_product(mut acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        for (acc, (a, b)) in acc.iter_mut().zip(a.iter().zip(b)) {
-            *acc += a * b;
-        }
-        acc
-    }
-
-    #[inline(always)]
-    unsafe fn add_scaled(mut acc: Self::V, a: Self::V, scale: f32) -> Self::V {
-        for (acc, a) in acc.iter_mut().zip(a) {
-            *acc += a * scale;
-        }
-        acc
-    }
-
-    #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        v.iter().sum()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::lm::vector;
 use crate::parallel::OutPtr;
 use crate::view::WeightView;
 
@@ -45,13 +46,11 @@ impl<'a> W2A16Job<'a> {
     }
 }
 
-/// The vector operations of an instruction set, on 16 floats at a time.
+/// What products with 2-bit weights add to the vector operations of an instruction set.
 ///
 /// # Safety
-/// Every function needs the instruction set, and pointers valid for 16 floats.
-pub(super) trait Lanes {
-    /// 16 floats.
-    type V: Copy;
+/// Every function needs the instruction set.
+pub(super) trait Lanes: vector::Lanes {
     /// The weights of the four codes, as the set looks them up.
     type Table: Copy;
     /// Rows of a tile, 2 or 4.
@@ -59,22 +58,10 @@ pub(super) trait Lanes {
     /// Tokens of the widest tile, at most 4.
     const MAX_TOKENS: usize;
 
-    /// All lanes zero.
-    unsafe fn zero() -> Self::V;
     /// Prepares the weights of the four codes.
     unsafe fn table(values: [f32; 4]) -> Self::Table;
-    /// Reads 16 floats.
-    unsafe fn load(x: *const f32) -> Self::V;
     /// The weights of the 16 codes of a word.
     unsafe fn decode(word: u32, table: Self::Table) -> Self::V;
-    /// `acc + a·b`.
-    unsafe fn add_product(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// `acc + a·scale`.
-    unsafe fn add_scaled(acc: Self::V, a: Self::V, scale: f32) -> Self::V;
-    /// Sum of the lanes.
-    unsafe fn sum(v: Self::V) -> f32;
-    /// Prefetches the cache line of an address, valid or not.
-    unsafe fn prefetch(_address: *const u32) {}
 }
 
 /// Computes the outputs of `rows` and `tokens`.
@@ -139,16 +126,16 @@ unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
     // end at or before `k`, and the last, partial one reads a copy.
     unsafe {
         let table = L::table(job.values);
-        let mut total = [[L::zero(); T]; R];
+        let mut total = [[L::splat(0.0); T]; R];
         let mut first = 0;
         while first < job.k {
             let end = (first + job.group).min(job.k);
-            let mut acc = [[L::zero(); T]; R];
+            let mut acc = [[L::splat(0.0); T]; R];
             for step in first / STEP..end / STEP {
                 if T == 1 && step.is_multiple_of(STEP) {
                     for r in 0..R {
                         let ahead = (step * R + r * STEP) * 4 + PREFETCH_BYTES;
-                        L::prefetch(words.wrapping_byte_add(ahead));
+                        L::prefetch(words.wrapping_byte_add(ahead).cast());
                     }
                 }
                 let codes = words.add(step);
@@ -170,7 +157,7 @@ unsafe fn tile<L: Lanes, const R: usize, const T: usize>(
                 let index = layout.scale().index(row + r, first, job.k);
                 let scale = job.w.scales()[index] * layout.code().unit();
                 for t in 0..T {
-                    total[r][t] = L::add_scaled(total[r][t], acc[r][t], scale);
+                    total[r][t] = L::fma(acc[r][t], L::splat(scale), total[r][t]);
                 }
             }
             first = end;
@@ -200,14 +187,14 @@ unsafe fn multiply<L: Lanes, const R: usize, const T: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut activations = [L::zero(); T];
+        let mut activations = [L::splat(0.0); T];
         for (t, activations) in activations.iter_mut().enumerate() {
             *activations = L::load(x.add(t * stride));
         }
         for (r, acc) in acc.iter_mut().enumerate() {
             let weights = L::decode(codes.add(r * words_per_row).read(), table);
             for (acc, &x) in acc.iter_mut().zip(&activations) {
-                *acc = L::add_product(*acc, weights, x);
+                *acc = L::fma(weights, x, *acc);
             }
         }
     }

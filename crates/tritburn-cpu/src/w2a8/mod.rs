@@ -134,9 +134,7 @@ fn check(
     operand: &'static str,
     out_len: usize,
 ) -> Result<(), CpuError> {
-    if !isa.is_available() {
-        return Err(CpuError::Unavailable { isa });
-    }
+    isa.require()?;
     if x.in_features() != w.layout().in_features() {
         return Err(CpuError::InFeatures {
             activations: x.in_features(),

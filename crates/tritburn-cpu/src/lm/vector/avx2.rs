@@ -14,7 +14,7 @@ pub(super) unsafe fn run<W: Work>(work: W) {
     unsafe { work.run::<Avx2>() }
 }
 
-pub(super) struct Avx2;
+pub(crate) struct Avx2;
 
 impl Lanes for Avx2 {
     type V = [__m256; 2];

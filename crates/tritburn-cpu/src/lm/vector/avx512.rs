@@ -14,7 +14,7 @@ pub(super) unsafe fn run<W: Work>(work: W) {
     unsafe { work.run::<Avx512>() }
 }
 
-pub(super) struct Avx512;
+pub(crate) struct Avx512;
 
 impl Lanes for Avx512 {
     type V = __m512;

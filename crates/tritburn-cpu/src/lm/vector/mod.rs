@@ -13,6 +13,14 @@ mod tests;
 use super::element::{Element, Kind};
 use crate::isa::Isa;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+pub(crate) use portable::Portable;
+
 /// Floats of a vector.
 pub(crate) const LANES: usize = 16;
 

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use super::{LANES, Lanes, portable};
 
-pub(super) struct Neon;
+pub(crate) struct Neon;
 
 impl Lanes for Neon {
     type V = [float32x4_t; 4];

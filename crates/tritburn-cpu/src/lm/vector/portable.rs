@@ -2,7 +2,7 @@
 
 use super::{LANES, Lanes};
 
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 /// `f(a[i], b[i])` in every lane.
 #[inline(always)]
