@@ -35,7 +35,7 @@ pub const FORMAT_NAME: &str = "tritburn-packed";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawHeader")]
+#[serde(try_from = "RawHeader<PackedLayout>")]
 pub struct PackedHeader {
     format: String,
     version: u32,
@@ -146,23 +146,31 @@ impl PackedHeader {
     }
 }
 
+/// A header as it is read: of any version, around the layout of either kind.
 #[derive(Deserialize)]
-struct RawHeader {
+pub(crate) struct RawHeader<L> {
     format: String,
     version: u32,
     #[serde(flatten)]
-    layout: PackedLayout,
+    layout: L,
 }
 
-impl TryFrom<RawHeader> for PackedHeader {
+impl<L> RawHeader<L> {
+    /// The layout, if this is a header of the format in a supported version.
+    pub(crate) fn into_layout(self) -> Result<L, HeaderError> {
+        if self.format != FORMAT_NAME {
+            return Err(HeaderError::Format { found: self.format });
+        }
+        check_version(MAGIC, self.version)?;
+        Ok(self.layout)
+    }
+}
+
+impl TryFrom<RawHeader<PackedLayout>> for PackedHeader {
     type Error = HeaderError;
 
-    fn try_from(raw: RawHeader) -> Result<Self, HeaderError> {
-        if raw.format != FORMAT_NAME {
-            return Err(HeaderError::Format { found: raw.format });
-        }
-        check_version(MAGIC, raw.version)?;
-        Ok(Self::new(raw.layout))
+    fn try_from(raw: RawHeader<PackedLayout>) -> Result<Self, HeaderError> {
+        raw.into_layout().map(Self::new)
     }
 }
 

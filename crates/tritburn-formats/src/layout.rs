@@ -56,16 +56,7 @@ impl PackedLayout {
         code: WeightCode,
         scale: ScaleGranularity,
     ) -> Result<Self, LayoutError> {
-        if out_features == 0 || in_features == 0 {
-            return Err(LayoutError::Empty {
-                out_features,
-                in_features,
-            });
-        }
-        let max = code.max_in_features();
-        if in_features > max {
-            return Err(LayoutError::InFeatures { in_features, max });
-        }
+        check_sizes(out_features, in_features, code.max_in_features())?;
         let words = in_features.div_ceil(WEIGHTS_PER_WORD);
         if out_features
             .checked_mul(words)
@@ -138,6 +129,24 @@ impl PackedLayout {
     pub fn byte_count(&self) -> usize {
         4 * (self.word_count() + self.scale_count())
     }
+}
+
+/// Refuses a matrix without rows or columns, and one with more than `max` inputs.
+pub(crate) fn check_sizes(
+    out_features: usize,
+    in_features: usize,
+    max: usize,
+) -> Result<(), LayoutError> {
+    if out_features == 0 || in_features == 0 {
+        return Err(LayoutError::Empty {
+            out_features,
+            in_features,
+        });
+    }
+    if in_features > max {
+        return Err(LayoutError::InFeatures { in_features, max });
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

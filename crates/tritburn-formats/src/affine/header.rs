@@ -11,7 +11,9 @@ use super::bits::Bits;
 use super::float::FloatType;
 use super::layout::AffineLayout;
 use crate::error::HeaderError;
-use crate::header::{CODE_WORD, FORMAT_NAME, MAGIC, PackedHeader, VERSION, check_version};
+use crate::header::{
+    CODE_WORD, FORMAT_NAME, MAGIC, PackedHeader, RawHeader, VERSION, check_version,
+};
 
 const WORDS: usize = 10;
 
@@ -28,7 +30,7 @@ const WORDS: usize = 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawHeader")]
+#[serde(try_from = "RawHeader<AffineLayout>")]
 pub struct AffineHeader {
     format: String,
     version: u32,
@@ -123,23 +125,11 @@ impl AffineHeader {
     }
 }
 
-#[derive(Deserialize)]
-struct RawHeader {
-    format: String,
-    version: u32,
-    #[serde(flatten)]
-    layout: AffineLayout,
-}
-
-impl TryFrom<RawHeader> for AffineHeader {
+impl TryFrom<RawHeader<AffineLayout>> for AffineHeader {
     type Error = HeaderError;
 
-    fn try_from(raw: RawHeader) -> Result<Self, HeaderError> {
-        if raw.format != FORMAT_NAME {
-            return Err(HeaderError::Format { found: raw.format });
-        }
-        check_version(MAGIC, raw.version)?;
-        Ok(Self::new(raw.layout))
+    fn try_from(raw: RawHeader<AffineLayout>) -> Result<Self, HeaderError> {
+        raw.into_layout().map(Self::new)
     }
 }
 

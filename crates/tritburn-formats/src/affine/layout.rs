@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bits::{Bits, UNIT};
 use super::float::FloatType;
 use crate::error::LayoutError;
-use crate::layout::WEIGHTS_PER_WORD;
+use crate::layout::{WEIGHTS_PER_WORD, check_sizes};
 
 /// Which inputs of a row are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,16 +59,7 @@ impl AffineLayout {
         code: Bits,
         group_size: Option<usize>,
     ) -> Result<Self, LayoutError> {
-        if out_features == 0 || in_features == 0 {
-            return Err(LayoutError::Empty {
-                out_features,
-                in_features,
-            });
-        }
-        let max = code.max_in_features();
-        if in_features > max {
-            return Err(LayoutError::InFeatures { in_features, max });
-        }
+        check_sizes(out_features, in_features, code.max_in_features())?;
         let fits = |size: usize| {
             size > 0 && size.is_multiple_of(WEIGHTS_PER_WORD) && u32::try_from(size).is_ok()
         };

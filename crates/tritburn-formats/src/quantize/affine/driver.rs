@@ -17,6 +17,12 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// The place of a group that is still to be fitted.
+    pub(super) const UNFITTED: Self = Self {
+        scale: 1.0,
+        zero: 0.0,
+    };
+
     /// The code of a weight.
     #[inline(always)]
     pub(super) fn code(self, w: f32, bits: Bits) -> u8 {
@@ -43,13 +49,7 @@ pub(super) fn quantize(
         false => vec![],
     };
     let mut codes = vec![0; layout.weight_count()];
-    let mut fitted = vec![
-        Group {
-            scale: 1.0,
-            zero: 0.0
-        };
-        layout.group_count()
-    ];
+    let mut fitted = vec![Group::UNFITTED; layout.group_count()];
     codes
         .par_chunks_mut(k)
         .zip(weights.par_chunks(k))

@@ -135,13 +135,7 @@ pub fn second_order(
     }
     let factor = factor(moments, &order, settings.damping)?;
     let mut codes = vec![0u8; layout.weight_count()];
-    let mut fitted = vec![
-        Group {
-            scale: 1.0,
-            zero: 0.0
-        };
-        layout.group_count()
-    ];
+    let mut fitted = vec![Group::UNFITTED; layout.group_count()];
     codes
         .par_chunks_mut(ROWS * k)
         .zip(weights.par_chunks(ROWS * k))
