@@ -26,6 +26,11 @@ pub fn plain(name: &str) -> String {
     name.chars().map(escaped).collect()
 }
 
+/// Bytes in the unit that sizes are told in.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,7 @@ pub mod engine;
 pub mod families;
 pub mod generate;
 pub mod model;
+mod replace;
 pub mod sample;
 pub mod text;
 pub mod trainable;

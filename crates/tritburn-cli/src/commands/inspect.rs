@@ -18,7 +18,7 @@ use tritburn_models::text::Tokenizer;
 
 use crate::cli::InspectArgs;
 use crate::error::{cannot, message};
-use crate::say::{plain, say};
+use crate::say::{mib, plain, say};
 
 /// What is told of a file.
 #[derive(Serialize)]
@@ -239,7 +239,7 @@ fn print(report: &Report, list: bool) -> Result<()> {
     if let Some(model) = &report.model {
         table.add_row(vec!["model".to_string(), model.clone()]);
     }
-    let mib = report.bytes as f64 / (1 << 20) as f64;
+    let mib = mib(report.bytes);
     let size = format!("{mib:.1} MiB in {} tensors", report.tensors.len());
     table.add_row(vec!["size".to_string(), size]);
     if let Some(parameters) = report.parameters {

@@ -9,17 +9,18 @@ use ::tritburn::InputPrecision;
 use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
 
+use super::check;
 use super::compare;
 use super::fit;
 use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
-use super::replace;
 use super::table::pieces;
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, open, tritburn,
 };
 use crate::config::{DecoderConfig, LinearClass, Quantization};
+use crate::replace::{self, Stuck};
 use crate::text::TokenizerFiles;
 
 /// What a conversion may do.
@@ -80,7 +81,7 @@ pub fn convert(
     if !source.quantization().is_ternary() && target.float_weights().is_none() {
         return Err(ConvertError::Dense);
     }
-    replace::check(to, target, options.force, None)?;
+    check::replaceable(to, target, options.force, None)?;
     fit::check(source.config(), target)?;
     let (files, unread) = match source.tokenizer() {
         Ok(files) => (files, None),
@@ -104,12 +105,7 @@ pub fn convert(
         return Err(ConvertError::Lossy { losses });
     }
 
-    let parent = replace::workplace(to);
-    // Removed with all that is left in it, whatever happens.
-    let scratch = tempfile::Builder::new()
-        .prefix(".tritburn-")
-        .tempdir_in(&parent)
-        .map_err(io_error(&parent))?;
+    let scratch = replace::scratch(to)?;
     let result = scratch.path().join("result");
     if !target.is_file() {
         fs::create_dir(&result).map_err(io_error(&result))?;
@@ -120,8 +116,8 @@ pub fn convert(
     let target_bytes = job.verify(&result, &header.config, progress)?;
     // Again: the conversion took a while.
     let made_in = scratch.path();
-    replace::check(to, target, options.force, Some(made_in))?;
-    replace::replace(&result, to, made_in, &made_in.join("old"))?;
+    check::replaceable(to, target, options.force, Some(made_in))?;
+    replace::replace(&result, to, made_in)?;
 
     let count = |kind: fn(&Item) -> usize| job.items.iter().map(kind).sum();
     Ok(Report {
@@ -383,6 +379,15 @@ fn infinite_scale(loss: &Loss) -> Option<ConvertError> {
             found: *found,
         }),
         _ => None,
+    }
+}
+
+impl From<Stuck> for ConvertError {
+    fn from(Stuck { path, reason }: Stuck) -> Self {
+        Self::Io {
+            path,
+            source: reason,
+        }
     }
 }
 

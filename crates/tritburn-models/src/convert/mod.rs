@@ -4,6 +4,7 @@
 //! needs little memory. The result appears under its name only when it is complete and has been
 //! read back and compared; what would be lost on the way is refused unless it is allowed.
 
+mod check;
 mod compare;
 mod error;
 mod fit;
@@ -12,7 +13,6 @@ mod job;
 mod loss;
 mod master;
 mod output;
-mod replace;
 mod report;
 mod table;
 mod target;

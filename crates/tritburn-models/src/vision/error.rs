@@ -7,6 +7,8 @@ use burn::tensor::DType;
 use thiserror::Error;
 use tritburn::store::StoreError;
 
+use crate::replace::Stuck;
+
 /// Why a vision transformer cannot be made, run, read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -121,6 +123,12 @@ pub enum VisionError {
         /// What it said.
         reason: String,
     },
+}
+
+impl From<Stuck> for VisionError {
+    fn from(Stuck { path, reason }: Stuck) -> Self {
+        Self::Write { path, reason }
+    }
 }
 
 impl VisionError {

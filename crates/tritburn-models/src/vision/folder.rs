@@ -10,6 +10,7 @@ use tritburn::store;
 use super::config::{MODEL_TYPE, VisionConfig};
 use super::error::VisionError;
 use super::model::VisionTransformer;
+use crate::replace;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -84,28 +85,16 @@ impl VisionTransformer {
     pub fn save(&self, folder: impl AsRef<Path>, replace: bool) -> Result<(), VisionError> {
         let folder = folder.as_ref();
         check_place(folder, replace)?;
-        let parent = match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(parent).map_err(VisionError::write(parent))?;
-        let scratch = tempfile::tempdir_in(parent).map_err(VisionError::write(parent))?;
+        if let Some(parent) = folder.parent() {
+            fs::create_dir_all(parent).map_err(VisionError::write(parent))?;
+        }
+        let scratch = replace::scratch(folder)?;
         let made = scratch.path().join("made");
         fs::create_dir(&made).map_err(VisionError::write(&made))?;
         let config = made.join(CONFIG);
         fs::write(&config, self.config().to_json()).map_err(VisionError::write(&config))?;
         store::save(&self.stored()?, made.join(WEIGHTS))?;
-        let old = scratch.path().join("old");
-        let existed = fs::symlink_metadata(folder).is_ok();
-        if existed {
-            fs::rename(folder, &old).map_err(VisionError::write(folder))?;
-        }
-        fs::rename(&made, folder).map_err(|reason| {
-            if existed && let Err(error) = fs::rename(&old, folder) {
-                tracing::error!("{} cannot be put back: {error}", folder.display());
-            }
-            VisionError::write(folder)(reason)
-        })
+        Ok(replace::replace(&made, folder, scratch.path())?)
     }
 }
 

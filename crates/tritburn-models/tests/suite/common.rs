@@ -86,6 +86,21 @@ pub fn devices() -> Vec<Device> {
     devices
 }
 
+/// Numbers that are the same in every run.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    /// Between -1 and 1.
+    pub fn next(&mut self) -> f32 {
+        // Knuth's MMIX generator; its high bits are good.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
 /// All projections of a model, packed.
 pub fn projections(model: &dyn Checkpoint) -> Vec<PackedMatrix> {
     let projections = model.config().projections();

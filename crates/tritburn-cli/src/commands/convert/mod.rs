@@ -13,6 +13,7 @@ use crate::cli::ConvertArgs;
 use crate::error::message;
 use crate::interrupt;
 use crate::model::open;
+use crate::say::mib;
 
 pub fn run(args: &ConvertArgs) -> Result<()> {
     if tritburn_models::vision::is_folder(&args.input) {
@@ -91,7 +92,6 @@ fn as_json(report: &Report) -> serde_json::Value {
 
 fn print(report: &Report) -> Result<()> {
     let mut out = stdout();
-    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     writeln!(
         out,
         "{}: {}, {:.1} MiB (from {}, {:.1} MiB)",

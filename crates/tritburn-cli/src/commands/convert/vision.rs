@@ -10,6 +10,7 @@ use tritburn_models::VisionTransformer;
 use tritburn_models::convert::Target;
 
 use crate::cli::ConvertArgs;
+use crate::say::mib;
 
 /// Packs the model in a folder; what was written is read back and compared.
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
@@ -58,7 +59,6 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         writeln!(out, "{report}")?;
         return Ok(());
     }
-    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     writeln!(
         out,
         "{}: {}, {:.2} MiB (from {:.2} MiB)\nread back and compared",

@@ -11,6 +11,8 @@ use tritburn_models::DecoderConfig;
 use tritburn_models::config::Quantization;
 use tritburn_models::trainable::{TrainableModel, TrainableOptions};
 
+use crate::common::Numbers;
+
 /// Sizes that every format can hold: grouped heads, tied tables.
 fn config() -> DecoderConfig {
     DecoderConfig {
@@ -41,7 +43,7 @@ fn model(config: &DecoderConfig, device: &Device) -> TrainableModel {
 
 /// Draws every parameter again: gains around 1, since 1 would hide one that is forgotten.
 struct Redraw {
-    state: u64,
+    numbers: Numbers,
     tables: (usize, f32),
 }
 
@@ -50,19 +52,9 @@ impl Redraw {
         // Uniform numbers of the tables' standard deviation.
         let bound = config.initializer_range as f32 * 3f32.sqrt();
         Self {
-            state: seed,
+            numbers: Numbers(seed),
             tables: (config.vocab_size, bound),
         }
-    }
-
-    /// Between -1 and 1.
-    fn next(&mut self) -> f32 {
-        // Knuth's MMIX generator; its high bits are good.
-        self.state = self
-            .state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
 
@@ -77,7 +69,7 @@ impl ModuleMapper for Redraw {
                 [] => (0.0, 0.0),
             };
             let values: Vec<f32> = (0..dims.iter().product())
-                .map(|_| middle + bound * self.next())
+                .map(|_| middle + bound * self.numbers.next())
                 .collect();
             let data = TensorData::new(values, dims);
             Tensor::from_data(data, &value.device()).require_grad()

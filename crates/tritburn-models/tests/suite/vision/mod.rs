@@ -9,6 +9,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use tritburn_models::vision::{Labelling, TernaryLayers, VisionConfig, VisionTransformer};
 
+use crate::common::Numbers;
+
 /// Awkward sizes: 25 patches of 12 values, grouped heads, an inner width that is no multiple of 16.
 fn config(ternary: TernaryLayers) -> VisionConfig {
     VisionConfig {
@@ -35,25 +37,11 @@ const ALL: [TernaryLayers; 3] = [
 /// device meanwhile.
 fn model(config: &VisionConfig, device: &Device) -> VisionTransformer {
     let model = VisionTransformer::new(config, DType::F32, device).unwrap();
-    model.map(&mut Redraw { state: 7 })
+    model.map(&mut Redraw(Numbers(7)))
 }
 
 /// Draws every parameter again.
-struct Redraw {
-    state: u64,
-}
-
-impl Redraw {
-    /// Between -1 and 1.
-    fn next(&mut self) -> f32 {
-        // Knuth's MMIX generator; its high bits are good.
-        self.state = self
-            .state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
+struct Redraw(Numbers);
 
 impl ModuleMapper for Redraw {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -65,7 +53,7 @@ impl ModuleMapper for Redraw {
             };
             let middle = if D == 1 { 0.8 } else { 0.0 };
             let count = dims.iter().product();
-            let values: Vec<f32> = (0..count).map(|_| middle + bound * self.next()).collect();
+            let values: Vec<f32> = (0..count).map(|_| middle + bound * self.0.next()).collect();
             let required = value.is_require_grad();
             let data = TensorData::new(values, dims);
             Tensor::from_data(data, &value.device()).set_require_grad(required)
@@ -77,8 +65,10 @@ impl ModuleMapper for Redraw {
 fn images(count: usize, config: &VisionConfig, device: &Device) -> Tensor<4> {
     let [channels, height, width] = config.image_shape();
     let shape = [count, channels, height, width];
-    let mut draw = Redraw { state: 11 };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw.next()).collect();
+    let mut numbers = Numbers(11);
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| numbers.next())
+        .collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

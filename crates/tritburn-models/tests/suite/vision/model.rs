@@ -6,7 +6,7 @@ use tritburn_models::vision::internals::attend;
 use tritburn_models::vision::{Classifier, DropPath, Picture, TernaryLayers, VisionConfig};
 
 use super::{ALL, config, images, model, values};
-use crate::common::devices;
+use crate::common::{Numbers, devices};
 
 #[test]
 fn every_image_of_a_batch_is_seen_by_itself() {
@@ -65,9 +65,9 @@ fn queries_that_share_a_head_get_what_a_copy_of_it_would_give() {
     // Of random keys and values, so that heads differ: attention computed by hand from the definition.
     let (batch, tokens, size, queries, shared) = (2, 5, 4, 6, 2);
     let width = (queries + 2 * shared) * size;
-    let mut draw = super::Redraw { state: 3 };
+    let mut numbers = Numbers(3);
     let qkv: Vec<f32> = (0..batch * tokens * width)
-        .map(|_| 2.0 * draw.next())
+        .map(|_| 2.0 * numbers.next())
         .collect();
     let data = TensorData::new(qkv.clone(), [batch, tokens, width]);
     let heads = tritburn::training::Heads {

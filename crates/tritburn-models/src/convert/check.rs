@@ -1,8 +1,8 @@
 //! What a result may take the place of. Replacing removes what was there, so only what is plainly an
 //! earlier result goes.
 
-use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::fs;
+use std::path::Path;
 
 use super::job::io_error;
 use super::{ConvertError, Target};
@@ -16,7 +16,7 @@ const WRITTEN: [&str; 3] = ["config.json", "model.safetensors", bitnet_gpu_names
 /// wrote: a file replaces a file, a folder an empty folder or one that holds a model and nothing else.
 /// What is not there may be written.
 /// `scratch` is where the result is being made, which is no matter.
-pub(super) fn check(
+pub(super) fn replaceable(
     to: &Path,
     target: Target,
     force: bool,
@@ -75,68 +75,4 @@ fn kept(path: &Path, reason: String) -> ConvertError {
         path: path.to_path_buf(),
         reason,
     }
-}
-
-/// The folder that a result is made in: beside the place it will have, or within a folder that cannot
-/// give its place away.
-pub(super) fn workplace(to: &Path) -> PathBuf {
-    if stays(to) {
-        return to.to_path_buf();
-    }
-    match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// Whether a folder stays where it is and only what it holds is replaced: `.` and the like.
-fn stays(to: &Path) -> bool {
-    let same = |folder: io::Result<PathBuf>| {
-        let canonical = fs::canonicalize(to);
-        folder.is_ok_and(|folder| canonical.is_ok_and(|to| to == folder))
-    };
-    to.is_dir() && (to.file_name().is_none() || same(env::current_dir()))
-}
-
-/// Gives the result its name. What was there goes to `old` first, and back if that fails. Both lie in
-/// `scratch`.
-pub(super) fn replace(
-    result: &Path,
-    to: &Path,
-    scratch: &Path,
-    old: &Path,
-) -> Result<(), ConvertError> {
-    if stays(to) {
-        fs::create_dir(old).map_err(io_error(old))?;
-        move_all(to, old, Some(scratch))?;
-        return move_all(result, to, None).inspect_err(|_| {
-            let back = move_all(to, result, Some(scratch)).and_then(|()| move_all(old, to, None));
-            if let Err(error) = back {
-                tracing::error!("{} cannot be put back: {error}", to.display());
-            }
-        });
-    }
-    let existed = fs::symlink_metadata(to).is_ok();
-    if existed {
-        fs::rename(to, old).map_err(io_error(to))?;
-    }
-    fs::rename(result, to).map_err(|source| {
-        if existed && let Err(error) = fs::rename(old, to) {
-            tracing::error!("{} cannot be put back: {error}", to.display());
-        }
-        io_error(to)(source)
-    })
-}
-
-/// Moves all that a folder holds, but for one of its folders.
-fn move_all(from: &Path, to: &Path, but: Option<&Path>) -> Result<(), ConvertError> {
-    let entries: io::Result<Vec<_>> = fs::read_dir(from).and_then(Iterator::collect);
-    for entry in entries.map_err(io_error(from))? {
-        let name = entry.file_name();
-        if but.is_some_and(|but| but.file_name() == Some(&name)) {
-            continue;
-        }
-        fs::rename(entry.path(), to.join(&name)).map_err(io_error(&entry.path()))?;
-    }
-    Ok(())
 }
