@@ -5,6 +5,10 @@
 //! CUDA graph and replayed.
 
 #[cfg(feature = "cuda")]
+#[path = "common/replay.rs"]
+mod replay;
+
+#[cfg(feature = "cuda")]
 mod tuning {
     use std::time::Instant;
 
@@ -21,6 +25,8 @@ mod tuning {
         Buffer, DeviceFacts, FloatMatrix, FloatType, FragmentOrder, MmaType, PackedWeights,
         PrepackedWeights, QuantizedActivations, WeightOrder, backward, quantize,
     };
+
+    use crate::replay::{self, sync};
 
     const COLD_BYTES: usize = 300 << 20;
 
@@ -159,34 +165,10 @@ mod tuning {
         pub fn time(&self, strategy: Strategy) -> f64 {
             let calls = self.weights.len().clamp(20, 200);
             let run = || (0..calls).for_each(|i| self.call(i, strategy));
-            let client = &self.client;
             self.call(0, strategy);
-            sync(client);
-            client.graph_prepare().expect("a capture");
-            run();
-            sync(client);
-            client.start_capture().expect("a capture");
-            run();
-            let graph = client.stop_capture().expect("a graph");
-            let mut times: Vec<f64> = (0..12)
-                .map(|_| {
-                    sync(client);
-                    let start = Instant::now();
-                    for _ in 0..2 {
-                        // SAFETY: every buffer of the recorded calls lives as long as `self`.
-                        unsafe { graph.replay() }.expect("a replay");
-                    }
-                    sync(client);
-                    start.elapsed().as_secs_f64() * 1e6 / (2 * calls) as f64
-                })
-                .collect();
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
+            // SAFETY: every buffer of the recorded calls lives as long as `self`.
+            unsafe { replay::time(&self.client, [12, 2], run) / calls as f64 }
         }
-    }
-
-    fn sync(client: &Client) {
-        cubecl::future::block_on(client.sync()).expect("the device finishes");
     }
 
     fn plans(case: &Case, facts: &DeviceFacts) -> Vec<Plan> {

@@ -7,9 +7,11 @@
 //! than the L2 cache holds. Results are checked by the tests.
 
 #[cfg(feature = "cuda")]
-mod tuning {
-    use std::time::Instant;
+#[path = "common/replay.rs"]
+mod replay;
 
+#[cfg(feature = "cuda")]
+mod tuning {
     use cubecl::Device;
     use cubecl::client::Client;
     use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
@@ -21,6 +23,8 @@ mod tuning {
     use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
     use tritburn_kernels::{Buffer, FloatMatrix, FloatType, FloatVector, statistics};
 
+    use crate::replay;
+
     const TOKENS: usize = 16_384;
     const EPS: f32 = 1e-5;
     const BF16: FloatType = FloatType::BF16;
@@ -30,10 +34,6 @@ mod tuning {
     struct Bench {
         client: Client,
         names: Vec<String>,
-    }
-
-    fn sync(client: &Client) {
-        cubecl::future::block_on(client.sync()).expect("the device finishes");
     }
 
     impl Bench {
@@ -66,27 +66,9 @@ mod tuning {
                 .collect();
             let calls = (2 * sets.len()).max(8);
             let run = || (0..calls).for_each(|i| call(&sets[i % sets.len()]));
-            let client = &self.client;
             call(&sets[0]);
-            sync(client);
-            client.graph_prepare().expect("a capture");
-            run();
-            sync(client);
-            client.start_capture().expect("a capture");
-            run();
-            let graph = client.stop_capture().expect("a graph");
-            let mut times: Vec<f64> = (0..15)
-                .map(|_| {
-                    sync(client);
-                    let start = Instant::now();
-                    // SAFETY: every buffer of the recorded calls outlives this function.
-                    unsafe { graph.replay() }.expect("a replay");
-                    sync(client);
-                    start.elapsed().as_secs_f64() * 1e6 / calls as f64
-                })
-                .collect();
-            times.sort_by(f64::total_cmp);
-            let time = times[times.len() / 2];
+            // SAFETY: every buffer of the recorded calls is in `sets`.
+            let time = unsafe { replay::time(&self.client, [15, 1], run) } / calls as f64;
             let rate = bytes as f64 / time * 1e-3;
             println!("{what:<48} {time:>9.2} us  {rate:>6.0} GB/s");
         }

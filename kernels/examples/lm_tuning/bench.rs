@@ -1,7 +1,6 @@
 //! A launch that is checked and timed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use cubecl::client::Client;
 use cubecl::server::Handle;
@@ -9,6 +8,7 @@ use tritburn_kernels::{FloatMatrix, FloatType, QuantizedActivations};
 
 use crate::harness::*;
 use crate::reference;
+use crate::replay::{self, sync};
 
 pub const HIDDEN: usize = 2560;
 pub const INNER: usize = 6912;
@@ -30,10 +30,6 @@ pub struct Bench {
     pub failures: usize,
 }
 
-pub fn sync(client: &Client) {
-    cubecl::future::block_on(client.sync()).expect("the device finishes");
-}
-
 impl Bench {
     pub fn wanted(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|n| n == name)
@@ -41,28 +37,10 @@ impl Bench {
 
     /// Median microseconds of `call(i)` for `i` in `0..calls`, one after another.
     pub fn time(&self, calls: usize, call: impl Fn(usize)) -> f64 {
-        let run = || (0..calls).for_each(&call);
-        let client = &self.client;
         call(0);
-        sync(client);
-        client.graph_prepare().expect("a capture");
-        run();
-        sync(client);
-        client.start_capture().expect("a capture");
-        run();
-        let graph = client.stop_capture().expect("a graph");
-        let mut times: Vec<f64> = (0..15)
-            .map(|_| {
-                sync(client);
-                let start = Instant::now();
-                // SAFETY: every buffer of the recorded calls outlives this function.
-                unsafe { graph.replay() }.expect("a replay");
-                sync(client);
-                start.elapsed().as_secs_f64() * 1e6 / calls as f64
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+        let run = || (0..calls).for_each(&call);
+        // SAFETY: every buffer of the recorded calls outlives this function.
+        unsafe { replay::time(&self.client, [15, 1], run) / calls as f64 }
     }
 
     /// One line: `call(0)`, checked, then timed. `bytes` is what a call has to move.

@@ -4,9 +4,10 @@ use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
 use tritburn_kernels::decoder::dense::{self, DenseWeights};
 use tritburn_kernels::{FloatType, QuantizedActivations, quantize};
 
-use crate::bench::{Bench, HIDDEN, TYPE, sync};
+use crate::bench::{Bench, HIDDEN, TYPE};
 use crate::harness::*;
 use crate::reference;
+use crate::replay::sync;
 
 impl Bench {
     pub fn dense(&mut self, tokens: usize, int8: bool) {

@@ -23,6 +23,9 @@ mod head;
 #[allow(dead_code, reason = "shared with the tests")]
 mod reference;
 #[cfg(feature = "cuda")]
+#[path = "../common/replay.rs"]
+mod replay;
+#[cfg(feature = "cuda")]
 mod rows;
 
 #[cfg(feature = "cuda")]
