@@ -1,10 +1,8 @@
 //! Everything that can go wrong.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use burn::tensor::TensorReadError;
-use burn::train::TrainingError;
 use thiserror::Error;
 
 use crate::data::DataError;
@@ -56,17 +54,6 @@ pub enum Error {
     /// A result could not be read from the device.
     #[error("a result could not be read from the device")]
     Read(#[from] TensorReadError),
-    /// Burn stopped the training.
-    #[error("training stopped: {0}")]
-    Training(Arc<TrainingError>),
-    /// Someone stopped the training.
-    #[error("training stopped: {reason}; `train --resume --output {}` goes on", folder.display())]
-    Interrupted {
-        /// Why.
-        reason: String,
-        /// The folder of the training.
-        folder: PathBuf,
-    },
     /// A float model was to be packed.
     #[error("{} holds a model trained with --dense: it has no ternary weights to pack", folder.display())]
     Dense {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::config::ConfigError;
+use burn::train::TrainingError;
 use thiserror::Error;
 
 use crate::atomic;
@@ -93,6 +95,17 @@ pub enum RunError {
         found: usize,
         /// Steps behind the checkpoint.
         steps: usize,
+    },
+    /// Burn stopped the training.
+    #[error("training stopped: {0}")]
+    Training(Arc<TrainingError>),
+    /// Someone stopped the training.
+    #[error("training stopped: {reason}; `train --resume --output {}` goes on", folder.display())]
+    Interrupted {
+        /// Why.
+        reason: String,
+        /// The folder of the training.
+        folder: PathBuf,
     },
     /// The loss is no number any more.
     #[error("the loss of step {step} is {loss}: try a lower learning rate")]

@@ -9,6 +9,8 @@
 //! | [`draw_losses`] | the same as a picture |
 //! | [`StepMetric`], [`Gauge`] | what is watched of steps and of the machine |
 //! | [`PlainProgress`] | progress where there is no terminal |
+//! | [`Steps`], [`shuffled`], [`Counted`] | how steps make epochs, which items a step has, batches as Burn counts them |
+//! | [`ended`], [`Trained`] | how a training went |
 //! | [`DecayingAdamW`], [`ScheduledRate`] | AdamW and its learning rate, by a [`RateSchedule`] |
 
 pub mod atomic;
@@ -24,6 +26,8 @@ mod metric;
 mod optimizer;
 mod progress;
 mod step_log;
+mod steps;
+mod trained;
 mod unread;
 
 pub use best::{Best, KeepNewestAndBest};
@@ -34,6 +38,8 @@ pub use gauge::{Clock, Gauge};
 pub use loss_chart::draw as draw_losses;
 pub use metric::{LOSS, StepMetric};
 pub use optimizer::{DecayingAdamW, RateSchedule, ScheduledRate};
-pub use progress::{PlainProgress, Steps};
+pub use progress::PlainProgress;
 pub use step_log::{StepLog, StepLoss, StepRecord};
+pub use steps::{Counted, Steps, shuffled};
+pub use trained::{BestStep, Trained, ended};
 pub use unread::{Reading, Unread};

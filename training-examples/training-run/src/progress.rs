@@ -13,20 +13,13 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 
+use crate::steps::Steps;
+
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Name and unit of a metric.
 type Label = (MetricName, String);
-
-/// How many steps a training has.
-#[derive(Clone, Copy, Debug)]
-pub struct Steps {
-    /// In all.
-    pub all: usize,
-    /// In an epoch, which to Burn is what lies between two checkpoints.
-    pub epoch: usize,
-}
 
 /// Prints a line with the latest metrics every few seconds, and one after every epoch.
 ///
@@ -150,7 +143,7 @@ impl TrainingProgressLogger for PlainProgress {
     }
 
     fn update_epoch(&mut self, epoch: usize) {
-        self.epoch_start = (epoch * self.steps.epoch).min(self.steps.all);
+        self.epoch_start = self.steps.after(epoch);
         let values = self.valid.clone();
         let what = format!("{} after step", self.held_out);
         self.print(&what, &values, "");

@@ -2,10 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use burn::tensor::TensorReadError;
-use burn::train::TrainingError;
 use thiserror::Error;
 use tritburn::device::DeviceError;
 use tritburn_models::vision::VisionError;
@@ -55,17 +53,6 @@ pub enum Error {
     /// A result could not be read from the device.
     #[error("a result could not be read from the device")]
     Read(#[from] TensorReadError),
-    /// Burn stopped the training.
-    #[error("training stopped: {0}")]
-    Training(Arc<TrainingError>),
-    /// Someone stopped the training.
-    #[error("training stopped: {reason}; `train --resume --output {}` goes on", folder.display())]
-    Interrupted {
-        /// Why.
-        reason: String,
-        /// The folder of the training.
-        folder: PathBuf,
-    },
     /// A model was to be measured on images of other classes or sizes.
     #[error("{} has {model}, and the model {expected}", path.display())]
     OtherData {

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use tritburn_models::CausalLm;
 use tritburn_models::checkpoint;
 use tritburn_models::model::LoadOptions;
+use tritburn_models::{CausalLm, TrainableModel};
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 }
 
 /// Says where the best model is, if that is not the last one.
-fn tell_best(run: &RunFolder, trained: &Trained) {
+fn tell_best(run: &RunFolder, trained: &Trained<TrainableModel>) {
     if let Some(best) = trained.best {
         println!(
             "held-out text was cheapest after step {} ({:.4} nats a token): that model is {}",

@@ -20,18 +20,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     };
     let config = args.config.over(base);
     let trained = train(&args.output, &config, &place, args.resume)?;
-    match trained.resumed_at {
-        0 => println!("trained {} steps", config.steps),
-        step => println!(
-            "resumed after step {step} and trained to step {}",
-            config.steps
-        ),
-    }
-    println!(
-        "in {:.1} s; the model is {}",
-        trained.time.as_secs_f64(),
-        run.model().display()
-    );
+    println!("{}", trained.summary(config.steps, &run.model()));
     super::tell_best(&run, &trained);
     Ok(())
 }

@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::data::dataset::DatasetError;
+use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::tensor::Device;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use training_run::{Counted, Steps, shuffled};
 
 use super::{Conversation, Shard, TokenBatch, Tokens};
 
@@ -87,24 +86,11 @@ pub struct Plan {
     pub batch_size: usize,
     /// Tokens a window.
     pub context: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Steps an epoch.
-    pub epoch_steps: usize,
+    /// All steps.
+    pub steps: Steps,
 }
 
 impl Plan {
-    /// Number of epochs; the last may be shorter.
-    pub fn epochs(&self) -> usize {
-        self.steps.div_ceil(self.epoch_steps)
-    }
-
-    /// The steps of an epoch, both counted from 1.
-    fn steps_of(&self, epoch: usize) -> Range<usize> {
-        let first = (epoch - 1) * self.epoch_steps + 1;
-        first..(first + self.epoch_steps).min(self.steps + 1)
-    }
-
     /// Where the windows of a step begin, in a text of `length` tokens.
     fn starts(&self, step: usize, length: usize) -> Vec<usize> {
         // Seeds side by side give unrelated streams: `seed_from_u64` hashes them.
@@ -114,26 +100,16 @@ impl Plan {
             .collect()
     }
 
-    /// The items of a step, of `count` that come all in one random order, then all in another.
+    /// The items of a step, of `count`.
     fn order(&self, step: usize, count: usize) -> Vec<usize> {
-        let first = (step - 1) * self.batch_size;
-        let mut items = Vec::with_capacity(self.batch_size);
-        while items.len() < self.batch_size {
-            let (pass, within) = ((first + items.len()) / count, (first + items.len()) % count);
-            let mut rng = StdRng::seed_from_u64(self.seed ^ (pass as u64 + 1).rotate_left(32));
-            let mut order: Vec<usize> = (0..count).collect();
-            order.shuffle(&mut rng);
-            let room = self.batch_size - items.len();
-            items.extend(order[within..].iter().take(room));
-        }
-        items
+        shuffled(self.seed, step, self.batch_size, count)
     }
 }
 
 impl TrainLoader {
     /// Gives the batches from `epoch` on, counted from 1.
     pub fn new(source: Arc<dyn StepSource>, plan: Plan, epoch: usize, device: Device) -> Self {
-        let part = 0..plan.epoch_steps.min(plan.steps);
+        let part = 0..plan.steps.after(1);
         let epoch = AtomicUsize::new(epoch);
         Self {
             source,
@@ -178,7 +154,7 @@ impl TrainLoader {
 impl DataLoader<TokenBatch> for TrainLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let steps = self.plan.steps_of(epoch);
+        let steps = self.plan.steps.of(epoch);
         let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
         let total = self.shards.len() * steps.len();
         let items = self
@@ -186,11 +162,7 @@ impl DataLoader<TokenBatch> for TrainLoader {
             .clone()
             .flat_map(move |index| steps.clone().map(move |step| (index, step)));
         let batches = items.map(|(index, step)| self.batch(step, index, &self.device));
-        Box::new(Counted {
-            batches,
-            done: 0,
-            total,
-        })
+        Box::new(Counted::new(batches, total))
     }
 
     fn num_items(&self) -> usize {
@@ -281,11 +253,7 @@ impl DataLoader<TokenBatch> for ValidLoader {
             .starts
             .chunks(self.batch_size)
             .map(|starts| TokenBatch::new(&self.text, starts, self.context, 0, &self.device));
-        Box::new(Counted {
-            batches,
-            done: 0,
-            total: self.num_items(),
-        })
+        Box::new(Counted::new(batches, self.num_items()))
     }
 
     fn num_items(&self) -> usize {
@@ -326,11 +294,7 @@ impl DataLoader<TokenBatch> for TalkLoader {
             .talks
             .chunks(self.batch_size)
             .map(|talks| TokenBatch::of_talks(talks.iter(), 0, &self.device));
-        Box::new(Counted {
-            batches,
-            done: 0,
-            total: self.num_items(),
-        })
+        Box::new(Counted::new(batches, self.num_items()))
     }
 
     fn num_items(&self) -> usize {
@@ -352,29 +316,6 @@ impl DataLoader<TokenBatch> for TalkLoader {
     }
 }
 
-/// Batches with the progress that Burn asks for; an item is a batch.
-struct Counted<I> {
-    batches: I,
-    done: usize,
-    total: usize,
-}
-
-impl<I: Iterator<Item = TokenBatch>> Iterator for Counted<I> {
-    type Item = Result<TokenBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        self.done += 1;
-        Some(Ok(batch))
-    }
-}
-
-impl<I: Iterator<Item = TokenBatch>> DataLoaderIterator<TokenBatch> for Counted<I> {
-    fn progress(&self) -> Progress {
-        Progress::new(self.done, self.total, Some("steps".into()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,8 +324,7 @@ mod tests {
         seed: 7,
         batch_size: 3,
         context: 5,
-        steps: 7,
-        epoch_steps: 3,
+        steps: Steps { all: 7, epoch: 3 },
     };
 
     fn text() -> Tokens {
@@ -423,7 +363,7 @@ mod tests {
     fn a_loader_begun_at_a_later_epoch_gives_what_an_unbroken_one_gives() {
         let device = crate::test_device();
         let unbroken = loader(1, &device);
-        let epochs: Vec<_> = (0..PLAN.epochs()).map(|_| epoch(&unbroken)).collect();
+        let epochs: Vec<_> = (0..PLAN.steps.epochs()).map(|_| epoch(&unbroken)).collect();
         assert_eq!(epochs.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
         assert_eq!(epochs[2][0].0, 7);
         let resumed = loader(2, &device).to_device(&device);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn::config::Config;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use training_run::Steps;
 
 use super::{RunError, Schedule};
 use crate::data::{Corpus, DataError, Plan, TrainingData, Vocabulary};
@@ -163,8 +164,10 @@ impl TrainConfig {
             seed: self.seed,
             batch_size: self.batch_size,
             context: self.model.context,
-            steps: self.steps,
-            epoch_steps: self.checkpoint_steps,
+            steps: Steps {
+                all: self.steps,
+                epoch: self.checkpoint_steps,
+            },
         }
     }
 }

@@ -14,13 +14,13 @@ mod warm_up;
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 
-use training_run::{Clock, Gauge, Steps, draw_losses};
+use training_run::{Clock, Gauge, draw_losses, ended};
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::TrainableModel;
 use tritburn_models::trainable::SaveOptions;
@@ -37,33 +37,12 @@ pub use run_folder::{DataRecord, RunFolder};
 pub use schedule::Schedule;
 pub use trainee::Trainee;
 pub use training_run::{
-    Best, CheckpointError, Checkpoints, DecayingAdamW, PlainProgress, RunError, ScheduledRate,
-    StepLog, StepRecord, write_atomic,
+    Best, BestStep, CheckpointError, Checkpoints, DecayingAdamW, PlainProgress, RunError,
+    ScheduledRate, StepLog, StepRecord, Trained, write_atomic,
 };
 
 /// Number of held-out windows that an epoch ends with: a glance, not the final evaluation.
 const VALID_WINDOWS: usize = 32;
-
-/// How a training went.
-pub struct Trained {
-    /// The model, ready for inference.
-    pub model: TrainableModel,
-    /// Step after which it was resumed; 0 if it began here.
-    pub resumed_at: usize,
-    /// Time spent in this process.
-    pub time: Duration,
-    /// An earlier step with a lower held-out loss, whose model is in `best/`.
-    pub best: Option<BestStep>,
-}
-
-/// The model of an earlier step that does better on held-out text than the last one.
-#[derive(Clone, Copy, Debug)]
-pub struct BestStep {
-    /// The step.
-    pub step: usize,
-    /// Its held-out loss, nats a token.
-    pub loss: f64,
-}
 
 /// Trains `config`'s model in `folder` and leaves it there as `model/`, a folder that
 /// `tritburn generate` runs.
@@ -80,7 +59,7 @@ pub fn train(
     config: &TrainConfig,
     place: &Place,
     resume: bool,
-) -> Result<Trained, Error> {
+) -> Result<Trained<TrainableModel>, Error> {
     config.validate()?;
     let devices = place.devices();
     let parts = config.parts(devices.len())?;
@@ -104,7 +83,7 @@ pub fn train(
     let checkpoints = Checkpoints::open(&run.checkpoints())?;
     let newest = if resume { checkpoints.newest()? } else { None };
     let plan = config.plan();
-    let resumed_at = newest.map_or(0, |epoch| (epoch * plan.epoch_steps).min(plan.steps));
+    let resumed_at = plan.steps.after(newest.unwrap_or(0));
 
     // Parameters on an autodiff device train; the seed fixes their first values.
     let device = devices[0].clone().autodiff();
@@ -147,7 +126,7 @@ pub fn train(
     let [model_part, optimizer_part, schedule_part] = checkpoints.parts();
 
     let mut training = SupervisedTraining::new(folder, Arc::new(train), valid)
-        .num_epochs(plan.epochs())
+        .num_epochs(plan.steps.epochs())
         .with_interrupter(interrupter)
         .with_training_strategy(place.strategy())
         .with_application_logger(None)
@@ -172,10 +151,7 @@ pub fn train(
     }
     if !stdout().is_terminal() {
         training = training.renderer(Box::new(PlainProgress::new(
-            Steps {
-                all: plan.steps,
-                epoch: plan.epoch_steps,
-            },
+            plan.steps,
             resumed_at,
             "held-out text",
         )));
@@ -188,37 +164,20 @@ pub fn train(
         ScheduledRate::new(schedule),
     ));
     let time = begun.elapsed();
-    // The log's error is the cause where there is one: it stopped the training.
-    log.close()?;
-    if let Some(error) = result.error {
-        return Err(Error::Training(error));
-    }
-    if let Some(interruption) = result.interrupted {
-        let reason = interruption
-            .reason
-            .unwrap_or_else(|| "stopped by hand".into());
-        return Err(Error::Interrupted {
-            reason,
-            folder: folder.into(),
-        });
-    }
+    let trained = ended(result, log, folder)?.valid();
     draw_losses(&run.losses(), &run.loss_chart(), "nats a token")?;
-    let trained = result.model.valid();
     let options = SaveOptions {
         tokenizer: data.vocabulary().files.clone(),
         replace: true,
         ..SaveOptions::default()
     };
     trained.model.save(run.model(), &options)?;
-    let best = checkpoints.best(plan.epochs(), trained.clone())?;
+    let best = checkpoints.best(plan.steps.epochs(), trained.clone())?;
     let best = match best {
         None => None,
         Some((best, earlier)) => {
             earlier.model.save(run.best(), &options)?;
-            Some(BestStep {
-                step: best.epoch * plan.epoch_steps,
-                loss: best.loss,
-            })
+            Some(BestStep::new(best, plan.steps))
         }
     };
     Ok(Trained {

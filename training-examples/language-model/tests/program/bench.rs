@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
+
+pub use crate::process::{fail, succeed};
 
 /// A model small enough for a training to take a second.
 pub const TINY: [&str; 12] = [
@@ -62,29 +64,6 @@ pub fn program(command: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_language-model"));
     program.arg(command);
     program
-}
-
-/// Runs a command that succeeds.
-pub fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a command that fails, without a panic, and returns what it said.
-pub fn fail(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-    assert!(
-        said.contains("error: ") && !said.contains("panicked"),
-        "{said}"
-    );
-    said
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 pub fn output_of(run: &Path, command: &str) -> Command {

@@ -4,5 +4,7 @@ mod bad_input;
 mod bench;
 mod commands;
 mod finetune;
+#[path = "../../../training-run/tests/support/process.rs"]
+mod process;
 mod resume;
 mod tokens;

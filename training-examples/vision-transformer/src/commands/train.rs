@@ -19,18 +19,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let data = config.dataset()?;
     super::tell(&data);
     let trained = train(&args.output, &config, &data, &device, args.resume)?;
-    match trained.resumed_at {
-        0 => println!("trained {} steps", config.steps),
-        step => println!(
-            "resumed after step {step} and trained to step {}",
-            config.steps
-        ),
-    }
-    println!(
-        "in {:.1} s; the model is {}",
-        trained.time.as_secs_f64(),
-        run.model().display()
-    );
+    println!("{}", trained.summary(config.steps, &run.model()));
     if let Some(best) = trained.best {
         println!(
             "held-out images were cheapest after step {} ({:.4} nats): that model is {}",

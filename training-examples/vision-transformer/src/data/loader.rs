@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::data::dataset::DatasetError;
+use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::tensor::Device;
+use training_run::Counted;
 
 use super::batch::Batcher;
 use super::{ImageBatch, Plan};
@@ -37,7 +37,7 @@ impl TrainLoader {
             batcher,
             plan,
             epoch: AtomicUsize::new(epoch),
-            part: 0..plan.epoch_steps.min(plan.steps),
+            part: 0..plan.steps.after(1),
             device,
         }
     }
@@ -56,7 +56,7 @@ impl TrainLoader {
 impl DataLoader<ImageBatch> for TrainLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let steps = self.plan.steps_of(epoch);
+        let steps = self.plan.steps.of(epoch);
         let steps = steps.start + self.part.start..steps.end.min(steps.start + self.part.end);
         let total = steps.len();
         let (sender, batches) = sync_channel(AHEAD);
@@ -69,11 +69,7 @@ impl DataLoader<ImageBatch> for TrainLoader {
                 }
             }
         });
-        Box::new(Counted {
-            batches: Ahead(batches),
-            done: 0,
-            total,
-        })
+        Box::new(Counted::new(Ahead(batches), total))
     }
 
     fn num_items(&self) -> usize {
@@ -141,11 +137,7 @@ impl DataLoader<ImageBatch> for TestLoader {
                 (start..self.images.end.min(start + self.batch_size)).collect();
             self.batcher.plain(&indices, &self.device)
         });
-        Box::new(Counted {
-            batches,
-            done: 0,
-            total: self.num_items(),
-        })
+        Box::new(Counted::new(batches, self.num_items()))
     }
 
     fn num_items(&self) -> usize {
@@ -159,28 +151,5 @@ impl DataLoader<ImageBatch> for TestLoader {
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
         let at = |batch: usize| (self.images.start + batch * self.batch_size).min(self.images.end);
         Arc::new(self.with(at(start)..at(end), self.device.clone()))
-    }
-}
-
-/// An iterator that knows how far it is.
-struct Counted<I> {
-    batches: I,
-    done: usize,
-    total: usize,
-}
-
-impl<I: Iterator<Item = ImageBatch>> Iterator for Counted<I> {
-    type Item = Result<ImageBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        self.done += 1;
-        Some(Ok(batch))
-    }
-}
-
-impl<I: Iterator<Item = ImageBatch>> DataLoaderIterator<ImageBatch> for Counted<I> {
-    fn progress(&self) -> Progress {
-        Progress::new(self.done, self.total, Some("steps".into()))
     }
 }

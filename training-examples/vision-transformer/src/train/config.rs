@@ -6,6 +6,7 @@ use burn::config::Config;
 use burn::tensor::{DType, Device};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use training_run::Steps;
 use tritburn_models::vision::{TernaryLayers, VisionConfig, VisionTransformer};
 
 use super::RunError;
@@ -229,8 +230,10 @@ impl TrainConfig {
         Plan {
             seed: self.seed,
             batch_size: self.batch_size,
-            steps: self.steps,
-            epoch_steps: self.checkpoint_steps,
+            steps: Steps {
+                all: self.steps,
+                epoch: self.checkpoint_steps,
+            },
         }
     }
 }

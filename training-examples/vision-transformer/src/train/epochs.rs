@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use serde::{Deserialize, Serialize};
-use training_run::{KeepNewestAndBest, LOSS, RunError, chain, write_atomic};
+use training_run::{KeepNewestAndBest, LOSS, RunError, Steps, chain, write_atomic};
 
 use super::metrics::ACCURACY;
 
@@ -38,8 +38,7 @@ pub struct Recording {
     keep: KeepNewestAndBest,
     path: PathBuf,
     records: Vec<EpochRecord>,
-    epoch_steps: usize,
-    steps: usize,
+    steps: Steps,
 }
 
 impl Recording {
@@ -51,8 +50,7 @@ impl Recording {
         keep: KeepNewestAndBest,
         path: PathBuf,
         resumed_at: usize,
-        epoch_steps: usize,
-        steps: usize,
+        steps: Steps,
     ) -> Result<Self, RunError> {
         let mut records = read(&path)?;
         records.retain(|record| record.step <= resumed_at);
@@ -60,7 +58,6 @@ impl Recording {
             keep,
             path,
             records,
-            epoch_steps,
             steps,
         })
     }
@@ -83,7 +80,7 @@ impl CheckpointingStrategy for Recording {
         let find = |name| store.find_metric(name, epoch, Aggregate::Mean, &Split::Valid);
         if let (Some(loss), Some(accuracy)) = (find(LOSS), find(ACCURACY)) {
             self.records.push(EpochRecord {
-                step: (epoch * self.epoch_steps).min(self.steps),
+                step: self.steps.after(epoch),
                 loss,
                 accuracy: accuracy / 100.0,
             });

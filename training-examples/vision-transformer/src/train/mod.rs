@@ -11,13 +11,13 @@ mod trainee;
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingStrategy};
-use training_run::{DecayingAdamW, Gauge, ScheduledRate, StepLog, Steps, draw_losses};
+use training_run::{DecayingAdamW, Gauge, ScheduledRate, StepLog, draw_losses, ended};
 use tritburn::optim::GlobalNormClip;
 use tritburn_models::VisionTransformer;
 
@@ -31,7 +31,9 @@ pub use loss::{cross_entropy, divergence, probabilities};
 pub use schedule::Schedule;
 pub use teacher::{LOGITS, Teacher, TeacherLogits};
 pub use trainee::{Matcher, StepReport, Trainee};
-pub use training_run::{CheckpointError, Checkpoints, PlainProgress, RunError, write_atomic};
+pub use training_run::{
+    BestStep, CheckpointError, Checkpoints, PlainProgress, RunError, Trained, write_atomic,
+};
 
 /// The folder of a training on images.
 pub type RunFolder = training_run::RunFolder<TrainConfig, DataRecord>;
@@ -40,27 +42,6 @@ pub type RunFolder = training_run::RunFolder<TrainConfig, DataRecord>;
 const VALID_IMAGES: usize = 2000;
 /// β of the squares in AdamW.
 const BETA_2: f32 = 0.999;
-
-/// How a training went.
-pub struct Trained {
-    /// The model, ready for inference, with values that its folders hold.
-    pub model: VisionTransformer,
-    /// Step after which it was resumed; 0 if it began here.
-    pub resumed_at: usize,
-    /// Time spent in this process.
-    pub time: Duration,
-    /// An earlier step with a lower held-out loss, whose model is in `best/`.
-    pub best: Option<BestStep>,
-}
-
-/// The model of an earlier step that does better on held-out images than the last one.
-#[derive(Clone, Copy, Debug)]
-pub struct BestStep {
-    /// The step.
-    pub step: usize,
-    /// Its held-out loss, nats.
-    pub loss: f64,
-}
 
 /// Trains `config`'s model on `data` in `folder`, and leaves it there as `model/`, a folder that
 /// `tritburn classify` runs.
@@ -76,7 +57,7 @@ pub fn train(
     data: &Dataset,
     device: &Device,
     resume: bool,
-) -> Result<Trained, Error> {
+) -> Result<Trained<VisionTransformer>, Error> {
     config.validate()?;
     let sizes = data.describe(config.model.sizes());
     sizes
@@ -96,7 +77,7 @@ pub fn train(
     let checkpoints = Checkpoints::open(&run.checkpoints())?;
     let newest = if resume { checkpoints.newest()? } else { None };
     let plan = config.plan();
-    let resumed_at = newest.map_or(0, |epoch| (epoch * plan.epoch_steps).min(plan.steps));
+    let resumed_at = plan.steps.after(newest.unwrap_or(0));
 
     // Parameters on an autodiff device train; the seed fixes their first values.
     let trains_on = device.clone().autodiff();
@@ -148,13 +129,12 @@ pub fn train(
         checkpoints.strategy(newest),
         folder.join("epochs.jsonl"),
         resumed_at,
-        plan.epoch_steps,
         plan.steps,
     )?;
 
     let strategy = ExecutionStrategy::single(trains_on);
     let mut training = SupervisedTraining::new(folder, Arc::new(train), Arc::new(valid))
-        .num_epochs(plan.epochs())
+        .num_epochs(plan.steps.epochs())
         .with_interrupter(interrupter)
         .with_training_strategy(TrainingStrategy::Default(strategy))
         .with_application_logger(None)
@@ -174,11 +154,7 @@ pub fn train(
         training = training.checkpoint(epoch);
     }
     if !stdout().is_terminal() {
-        let steps = Steps {
-            all: plan.steps,
-            epoch: plan.epoch_steps,
-        };
-        let progress = PlainProgress::new(steps, resumed_at, "held-out images");
+        let progress = PlainProgress::new(plan.steps, resumed_at, "held-out images");
         training = training.renderer(Box::new(progress));
     }
 
@@ -189,31 +165,14 @@ pub fn train(
         ScheduledRate::new(schedule),
     ));
     let time = begun.elapsed();
-    // The log's error is the cause where there is one: it stopped the training.
-    log.close()?;
-    if let Some(error) = result.error {
-        return Err(Error::Training(error));
-    }
-    if let Some(interruption) = result.interrupted {
-        let reason = interruption
-            .reason
-            .unwrap_or_else(|| "stopped by hand".into());
-        return Err(Error::Interrupted {
-            reason,
-            folder: folder.into(),
-        });
-    }
+    let trained = ended(result, log, folder)?.valid();
     draw_losses(&run.losses(), &run.loss_chart(), "loss")?;
-    let trained = result.model.valid();
-    let best = checkpoints.best(plan.epochs(), trained.clone())?;
+    let best = checkpoints.best(plan.steps.epochs(), trained.clone())?;
     let best = match best {
         None => None,
         Some((best, earlier)) => {
             earlier.model.rounded()?.save(run.best(), true)?;
-            Some(BestStep {
-                step: best.epoch * plan.epoch_steps,
-                loss: best.loss,
-            })
+            Some(BestStep::new(best, plan.steps))
         }
     };
     let model = trained.model.rounded()?;

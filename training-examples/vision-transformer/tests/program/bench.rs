@@ -3,13 +3,15 @@
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use image::{ExtendedColorType, ImageFormat};
 use npyz::WriterBuilder;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+pub use crate::process::{fail, succeed};
 
 /// A model small enough for a training to take a second.
 pub const TINY: [&str; 14] = [
@@ -167,27 +169,4 @@ pub fn eval(run: &Path) -> Command {
     let mut program = program("eval");
     program.arg("--output").arg(run);
     program
-}
-
-/// Runs a command that succeeds.
-pub fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a command that fails, without a panic, and returns what it said.
-pub fn fail(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-    assert!(
-        said.contains("error: ") && !said.contains("panicked"),
-        "{said}"
-    );
-    said
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }

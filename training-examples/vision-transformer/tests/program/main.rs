@@ -5,4 +5,6 @@ mod bench;
 mod commands;
 mod data;
 mod distil;
+#[path = "../../../training-run/tests/support/process.rs"]
+mod process;
 mod resume;
