@@ -75,6 +75,10 @@ pub struct BatchingArgs {
     /// Read each prompt anew, even where an earlier one began alike.
     #[arg(long)]
     pub no_prefix_sharing: bool,
+
+    /// Let the first engine fail so many seconds behind the start: a drill of what clients and balancers do.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub fail_first_after: Option<f64>,
 }
 
 /// Who may connect, and for how long.

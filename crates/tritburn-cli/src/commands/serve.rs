@@ -86,7 +86,18 @@ fn engines(args: &ServeArgs, source: &Source, text: &ModelText) -> Result<Engine
         let tokenizer = Some(text.tokenizer.clone());
         engines.push(Engine::start(model, tokenizer, options)?);
     }
+    if let Some(time) = args.batching.fail_first_after {
+        fail_after(seconds("--fail-first-after", time)?, engines[0].clone());
+    }
     Ok(EnginePool::new(engines)?)
+}
+
+/// Lets `engine` fail in a while.
+fn fail_after(time: Duration, engine: Engine) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        engine.inject_failure("a failure that --fail-first-after asked for");
+    });
 }
 
 fn engine_options(args: &BatchingArgs, model: &Arc<CausalLm>) -> Result<EngineOptions> {
