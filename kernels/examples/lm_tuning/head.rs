@@ -1,7 +1,7 @@
 //! The output layer and its largest logit.
 
 use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
-use tritburn_kernels::decoder::dense::{self, DenseWeights};
+use tritburn_kernels::decoder::dense;
 use tritburn_kernels::{FloatType, QuantizedActivations, quantize};
 
 use crate::bench::{Bench, HIDDEN, TYPE};
@@ -10,50 +10,23 @@ use crate::reference;
 use crate::replay::sync;
 
 impl Bench {
-    pub fn dense(&mut self, tokens: usize, int8: bool) {
+    pub fn dense(&mut self, tokens: usize) {
         let client = self.client.clone();
         let vocabulary = self.vocabulary;
         let (x, x_matrix) = self.floats(1, [tokens, HIDDEN]);
         let y = Out::new(&client, [tokens, vocabulary], vocabulary, FloatType::F32);
-        let block = floats(&mut rng(2), (1 << 16).min(vocabulary) * HIDDEN, TYPE);
-        let w: Vec<f32> = block
-            .iter()
-            .copied()
-            .cycle()
-            .take(vocabulary * HIDDEN)
-            .collect();
+        let w = self.table();
         let matrix = float_matrix(&client, &w, [vocabulary, HIDDEN], HIDDEN, TYPE);
-        let (codes, handles) = self.codes(if int8 { vocabulary } else { 1 }, HIDDEN);
-        if int8 {
-            quantize::activation::launch(&client, &matrix, &codes).expect("a launch");
-            sync(&client);
-        }
-        let weights = match int8 {
-            true => DenseWeights::Int8(&codes),
-            false => DenseWeights::Float(&matrix),
-        };
-        let name = if int8 { "int8" } else { "bf16" };
         self.case(
-            &format!("dense {name} {tokens}x{vocabulary}x{HIDDEN}"),
+            &format!("dense bf16 {tokens}x{vocabulary}x{HIDDEN}"),
             4,
-            vocabulary * HIDDEN * if int8 { 1 } else { 2 },
-            |_| dense::launch(&client, &x_matrix, weights, &y.matrix).expect("a launch"),
+            vocabulary * HIDDEN * 2,
+            |_| dense::launch(&client, &x_matrix, &matrix, &y.matrix).expect("a launch"),
             || {
                 let found = y.read(&client);
-                let scales = read_f32(&client, &handles[1]);
-                let words = read_u32(&client, &handles[0]);
-                let per_row = QuantizedActivations::words_per_row(HIDDEN);
                 for row in (0..vocabulary).step_by(97).chain([vocabulary - 1]) {
-                    let mut w = w[row * HIDDEN..(row + 1) * HIDDEN].to_vec();
-                    if int8 {
-                        let codes = words[row * per_row..(row + 1) * per_row].iter();
-                        let codes = codes.flat_map(|word| word.to_le_bytes());
-                        w = codes
-                            .map(|q| q as i8 as f32 * scales[row])
-                            .take(HIDDEN)
-                            .collect();
-                    }
-                    let (expected, sizes) = reference::product(&x, &w, HIDDEN);
+                    let w = &w[row * HIDDEN..(row + 1) * HIDDEN];
+                    let (expected, sizes) = reference::product(&x, w, HIDDEN);
                     let bounds: Vec<f64> = sizes.iter().map(|size| 2e-5 * size).collect();
                     let found: Vec<f32> =
                         (0..tokens).map(|t| found[t * vocabulary + row]).collect();
@@ -61,6 +34,55 @@ impl Bench {
                 }
             },
         );
+    }
+
+    /// Tokens are quantised in the launch, as the model does.
+    pub fn dense_int8(&mut self, tokens: usize) {
+        let client = self.client.clone();
+        let vocabulary = self.vocabulary;
+        let (_, x_matrix) = self.floats(1, [tokens, HIDDEN]);
+        let y = Out::new(&client, [tokens, vocabulary], vocabulary, FloatType::F32);
+        let w = self.table();
+        let matrix = float_matrix(&client, &w, [vocabulary, HIDDEN], HIDDEN, TYPE);
+        let (table, table_handles) = self.codes(vocabulary, HIDDEN);
+        let (rounded, handles) = self.codes(tokens, HIDDEN);
+        quantize::activation::launch(&client, &matrix, &table).expect("a launch");
+        sync(&client);
+        self.case(
+            &format!("dense int8 {tokens}x{vocabulary}x{HIDDEN}"),
+            4,
+            vocabulary * HIDDEN,
+            |_| {
+                quantize::activation::launch(&client, &x_matrix, &rounded).expect("a launch");
+                dense::launch_int8(&client, &rounded, &table, &y.matrix).expect("a launch");
+            },
+            || {
+                let found = y.read(&client);
+                let [table, x] = [&table_handles, &handles].map(|handles| {
+                    let words = read_u32(&client, &handles[0]);
+                    let bytes = words.into_iter().flat_map(|word| word.to_le_bytes());
+                    let codes: Vec<i32> = bytes.map(|code| i32::from(code as i8)).collect();
+                    (codes, read_f32(&client, &handles[1]))
+                });
+                let pitch = 4 * QuantizedActivations::words_per_row(HIDDEN);
+                for row in (0..vocabulary).step_by(97).chain([vocabulary - 1]) {
+                    for token in 0..tokens {
+                        let codes = table.0[row * pitch..][..HIDDEN].iter();
+                        let products = codes.zip(&x.0[token * pitch..][..HIDDEN]);
+                        let sum: i32 = products.map(|(a, b)| a * b).sum();
+                        let expected = sum as f32 * (table.1[row] * x.1[token]);
+                        assert_eq!(found[token * vocabulary + row], expected, "{token}, {row}");
+                    }
+                }
+            },
+        );
+    }
+
+    /// The table, whose rows repeat after some thousands.
+    fn table(&self) -> Vec<f32> {
+        let block = floats(&mut rng(2), (1 << 16).min(self.vocabulary) * HIDDEN, TYPE);
+        let values = block.iter().copied().cycle();
+        values.take(self.vocabulary * HIDDEN).collect()
     }
 
     pub fn argmax(&mut self, tokens: usize) {

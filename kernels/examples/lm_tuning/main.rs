@@ -77,9 +77,9 @@ fn run() {
         bench.attention(512, 2047, true);
     }
     if bench.wanted("dense") {
-        for tokens in [1, 4, 8, 16] {
-            bench.dense(tokens, false);
-            bench.dense(tokens, true);
+        for tokens in [1, 4, 8, 16, 32, 64, 128, 256] {
+            bench.dense(tokens);
+            bench.dense_int8(tokens);
         }
     }
     if bench.wanted("argmax") {

@@ -3,8 +3,9 @@
 use crate::product::cuda::wgmma::WgmmaBlueprint;
 use crate::product::cuda::wgmma::ring::RingShape;
 
-/// Depth of one step of the main loop. Depth is the contracted dimension.
-pub(super) const STEP_DEPTH: usize = 64;
+/// Bytes of a row in one step of the main loop: a depth of 64 half-precision floats, or of 128 int8. Depth is
+/// the contracted dimension.
+pub(super) const STEP_BYTES: usize = 128;
 
 /// The output tile of a cube is 128 rows × 256 columns. The two cubes of a cluster compute the same
 /// columns and share the right operand. In the blueprint, tokens are columns.
@@ -18,11 +19,11 @@ pub(super) const PLAN: WgmmaBlueprint = WgmmaBlueprint {
     group: 8,
 };
 
-/// Rows of a block of 64 × 64 elements: what one bulk copy moves, and what one wgmma reads of the left
+/// Rows of a block of 64 rows × 128 bytes: what one bulk copy moves, and what one wgmma reads of the left
 /// operand.
 pub(super) const BLOCK: usize = 64;
-/// Bytes of a block of half-precision floats.
-pub(super) const BLOCK_BYTES: usize = BLOCK * STEP_DEPTH * 2;
+/// Bytes of a block.
+pub(super) const BLOCK_BYTES: usize = BLOCK * STEP_BYTES;
 /// Blocks of the right operand that each cube copies to all cubes of its cluster (multicast).
 pub(super) const RIGHT_BLOCKS: usize = PLAN.tokens / BLOCK / PLAN.multicast;
 /// Blocks of the left operand that each cube copies to itself.
@@ -51,7 +52,7 @@ mod tests {
     fn the_ring_fits_hopper() {
         let shared = SHARED_BYTES;
         assert!(shared <= 232_448, "{shared} bytes of shared memory");
-        assert_eq!(RIGHT_BYTES, PLAN.tokens * STEP_DEPTH * 2);
+        assert_eq!(RIGHT_BYTES, PLAN.tokens * STEP_BYTES);
         assert_eq!(LEFT_BLOCKS, PLAN.warpgroups * PLAN.tiles);
     }
 }

@@ -5,9 +5,10 @@ use cubecl_cpp::cuda::ptx::tensor_map_address;
 
 use super::base::{
     BLOCK, BLOCK_BYTES, LEFT_BLOCKS, PLAN, RIGHT_BLOCKS, RIGHT_BYTES, RING, SHARED_BYTES,
-    STEP_DEPTH,
+    STEP_BYTES,
 };
 use crate::device_code::MmaType;
+use crate::device_code::decode::rounded_product;
 use crate::device_code::epilogue::store_line;
 use crate::device_code::ptx::bulk::{copy_own_tile, copy_tile, prefetch_map};
 use crate::device_code::ptx::cluster::leave_cluster;
@@ -29,7 +30,7 @@ pub(super) struct DenseExtents {
     pub rows: usize,
     /// Columns of the output.
     pub cols: usize,
-    /// Steps of 64 of the depth.
+    /// Steps of 128 bytes of the depth.
     pub steps: usize,
     /// Parts that the depth is divided into; each has its own output matrix of partial sums.
     pub parts: usize,
@@ -51,16 +52,32 @@ pub(super) struct Form {
     pub types: MmaType,
 }
 
+impl Form {
+    /// Elements of a step, as tensor maps count them: half-precision floats, or words of four int8.
+    const fn step(self) -> usize {
+        match self.types {
+            MmaType::Int8 => STEP_BYTES / 4,
+            MmaType::Bf16 | MmaType::F16 => STEP_BYTES / 2,
+        }
+    }
+}
+
 /// Computes all output tiles. Cubes are persistent; tiles of the first part come before those of the
-/// second.
+/// second. With scales, a sum is multiplied by the product of its column's and its row's.
 #[cube(
     launch_unchecked,
     address_type = "dynamic",
     cluster_dim = CubeDim::new_1d(PLAN.multicast as u32)
 )]
-pub(super) fn dense<F: Float, O: Float, W: Size>(
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn dense<F: Numeric, O: Float, W: Size>(
     left: &TensorMap<F, Tiled>,
     right: &TensorMap<F, Tiled>,
+    left_scales: ComptimeOption<&[f32]>,
+    right_scales: ComptimeOption<&[f32]>,
     out: &mut [Vector<O, W>],
     extents: DenseExtents,
     #[comptime] form: Form,
@@ -129,9 +146,13 @@ pub(super) fn dense<F: Float, O: Float, W: Size>(
             // A tile inside of the matrix is stored without a branch per pair of outputs, as
             // branches would serialise the stores.
             if whole {
-                write::<O, W>(out, start, &tile, &extents, true, form);
+                write::<O, W>(
+                    out, &left_scales, &right_scales, start, &tile, &extents, true, form,
+                );
             } else {
-                write::<O, W>(out, start, &tile, &extents, false, form);
+                write::<O, W>(
+                    out, &left_scales, &right_scales, start, &tile, &extents, false, form,
+                );
             }
             index += CUBE_COUNT / cubes;
         }
@@ -162,7 +183,7 @@ fn fill(
 ) {
     begin_filling(ring, RING);
     let (stage, barrier) = (stage_address(ring, RING), filled_barrier(ring, RING));
-    let depth = u32::cast_from(step * STEP_DEPTH);
+    let depth = u32::cast_from(step * comptime!(form.step()));
     let share = rank * comptime!(RIGHT_BLOCKS);
     let first = u32::cast_from(tile.token + share * BLOCK);
     let to = stage + u32::cast_from(share) * comptime!(BLOCK_BYTES as u32);
@@ -204,7 +225,7 @@ fn products(stage: u32, block: u32, first: bool, #[comptime] form: Form) {
     );
     gpu_asm!("wgmma.fence.sync.aligned;");
     #[unroll]
-    for slice in 0..comptime!(STEP_DEPTH / 16) {
+    for slice in 0..comptime!(STEP_BYTES / 32) {
         let more = match comptime!(slice) {
             0 => u32::cast_from(!first),
             _ => 1u32.runtime(),
@@ -223,8 +244,11 @@ fn products(stage: u32, block: u32, first: bool, #[comptime] form: Form) {
 
 /// Stores the sums of this warpgroup's 64 rows. `whole`: all of them are inside of the matrix.
 #[cube]
+#[allow(clippy::too_many_arguments, reason = "the place and kind of a store")]
 fn write<O: Float, W: Size>(
     out: &mut [Vector<O, W>],
+    left_scales: &ComptimeOption<&[f32]>,
+    right_scales: &ComptimeOption<&[f32]>,
     start: usize,
     tile: &WarpgroupTile,
     extents: &DenseExtents,
@@ -249,12 +273,31 @@ fn write<O: Float, W: Size>(
                     let line = line + comptime!(8 * i) / width;
                     let both = comptime!(whole).runtime() || at + 1 < extents.cols;
                     let sum = comptime!(4 * i + 2 * half);
-                    let first = accumulator::<f32>(sum, comptime!(form.types));
-                    let second = accumulator::<f32>(comptime!(sum + 1), comptime!(form.types));
+                    let mut first = sum_of(sum, form);
+                    let mut second = sum_of(comptime!(sum + 1), form);
+                    #[comptime]
+                    if let ComptimeOption::Some(right) = right_scales {
+                        #[comptime]
+                        if let ComptimeOption::Some(left) = left_scales {
+                            let next = select(both, at + 1, at);
+                            first = rounded_product(first, rounded_product(right[at], left[row]));
+                            second =
+                                rounded_product(second, rounded_product(right[next], left[row]));
+                        }
+                    }
                     add_line::<O, W>(out, line, first, second, both, comptime!(form.accumulate));
                 }
             }
         }
+    }
+}
+
+/// A sum of this unit.
+#[cube]
+fn sum_of(#[comptime] index: usize, #[comptime] form: Form) -> f32 {
+    match comptime!(form.types) {
+        MmaType::Int8 => f32::cast_from(accumulator::<i32>(index, MmaType::Int8)),
+        _ => accumulator::<f32>(index, comptime!(form.types)),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use cubecl::prelude::*;
 
-use super::base::{BLOCK, PLAN, SHARED_BYTES, STEP_DEPTH};
+use super::base::{BLOCK, PLAN, SHARED_BYTES, STEP_BYTES};
 use super::kernel::{DenseExtentsLaunch, Form, dense};
 use crate::device::{DeviceFacts, address};
 use crate::device_code::MmaType;
 use crate::error::KernelError;
-use crate::operand::{FloatMatrix, FloatType};
+use crate::operand::{FloatMatrix, FloatType, QuantizedActivations};
 use crate::product::cuda::wgmma::{Parts, SharedOperand};
 
 /// Which dimension of an operand is contracted.
@@ -48,15 +48,19 @@ impl DenseOperand<'_> {
 
 /// Whether [`launch`] takes these operands on `client`'s device.
 pub fn runs(client: &Client, left: DenseOperand, right: DenseOperand) -> bool {
-    let device = DeviceFacts::of(client);
     let [left, right] = [left.matrix, right.matrix];
-    PLAN.runs_on(&device)
-        && SHARED_BYTES <= device.shared_bytes
+    runs_int8(client)
         && left.dtype() == right.dtype()
         && left.dtype() != FloatType::F32
         && [left, right]
             .iter()
             .all(|matrix| matrix.starts_lines() && matrix.rows() > 0)
+}
+
+/// Whether [`launch_int8`] works on `client`'s device.
+pub fn runs_int8(client: &Client) -> bool {
+    let device = DeviceFacts::of(client);
+    PLAN.runs_on(&device) && SHARED_BYTES <= device.shared_bytes
 }
 
 /// `out = left · rightᵀ`, or `out += left · rightᵀ` if `accumulate`, for `left` `[R, D]`, `right` `[C, D]`
@@ -92,7 +96,7 @@ pub fn launch(
     }
     let device = DeviceFacts::of(client);
     let tiles = rows.div_ceil(PLAN.rows() * PLAN.multicast) * cols.div_ceil(PLAN.tokens);
-    let steps = depth.div_ceil(STEP_DEPTH);
+    let steps = (depth * left.matrix.dtype().size()).div_ceil(STEP_BYTES);
     let parts = Parts::new(client, &PLAN, tiles, steps, out, &device);
     let form = Form {
         left: left.shared(),
@@ -113,6 +117,8 @@ pub fn launch(
             width,
             left.matrix.tensor_map([BLOCK, BLOCK]),
             right.matrix.tensor_map([BLOCK, BLOCK]),
+            None.into(),
+            None.into(),
             to,
             DenseExtentsLaunch::new(
                 rows,
@@ -129,4 +135,63 @@ pub fn launch(
         );
     }
     parts.finish(client, out, accumulate)
+}
+
+/// `out[r, c] = acc · (right_scale[c] · left_scale[r])` for int8 rows `left` `[R, D]` and `right` `[C, D]` and
+/// `out` f32 `[R, C]`; `acc` is the exact sum of the products of codes, if it fits an i32.
+///
+/// # Errors
+/// [`KernelError`] if shapes differ, or the device does not [run](runs_int8) it.
+pub fn launch_int8(
+    client: &Client,
+    left: &QuantizedActivations,
+    right: &QuantizedActivations,
+    out: &FloatMatrix,
+) -> Result<(), KernelError> {
+    let (rows, cols, depth) = (left.rows(), right.rows(), left.cols());
+    if depth != right.cols() {
+        return Err(KernelError::Shape {
+            operand: "right operand",
+            expected: [cols, depth],
+            found: [cols, right.cols()],
+        });
+    }
+    out.check(client, "output", [rows, cols])?;
+    FloatType::F32.expect("output", out.dtype())?;
+    if !runs_int8(client) {
+        return Err(KernelError::Plan {
+            reason: "dense products of int8 want a GPU of compute capability 9.0".into(),
+        });
+    }
+    let device = DeviceFacts::of(client);
+    let tiles = rows.div_ceil(PLAN.rows() * PLAN.multicast) * cols.div_ceil(PLAN.tokens);
+    let steps = (4 * QuantizedActivations::words_per_row(depth)).div_ceil(STEP_BYTES);
+    let form = Form {
+        left: SharedOperand::DepthInner,
+        right: SharedOperand::DepthInner,
+        accumulate: false,
+        types: MmaType::Int8,
+    };
+    let words = u32::elem_type_native();
+    // SAFETY: the buffers cover the operands' shapes, and the kernel accesses nothing outside of them.
+    unsafe {
+        dense::launch_unchecked(
+            client,
+            CubeCount::Static(PLAN.cubes(tiles, &device) as u32, 1, 1),
+            CubeDim::new_1d(PLAN.cube_units() as u32),
+            address(client, &[out.extent()])?,
+            out.pair_width(),
+            left.tensor_map([BLOCK, STEP_BYTES / 4]),
+            right.tensor_map([BLOCK, STEP_BYTES / 4]),
+            Some(left.scales().arg()).into(),
+            Some(right.scales().arg()).into(),
+            out.lines(out.pair_width()),
+            // One part: sums of parts would be rounded.
+            DenseExtentsLaunch::new(rows, cols, steps, 1, steps, out.row_stride(), 0),
+            form,
+            words,
+            out.dtype().elem(),
+        );
+    }
+    Ok(())
 }

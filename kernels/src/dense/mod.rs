@@ -11,6 +11,8 @@
 //! Depth is the contracted dimension. No transposed copy is made: `wgmma` reads shared-memory tiles of
 //! either order.
 //!
+//! The first of them also exists for int8 rows with a scale each ([`launch_int8`]): sums are exact in i32.
+//!
 //! # Supported
 //! - bf16 or f16 operands of one type whose rows start at multiples of 16 bytes; f32, bf16 or f16
 //!   output, which may be added to.
@@ -20,4 +22,4 @@ mod base;
 mod kernel;
 mod launch;
 
-pub use launch::{DenseOperand, Depth, launch, runs};
+pub use launch::{DenseOperand, Depth, launch, launch_int8, runs, runs_int8};

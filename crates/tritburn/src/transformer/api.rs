@@ -298,7 +298,8 @@ pub fn dense_head(x: Tensor<2>, table: Tensor<2>) -> Result<Tensor<2>, Error> {
 }
 
 /// Logits from a head of int8 rows, `x` quantised per token: half the memory of an f16 head, with
-/// an error of about half a percent of a logit's scale.
+/// an error of about half a percent of a logit's scale. Products are exact, so that a token's logits have the
+/// same bits on every device and beside any number of other tokens.
 ///
 /// # Shapes
 /// `x` `[tokens, features]`; `codes` and `scales` as

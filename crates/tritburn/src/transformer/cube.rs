@@ -11,11 +11,10 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
-use tritburn_kernels::decoder::dense::DenseWeights;
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
 use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
-use tritburn_kernels::{BlockTable, KvCache, QuantizedActivations};
+use tritburn_kernels::{BlockTable, KvCache, QuantizedActivations, quantize};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
@@ -178,16 +177,18 @@ impl TransformerOps for CubeBackend {
         let client = x.client.clone();
         let table = float_matrix(table);
         let (x, y) = (float_matrix(x), float_matrix(logits.clone()));
-        checked(dense::launch(&client, &x, DenseWeights::Float(&table), &y));
+        checked(dense::launch(&client, &x, &table, &y));
         logits
     }
 
     fn int8_head(x: FloatTensor<Self>, table: Int8Rows<Self>) -> FloatTensor<Self> {
         let logits = logits(&x, table.scales.shape()[0]);
         let client = x.client.clone();
+        let (_, _, rounded) = quantized(&x, x.shape().dims());
         let table = activations(&table.codes, &table.scales, x.shape()[1]);
         let (x, y) = (float_matrix(x), float_matrix(logits.clone()));
-        checked(dense::launch(&client, &x, DenseWeights::Int8(&table), &y));
+        checked(quantize::activation::launch(&client, &x, &rounded));
+        checked(dense::launch_int8(&client, &rounded, &table, &y));
         logits
     }
 

@@ -1,40 +1,11 @@
-//! Operand and plan of the dense products.
+//! Plan of the portable products.
 
 use crate::device::DeviceFacts;
 use crate::device_code::team::Fold;
-use crate::operand::{FloatMatrix, QuantizedActivations};
-
-/// The right operand, `[V, K]`.
-#[derive(Clone, Copy, Debug)]
-pub enum DenseWeights<'a> {
-    /// Floats.
-    Float(&'a FloatMatrix),
-    /// int8 codes with a scale per row, as [`quantize::activation`](crate::quantize::activation) makes
-    /// them from a float matrix.
-    Int8(&'a QuantizedActivations),
-}
-
-impl DenseWeights<'_> {
-    /// Rows: outputs.
-    pub fn rows(&self) -> usize {
-        match self {
-            Self::Float(w) => w.rows(),
-            Self::Int8(w) => w.rows(),
-        }
-    }
-
-    /// Columns: inputs.
-    pub fn cols(&self) -> usize {
-        match self {
-            Self::Float(w) => w.cols(),
-            Self::Int8(w) => w.cols(),
-        }
-    }
-}
 
 /// The plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct DensePlan {
+pub(super) struct DensePlan {
     /// Rows of W that a team of lanes multiplies.
     pub rows: usize,
     /// Tokens that a team multiplies them with.

@@ -24,16 +24,15 @@ pub(crate) struct DenseExtents {
     pub y_stride: usize,
 }
 
-/// `y = x · Wᵀ`. With `scales`, `W` is u32 words of four int8 codes; without, `W` is float.
+/// `y = x · Wᵀ`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(
     clippy::too_many_arguments,
     reason = "a kernel's signature is its binding list"
 )]
-pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
+pub(super) fn dense<F: Float, W: Float, L: Size, V: Size>(
     x: &[Vector<F, L>],
     w: &[Vector<W, V>],
-    scales: ComptimeOption<&[f32]>,
     y: &mut [f32],
     extents: DenseExtents,
     #[comptime] plan: DensePlan,
@@ -42,27 +41,16 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
 ) {
     let x_width = L::value();
     let w_width = V::value();
-    let int8 = comptime!(scales.is_some());
-    let values = comptime!(if int8 { 4 * w_width } else { w_width });
     let lanes = comptime!(plan.lanes);
-    let unit = UNIT_POS as usize;
-    let (team, lane) = match comptime!(plan.fold) {
-        Fold::Tree => (CUBE_POS, unit),
-        _ => (
-            CUBE_POS * comptime!(plan.teams()) + unit / lanes,
-            unit % lanes,
-        ),
-    };
-    let blocks = (extents.rows + comptime!(plan.rows - 1)) / comptime!(plan.rows);
-    let first = (team % blocks) * comptime!(plan.rows);
-    let token = (team / blocks) * comptime!(plan.tokens);
+    let place = place(extents.rows, plan);
+    let (first, token) = (place.row, place.token);
     if token < extents.tokens {
         let mut acc = Array::<f32>::new(comptime!(plan.rows * plan.tokens));
         #[unroll]
         for i in 0..comptime!(plan.rows * plan.tokens) {
             acc[i] = 0.0f32;
         }
-        let mut line = lane;
+        let mut line = place.lane;
         while line < extents.lines {
             let mut held = Array::<Vector<W, V>>::new(comptime!(plan.rows));
             #[unroll]
@@ -70,9 +58,9 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
                 held[r] = w[min(first + r, extents.rows - 1) * extents.w_stride + line];
             }
             #[unroll]
-            for part in 0..comptime!(values / x_width) {
-                let col = line * values + comptime!(part * x_width);
-                // Words of codes may reach past the last column, where x counts as 0.
+            for part in 0..comptime!(w_width / x_width) {
+                let col = line * w_width + comptime!(part * x_width);
+                // Lines may reach past the last column, where x counts as 0.
                 let inside = col < extents.cols;
                 #[unroll]
                 for t in 0..comptime!(plan.tokens) {
@@ -84,9 +72,8 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
                         let value = select(inside, f32::cast_from(xs.extract(j)), 0.0f32);
                         #[unroll]
                         for r in 0..comptime!(plan.rows) {
-                            let weight =
-                                weight::<W, V>(held[r], comptime!(part * x_width + j), int8);
-                            acc[comptime!(r * plan.tokens + t)] += value * weight;
+                            let weight = held[r].extract(comptime!(part * x_width + j));
+                            acc[comptime!(r * plan.tokens + t)] += value * f32::cast_from(weight);
                         }
                     }
                 }
@@ -97,13 +84,9 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
         for r in 0..comptime!(plan.rows) {
             #[unroll]
             for t in 0..comptime!(plan.tokens) {
-                let mut sum = fold(acc[comptime!(r * plan.tokens + t)], plan);
+                let sum = fold(acc[comptime!(r * plan.tokens + t)], plan);
                 let row = first + r;
-                if lane == 0 && row < extents.rows && token + t < extents.tokens {
-                    #[comptime]
-                    if let ComptimeOption::Some(scales) = scales {
-                        sum *= scales[row];
-                    }
+                if place.lane == 0 && row < extents.rows && token + t < extents.tokens {
                     y[(token + t) * extents.y_stride + row] = sum;
                 }
             }
@@ -111,20 +94,31 @@ pub(super) fn dense<F: Float, W: Numeric, L: Size, V: Size>(
     }
 }
 
-/// Weight `i` of a line.
+/// The first output of a team, and which of its lanes this unit is.
+#[derive(CubeType)]
+pub(super) struct Place {
+    pub row: usize,
+    pub token: usize,
+    pub lane: usize,
+}
+
+/// This unit's place in the product of `rows` rows.
 #[cube]
-fn weight<W: Numeric, V: Size>(
-    line: Vector<W, V>,
-    #[comptime] i: usize,
-    #[comptime] int8: bool,
-) -> f32 {
-    if comptime!(int8) {
-        let word = u32::cast_from(line.extract(comptime!(i / 4))) ^ 0x8080_8080u32;
-        // The byte is placed in the mantissa of 2²³, which is subtracted afterwards.
-        let byte = (word >> comptime!(8 * (i as u32 % 4)).runtime()) & 0xFFu32;
-        f32::reinterpret(byte | 0x4B00_0000u32) - 8_388_736.0f32
-    } else {
-        f32::cast_from(line.extract(i))
+pub(super) fn place(rows: usize, #[comptime] plan: DensePlan) -> Place {
+    let unit = UNIT_POS as usize;
+    let lanes = comptime!(plan.lanes);
+    let (team, lane) = match comptime!(plan.fold) {
+        Fold::Tree => (CUBE_POS, unit),
+        _ => (
+            CUBE_POS * comptime!(plan.teams()) + unit / lanes,
+            unit % lanes,
+        ),
+    };
+    let blocks = (rows + comptime!(plan.rows - 1)) / comptime!(plan.rows);
+    Place {
+        row: (team % blocks) * comptime!(plan.rows),
+        token: (team / blocks) * comptime!(plan.tokens),
+        lane,
     }
 }
 

@@ -1,13 +1,23 @@
-//! Products with dense weights for few tokens: the head of a language model.
+//! Products with tables of many rows: the head of a language model, `y = x · Wᵀ` for `x` `[T, K]` and `W`
+//! `[V, K]`.
 //!
-//! `y = x · Wᵀ` for `x` `[T, K]` and `W` `[V, K]`, products and sums in f32. W is f32, f16, bf16, or
-//! int8 with a scale per row (`w ≈ q · scale`). Activations are not quantised: reading W takes most of
-//! the time, so int8 products would save little and cost accuracy of the logits.
+//! | W | x | products and sums | kernels |
+//! |---|---|---|---|
+//! | f32, f16, bf16 | any float type | f32 | [`launch`]: portable, `mma` up to 64 tokens, then [`dense`](crate::dense) |
+//! | int8, a scale per row | int8, a scale per token | i32, exact | [`launch_int8`]: portable, `mma`, then `wgmma` |
+//!
+//! Sums of floats depend in their last bits on the kernel, and so on the number of tokens. Those of int8 do
+//! not.
 
 mod base;
 mod cuda;
+mod int8;
 mod kernel;
 mod launch;
 
-pub use base::DenseWeights;
+pub use int8::launch as launch_int8;
 pub use launch::launch;
+
+/// Most tokens that are multiplied by kernels which read the table once for a few tokens. More than these
+/// are worth the tiles of `wgmma`, 256 tokens wide, on GPUs of compute capability 9.0.
+const FEW_TOKENS: usize = 64;

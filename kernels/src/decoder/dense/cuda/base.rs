@@ -2,10 +2,11 @@
 
 use crate::device::DeviceFacts;
 use crate::device_code::MmaType;
-use crate::operand::{FloatMatrix, FloatType};
+use crate::operand::{FloatMatrix, FloatType, QuantizedActivations};
 
-/// Columns of a step. The four lanes that share a row load them at once.
-pub const STEP: usize = 32;
+/// Bytes of a row in a step: 32 columns of half precision, 64 of int8. The four lanes that share a row load
+/// them at once.
+pub const STEP: usize = 64;
 /// Strips of 16 rows of a warp. Each activation that the warp loads is multiplied with both.
 pub const STRIPS: usize = 2;
 
@@ -14,8 +15,8 @@ pub const STRIPS: usize = 2;
 pub(in crate::decoder::dense) struct TablePlan {
     /// Tiles of 8 tokens of a cube.
     pub tiles: usize,
-    /// Columns of the table.
-    pub cols: usize,
+    /// Bytes of a row of the table, and of a token.
+    pub row: usize,
     /// Warps of a cube.
     pub warps: usize,
     /// Prefetch depth: steps of the table that a warp has in flight.
@@ -26,25 +27,39 @@ pub(in crate::decoder::dense) struct TablePlan {
 
 impl TablePlan {
     /// Most tiles of tokens of a cube.
-    const MOST: usize = 4;
+    const MOST: usize = 8;
 
     /// A plan for `x · wᵀ`. `None` unless `device` has the instructions, both operands have the same
     /// half-precision type, rows are made of whole steps, and the activations fit shared memory.
-    pub fn new(x: &FloatMatrix, w: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
-        let cuda = device.cuda?;
+    pub fn half(x: &FloatMatrix, w: &FloatMatrix, device: &DeviceFacts) -> Option<Self> {
         let dtype = w.dtype();
         let half = dtype != FloatType::F32 && x.dtype() == dtype;
-        let whole = x.cols().is_multiple_of(STEP) && x.starts_lines() && w.starts_lines();
+        let lines = x.starts_lines() && w.starts_lines();
+        let types = MmaType::of(dtype);
+        let plan = Self::new(x.rows(), x.cols() * dtype.size(), types, device);
+        plan.filter(|_| half && lines)
+    }
+
+    /// A plan for int8 rows. `None` unless `device` has the instructions, rows are made of whole steps, and
+    /// the activations fit shared memory.
+    pub fn int8(x: &QuantizedActivations, device: &DeviceFacts) -> Option<Self> {
+        let row = 4 * QuantizedActivations::words_per_row(x.cols());
+        Self::new(x.rows(), row, MmaType::Int8, device)
+    }
+
+    fn new(tokens: usize, row: usize, types: MmaType, device: &DeviceFacts) -> Option<Self> {
+        let cuda = device.cuda?;
         let plan = |tiles| Self {
             tiles,
-            cols: x.cols(),
+            row,
             warps: 16,
-            ahead: 4,
-            types: MmaType::of(dtype),
+            // Accumulators and prefetched lines share the registers.
+            ahead: if tiles > 4 { 2 } else { 4 },
+            types,
         };
-        // With one token the portable kernel is bound by memory as well.
-        let fits = cuda.capability >= 80 && half && whole && x.rows() > 1;
-        let most = x.rows().div_ceil(8).min(Self::MOST);
+        // With one token the portable kernels are bound by memory as well.
+        let fits = cuda.capability >= 80 && row.is_multiple_of(STEP) && tokens > 1;
+        let most = tokens.div_ceil(8).min(Self::MOST);
         let tiles = (1..=most).rev().map(plan);
         let mut tiles = tiles.filter(|plan| plan.shared_bytes() <= device.shared_bytes);
         tiles.next().filter(|_| fits)
@@ -68,11 +83,11 @@ impl TablePlan {
     /// Bytes from token to token in shared memory: an odd multiple of half the banks, so that the lanes of
     /// one load access different banks.
     pub const fn pitch(self) -> usize {
-        let row = 2 * self.cols;
-        row + match row % 128 {
-            64 => 0,
-            _ => 64,
-        }
+        self.row
+            + match self.row % 128 {
+                64 => 0,
+                _ => 64,
+            }
     }
 
     /// Bytes of shared memory: the activations.

@@ -1,11 +1,12 @@
 //! Device code: rows of the table are loaded from global memory into the registers of `mma` without a
 //! rearrangement. The contraction does not depend on the order of the columns, as long as both operands
-//! use the same one: each of the four lanes that share a row holds 8 of 32 columns, and 4 of these at a
-//! time serve as its part of the 16 columns of an `mma`.
+//! use the same one: each of the four lanes that share a row holds 16 of the 64 bytes of a step, and 8 of
+//! these at a time serve as its part of the 32 bytes of an `mma`.
 
 use cubecl::prelude::*;
 
 use super::base::{STEP, STRIPS, TablePlan};
+use crate::device_code::decode::rounded_product;
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, global_address, load_line, mma, shared_address,
 };
@@ -27,15 +28,23 @@ pub(super) struct TableExtents {
     pub y_stride: usize,
 }
 
-/// `y = x · Wᵀ`, sums in f32.
+/// `y = x · Wᵀ`, sums of type `A`. With scales, a sum is multiplied by the product of its row's and its
+/// token's.
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn table<F: Numeric>(
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's signature is its binding list"
+)]
+pub(super) fn table<F: Numeric, A: Numeric>(
     x: &[F],
     w: &[Vector<u32, Const<4>>],
+    x_scales: ComptimeOption<&[f32]>,
+    w_scales: ComptimeOption<&[f32]>,
     y: &mut [f32],
     extents: TableExtents,
     #[comptime] plan: TablePlan,
     #[define(F)] _x_type: ElemType,
+    #[define(A)] _sum_type: ElemType,
 ) {
     let shared = Shared::<[u32]>::new_aligned_slice(comptime!(plan.shared_bytes() / 4), 128usize);
     let stage = shared_address::<u32>(&shared);
@@ -44,7 +53,7 @@ pub(super) fn table<F: Numeric>(
     let first = (CUBE_POS / extents.workers) * comptime!(plan.tokens());
     copy_tokens::<F>(x, stage, first, &extents, plan);
 
-    let steps = comptime!(plan.cols / STEP).runtime();
+    let steps = comptime!(plan.row / STEP).runtime();
     let mut block = (CUBE_POS % extents.workers) * comptime!(plan.rows());
     // This lane reads token `lane / 4` of a tile, and line `lane % 4` of a step.
     let here = stage
@@ -63,10 +72,10 @@ pub(super) fn table<F: Numeric>(
             sync_cube();
             arrived = true.runtime();
         }
-        let mut acc = Array::<Vector<f32, Const<4>>>::new(comptime!(STRIPS * plan.tiles));
+        let mut acc = Array::<Vector<A, Const<4>>>::new(comptime!(STRIPS * plan.tiles));
         #[unroll]
         for i in 0..comptime!(STRIPS * plan.tiles) {
-            acc[i] = Vector::new(0.0f32);
+            acc[i] = Vector::new(A::from_int(0));
         }
         let mut step = 0usize.runtime();
         while step < steps {
@@ -74,8 +83,8 @@ pub(super) fn table<F: Numeric>(
             for i in 0..comptime!(plan.ahead) {
                 let at = step + i;
                 if at < steps {
-                    let line = here + u32::cast_from(at * comptime!(2 * STEP));
-                    multiply(&held, line, &mut acc, i, plan);
+                    let line = here + u32::cast_from(at * comptime!(STEP));
+                    multiply::<A>(&held, line, &mut acc, i, plan);
                     let next = at + comptime!(plan.ahead);
                     if next < steps {
                         load(w, &mut held, row, next, lane, i, &extents, plan);
@@ -94,7 +103,16 @@ pub(super) fn table<F: Numeric>(
                     let token = first + comptime!(8 * tile + e % 2) + 2 * (lane % 4);
                     let of = row + comptime!(16 * strip + 8 * (e / 2));
                     if token < extents.tokens && of < extents.rows {
-                        y[token * extents.y_stride + of] = sums.extract(e);
+                        let mut sum = f32::cast_from(sums.extract(e));
+                        #[comptime]
+                        if let ComptimeOption::Some(w_scales) = w_scales {
+                            #[comptime]
+                            if let ComptimeOption::Some(x_scales) = x_scales {
+                                let scale = rounded_product(w_scales[of], x_scales[token]);
+                                sum = rounded_product(sum, scale);
+                            }
+                        }
+                        y[token * extents.y_stride + of] = sum;
                     }
                 }
             }
@@ -113,7 +131,7 @@ fn copy_tokens<F: Numeric>(
     #[comptime] plan: TablePlan,
 ) {
     let base = global_address::<F>(x);
-    let lines = comptime!(plan.cols / 8);
+    let lines = comptime!(plan.row / 16);
     let mut i = UNIT_POS as usize;
     while i < comptime!(plan.tokens() * lines) {
         let (token, line) = (i / lines, i % lines);
@@ -140,7 +158,7 @@ fn load(
     extents: &TableExtents,
     #[comptime] plan: TablePlan,
 ) {
-    let within = min(step, comptime!(plan.cols / STEP - 1)) * comptime!(STEP / 8) + lane % 4;
+    let within = min(step, comptime!(plan.row / STEP - 1)) * comptime!(STEP / 16) + lane % 4;
     #[unroll]
     for j in 0..comptime!(2 * STRIPS) {
         let of = min(row + comptime!(8 * j), extents.rows - 1);
@@ -150,10 +168,10 @@ fn load(
 
 /// Adds the products of one step.
 #[cube]
-fn multiply(
+fn multiply<A: Numeric>(
     held: &Array<Vector<u32, Const<4>>>,
     line: u32,
-    acc: &mut Array<Vector<f32, Const<4>>>,
+    acc: &mut Array<Vector<A, Const<4>>>,
     #[comptime] slot: usize,
     #[comptime] plan: TablePlan,
 ) {
@@ -167,7 +185,7 @@ fn multiply(
             let at = comptime!(strip * plan.tiles + tile);
             #[unroll]
             for half in 0..2usize {
-                acc[at] = mma::<f32>(
+                acc[at] = mma::<A>(
                     low.extract(comptime!(2 * half)),
                     high.extract(comptime!(2 * half)),
                     low.extract(comptime!(2 * half + 1)),

@@ -126,7 +126,7 @@ pub(crate) fn start(
     );
 }
 
-/// The descriptor offset of slice `slice`, 16 of the depth, for half-precision operands.
+/// The descriptor offset of slice `slice`: 32 bytes of the depth, or 16 rows of half-precision floats.
 pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
     let bytes = match operand {
         SharedOperand::DepthInner => 32,
@@ -135,8 +135,8 @@ pub(crate) fn slice_offset(operand: SharedOperand, slice: usize) -> u32 {
     (slice * bytes / 16) as u32
 }
 
-/// Issues one wgmma of half-precision operands, both in shared memory: 64 rows of the left one,
-/// `plan.tokens` of the right one, depth 16. `left` and `right` are the low words of descriptors;
+/// Issues one wgmma of operands in shared memory: 64 rows of the left one, `plan.tokens` of the right one,
+/// 32 bytes of the depth. int8 operands have their depth inside. `left` and `right` are the low words of descriptors;
 /// `orders` are the operands' layouts.
 #[cube]
 pub(crate) fn start_shared(
@@ -149,15 +149,19 @@ pub(crate) fn start_shared(
 ) {
     let sums = comptime!(accumulator_list(plan, 0));
     let name = comptime!(instruction(plan, types));
-    let [left_outer, right_outer] =
-        comptime!(orders.map(|order| u32::from(order == SharedOperand::DepthOuter)));
+    let modifiers = comptime!(match types {
+        MmaType::Int8 => String::new(),
+        _ => {
+            let [left, right] = orders.map(|order| u32::from(order == SharedOperand::DepthOuter));
+            format!(", 1, 1, {left}, {right}")
+        }
+    });
     let high = comptime!(64u32 | (1 << 30)).runtime();
     gpu_asm!(
         "{{ .reg .b64 a, b; .reg .pred p; mov.b64 a, {{{left}, {high}}}; \
          mov.b64 b, {{{right}, {high}}}; setp.ne.u32 p, {more}, 0; ",
-        "{name} {sums}, a, b, p, 1, 1, {left_outer}, {right_outer}; }}",
+        "{name} {sums}, a, b, p{modifiers}; }}",
         left = in(_) left, right = in(_) right, high = in(_) high, more = in(_) more,
-        left_outer = const left_outer, right_outer = const right_outer,
     );
 }
 
