@@ -3,7 +3,7 @@
 use cubecl::client::Client;
 use tritburn_kernels::decoder::attention::{self, AttentionScratch};
 use tritburn_kernels::decoder::rotary::{self, Placement};
-use tritburn_kernels::{FloatMatrix, KernelError, KvCache};
+use tritburn_kernels::{BlockTable, FloatMatrix, KernelError, KvCache};
 
 use crate::bench::{Bench, DIM, HEADS, KV_HEADS, POSITIONS, TYPE};
 use crate::harness::*;
@@ -77,6 +77,58 @@ impl Bench {
                     }
                 }
             },
+        );
+    }
+
+    /// `tokens` rows of a cache of blocks, each at position `position`, with room for `capacity`.
+    pub fn paged(&mut self, tokens: usize, position: usize, capacity: usize) {
+        let client = self.client.clone();
+        let (width, size) = (HEADS * DIM, 64);
+        let (_, q_matrix) = self.floats(1, [tokens, width]);
+        let out = Out::new(&client, [tokens, width], width, TYPE);
+        let used = (position + 1).div_ceil(size);
+        let (blocks, per_row) = (tokens * used, capacity / size);
+        let caches: Vec<KvCache> = (0..3)
+            .map(|_| {
+                let handle = || client.empty(blocks * KV_HEADS * size * DIM * TYPE.size());
+                let mut table = vec![0; tokens * per_row];
+                for (row, table) in table.chunks_exact_mut(per_row).enumerate() {
+                    // No two neighbours are neighbours in memory.
+                    (0..used).for_each(|i| table[i] = ((i * tokens + row) % blocks) as u32);
+                }
+                let table = BlockTable {
+                    blocks: words(&client, &table),
+                    per_row,
+                };
+                let shape = [blocks, KV_HEADS, size, DIM];
+                KvCache::paged(handle(), handle(), shape, table, TYPE).expect("a cache")
+            })
+            .collect();
+        let place = Placement {
+            rows: &words(&client, &(0..tokens as u32).collect::<Vec<_>>()),
+            positions: &words(&client, &vec![position as u32; tokens]),
+        };
+        let slots = attention::slots(&client, tokens, HEADS, &caches[0]);
+        let scratch = AttentionScratch::with_slots(&client, slots.max(1));
+        let scale = 1.0 / (DIM as f32).sqrt();
+        self.case(
+            &format!("attention of blocks, {tokens} tokens at {position} of {capacity}"),
+            30,
+            tokens * (position + 1) * KV_HEADS * DIM * 4,
+            |i| {
+                let cache = &caches[i % caches.len()];
+                attention::launch(
+                    &client,
+                    &q_matrix,
+                    cache,
+                    place,
+                    &out.matrix,
+                    scale,
+                    &scratch,
+                )
+                .expect("a launch");
+            },
+            || (),
         );
     }
 

@@ -70,6 +70,12 @@ fn run() {
         bench.attention(8, 1023, false);
         bench.attention(32, 1023, false);
     }
+    if bench.wanted("paged") {
+        for tokens in [1, 2, 8, 32, 128, 256] {
+            bench.attention(tokens, 575, false);
+            bench.paged(tokens, 575, 4096);
+        }
+    }
     if bench.wanted("prefill") {
         for tokens in [32, 512, many] {
             bench.attention(tokens, tokens - 1, true);

@@ -147,11 +147,25 @@ pub(super) fn dense<F: Numeric, O: Float, W: Size>(
             // branches would serialise the stores.
             if whole {
                 write::<O, W>(
-                    out, &left_scales, &right_scales, start, &tile, &extents, true, form,
+                    out,
+                    &left_scales,
+                    &right_scales,
+                    start,
+                    &tile,
+                    &extents,
+                    true,
+                    form,
                 );
             } else {
                 write::<O, W>(
-                    out, &left_scales, &right_scales, start, &tile, &extents, false, form,
+                    out,
+                    &left_scales,
+                    &right_scales,
+                    start,
+                    &tile,
+                    &extents,
+                    false,
+                    form,
                 );
             }
             index += CUBE_COUNT / cubes;

@@ -1,10 +1,10 @@
 //! The two ends of a language model: embeddings, the head, the choice of a token.
 
 use tritburn_formats::quantize::QuantizedActivations;
-use tritburn_kernels::{FloatType, KernelError};
 use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
 use tritburn_kernels::decoder::dense;
 use tritburn_kernels::decoder::{embedding, step};
+use tritburn_kernels::{FloatType, KernelError};
 
 use crate::device::{client, runs, supported};
 use crate::harness::*;
@@ -92,7 +92,10 @@ fn int8_heads_that_do_not_fit_are_refused() {
     let y = Out::new(&client, [2, 3], 3, FloatType::F32);
     let launch = |x, w| dense::launch_int8(&client, x, w, &y.matrix).err();
     let error = launch(&rows(2, 32), &rows(3, 48));
-    assert!(matches!(error, Some(KernelError::Shape { .. })), "{error:?}");
+    assert!(
+        matches!(error, Some(KernelError::Shape { .. })),
+        "{error:?}"
+    );
     let error = launch(&rows(2, 1 << 17), &rows(3, 1 << 17));
     assert!(
         matches!(error, Some(KernelError::InFeatures { max: 131_071, .. })),

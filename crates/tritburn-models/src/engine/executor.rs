@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use burn::tensor::{Int, Tensor};
 use tritburn::ops::captures_graphs;
@@ -64,6 +65,14 @@ struct CapturedStep {
 
 /// A step that is under way.
 pub(super) struct Launched {
+    parts: Vec<LaunchedPart>,
+    /// Part, and index in it, of each run.
+    places: Vec<(usize, usize)>,
+}
+
+/// What is launched together.
+#[derive(Default)]
+struct LaunchedPart {
     /// F32 `[rows, vocabulary]`, a row for each run that wants something, and maybe more.
     logits: Option<Tensor<2>>,
     /// U32 `[rows]`, where some run wants it.
@@ -75,49 +84,99 @@ pub(super) struct Launched {
 }
 
 impl Executor {
-    /// An executor on `blocks` blocks of `positions` positions, besides that of idle rows, which captures
-    /// decode steps of `sizes` sequences where the device has graphs.
+    /// An executor on `blocks` blocks of `positions` positions, besides that of idle rows. Where the device
+    /// has graphs, kernels for prompts of up to `prompt` tokens are compiled and decode steps of `sizes`
+    /// sequences are captured.
     pub fn new(
         model: &Arc<CausalLm>,
         blocks: usize,
         positions: usize,
         context: usize,
+        prompt: usize,
         sizes: &[usize],
     ) -> Result<Self, ModelError> {
         let cache = model.paged_cache(blocks + 1, positions, context)?;
         let pairs = captures_graphs(model.device());
-        let mut steps = BTreeMap::new();
-        for size in sizes.iter().map(|&size| size.max(2)).filter(|_| pairs) {
-            let step = DecodeStep::paged(model.clone(), cache.clone(), size)?;
-            let captured = CapturedStep {
-                step,
-                // What capturing left there.
-                tokens: vec![u32::MAX; size],
-                positions: vec![u32::MAX; size],
-                blocks: vec![IDLE; size * cache.blocks_per_row()],
-            };
-            steps.insert(size, captured);
-        }
-        Ok(Self {
+        let mut executor = Self {
             model: model.clone(),
             cache,
-            steps,
+            steps: BTreeMap::new(),
             pairs,
-        })
+        };
+        if pairs {
+            executor.warm_up(prompt.min(context), positions)?;
+            for &size in sizes {
+                executor.capture(size)?;
+            }
+        }
+        Ok(executor)
     }
 
-    /// Starts to run `runs` through the model.
-    pub fn launch(&mut self, runs: &[Run<'_>]) -> Result<Launched, ModelError> {
-        let single = runs.iter().all(|run| run.ids.len() == 1);
-        let size = self.steps.range(runs.len()..).next().map(|(&size, _)| size);
-        match size.filter(|_| single) {
-            Some(size) => self.replay(size, runs),
-            None => self.run(runs),
+    /// Runs prompts of up to `most` tokens, all of them in the block of idle rows: kernels for them are
+    /// compiled now, and not while someone waits.
+    fn warm_up(&mut self, most: usize, positions: usize) -> Result<(), ModelError> {
+        let begun = Instant::now();
+        let sizes = (4..usize::BITS).flat_map(|i| [1 << i, 3 << (i - 1)]);
+        let sizes = sizes.take_while(|&size| size < most).chain([most]);
+        for size in sizes {
+            let ids = vec![0; size];
+            let run = Run {
+                blocks: &vec![IDLE; size.div_ceil(positions)],
+                ids: &ids,
+                start: 0,
+                wanted: Wanted::Largest,
+            };
+            let launched = self.launch(&[run])?;
+            self.read(launched)?;
+            tracing::debug!(
+                tokens = size,
+                seconds = begun.elapsed().as_secs_f64(),
+                "prompt kernels"
+            );
         }
+        Ok(())
+    }
+
+    /// Captures a decode step of `size` sequences.
+    fn capture(&mut self, size: usize) -> Result<(), ModelError> {
+        let step = DecodeStep::paged(self.model.clone(), self.cache.clone(), size)?;
+        let captured = CapturedStep {
+            step,
+            // What capturing left there.
+            tokens: vec![u32::MAX; size],
+            positions: vec![u32::MAX; size],
+            blocks: vec![IDLE; size * self.cache.blocks_per_row()],
+        };
+        self.steps.insert(size, captured);
+        Ok(())
+    }
+
+    /// Starts to run `runs` through the model: single tokens as a captured step if there is one that holds
+    /// them, parts of prompts behind it.
+    pub fn launch(&mut self, runs: &[Run<'_>]) -> Result<Launched, ModelError> {
+        let singles = runs.iter().filter(|run| run.ids.len() == 1).count();
+        let size = self.steps.range(singles..).next().map(|(&size, _)| size);
+        let size = size.filter(|_| singles > 0);
+        let (mut single, mut rest, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for &run in runs {
+            let captured = size.is_some() && run.ids.len() == 1;
+            let part = if captured { &mut single } else { &mut rest };
+            places.push((usize::from(!captured), part.len()));
+            part.push(run);
+        }
+        let mut parts = Vec::new();
+        parts.push(match size {
+            Some(size) => self.replay(size, &single)?,
+            None => LaunchedPart::default(),
+        });
+        if !rest.is_empty() {
+            parts.push(self.run(&rest)?);
+        }
+        Ok(Launched { parts, places })
     }
 
     /// Operation by operation.
-    fn run(&mut self, runs: &[Run<'_>]) -> Result<Launched, ModelError> {
+    fn run(&mut self, runs: &[Run<'_>]) -> Result<LaunchedPart, ModelError> {
         let device = self.model.device();
         let ids = runs.iter().flat_map(|run| run.ids).copied().collect();
         let places = runs.iter().enumerate();
@@ -135,11 +194,9 @@ impl Executor {
             }
         }
         let Some(&last) = ends.last() else {
-            return Ok(Launched {
-                logits: None,
-                ids: None,
-                captured: None,
+            return Ok(LaunchedPart {
                 wanted,
+                ..LaunchedPart::default()
             });
         };
         if self.pairs && ends.len() == 1 {
@@ -148,7 +205,7 @@ impl Executor {
         let logits = self.model.logits(hidden.select(words(ends, device)))?;
         let largest = wanted.iter().any(|&(_, wanted)| wanted == Wanted::Largest);
         let ids = largest.then(|| argmax(logits.clone())).transpose()?;
-        Ok(Launched {
+        Ok(LaunchedPart {
             logits: Some(logits),
             ids,
             captured: None,
@@ -157,7 +214,7 @@ impl Executor {
     }
 
     /// As one graph, whose rows may be more than the runs.
-    fn replay(&mut self, size: usize, runs: &[Run<'_>]) -> Result<Launched, ModelError> {
+    fn replay(&mut self, size: usize, runs: &[Run<'_>]) -> Result<LaunchedPart, ModelError> {
         let per_row = self.cache.blocks_per_row();
         let held = self.steps.get_mut(&size).ok_or(ModelError::NoStep)?;
         let blocks = table(runs, size, per_row);
@@ -185,7 +242,7 @@ impl Executor {
         drop(state);
         let output = held.step.run()?;
         held.positions = positions.into_iter().map(|position| position + 1).collect();
-        Ok(Launched {
+        Ok(LaunchedPart {
             logits: Some(output.logits),
             ids: Some(output.ids),
             captured: Some(size),
@@ -195,12 +252,21 @@ impl Executor {
 
     /// Waits for a step: what each run wanted to know, in their order.
     pub fn read(&mut self, launched: Launched) -> Result<Vec<Found>, ModelError> {
-        let Launched {
+        let parts = launched.parts.into_iter().map(|part| self.read_part(part));
+        let mut parts: Vec<_> = parts.collect::<Result<_, _>>()?;
+        let places = launched.places.into_iter();
+        Ok(places
+            .map(|(part, at)| std::mem::replace(&mut parts[part][at], Found::Nothing))
+            .collect())
+    }
+
+    fn read_part(&mut self, part: LaunchedPart) -> Result<Vec<Found>, ModelError> {
+        let LaunchedPart {
             logits,
             ids,
             captured,
             wanted,
-        } = launched;
+        } = part;
         let Some(logits) = logits else {
             return Ok(vec![Found::Nothing; wanted.len()]);
         };
@@ -210,7 +276,8 @@ impl Executor {
             .transpose()?
             .unwrap_or_default();
         if let Some(captured) = captured.and_then(|size| self.steps.get_mut(&size)) {
-            captured.tokens.clone_from(&ids);
+            let rows = captured.tokens.len();
+            captured.tokens.copy_from_slice(&ids[..rows]);
         }
         let whole = wanted
             .iter()

@@ -34,10 +34,9 @@ pub struct EngineOptions {
     /// How long a step may take while answers are being written: prompts are read in smaller parts then. A
     /// part has at least [`MIN_PART`](super::MIN_PART) tokens, so this is an aim.
     pub step_time: Duration,
-    /// Batch sizes for which a decode step is captured as a graph, on devices that have graphs. A step of
-    /// fewer sequences is filled up to the next size; one of more sequences than the largest is launched
-    /// operation by operation. Sizes are 2 at least: heads sum the logits of a single token in another order
-    /// than those of several.
+    /// Batch sizes for which a decode step is captured as a graph, on devices that have graphs: those up to
+    /// the first that holds `max_sequences`. A step of fewer sequences is filled up to the next size; one of
+    /// more sequences than the largest is launched operation by operation.
     pub graph_sizes: Vec<usize>,
 }
 
@@ -52,7 +51,7 @@ impl Default for EngineOptions {
             max_waiting: 256,
             prefill_tokens: 2048,
             step_time: Duration::from_millis(50),
-            graph_sizes: vec![2, 4, 8, 16, 32, 64, 128, 256],
+            graph_sizes: vec![1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512],
         }
     }
 }

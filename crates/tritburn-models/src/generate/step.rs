@@ -18,14 +18,16 @@ pub(crate) struct StepState {
     rows: Tensor<1, Int>,
     /// Blocks of every row, where the cache is made of blocks.
     blocks: Option<Tensor<1, Int>>,
+    /// Where the head is to read the only token twice: U32 `[2]`, zeros.
+    twice: Option<Tensor<1, Int>>,
 }
 
 /// What a step leaves on the device.
 #[derive(Clone)]
 pub(crate) struct StepOutput {
-    /// F32 `[rows, vocabulary]`.
+    /// F32 `[rows, vocabulary]`, or more rows.
     pub logits: Tensor<2>,
-    /// U32 `[rows]`, the largest logits: the next step's tokens unless others are written.
+    /// U32 `[rows]`, or more, the largest logits: the next step's tokens unless others are written.
     pub ids: Tensor<1, Int>,
     /// Keeps the work that moves tokens and positions on from being elided.
     _state: (Tensor<1, Int>, Tensor<1, Int>),
@@ -57,7 +59,8 @@ impl DecodeStep {
     }
 
     /// A step of `rows` sequences on a cache of blocks. All of them begin with block 0 alone, whose first
-    /// positions get garbage.
+    /// positions get garbage. The head reads two tokens at least: it sums the logits of a single one in
+    /// another order, and a sequence would not be told the same alone as among others.
     pub fn paged(model: Arc<CausalLm>, cache: KvCache, rows: usize) -> Result<Self, ModelError> {
         let blocks = rows * cache.blocks_per_row();
         Self::start(model, cache, rows, Some(blocks))
@@ -77,6 +80,7 @@ impl DecodeStep {
             positions: zeros(rows),
             rows: words((0..rows as u32).collect(), model.device()),
             blocks: blocks.map(zeros),
+            twice: (blocks.is_some() && rows == 1).then(|| zeros(2)),
         }));
         let run = if captures_graphs(&device) {
             let state = state.clone();
@@ -169,10 +173,14 @@ pub(crate) fn words(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
 fn step(model: &CausalLm, state: &mut StepState) -> StepResult {
     let mut tokens = Tokens::step(state.rows.clone(), state.positions.clone());
     tokens.blocks = state.blocks.clone();
-    let hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
+    let mut hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
+    if let Some(twice) = &state.twice {
+        hidden = hidden.select(twice.clone());
+    }
     let logits = model.logits(hidden)?;
     let ids = argmax(logits.clone())?;
-    let (tokens, positions) = advance(state.tokens.clone(), state.positions.clone(), ids.clone())?;
+    let next = ids.clone().narrow(0, 0, state.rows.dims()[0]);
+    let (tokens, positions) = advance(state.tokens.clone(), state.positions.clone(), next)?;
     state.tokens = tokens.clone();
     state.positions = positions.clone();
     Ok(StepOutput {

@@ -122,12 +122,16 @@ impl DecodePlan {
         device: &DeviceFacts,
     ) -> (Self, usize) {
         let group = (heads / cache.heads()).min(Self::largest_group(cache));
+        let share = std::env::var("SHARE")
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(Self::BLOCK_POSITIONS);
         let splits = match shared {
-            true => cache.positions().div_ceil(Self::BLOCK_POSITIONS),
+            true => cache.positions().div_ceil(share),
             false => 1,
         };
-        let splits = splits.min(Self::MAX_SPLITS);
-        let plan = Self::of(group, splits, Self::BLOCK_POSITIONS, cache, device);
+        let splits = splits.min(16);
+        let plan = Self::of(group, splits, share, cache, device);
         (plan, splits)
     }
 

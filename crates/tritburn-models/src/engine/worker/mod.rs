@@ -54,7 +54,12 @@ impl<'a> Worker<'a> {
             Some(tokens) => tokens.div_ceil(size),
             None => options.max_sequences * context.div_ceil(size),
         };
-        let executor = Executor::new(model, blocks, size, context, &options.graph_sizes)?;
+        let most = options.max_sequences;
+        let sizes = &options.graph_sizes;
+        let last = sizes.partition_point(|&size| size < most) + 1;
+        let sizes = &sizes[..last.min(sizes.len())];
+        let prompt = options.prefill_tokens;
+        let executor = Executor::new(model, blocks, size, context, prompt, sizes)?;
         shared.lock().stats.blocks = blocks;
         Ok(Self {
             shared,
@@ -217,7 +222,9 @@ impl<'a> Worker<'a> {
         let decoding = parts.iter().filter(|part| self.decodes(part)).count();
         let prompt = parts.iter().filter(|part| !self.decodes(part));
         let prompt = prompt.map(|part| part.count).sum();
-        self.pace.record(prompt, decoding, begun.elapsed());
+        let time = begun.elapsed();
+        tracing::trace!(decoding, prompt, seconds = time.as_secs_f64(), "step");
+        self.pace.record(prompt, decoding, time);
         self.count(&parts, &found);
         self.advance(&parts, found);
         Ok(())
