@@ -85,7 +85,12 @@ pub fn run(args: &Args) -> Result<()> {
         "--prompt has to be larger than --shared-prefix, and --output-tokens over 0"
     );
     let work = Work::new(args)?;
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // As a server's: more threads would take its time.
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.min(8))
+        .enable_all()
+        .build()?;
     runtime.block_on(levels(args, work))
 }
 

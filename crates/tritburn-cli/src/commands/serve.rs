@@ -24,6 +24,8 @@ use crate::say::say;
 const CACHE_BYTES: usize = 4 << 30;
 /// Texts that an embedding model runs at once.
 const EMBEDDING_BATCH: usize = 8;
+/// Most threads that speak HTTP. More of them mostly wake each other.
+const HTTP_THREADS: usize = 8;
 /// Keys of requests, one, or several with commas between.
 const KEY_VARIABLE: &str = "TRITBURN_API_KEY";
 
@@ -41,7 +43,11 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         false => Backend::Text(Arc::new(engines(args, &source, &text)?)),
     };
     let state = AppState::new(name, text, backend, options);
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.min(HTTP_THREADS))
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(listen(state));
     // What is told to end at once does not wait for work that nobody waits for.
     runtime.shutdown_background();

@@ -217,17 +217,28 @@ impl<'a> Worker<'a> {
             })
             .collect();
         let launched = self.executor.launch(&runs)?;
-        self.running.par_iter_mut().for_each(Sequence::prepare);
+        let launch_time = begun.elapsed();
+        self.prepare();
         let found = self.executor.read(launched)?;
         let decoding = parts.iter().filter(|part| self.decodes(part)).count();
         let prompt = parts.iter().filter(|part| !self.decodes(part));
         let prompt = prompt.map(|part| part.count).sum();
         let time = begun.elapsed();
-        tracing::trace!(decoding, prompt, seconds = time.as_secs_f64(), "step");
+        tracing::trace!(decoding, prompt, ?launch_time, ?time, "step");
         self.pace.record(prompt, decoding, time);
         self.count(&parts, &found);
         self.advance(&parts, found);
         Ok(())
+    }
+
+    /// Prepares what can be known ahead of the logits.
+    fn prepare(&mut self) {
+        let constrained = self.running.iter_mut().filter(|s| s.is_constrained());
+        let mut constrained: Vec<_> = constrained.collect();
+        match constrained.len() {
+            0 | 1 => constrained.iter_mut().for_each(|s| s.prepare()),
+            _ => constrained.par_iter_mut().for_each(|s| s.prepare()),
+        }
     }
 
     fn decodes(&self, part: &Part) -> bool {
@@ -272,15 +283,22 @@ impl<'a> Worker<'a> {
         for (part, found) in parts.iter().zip(found) {
             results[part.sequence] = Some((part.count, found));
         }
-        let ends: Vec<Option<FinishReason>> = self
-            .running
-            .par_iter_mut()
-            .zip(results)
-            .map(|(sequence, result)| {
-                let (count, found) = result?;
-                sequence.advance(count, found)
-            })
-            .collect();
+        let advance = |(sequence, result): (&mut Sequence<'a>, Option<(usize, Found)>)| {
+            let (count, found) = result?;
+            sequence.advance(count, found)
+        };
+        // Choosing from logits is worth waking other threads; taking note of a token is not.
+        let choosing = results.iter().flatten();
+        let choosing = choosing.filter(|(_, found)| matches!(found, Found::Logits(_)));
+        let ends: Vec<Option<FinishReason>> = match choosing.count() {
+            0 | 1 => self.running.iter_mut().zip(results).map(advance).collect(),
+            _ => self
+                .running
+                .par_iter_mut()
+                .zip(results)
+                .map(advance)
+                .collect(),
+        };
         for (mut sequence, end) in std::mem::take(&mut self.running).into_iter().zip(ends) {
             if self.options.prefix_sharing {
                 sequence.publish(&mut self.pool);

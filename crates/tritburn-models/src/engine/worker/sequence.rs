@@ -208,6 +208,11 @@ impl<'t> Sequence<'t> {
         }
     }
 
+    /// Whether a grammar restricts its tokens.
+    pub fn is_constrained(&self) -> bool {
+        self.constraint.is_some()
+    }
+
     /// Prepares what can be known ahead of the logits.
     pub fn prepare(&mut self) {
         if let Some(constraint) = &mut self.constraint {

@@ -11,10 +11,16 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::agreement::Agreement;
 
+/// Gradients of at least so many elements are added up by themselves: their memory need not be copied.
+const ALONE: usize = if cfg!(test) { 1 << 11 } else { 1 << 22 };
+/// Smaller ones share tensors of up to so many elements: a sum costs the host and both devices some 30 µs,
+/// whatever its length.
+const SHARED: usize = 2 * ALONE;
+
 /// Adds up the gradients of a step, and its loss, over devices.
 ///
-/// All gradients of a device are one tensor on the way. Burn can add them up one by one while the backward
-/// pass goes on; each of these sums costs the host more time than it hides.
+/// Burn can add them up one by one while the backward pass goes on; for small ones these sums cost the host
+/// more time than they hide.
 #[derive(Debug)]
 pub enum Exchange {
     /// By Burn's collective operation (NCCL).
@@ -48,36 +54,70 @@ impl Exchange {
     ) -> (Tensor<1>, GradientsParams) {
         let mut gather = Gather {
             gradients: &mut gradients,
-            pieces: vec![loss.cast(DType::F32)],
+            parcels: vec![Parcel::of(loss.cast(DType::F32))],
+            shared: None,
             places: BTreeMap::new(),
-            length: 1,
         };
         model.visit(&mut gather);
-        let Gather { pieces, places, .. } = gather;
-        let flat = Tensor::cat(pieces, 0);
-        let flat = match self {
-            Self::Collective(devices) => {
-                all_reduce(flat, ReduceOperation::Sum, devices.clone()).resolve()
-            }
-            Self::Host(sum) => sum.of(flat, index),
-        };
-        let loss = flat.clone().narrow(0, 0, 1);
+        let Gather {
+            parcels, places, ..
+        } = gather;
+        let sums = self.sums(parcels.into_iter().map(Parcel::flat), index);
+        let loss = sums[0].clone();
         let mut scatter = Scatter {
             gradients: &mut gradients,
             places,
-            flat,
+            sums,
         };
         model.visit(&mut scatter);
         (loss, gradients)
     }
+
+    /// The sums of `parts` over all devices.
+    fn sums(&self, parts: impl Iterator<Item = Tensor<1>>, index: usize) -> Vec<Tensor<1>> {
+        match self {
+            Self::Collective(devices) => {
+                // All are under way before the first is waited for.
+                let sent = parts
+                    .map(|part| all_reduce(part, ReduceOperation::Sum, devices.clone()))
+                    .collect::<Vec<_>>();
+                sent.into_iter().map(|sum| sum.resolve()).collect()
+            }
+            Self::Host(sum) => parts.map(|part| sum.of(part, index)).collect(),
+        }
+    }
 }
 
-/// Takes gradients out and lays them side by side.
+/// Tensors that are added up as one.
+struct Parcel {
+    pieces: Vec<Tensor<1>>,
+    length: usize,
+}
+
+impl Parcel {
+    fn of(piece: Tensor<1>) -> Self {
+        Self {
+            length: piece.dims()[0],
+            pieces: vec![piece],
+        }
+    }
+
+    fn flat(mut self) -> Tensor<1> {
+        match self.pieces.len() {
+            1 => self.pieces.remove(0),
+            _ => Tensor::cat(self.pieces, 0),
+        }
+    }
+}
+
+/// Takes gradients out and puts them into parcels.
 struct Gather<'a> {
     gradients: &'a mut GradientsParams,
-    pieces: Vec<Tensor<1>>,
-    places: BTreeMap<ParamId, Range<usize>>,
-    length: usize,
+    parcels: Vec<Parcel>,
+    /// The parcel that small gradients go into.
+    shared: Option<usize>,
+    /// Parcel of each gradient, and where in it.
+    places: BTreeMap<ParamId, (usize, Range<usize>)>,
 }
 
 impl ModuleVisitor for Gather<'_> {
@@ -86,26 +126,43 @@ impl ModuleVisitor for Gather<'_> {
             return;
         };
         let count = gradient.shape().num_elements();
-        self.places
-            .insert(param.id, self.length..self.length + count);
-        self.length += count;
-        self.pieces.push(gradient.reshape([count]));
+        let piece = gradient.reshape([count]);
+        let small = count < ALONE;
+        let parcel = match self.shared {
+            Some(shared) if small && self.parcels[shared].length + count <= SHARED => {
+                self.parcels[shared].pieces.push(piece);
+                self.parcels[shared].length += count;
+                shared
+            }
+            _ => {
+                self.parcels.push(Parcel::of(piece));
+                let new = self.parcels.len() - 1;
+                self.shared = if small { Some(new) } else { self.shared };
+                new
+            }
+        };
+        let end = self.parcels[parcel].length;
+        self.places.insert(param.id, (parcel, end - count..end));
     }
 }
 
 /// Puts sums in the places of gradients.
 struct Scatter<'a> {
     gradients: &'a mut GradientsParams,
-    places: BTreeMap<ParamId, Range<usize>>,
-    flat: Tensor<1>,
+    places: BTreeMap<ParamId, (usize, Range<usize>)>,
+    /// By parcel.
+    sums: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Scatter<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(place) = self.places.remove(&param.id) else {
+        let Some((parcel, place)) = self.places.remove(&param.id) else {
             return;
         };
-        let sum = self.flat.clone().narrow(0, place.start, place.len());
+        let mut sum = self.sums[parcel].clone();
+        if place.len() < sum.dims()[0] {
+            sum = sum.narrow(0, place.start, place.len());
+        }
         let sum = sum.reshape(param.lazy_shape());
         self.gradients.register::<D>(param.id, sum);
     }
