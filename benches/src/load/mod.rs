@@ -50,6 +50,9 @@ pub struct Args {
     /// Tokens of an answer
     #[arg(long, default_value_t = 128)]
     output_tokens: usize,
+    /// Temperature of the answers; 0 takes the most likely tokens
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
     /// Tokens that prompts share at their beginning
     #[arg(long, default_value_t = 0)]
     shared_prefix: usize,

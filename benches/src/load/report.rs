@@ -19,6 +19,8 @@ pub struct Report {
     pub prompt_tokens: usize,
     /// Tokens of an answer at most.
     pub output_tokens: usize,
+    /// Temperature of the answers, 0 for the most likely tokens.
+    pub temperature: f32,
     /// Tokens that prompts share, and how many of them do.
     pub shared_prefix: (usize, f64),
     /// Whether answers follow a JSON schema.
@@ -136,6 +138,7 @@ impl Report {
             model: model.into(),
             prompt_tokens: args.prompt,
             output_tokens: args.output_tokens,
+            temperature: args.temperature,
             shared_prefix: (args.shared_prefix, args.hit_rate),
             json_schema: args.json_schema.is_some(),
             date: machine::date(),

@@ -72,7 +72,7 @@ pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
     BlockTable, Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm,
-    TokenView, argmax, attention, dense_head, embedding, gated, gated_quantize, int8_head,
+    TokenView, argmax, attention, dense_head, draw, embedding, gated, gated_quantize, int8_head,
     rms_norm, rms_norm_quantize, rotary_append,
 };
 pub use training::{

@@ -1,7 +1,7 @@
 //! The two ends of a language model: embeddings, the head, the choice of a token.
 
 use tritburn_formats::quantize::QuantizedActivations;
-use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch};
+use tritburn_kernels::decoder::argmax::{self, ArgmaxScratch, Draws};
 use tritburn_kernels::decoder::dense;
 use tritburn_kernels::decoder::{embedding, step};
 use tritburn_kernels::{FloatType, KernelError};
@@ -160,6 +160,93 @@ fn argmax_takes_the_lowest_of_equals_and_flags_nan() {
     let input = float_matrix(&client, &[0.0; 7], [7, 1], 1, FloatType::F32);
     let (ids, _) = empty(&client, 7);
     assert!(argmax::launch(&client, &input, &ids, &scratch).is_err());
+}
+
+/// Gumbel noise as the kernel's documentation has it, in f64.
+fn gumbel([low, high]: [u32; 2], position: u32, column: u32) -> f64 {
+    let mixed = |x: u32| {
+        let a = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
+        let b = (a ^ (a >> 15)).wrapping_mul(0x846C_A68B);
+        b ^ (b >> 16)
+    };
+    let key = mixed(position ^ mixed(low ^ mixed(high)));
+    let word = mixed(mixed(column ^ key).wrapping_add(key));
+    let uniform = (f64::from(word >> 9) + 0.5) / f64::from(1 << 23);
+    -(-uniform.ln()).ln()
+}
+
+/// The best column but for rounding, or the largest value where the temperature is 0.
+#[test]
+fn draws_follow_from_seed_and_position() {
+    let client = client();
+    let scratch = ArgmaxScratch::new(&client, 5);
+    for cols in [1, 37, 4096, 40_000] {
+        let x = floats(&mut rng(cols), 5 * cols, FloatType::F32);
+        let temperatures = [0.0f32, 1.0, 0.25, 1.0, 30.0];
+        let seeds = [[1, 2], [3, 4], [5, 6], [3, 4], [u32::MAX, 0]];
+        let positions = [7, 8, 9, 10, u32::MAX];
+        let rows = temperatures.iter().zip(seeds);
+        let draws: Vec<u32> = rows
+            .flat_map(|(t, [low, high])| [t.to_bits(), low, high])
+            .collect();
+        let input = float_matrix(&client, &x, [5, cols], cols + 3, FloatType::F32);
+        let (ids, handle) = empty(&client, 5);
+        let draws = Draws {
+            draws: &words(&client, &draws),
+            positions: &words(&client, &positions),
+        };
+        argmax::launch_draw(&client, &input, draws, &ids, &scratch).unwrap();
+        let found = read_u32(&client, &handle);
+        assert_eq!(found[0], reference::argmax(&x[..cols]), "{cols}");
+        for row in 1..5 {
+            let values = &x[row * cols..(row + 1) * cols];
+            let value = |column: usize| {
+                let noise = gumbel(seeds[row], positions[row], column as u32);
+                f64::from(values[column]) + f64::from(temperatures[row]) * noise
+            };
+            let best = (0..cols).map(value).fold(f64::NEG_INFINITY, f64::max);
+            let chosen = value(found[row] as usize);
+            let bound = 1e-4 * f64::from(temperatures[row].max(1.0));
+            assert!(
+                best - chosen < bound,
+                "{cols}, row {row}: {chosen} of {best}"
+            );
+        }
+    }
+}
+
+/// How often each of a few columns is drawn, against its probability.
+#[test]
+fn draws_have_the_distribution_of_the_softmax() {
+    let client = client();
+    let (tokens, logits, temperature) = (20_000, [0.0f32, 1.0, 2.0, -1.0, 3.0], 1.5f32);
+    let scratch = ArgmaxScratch::new(&client, tokens);
+    let x: Vec<f32> = (0..tokens).flat_map(|_| logits).collect();
+    let draws: Vec<u32> = (0..tokens)
+        .flat_map(|_| [temperature.to_bits(), 11, 12])
+        .collect();
+    let positions: Vec<u32> = (0..tokens as u32).collect();
+    let input = float_matrix(&client, &x, [tokens, 5], 5, FloatType::F32);
+    let (ids, handle) = empty(&client, tokens);
+    let draws = Draws {
+        draws: &words(&client, &draws),
+        positions: &words(&client, &positions),
+    };
+    argmax::launch_draw(&client, &input, draws, &ids, &scratch).unwrap();
+    let mut counts = [0usize; 5];
+    read_u32(&client, &handle)
+        .iter()
+        .for_each(|&id| counts[id as usize] += 1);
+    let weights = logits.map(|logit| f64::from(logit / temperature).exp());
+    for (count, weight) in counts.into_iter().zip(weights) {
+        let expected = weight / weights.iter().sum::<f64>() * tokens as f64;
+        // Five standard deviations.
+        let bound = 5.0 * expected.sqrt();
+        assert!(
+            (count as f64 - expected).abs() < bound,
+            "{counts:?}: {count}, {expected}"
+        );
+    }
 }
 
 #[test]

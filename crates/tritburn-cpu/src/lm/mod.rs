@@ -7,6 +7,7 @@
 
 mod argmax;
 pub(crate) mod attention;
+mod draw;
 mod element;
 mod embedding;
 mod gate;
@@ -18,6 +19,7 @@ pub(crate) mod vector;
 
 pub use argmax::argmax;
 pub use attention::{attention, attention_with};
+pub use draw::draw;
 pub use element::Element;
 pub use embedding::{embedding, embedding_with};
 pub use gate::{Gate, GatedActivation, gated, gated_quantize, gated_quantize_with, gated_with};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use burn::tensor::{Int, Tensor};
 use tritburn::ops::captures_graphs;
-use tritburn::transformer::{Tokens, argmax};
+use tritburn::transformer::{Tokens, draw};
 
 use super::blocks::{BlockId, IDLE};
 use crate::CausalLm;
@@ -14,14 +14,39 @@ use crate::generate::{DecodeStep, read, words};
 use crate::model::{KvCache, ModelError};
 
 /// What a step is to tell about the token that follows a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wanted {
     /// Nothing: the next token is known, or more of the prompt comes.
     Nothing,
-    /// The id of the largest logit.
-    Largest,
+    /// Its id, which the device chooses.
+    Id(Choice),
     /// All logits.
     Logits,
+}
+
+/// How a device chooses a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Choice {
+    /// 0 for the largest logit.
+    pub temperature: f32,
+    pub seed: u64,
+}
+
+impl Choice {
+    /// The three words of [`draw`].
+    fn words(self) -> [u32; 3] {
+        let (low, high) = (self.seed as u32, (self.seed >> 32) as u32);
+        [self.temperature.to_bits(), low, high]
+    }
+}
+
+impl Wanted {
+    fn choice(self) -> Choice {
+        match self {
+            Self::Id(choice) => choice,
+            Self::Nothing | Self::Logits => Choice::default(),
+        }
+    }
 }
 
 /// Consecutive tokens of a sequence.
@@ -39,8 +64,8 @@ pub(super) struct Run<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Found {
     Nothing,
-    /// The id of the largest logit; `None` where the logits hold a NaN.
-    Largest(Option<u32>),
+    /// The id that the device chose; `None` where the logits hold a NaN.
+    Id(Option<u32>),
     Logits(Vec<f32>),
 }
 
@@ -61,6 +86,7 @@ struct CapturedStep {
     tokens: Vec<u32>,
     positions: Vec<u32>,
     blocks: Vec<BlockId>,
+    draws: Vec<u32>,
 }
 
 /// A step that is under way.
@@ -124,7 +150,7 @@ impl Executor {
                 blocks: &vec![IDLE; size.div_ceil(positions)],
                 ids: &ids,
                 start: 0,
-                wanted: Wanted::Largest,
+                wanted: Wanted::Id(Choice::default()),
             };
             let launched = self.launch(&[run])?;
             self.read(launched)?;
@@ -146,6 +172,7 @@ impl Executor {
             tokens: vec![u32::MAX; size],
             positions: vec![u32::MAX; size],
             blocks: vec![IDLE; size * self.cache.blocks_per_row()],
+            draws: vec![0; 3 * size],
         };
         self.steps.insert(size, captured);
         Ok(())
@@ -186,11 +213,14 @@ impl Executor {
         let ids = words(ids, device);
         let hidden = self.model.forward(ids, &tokens, &mut self.cache)?;
         let (mut ends, mut count, mut wanted) = (Vec::new(), 0, Vec::new());
+        let (mut draws, mut positions) = (Vec::new(), Vec::new());
         for run in runs {
             count += run.ids.len();
             wanted.push((ends.len(), run.wanted));
             if run.wanted != Wanted::Nothing {
                 ends.push(count as u32 - 1);
+                draws.extend(run.wanted.choice().words());
+                positions.push((run.start + run.ids.len() - 1) as u32);
             }
         }
         let Some(&last) = ends.last() else {
@@ -203,8 +233,14 @@ impl Executor {
             ends.push(last);
         }
         let logits = self.model.logits(hidden.select(words(ends, device)))?;
-        let largest = wanted.iter().any(|&(_, wanted)| wanted == Wanted::Largest);
-        let ids = largest.then(|| argmax(logits.clone())).transpose()?;
+        let chosen = wanted
+            .iter()
+            .any(|(_, wanted)| matches!(wanted, Wanted::Id(_)));
+        let ids = chosen.then(|| {
+            let logits = logits.clone().narrow(0, 0, positions.len());
+            draw(logits, words(draws, device), words(positions, device))
+        });
+        let ids = ids.transpose()?;
         Ok(LaunchedPart {
             logits: Some(logits),
             ids,
@@ -231,7 +267,16 @@ impl Executor {
                 None => {}
             }
         }
+        let mut draws: Vec<u32> = runs
+            .iter()
+            .flat_map(|run| run.wanted.choice().words())
+            .collect();
+        draws.resize(3 * size, 0);
         let mut state = held.step.state();
+        if draws != held.draws {
+            state.set_draws(draws.clone(), &self.model)?;
+            held.draws = draws;
+        }
         if blocks != held.blocks {
             state.set_blocks(blocks.clone(), &self.model)?;
             held.blocks = blocks;
@@ -276,8 +321,7 @@ impl Executor {
             .transpose()?
             .unwrap_or_default();
         if let Some(captured) = captured.and_then(|size| self.steps.get_mut(&size)) {
-            let rows = captured.tokens.len();
-            captured.tokens.copy_from_slice(&ids[..rows]);
+            captured.tokens.clone_from(&ids);
         }
         let whole = wanted
             .iter()
@@ -290,7 +334,7 @@ impl Executor {
         let mut values = values.chunks_exact(vocabulary);
         let found = wanted.into_iter().map(|(row, wanted)| match wanted {
             Wanted::Nothing => Found::Nothing,
-            Wanted::Largest => Found::Largest(
+            Wanted::Id(_) => Found::Id(
                 ids.get(row)
                     .copied()
                     .filter(|&id| (id as usize) < vocabulary),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Graph, Int, Tensor, TensorData, capture};
 use tritburn::ops::captures_graphs;
-use tritburn::transformer::{Tokens, advance, argmax, overwrite};
+use tritburn::transformer::{Tokens, advance, argmax, draw, overwrite};
 
 use crate::model::{CausalLm, KvCache, ModelError};
 
@@ -18,6 +18,9 @@ pub(crate) struct StepState {
     rows: Tensor<1, Int>,
     /// Blocks of every row, where the cache is made of blocks.
     blocks: Option<Tensor<1, Int>>,
+    /// How the next token of every row is drawn, U32 `[3 · rows]` as [`draw`] takes it; without it the largest
+    /// logit is taken.
+    draws: Option<Tensor<1, Int>>,
     /// Where the head is to read the only token twice: U32 `[2]`, zeros.
     twice: Option<Tensor<1, Int>>,
 }
@@ -27,7 +30,7 @@ pub(crate) struct StepState {
 pub(crate) struct StepOutput {
     /// F32 `[rows, vocabulary]`, or more rows.
     pub logits: Tensor<2>,
-    /// U32 `[rows]`, or more, the largest logits: the next step's tokens unless others are written.
+    /// U32 `[rows]`, the largest logits or what was drawn: the next step's tokens unless others are written.
     pub ids: Tensor<1, Int>,
     /// Keeps the work that moves tokens and positions on from being elided.
     _state: (Tensor<1, Int>, Tensor<1, Int>),
@@ -80,6 +83,7 @@ impl DecodeStep {
             positions: zeros(rows),
             rows: words((0..rows as u32).collect(), model.device()),
             blocks: blocks.map(zeros),
+            draws: blocks.map(|_| zeros(3 * rows)),
             twice: (blocks.is_some() && rows == 1).then(|| zeros(2)),
         }));
         let run = if captures_graphs(&device) {
@@ -157,6 +161,14 @@ impl StepState {
         Ok(())
     }
 
+    /// Writes how the next tokens are drawn: three words a row.
+    pub fn set_draws(&mut self, draws: Vec<u32>, model: &CausalLm) -> Result<(), ModelError> {
+        if let Some(held) = &mut self.draws {
+            *held = overwrite(held.clone(), words(draws, model.device()))?;
+        }
+        Ok(())
+    }
+
     /// Writes other tokens than the largest logits.
     pub fn set_tokens(&mut self, tokens: Vec<u32>, model: &CausalLm) -> Result<(), ModelError> {
         self.tokens = overwrite(self.tokens.clone(), words(tokens, model.device()))?;
@@ -178,9 +190,14 @@ fn step(model: &CausalLm, state: &mut StepState) -> StepResult {
         hidden = hidden.select(twice.clone());
     }
     let logits = model.logits(hidden)?;
-    let ids = argmax(logits.clone())?;
-    let next = ids.clone().narrow(0, 0, state.rows.dims()[0]);
-    let (tokens, positions) = advance(state.tokens.clone(), state.positions.clone(), next)?;
+    let ids = match &state.draws {
+        Some(draws) => {
+            let logits = logits.clone().narrow(0, 0, state.rows.dims()[0]);
+            draw(logits, draws.clone(), state.positions.clone())?
+        }
+        None => argmax(logits.clone())?,
+    };
+    let (tokens, positions) = advance(state.tokens.clone(), state.positions.clone(), ids.clone())?;
     state.tokens = tokens.clone();
     state.positions = positions.clone();
     Ok(StepOutput {

@@ -67,6 +67,14 @@ impl Sampling {
         self.is_greedy() && !self.penalises()
     }
 
+    /// Whether all tokens may be drawn, each as likely as its logit says, whatever came before.
+    pub(crate) fn is_plain(&self) -> bool {
+        let unfiltered = self.top_k.is_none()
+            && self.top_p.is_none_or(|p| p >= 1.0)
+            && self.min_p.is_none_or(|p| p <= 0.0);
+        unfiltered && !self.is_greedy() && !self.penalises()
+    }
+
     /// Whether tokens seen before are less, or more, likely.
     pub(super) fn penalises(&self) -> bool {
         (

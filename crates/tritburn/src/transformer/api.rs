@@ -346,6 +346,40 @@ pub fn argmax(logits: Tensor<2>) -> Result<Tensor<1, Int>, Error> {
     )))
 }
 
+/// A token for each row, drawn from `softmax(logits / temperature)`: that of the largest
+/// `logit + temperature · g` with Gumbel noise `g` (the Gumbel-max trick: Gumbel 1954; Maddison, Tarlow and Minka,
+/// arXiv 1411.0030). A row's noise depends on its seed and position alone, not on the other rows.
+///
+/// # Shapes
+/// `logits` F32 `[tokens, vocabulary]`; `draws` U32 `[3 · tokens]`, for each row the bits of its temperature, an
+/// f32 (0 takes the largest logit), and two words of seed; `positions` U32 `[tokens]`. Returns U32 `[tokens]`,
+/// `vocabulary` for a token with a NaN.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`] or [`Error::Device`].
+pub fn draw(
+    logits: Tensor<2>,
+    draws: Tensor<1, Int>,
+    positions: Tensor<1, Int>,
+) -> Result<Tensor<1, Int>, Error> {
+    check_dtype("logits", logits.dtype(), DType::F32, "f32")?;
+    let [tokens, _] = logits.dims();
+    for (name, operand, rows) in [
+        ("draws", &draws, 3 * tokens),
+        ("positions", &positions, tokens),
+    ] {
+        check_word_dtype(name, operand.dtype())?;
+        check_shape(name, &operand.dims(), &[rows])?;
+        check_device(name, &operand.device(), &logits.device())?;
+    }
+    check_ready(&logits.device())?;
+    Ok(Tensor::from_dispatch(Dispatch::draw(
+        logits.into_dispatch(),
+        draws.into_dispatch(),
+        positions.into_dispatch(),
+    )))
+}
+
 /// Makes `ids` the next `tokens` and moves `positions` on by one, in place on CubeCL devices.
 ///
 /// # Shapes

@@ -140,6 +140,14 @@ pub trait TransformerOps: Backend {
     #[fusion(dtype = DType::U32, shape = [logits[0]].into())]
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self>;
 
+    /// Column of each row of F32 `[T, V]`, drawn as [`draw`](super::draw) says: U32 `[T]`.
+    #[fusion(dtype = DType::U32, shape = [logits[0]].into())]
+    fn draw(
+        logits: FloatTensor<Self>,
+        draws: IntTensor<Self>,
+        positions: IntTensor<Self>,
+    ) -> IntTensor<Self>;
+
     /// Writes `ids` over `tokens` and adds one to `positions`, in place; returns both.
     #[fusion(meta = |tokens, positions, _| (tokens.clone(), positions.clone()))]
     fn advance(

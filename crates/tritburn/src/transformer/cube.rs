@@ -202,6 +202,30 @@ impl TransformerOps for CubeBackend {
         ids
     }
 
+    fn draw(
+        logits: FloatTensor<Self>,
+        draws: IntTensor<Self>,
+        positions: IntTensor<Self>,
+    ) -> IntTensor<Self> {
+        let [tokens, _] = logits.shape().dims();
+        let ids = empty(&logits, [tokens].into(), DType::U32);
+        let client = logits.client.clone();
+        let scratch = scratch::argmax(&client, &logits.device, tokens);
+        let logits = float_matrix(logits);
+        let draws = argmax::Draws {
+            draws: &buffer(&draws),
+            positions: &buffer(&positions),
+        };
+        checked(argmax::launch_draw(
+            &client,
+            &logits,
+            draws,
+            &buffer(&ids),
+            &scratch,
+        ));
+        ids
+    }
+
     fn advance(
         tokens: IntTensor<Self>,
         positions: IntTensor<Self>,

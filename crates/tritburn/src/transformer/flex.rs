@@ -285,6 +285,25 @@ impl TransformerOps for Flex {
         word_tensor(ids)
     }
 
+    fn draw(
+        logits: FloatTensor<Self>,
+        draws: IntTensor<Self>,
+        positions: IntTensor<Self>,
+    ) -> IntTensor<Self> {
+        let logits = logits.to_contiguous();
+        let (draws, positions) = (draws.to_contiguous(), positions.to_contiguous());
+        let [rows, vocabulary] = logits.shape().dims();
+        let mut ids = vec![0; rows];
+        checked(kernels::draw(
+            slice!(logits, f32),
+            vocabulary,
+            slice!(draws, u32),
+            slice!(positions, u32),
+            &mut ids,
+        ));
+        word_tensor(ids)
+    }
+
     fn advance(
         _tokens: IntTensor<Self>,
         mut positions: IntTensor<Self>,

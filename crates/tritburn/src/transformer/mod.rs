@@ -30,7 +30,7 @@ mod tokens;
 
 pub use crate::training::{GatedActivation, Norm};
 pub use api::{
-    advance, argmax, attention, dense_head, embedding, gated, gated_norm_quantize, int8_head,
+    advance, argmax, attention, dense_head, draw, embedding, gated, gated_norm_quantize, int8_head,
     norm_heads, overwrite, rms_norm, rms_norm_quantize, rotary_append,
 };
 #[cfg(any(feature = "flex", feature = "cube"))]

@@ -2,6 +2,7 @@
 
 use cubecl::prelude::*;
 
+use super::noise::{gumbel, row_key};
 use crate::device_code::team::{Team, team_max};
 
 /// Runtime sizes.
@@ -19,7 +20,8 @@ pub(super) struct ArgmaxExtents {
     pub part: usize,
 }
 
-/// Index of the maximum of each row. Each cube reduces one part; the last cube to finish combines the
+/// Index of the maximum of each row; with `draws` and `positions`, of each row's values plus its temperature
+/// times Gumbel noise. Each cube reduces one part; the last cube to finish combines the
 /// parts in order (ties: lowest index) and resets the counter.
 ///
 /// `partials` has two words per part: the maximum as [`order_of`] numbers it, and its column.
@@ -30,6 +32,8 @@ pub(super) struct ArgmaxExtents {
 )]
 pub(super) fn argmax<V: Size>(
     x: &[Vector<f32, V>],
+    draws: ComptimeOption<&[u32]>,
+    positions: ComptimeOption<&[u32]>,
     ids: &mut [u32],
     partials: &mut [u32],
     counters: &mut [Atomic<u32>],
@@ -47,12 +51,28 @@ pub(super) fn argmax<V: Size>(
         let end = min((part + 1) * extents.part, extents.cols) / width;
         let mut best = 0u32;
         let mut id = u32::MAX.runtime();
+        let mut temperature = 0.0f32.runtime();
+        let mut key = 0u32.runtime();
+        #[comptime]
+        if let ComptimeOption::Some(draws) = draws {
+            #[comptime]
+            if let ComptimeOption::Some(positions) = positions {
+                temperature = f32::reinterpret(draws[3 * token]);
+                key = row_key(draws[3 * token + 1], draws[3 * token + 2], positions[token]);
+            }
+        }
         let mut line = part * extents.part / width + lane;
         while line < end {
             let values = x[row + line];
             #[unroll]
             for j in 0..width {
-                let order = order_of(values.extract(j));
+                let mut value = values.extract(j);
+                if comptime!(draws.is_some()) {
+                    if temperature > 0.0f32 {
+                        value += temperature * gumbel(key, u32::cast_from(line * width + j));
+                    }
+                }
+                let order = order_of(value);
                 // Columns ascend, so that the first of equal values is kept.
                 if order > best {
                     best = order;

@@ -39,6 +39,16 @@ impl ArgmaxScratch {
     }
 }
 
+/// What the draws of a [`launch_draw`] depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws<'a> {
+    /// Three u32 for each row: the bits of its temperature, an f32 (0 takes the largest value), and two words of
+    /// seed.
+    pub draws: &'a Buffer,
+    /// Position of each row's token, u32: each has noise of its own.
+    pub positions: &'a Buffer,
+}
+
 /// `ids[t] = argmax_v x[t, v]` for `x` f32 `[T, V]`; ties go to the lowest column. A row that holds NaN
 /// gives `V`, which is no column. T = 0 launches nothing.
 ///
@@ -47,6 +57,34 @@ impl ArgmaxScratch {
 pub fn launch(
     client: &Client,
     x: &FloatMatrix,
+    ids: &Buffer,
+    scratch: &ArgmaxScratch,
+) -> Result<(), KernelError> {
+    choose(client, x, None, ids, scratch)
+}
+
+/// As [`launch`], of `x[t, v]` plus the row's temperature times Gumbel noise: column `v` is chosen with
+/// probability `softmax(x[t] / temperature)[v]` (the Gumbel-max trick: Gumbel 1954; Maddison, Tarlow and Minka,
+/// arXiv 1411.0030). A row's draw depends on its own values, seed and position alone.
+///
+/// # Errors
+/// As [`launch`], and if `draws` has other lengths than `[3T]` and `[T]`.
+pub fn launch_draw(
+    client: &Client,
+    x: &FloatMatrix,
+    draws: Draws<'_>,
+    ids: &Buffer,
+    scratch: &ArgmaxScratch,
+) -> Result<(), KernelError> {
+    draws.draws.check_exact("draws", 3 * x.rows())?;
+    draws.positions.check_exact("positions", x.rows())?;
+    choose(client, x, Some(draws), ids, scratch)
+}
+
+fn choose(
+    client: &Client,
+    x: &FloatMatrix,
+    draws: Option<Draws<'_>>,
     ids: &Buffer,
     scratch: &ArgmaxScratch,
 ) -> Result<(), KernelError> {
@@ -92,6 +130,8 @@ pub fn launch(
             address(client, &[x.extent()])?,
             width,
             x.lines(width),
+            draws.map(|draws| draws.draws.arg()).into(),
+            draws.map(|draws| draws.positions.arg()).into(),
             ids.arg(),
             scratch.partials.arg(),
             scratch.counters.arg(),

@@ -93,8 +93,8 @@ mod tests {
         pace.record(512, 0, ms(50));
         pace.record(256, 4, ms(35));
         assert_eq!(pace.room(4, ms(50), 2048), 256);
-        assert_eq!(pace.room(4, ms(60), 2048), 512);
-        assert_eq!(pace.room(4, ms(60), 300), 300);
+        assert_eq!(pace.room(4, ms(61), 2048), 512);
+        assert_eq!(pace.room(4, ms(61), 300), 300);
         assert_eq!(pace.room(0, ms(50), 2048), 2048, "nobody waits");
     }
 
@@ -108,7 +108,7 @@ mod tests {
         }
         pace.record(1024, 100, ms(90));
         pace.record(2048, 100, ms(160));
-        assert_eq!(pace.room(100, ms(50), 2048), 1024);
+        assert_eq!(pace.room(100, ms(50), 2048), 512);
         // A machine on which tokens are all that counts.
         let mut pace = Pace::default();
         for size in 5..12 {

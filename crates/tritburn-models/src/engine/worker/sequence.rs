@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::blocks::{BlockId, BlockPool, Content};
-use super::super::executor::{Found, Wanted};
+use super::super::executor::{Choice, Found, Wanted};
 use super::super::output::TextOutput;
 use super::super::shared::Submission;
 use super::super::structure::Constraint;
@@ -198,13 +198,19 @@ impl<'t> Sequence<'t> {
         if self.computed + count < self.ids.len() {
             return Wanted::Nothing;
         }
-        let plain = request.sampling.takes_largest()
-            && request.logit_bias.is_empty()
+        let sampling = &request.sampling;
+        let plain = request.logit_bias.is_empty()
             && request.logprobs.is_none()
             && self.constraint.is_none();
-        match plain {
-            true => Wanted::Largest,
-            false => Wanted::Logits,
+        if plain && sampling.takes_largest() {
+            Wanted::Id(Choice::default())
+        } else if plain && sampling.is_plain() {
+            Wanted::Id(Choice {
+                temperature: sampling.temperature,
+                seed: seed_of(sampling.seed, self.choice as u64),
+            })
+        } else {
+            Wanted::Logits
         }
     }
 
@@ -236,8 +242,8 @@ impl<'t> Sequence<'t> {
     fn choose(&mut self, found: Found) -> Result<(u32, Option<Logprobs>), Failure> {
         let request = &self.origin.request;
         let mut logits = match found {
-            Found::Nothing | Found::Largest(None) => return Err(Failure::NotFinite),
-            Found::Largest(Some(id)) => return Ok((id, None)),
+            Found::Nothing | Found::Id(None) => return Err(Failure::NotFinite),
+            Found::Id(Some(id)) => return Ok((id, None)),
             Found::Logits(logits) => logits,
         };
         let unchanged = request.logprobs.map(|top| (top, logits.clone()));
@@ -336,6 +342,14 @@ impl<'t> Sequence<'t> {
         };
         let _ = self.origin.events.try_send(Event::Finished(finished));
     }
+}
+
+/// A seed for a choice of its own (SplitMix64: Steele, Lea and Flood 2014).
+fn seed_of(seed: u64, choice: u64) -> u64 {
+    let a = seed.wrapping_add(choice.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let b = (a ^ (a >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let c = (b ^ (b >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    c ^ (c >> 31)
 }
 
 fn text_failure(error: crate::text::TextError) -> Failure {
