@@ -353,3 +353,110 @@ fn table(runs: &[Run<'_>], rows: usize, per_row: usize) -> Vec<BlockId> {
     }
     table
 }
+
+// On a device whose caches are written in place, as those with graphs are: steps share the executor's.
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::DecoderConfig;
+    use crate::checkpoint::Synthetic;
+    use crate::model::LoadOptions;
+
+    const POSITIONS: usize = 16;
+
+    fn executor() -> Executor {
+        let checkpoint = Synthetic::new(DecoderConfig::tiny(), 3).unwrap();
+        let model = CausalLm::load(&checkpoint, &LoadOptions::default(), &Device::cpu()).unwrap();
+        Executor::new(&Arc::new(model), 12, POSITIONS, 64, 64, &[]).unwrap()
+    }
+
+    fn found(executor: &mut Executor, runs: &[Run<'_>]) -> Vec<Found> {
+        let launched = executor.launch(runs).unwrap();
+        executor.read(launched).unwrap()
+    }
+
+    /// Tokens of three sequences, of which one goes on with its prompt while the others decode.
+    fn tokens(executor: &mut Executor) -> Vec<Vec<Found>> {
+        let drawn = |seed| {
+            Wanted::Id(Choice {
+                temperature: 1.5,
+                seed,
+            })
+        };
+        let wanted = [Wanted::Id(Choice::default()), drawn(5), drawn(6)];
+        let blocks: [[BlockId; 3]; 3] = [[1, 2, 3], [4, 5, 6], [7, 8, 9]];
+        let mut ids: [Vec<u32>; 3] = [vec![1, 2, 3], vec![4, 5], (9..39).collect()];
+        let mut computed = [0; 3];
+        let mut all = Vec::new();
+        for step in 0..10 {
+            // The third has its prompt read in parts of ten tokens.
+            let count = |row: usize| match (step, row) {
+                (0..3, 2) => 10,
+                _ => ids[row].len() - computed[row],
+            };
+            let counts = [count(0), count(1), count(2)];
+            let runs: Vec<Run<'_>> = (0..3)
+                .map(|row| Run {
+                    blocks: &blocks[row],
+                    ids: &ids[row][computed[row]..][..counts[row]],
+                    start: computed[row],
+                    wanted: match (step, row) {
+                        (0..2, 2) => Wanted::Nothing,
+                        (4, 0) => Wanted::Logits,
+                        _ => wanted[row],
+                    },
+                })
+                .collect();
+            let found = found(executor, &runs);
+            for row in 0..3 {
+                computed[row] += counts[row];
+                match &found[row] {
+                    Found::Id(id) => ids[row].push(id.unwrap()),
+                    Found::Logits(_) => ids[row].push(7),
+                    Found::Nothing => {}
+                }
+            }
+            all.push(found);
+        }
+        all
+    }
+
+    #[test]
+    fn captured_steps_find_what_operations_find() {
+        let mut plain = executor();
+        let expected = tokens(&mut plain);
+        assert_eq!(expected[1][2], Found::Nothing);
+        assert!(matches!(expected[4][0], Found::Logits(_)));
+        for sizes in [&[1, 2, 4][..], &[8]] {
+            let mut captured = executor();
+            sizes
+                .iter()
+                .for_each(|&size| captured.capture(size).unwrap());
+            assert_eq!(tokens(&mut captured), expected, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_decide_what_is_drawn() {
+        let mut executor = executor();
+        let ids: Vec<u32> = (0..20).collect();
+        let mut drawn = |seed| {
+            let choice = Choice {
+                temperature: 2.0,
+                seed,
+            };
+            let run = Run {
+                blocks: &[1, 2],
+                ids: &ids,
+                start: 0,
+                wanted: Wanted::Id(choice),
+            };
+            found(&mut executor, &[run]).remove(0)
+        };
+        let first: Vec<_> = (0..20).map(&mut drawn).collect();
+        assert!(first.iter().any(|found| *found != first[0]), "{first:?}");
+        assert_eq!(first, (0..20).map(drawn).collect::<Vec<_>>());
+    }
+}
