@@ -1,5 +1,6 @@
 //! The crate's integration tests as one program: the CubeCL features link LLVM, once is enough.
 
+mod affine;
 mod common;
 mod frozen;
 #[cfg(feature = "cube")]
