@@ -85,8 +85,7 @@ impl AffineLinear {
         let matrix = quantizer.quantize(&values, shape).map_err(refused)?;
         let report = weight_report(&values, &matrix).map_err(refused)?;
         let layer = Self::from_matrix(&matrix, &device)?;
-        let bias = linear.bias.clone();
-        Ok((Self { bias, ..layer }, report))
+        Ok((layer.with_bias(linear.bias.clone()), report))
     }
 
     /// A layer on `device` from a matrix, without bias. Scales and zero points become f32 on a device
@@ -114,6 +113,11 @@ impl AffineLinear {
             bias: None,
             layout,
         })
+    }
+
+    /// The layer with a bias `[d_output]`, or none.
+    pub fn with_bias(self, bias: Option<Param<Tensor<1>>>) -> Self {
+        Self { bias, ..self }
     }
 
     /// Applies the layer.
