@@ -7,9 +7,11 @@ mod config;
 mod packed_weight;
 mod prepack_cache;
 mod projection;
+mod reduced_kobold;
 
 pub use affine_linear::AffineLinear;
 pub use bit_linear::BitLinear;
 pub use config::BitLinearConfig;
 pub use packed_weight::PackedWeight;
 pub(crate) use packed_weight::{AttachPacked, PackedParts};
+pub use reduced_kobold::ImportError;

@@ -11,6 +11,7 @@ mod layers;
 mod operands;
 mod prepack;
 mod q2s;
+mod reduced_kobold;
 mod stats;
 mod store;
 mod training;
