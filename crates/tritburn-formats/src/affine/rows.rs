@@ -50,10 +50,13 @@ pub fn concat_rows<M: Borrow<AffineMatrix>>(parts: &[M]) -> Result<AffineMatrix,
     }))
 }
 
+/// A number of a layout.
+type Number = fn(&AffineLayout) -> usize;
+
 /// What keeps two matrices from being one.
 fn difference(first: &AffineMatrix, other: &AffineMatrix) -> Option<&'static str> {
     let (a, b) = (first.layout(), other.layout());
-    let differs: [(&str, fn(&AffineLayout) -> usize); 5] = [
+    let differs: [(&str, Number); 5] = [
         ("inputs", AffineLayout::in_features),
         ("bits", |layout| layout.bits().count()),
         ("groups", AffineLayout::span),
