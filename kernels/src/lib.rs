@@ -8,7 +8,7 @@
 //! | [`quantize`] | weights to codes and scales, activations to int8 |
 //! | [`unpack`] | packed weights to a float matrix |
 //! | [`prepack`] | packed weights to the order that tensor-core kernels read |
-//! | [`product`] | `y = x · Ŵᵀ + bias`, int8 or float activations, from the kernel that suits shape and device |
+//! | [`product`] | `y = x · Ŵᵀ + bias`, int8 or float activations, from the kernel that suits shape and device; 2-bit weights, and 2 to 4 bits with groups |
 //! | [`backward`] | `dX = dY · Ŵ` and `dW = dYᵀ · X̂` |
 //! | [`dense`] | products of half-precision matrices on tensor cores |
 //! | [`decoder`] | a language model around its products: norms, gated unit, rotary embedding, attention, both ends |
@@ -42,7 +42,7 @@ pub use device_code::decode::ScaleKind;
 pub use device_code::dot::{IntegerDot, UnitTile};
 pub use error::KernelError;
 pub use operand::{
-    BlockTable, Buffer, FloatMatrix, FloatType, FloatVector, KvCache, PackedWeights,
-    QuantizedActivations,
+    AffineBuffers, AffineWeights, BlockTable, Buffer, FloatMatrix, FloatType, FloatVector, KvCache,
+    PackedWeights, QuantizedActivations,
 };
 pub use prepack::{FragmentLayout, FragmentOrder, PrepackedWeights, WeightOrder};

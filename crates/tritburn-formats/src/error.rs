@@ -187,6 +187,14 @@ pub enum MatrixError {
         /// Code of matrix 0.
         first_code: WeightCode,
     },
+    /// Affine matrices that are not stored alike.
+    #[error("matrix {index} and the first one differ in their {what}")]
+    ConcatAffine {
+        /// Index of the odd one.
+        index: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// A granularity at which the scales of the matrix would not be mere copies.
     #[error("scales per {found:?} cannot be copied to scales per {wanted:?}, which are not finer")]
     Refine {

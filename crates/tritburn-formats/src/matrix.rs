@@ -10,7 +10,7 @@ use crate::layout::{PackedLayout, WEIGHTS_PER_WORD};
 
 mod concat;
 mod refine;
-mod reorder;
+pub(crate) mod reorder;
 mod zero_scale;
 
 pub use concat::{concat_rows, split_rows};

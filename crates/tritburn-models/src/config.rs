@@ -4,6 +4,7 @@
 //! metadata of a GGUF file (`gguf`). What differs from family to family stands in
 //! [`families`](crate::families).
 
+mod affine;
 mod error;
 pub(crate) mod gguf;
 pub(crate) mod hf;
@@ -16,6 +17,7 @@ use tritburn::InputPrecision;
 pub use tritburn::transformer::GatedActivation;
 
 pub use crate::families::Family;
+pub use affine::AffineStorage;
 pub use error::ConfigError;
 pub use gguf::GgufFacts;
 pub use rope::RopeScaling;
@@ -101,12 +103,14 @@ pub enum Quantization {
         /// Whether a stored scale is γ or 1/γ.
         linear_class: LinearClass,
     },
+    /// Codes of 2, 3 or 4 bits with a scale and a zero point per group of inputs.
+    Affine(AffineStorage),
 }
 
 impl Quantization {
     /// Whether weights are ternary, whatever form they have in the file.
     pub fn is_ternary(self) -> bool {
-        self != Self::Dense
+        !matches!(self, Self::Dense | Self::Affine(_))
     }
 }
 

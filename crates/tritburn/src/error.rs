@@ -2,7 +2,7 @@
 
 use burn::tensor::DType;
 use thiserror::Error;
-use tritburn_formats::{HeaderError, LayoutError, PackedLayout};
+use tritburn_formats::{HeaderError, LayoutError, MatrixError, PackedLayout};
 
 /// What can go wrong when a layer is built, run, packed or converted.
 #[derive(Debug, Error)]
@@ -160,6 +160,14 @@ pub enum PackError {
         tensor: String,
         /// What is wrong.
         source: Error,
+    },
+    /// Weights that cannot be quantised.
+    #[error("`{tensor}` cannot be quantised")]
+    Matrix {
+        /// Path of the weight.
+        tensor: String,
+        /// What is wrong with it.
+        source: MatrixError,
     },
     /// The weight carries another reparameterization, which packing would lose.
     #[error("`{tensor}` carries the reparameterization `{name}`: materialize() the model first")]

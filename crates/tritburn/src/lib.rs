@@ -39,7 +39,7 @@ pub mod training;
 pub mod transformer;
 
 pub use error::{Error, PackError};
-pub use nn::{BitLinear, BitLinearConfig};
+pub use nn::{AffineLinear, BitLinear, BitLinearConfig, ImportError};
 pub use pack::Pack;
 pub use precision::InputPrecision;
 pub use q2s::Q2sError;

@@ -255,7 +255,7 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
 
 /// Inputs `col..col + A` of the row at `base` as f32; inputs past `cols` are 0.
 #[cube]
-fn load<F: Float, V: Size, A: Size>(
+pub(crate) fn load<F: Float, V: Size, A: Size>(
     x: &[Vector<F, V>],
     base: usize,
     col: usize,

@@ -1,6 +1,7 @@
 //! Device code that kernels of several folders share: `#[cube]` functions and their compile-time
 //! types.
 
+pub(crate) mod affine;
 pub(crate) mod decode;
 pub(crate) mod dot;
 pub(crate) mod epilogue;

@@ -3,6 +3,7 @@
 //! Packed words, scales and int8 activations are rank 1 and contiguous, because rank-2 tensors are
 //! pitched on some devices. Float matrices may be pitched.
 
+mod affine;
 mod buffer;
 mod float;
 mod float_type;
@@ -11,6 +12,7 @@ mod packed;
 mod quantized;
 mod tensor_map;
 
+pub use affine::{AffineBuffers, AffineWeights};
 pub use buffer::Buffer;
 pub(crate) use buffer::LINE_BYTES;
 pub use float::{FloatMatrix, FloatVector};

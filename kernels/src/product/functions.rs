@@ -5,10 +5,13 @@ use tritburn_formats::ScaleGranularity;
 
 use super::call::{Call, Input, Output, Weights};
 use super::launch::run;
+use super::plan::Plan;
+use super::portable::{affine as portable, gemv::GemvBlueprint};
 use super::problem::ActivationType;
 use super::select::Strategy;
+use crate::device::DeviceFacts;
 use crate::error::KernelError;
-use crate::operand::{Buffer, FloatMatrix, FloatVector, QuantizedActivations};
+use crate::operand::{AffineWeights, Buffer, FloatMatrix, FloatVector, QuantizedActivations};
 
 /// `y = x̂ · Ŵᵀ + bias` with int8 activations, in exact i32 sums.
 ///
@@ -91,4 +94,47 @@ pub fn w2a8_quantizing<'a>(
     let (x, y) = (Input::Float(x), Output::Float(y));
     let call = Call::new(client, x, weights.into(), bias, y, activations)?;
     run(client, &call, strategy)
+}
+
+/// `y = x · Wᵀ + bias` for float activations `[M, K]` in the order of the inputs and weights
+/// `(code - zero) · scale`, which are rounded as
+/// [`dequantize`](tritburn_formats::AffineMatrix::dequantize) rounds them. Sums are in f32: an output is
+/// within `(K + 4) · 2⁻²³ · (Σ|x·w| + |bias|)` of the exact product, before it is rounded to y's type.
+///
+/// Where the weights have an order of their columns, the activations are gathered first, in a
+/// temporary matrix of their size.
+///
+/// # Errors
+/// [`KernelError`] for operands that do not fit together, see the [module](super);
+/// [`KernelError::Plan`] for a forced plan that is no [`Plan::Gemv`] or that the device cannot run.
+pub fn affine(
+    client: &Client,
+    x: &FloatMatrix,
+    weights: &AffineWeights,
+    bias: Option<&FloatVector>,
+    y: &FloatMatrix,
+    strategy: Strategy,
+) -> Result<(), KernelError> {
+    let layout = weights.layout();
+    x.check(client, "x", [x.rows(), layout.in_features()])?;
+    y.check(client, "y", [x.rows(), layout.out_features()])?;
+    weights.check(client)?;
+    if let Some(bias) = bias {
+        bias.check(client, "bias", layout.out_features())?;
+    }
+    let plan = match strategy {
+        Strategy::Auto => GemvBlueprint::of_tokens(x.rows(), &DeviceFacts::of(client)),
+        Strategy::Forced(Plan::Gemv(plan)) => plan,
+        Strategy::Forced(plan) => {
+            let reason = format!("{plan:?} does not read affine weights");
+            return Err(KernelError::Plan { reason });
+        }
+    };
+    match &weights.buffers().order {
+        None => portable::launch(client, x, weights, bias, y, plan),
+        Some(order) => {
+            let x = portable::gathered(client, x, order)?;
+            portable::launch(client, &x, weights, bias, y, plan)
+        }
+    }
 }

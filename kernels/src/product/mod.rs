@@ -8,6 +8,8 @@
 //! - [`w2a16`]: f32, f16 or bf16 activations, f32 sums.
 //! - [`w2a8_quantizing`]: f32, f16 or bf16 activations, quantised per token on the way, in one launch
 //!   where that is faster; the bits of [`w2a8`] after the quantiser.
+//! - [`affine`]: f32, f16 or bf16 activations times codes of 2, 3 or 4 bits with a scale and a zero
+//!   point per group, dense or 16:32 sparse, f32 sums.
 //! - any M, N, K; M = 0 launches nothing; every code table and scale granularity.
 //!
 //! # Rejected
@@ -28,7 +30,7 @@ mod tune;
 
 pub use call::Weights;
 pub(crate) use call::{Call, Input};
-pub use functions::{w2a8, w2a8_i32, w2a8_quantizing, w2a16};
+pub use functions::{affine, w2a8, w2a8_i32, w2a8_quantizing, w2a16};
 pub use plan::{Plan, Schedule};
 pub use problem::{ActivationType, MatmulProblem};
 pub use select::Strategy;

@@ -9,6 +9,7 @@
     feature = "rocm"
 ))]
 
+mod affine;
 mod attention;
 mod attention_reference;
 mod backward;

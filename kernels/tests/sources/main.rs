@@ -1,6 +1,7 @@
 //! Kernels compiled to CUDA source for GPUs that need not be here. `TRITBURN_SOURCES=folder` keeps what
 //! they compile to, to be compared with that of another version, or read by NVRTC.
 
+mod affine;
 mod decoder;
 mod dense;
 mod device;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use tritburn_formats::affine::Bits;
+use tritburn_formats::quantize::affine::AffineQuantizer;
 use tritburn_models::checkpoint::FloatType;
 use tritburn_models::convert::{TableType, Target};
 
@@ -33,6 +35,20 @@ pub struct ConvertArgs {
     #[arg(long, value_enum, value_name = "TYPE", default_value = "exact")]
     pub embedding: EmbeddingArg,
 
+    /// Round the weights of a plain float model to so many bits, with a scale and a zero point per
+    /// group (--to tritburn). Embedding and output head stay float.
+    #[arg(long, value_enum, value_name = "BITS")]
+    pub weights: Option<WeightsArg>,
+
+    /// Inputs that share a scale and a zero point: a multiple of 16, or 0 for a whole row.
+    #[arg(
+        long,
+        value_name = "INPUTS",
+        default_value_t = 128,
+        requires = "weights"
+    )]
+    pub group: usize,
+
     /// Go on where the target cannot hold a value exactly.
     #[arg(long)]
     pub allow_lossy: bool,
@@ -45,6 +61,30 @@ pub struct ConvertArgs {
     /// Report as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+impl ConvertArgs {
+    /// What float weights are rounded to, if they are.
+    pub fn quantizer(&self) -> Option<AffineQuantizer> {
+        let bits = match self.weights? {
+            WeightsArg::Int2 => Bits::Two,
+            WeightsArg::Int3 => Bits::Three,
+            WeightsArg::Int4 => Bits::Four,
+        };
+        let group_size = (self.group > 0).then_some(self.group);
+        Some(AffineQuantizer::new(bits, group_size))
+    }
+}
+
+/// Bits of weights with groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WeightsArg {
+    /// 4.25 bits a weight with groups of 128.
+    Int4,
+    /// 3.25 bits a weight with groups of 128.
+    Int3,
+    /// 2.25 bits a weight with groups of 128.
+    Int2,
 }
 
 /// The formats that `convert` writes, by name.

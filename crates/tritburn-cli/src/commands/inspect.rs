@@ -1,5 +1,6 @@
 //! `inspect`: what a model file holds.
 
+mod affine;
 mod finite;
 mod vision;
 
@@ -16,6 +17,7 @@ use tritburn_models::checkpoint::{self, Checkpoint, CheckpointError, Overrides, 
 use tritburn_models::config::Quantization;
 use tritburn_models::text::Tokenizer;
 
+use self::affine::Affine;
 use crate::cli::InspectArgs;
 use crate::error::{cannot, message};
 use crate::say::{mib, plain, say};
@@ -39,8 +41,11 @@ struct Report {
     master_weights: bool,
     /// Shares of -1, 0 and +1 over all projections; absent for float weights that stay so.
     codes: Option<[f64; 3]>,
-    /// Smallest and largest γ.
+    /// Smallest and largest γ; of weights with groups, their smallest and largest scale.
     scales: Option<[f32; 2]>,
+    /// Of weights with groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affine: Option<Affine>,
     tensors: Vec<Tensor>,
     problems: Vec<String>,
     /// Of a vision transformer: the classes that it tells apart.
@@ -124,6 +129,7 @@ impl Report {
             master_weights: false,
             codes: None,
             scales: None,
+            affine: None,
             tensors,
             problems,
             classes: None,
@@ -167,6 +173,14 @@ fn describe(model: &dyn Checkpoint, report: &mut Report) {
         let name = format!("layer {layer}, {projection}");
         let weight = match model.projection(layer, projection) {
             Ok(Weight::Master(_)) if !report.master_weights => continue,
+            Ok(Weight::Affine(matrix)) => {
+                report.affine.get_or_insert_default().add(&matrix);
+                for scale in matrix.scales().to_f32() {
+                    let [low, high] = scales.unwrap_or([scale, scale]);
+                    scales = Some([low.min(scale), high.max(scale)]);
+                }
+                continue;
+            }
             weight => weight,
         };
         let matrix = match weight.and_then(|weight| weight.into_packed(&name)) {
@@ -255,6 +269,9 @@ fn print(report: &Report, list: bool) -> Result<()> {
     }
     if let Some(bits) = report.bits_per_weight {
         table.add_row(vec!["bits per weight".to_string(), format!("{bits:.3}")]);
+    }
+    if let Some(affine) = &report.affine {
+        table.add_row(vec!["weights".to_string(), affine.to_string()]);
     }
     let quantised = match report.master_weights {
         true => ", once quantised",

@@ -44,6 +44,8 @@ fn changed(form: &str, change: impl FnOnce(&mut Value)) -> TempDir {
 fn families_run_and_say_what_they_are() {
     for (name, model_type) in [
         ("llama-packed", "llama"),
+        ("llama-gptq-int4", "llama"),
+        ("llama-gptq-int3-act-order", "llama"),
         ("qwen3-groups", "qwen3"),
         ("minicpm-groups", "minicpm"),
         ("bitnet-silu", "bitnet"),
@@ -116,4 +118,36 @@ fn unknown_parts_are_refused_by_name() {
         let named = if key == "model_type" { "mamba" } else { key };
         assert!(message.contains(named), "{message}");
     }
+}
+
+#[test]
+fn weights_with_groups_are_described() {
+    let shown = succeed(&["inspect", path(&family("llama-gptq-int3-act-order"))]);
+    assert!(shown.contains("Hugging Face, GPTQ"), "{shown}");
+    let weights = "3 bits in groups of 64, zero points, act order";
+    assert!(shown.contains(weights), "{shown}");
+}
+
+#[test]
+fn a_float_model_is_rounded_to_weights_with_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("int3");
+    let model = family("gemma3");
+    let base = ["convert", path(&model), path(&output), "--to", "tritburn"];
+    let message = fail(&base);
+    assert!(message.contains("--weights int4"), "{message}");
+    let message = fail(&[&base[..], &["--group", "32"]].concat());
+    assert!(message.contains("--weights"), "{message}");
+    let rounds = ["--weights", "int3", "--group", "32", "--json"];
+    let report = json(&[&base[..], &rounds].concat());
+    assert_eq!(
+        (&report["projections"], &report["verified"]),
+        (&json!(21), &json!(true))
+    );
+    assert_eq!(generate(&output, &[]).as_array().unwrap().len(), 9);
+    let report = json(&["inspect", path(&output), "--json"]);
+    assert_eq!(report["format"], "tritburn, affine");
+    assert_eq!(report["affine"]["bits"], json!([3]));
+    assert_eq!(report["affine"]["group_size"], json!([32]));
+    assert_eq!(report["problems"], json!([]));
 }

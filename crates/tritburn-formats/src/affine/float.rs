@@ -119,6 +119,13 @@ impl Floats {
         }
     }
 
+    /// The values of several floats of one type, one behind the other; values of another type are
+    /// rounded.
+    pub(crate) fn concat<'a>(parts: impl Iterator<Item = &'a Self>, float_type: FloatType) -> Self {
+        let values: Vec<f32> = parts.flat_map(Self::to_f32).collect();
+        Self::from_f32(&values, float_type)
+    }
+
     /// The values in another order: value `i` is value `from(i)` of these.
     ///
     /// `from` stays below [`len`](Self::len).

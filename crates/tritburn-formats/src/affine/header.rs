@@ -15,8 +15,6 @@ use crate::header::{
     CODE_WORD, FORMAT_NAME, MAGIC, PackedHeader, RawHeader, VERSION, check_version,
 };
 
-const WORDS: usize = 10;
-
 /// An [`AffineLayout`] with the name and version of its storage format.
 ///
 /// # Examples
@@ -39,6 +37,9 @@ pub struct AffineHeader {
 }
 
 impl AffineHeader {
+    /// u32 words of a header.
+    pub const WORDS: usize = 10;
+
     /// The header of a matrix in the current format version.
     pub fn new(layout: AffineLayout) -> Self {
         Self {
@@ -80,9 +81,9 @@ impl AffineHeader {
     /// # Errors
     /// [`HeaderError`] for anything but a complete, valid header of a supported version.
     pub fn from_words(words: &[u32]) -> Result<Self, HeaderError> {
-        let words: &[u32; WORDS] = words.try_into().map_err(|_| HeaderError::Length {
+        let words: &[u32; Self::WORDS] = words.try_into().map_err(|_| HeaderError::Length {
             found: words.len(),
-            expected: WORDS,
+            expected: Self::WORDS,
         })?;
         let &[
             magic,

@@ -93,6 +93,19 @@ impl AffineLayout {
         }
     }
 
+    /// The layout with another number of rows.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn with_rows(&self, out_features: usize) -> Result<Self, LayoutError> {
+        let shape = [out_features, self.in_features];
+        let Self { out_features, .. } = Self::new(shape, self.code, self.group_size)?;
+        Ok(Self {
+            out_features,
+            ..self.clone()
+        })
+    }
+
     /// The layout with scales and zero points of a type.
     pub fn with_floats(self, floats: FloatType) -> Self {
         Self { floats, ..self }

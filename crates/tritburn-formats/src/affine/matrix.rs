@@ -92,6 +92,12 @@ impl AffineMatrix {
         Ok(Self { parts })
     }
 
+    /// A matrix of parts that were those of valid matrices.
+    pub(super) fn from_checked(parts: AffineParts) -> Self {
+        debug_assert!(Self::new(parts.clone()).is_ok());
+        Self { parts }
+    }
+
     /// Shape, bits, groups and which parts there are.
     pub fn layout(&self) -> &AffineLayout {
         &self.parts.layout

@@ -51,6 +51,7 @@ mod header;
 mod layout;
 mod matrix;
 mod pack;
+mod rows;
 
 pub use bits::{Bits, UNIT};
 pub use float::{FloatType, Floats};
@@ -58,6 +59,7 @@ pub use header::{AffineHeader, WeightHeader};
 pub use layout::{AffineLayout, Sparsity};
 pub use matrix::{AffineMatrix, AffineParts};
 pub use pack::pack_affine_codes;
+pub use rows::{concat_rows, reorder_rows, scale_rows};
 
 pub(crate) use bits::{read_unit, write_unit};
 pub(crate) use pack::for_each_kept;

@@ -51,6 +51,37 @@ pub struct AwqTensors {
     pub scales: Floats,
 }
 
+/// Shapes of the tensors of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AwqShapes {
+    /// Of the codes.
+    pub qweight: [usize; 2],
+    /// Of the zero points.
+    pub qzeros: [usize; 2],
+    /// Of the scales.
+    pub scales: [usize; 2],
+}
+
+impl AwqShapes {
+    /// The shapes for an `[out, in]` layer.
+    ///
+    /// # Errors
+    /// [`CodecError::Layout`] and [`CodecError::Multiple`] for sizes that do not fit.
+    pub fn new(
+        [out_features, in_features]: [usize; 2],
+        group_size: Option<usize>,
+    ) -> Result<Self, CodecError> {
+        let layout = AffineLayout::new([out_features, in_features], Bits::Four, group_size)?;
+        check::multiple(FORMAT, "out_features", out_features, FIELDS)?;
+        let (words, groups) = (out_features / FIELDS, layout.groups_per_row());
+        Ok(Self {
+            qweight: [in_features, words],
+            qzeros: [groups, words],
+            scales: [groups, out_features],
+        })
+    }
+}
+
 /// Reads the tensors of an `[out, in]` layer. `group_size` is `None` where the configuration says
 /// -1: one group.
 ///

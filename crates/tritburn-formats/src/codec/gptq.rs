@@ -87,6 +87,41 @@ pub struct GptqTensors {
     pub g_idx: Option<Vec<i32>>,
 }
 
+/// Shapes of the tensors of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GptqShapes {
+    /// Of the codes.
+    pub qweight: [usize; 2],
+    /// Of the zero points.
+    pub qzeros: [usize; 2],
+    /// Of the scales.
+    pub scales: [usize; 2],
+    /// Of the group of each input.
+    pub g_idx: [usize; 1],
+}
+
+impl GptqShapes {
+    /// The shapes for an `[out, in]` layer.
+    ///
+    /// # Errors
+    /// [`CodecError::Layout`] and [`CodecError::Multiple`] for sizes that do not fit.
+    pub fn new(
+        shape: [usize; 2],
+        bits: Bits,
+        group_size: Option<usize>,
+    ) -> Result<Self, CodecError> {
+        let layout = AffineLayout::new(shape, bits, group_size)?;
+        let [rows, columns] = packed_sizes(&layout)?;
+        let (out, groups) = (layout.out_features(), layout.groups_per_row());
+        Ok(Self {
+            qweight: [rows, out],
+            qzeros: [groups, columns],
+            scales: [groups, out],
+            g_idx: [layout.in_features()],
+        })
+    }
+}
+
 /// Reads the tensors of an `[out, in]` layer. `group_size` is `None` where the configuration says
 /// -1: one group.
 ///

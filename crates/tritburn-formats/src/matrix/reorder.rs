@@ -94,7 +94,7 @@ pub fn reorder_dense_rows<T: Copy>(
     Ok(gather_rows(data, width, order))
 }
 
-fn check_order(rows: usize, order: &[usize]) -> Result<(), MatrixError> {
+pub(crate) fn check_order(rows: usize, order: &[usize]) -> Result<(), MatrixError> {
     let mut seen = vec![false; rows];
     for (row, &from) in order.iter().enumerate() {
         match seen.get_mut(from) {
@@ -111,7 +111,7 @@ fn check_order(rows: usize, order: &[usize]) -> Result<(), MatrixError> {
     Ok(())
 }
 
-fn gather_rows<T: Copy>(data: &[T], width: usize, order: &[usize]) -> Vec<T> {
+pub(crate) fn gather_rows<T: Copy>(data: &[T], width: usize, order: &[usize]) -> Vec<T> {
     let row = |&from: &usize| &data[from * width..][..width];
     order.iter().flat_map(row).copied().collect()
 }

@@ -125,6 +125,14 @@ pub enum CheckpointError {
         /// What is wrong with them.
         source: MatrixError,
     },
+    /// Weights with groups where ternary ones are needed.
+    #[error("tensor {tensor}: codes of {bits} bits with groups are not ternary")]
+    Affine {
+        /// Name of the tensor.
+        tensor: String,
+        /// Bits of a code.
+        bits: usize,
+    },
     /// A value to override that cannot be.
     #[error("override {text:?}: {reason}")]
     Override {

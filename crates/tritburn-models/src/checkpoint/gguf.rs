@@ -379,7 +379,7 @@ impl Stored<GgufFormat> {
         // Writers leave single matrices in float, ternary or not, where rows are not whole blocks.
         Ok(match self.config.quantization {
             Quantization::Unpacked | Quantization::Packed { .. } => unpacked(data),
-            Quantization::Online | Quantization::Dense => Weight::Master(data),
+            _ => Weight::Master(data),
         })
     }
 }

@@ -8,11 +8,12 @@ use tritburn_formats::codec::{ScaleDirection, hf_bitnet};
 use tritburn_formats::file::{DType, TensorSource};
 use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
+use super::affine;
 use super::bare::Bare;
 use super::source::{FLOATS, Tensors};
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight, unpacked};
-use crate::config::{DecoderConfig, LinearClass, Quantization};
+use crate::config::{AffineStorage, DecoderConfig, LinearClass, Quantization};
 use crate::text::TokenizerFiles;
 
 /// Names of tensors.
@@ -106,6 +107,9 @@ impl Stored<Hf> {
                 config.inputs = InputPrecision::Float;
             }
         }
+        if let Quantization::Affine(_) = config.quantization {
+            config.biases = affine::biases(&tensors);
+        }
         Self::new(tensors, config, Hf { folder })
     }
 
@@ -193,12 +197,18 @@ impl Format for Hf {
             Quantization::Unpacked => "Hugging Face, unpacked ternary weights",
             Quantization::Online => "Hugging Face, master weights",
             Quantization::Packed { .. } => "Hugging Face, packed",
+            Quantization::Affine(AffineStorage::Awq { .. }) => "Hugging Face, AWQ",
+            Quantization::Affine(_) => "Hugging Face, GPTQ",
         }
     }
 
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
         let (config, tensors) = (&file.config, &file.tensors);
         let mut known = HashSet::from_iter(file.frequencies()?);
+        if let Quantization::Affine(storage) = config.quantization {
+            known.extend(affine::check(tensors, config, storage)?);
+            return Ok(known);
+        }
         for (layer, projection) in config.projections() {
             let name = names::projection(layer, projection);
             let shape = config.projection_shape(projection);
@@ -229,6 +239,11 @@ impl Format for Hf {
             Quantization::Unpacked => return Ok(unpacked(file.tensors.floats(&weight, &shape)?)),
             Quantization::Dense | Quantization::Online => {
                 return Ok(Weight::Master(file.tensors.floats(&weight, &shape)?));
+            }
+            Quantization::Affine(storage) => {
+                let (tensors, config) = (&file.tensors, &file.config);
+                let matrix = affine::read(tensors, config, storage, layer, projection)?;
+                return Ok(Weight::Affine(matrix));
             }
         };
         let direction = match linear_class {

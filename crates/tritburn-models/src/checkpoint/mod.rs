@@ -2,7 +2,7 @@
 //!
 //! | format | what is opened |
 //! |---|---|
-//! | Hugging Face | a folder with `config.json` and safetensors, sharded or not: packed, float master weights, or plain float |
+//! | Hugging Face | a folder with `config.json` and safetensors, sharded or not: packed, float master weights, plain float, GPTQ, AWQ |
 //! | GGUF | a file: TQ1_0, TQ2_0, I2_S or float projections |
 //! | BitNet GPU | `model_state_int2.pt`, or its folder |
 //! | tritburn | a folder as [`convert`](crate::convert) writes it, see [`tritburn`] |
@@ -31,8 +31,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod affine;
 mod bare;
 mod bitnet_gpu;
+mod canonical;
 mod error;
 mod float;
 mod gguf;
@@ -47,7 +49,7 @@ pub mod tritburn;
 
 use std::ops::Range;
 
-use tritburn_formats::PackedMatrix;
+use tritburn_formats::{AffineMatrix, PackedMatrix};
 
 pub use error::CheckpointError;
 pub use float::{FloatTensorData, FloatType};
@@ -57,6 +59,7 @@ pub use role::{Norm, Projection, Table};
 pub use synthetic::Synthetic;
 
 pub(crate) use bitnet_gpu::{check_shape_of_bitnet, names as bitnet_gpu_names};
+pub(crate) use canonical::AffineShapes;
 pub(crate) use gguf::names as gguf_names;
 pub(crate) use hf::{gain_offset, names as hf_names};
 pub(crate) use source::{check_layer, check_rows};
@@ -178,6 +181,8 @@ pub enum Weight {
     /// [`quantization`](Checkpoint::quantization) is [`Quantization::Online`], to be used as they
     /// are otherwise.
     Master(FloatTensorData),
+    /// Codes of 2, 3 or 4 bits with a scale and a zero point per group.
+    Affine(AffineMatrix),
 }
 
 impl Weight {
@@ -185,16 +190,41 @@ impl Weight {
     /// whole matrix (absmean), as BitNet b1.58 defines it. `tensor` names them in errors.
     ///
     /// # Errors
-    /// [`CheckpointError::Pack`] for weights that are not finite.
+    /// [`CheckpointError::Pack`] for weights that are not finite, [`CheckpointError::Affine`] for affine
+    /// ones.
     pub fn into_packed(self, tensor: impl Into<String>) -> Result<PackedMatrix, CheckpointError> {
         let data = match self {
             Self::Packed(matrix) => return Ok(matrix),
             Self::Master(data) => data,
+            Self::Affine(matrix) => {
+                return Err(CheckpointError::Affine {
+                    tensor: tensor.into(),
+                    bits: matrix.layout().bits().count(),
+                });
+            }
         };
         data.pack().map_err(|source| CheckpointError::Pack {
             tensor: tensor.into(),
             source,
         })
+    }
+
+    /// The weights as floats `[out, in]`: codes times scales in F32, floats as they are.
+    pub fn into_float(self) -> FloatTensorData {
+        let ([out, input], values) = match self {
+            Self::Master(data) => return data,
+            Self::Packed(matrix) => {
+                let layout = matrix.layout();
+                let shape = [layout.out_features(), layout.in_features()];
+                (shape, matrix.dequantize())
+            }
+            Self::Affine(matrix) => {
+                let layout = matrix.layout();
+                let shape = [layout.out_features(), layout.in_features()];
+                (shape, matrix.dequantize())
+            }
+        };
+        FloatTensorData::from_f32(FloatType::F32, vec![out, input], &values)
     }
 }
 

@@ -103,6 +103,18 @@ impl<S: TensorSource> Tensors<S> {
         Ok(self.0.read(name)?)
     }
 
+    /// A whole tensor of 32-bit words.
+    pub fn words(
+        &self,
+        name: &str,
+        shape: &[usize],
+        types: &[DType],
+    ) -> Result<Vec<u32>, CheckpointError> {
+        let bytes = self.bytes(name, shape, types)?;
+        let (words, _) = bytes.as_chunks::<4>();
+        Ok(words.iter().map(|&word| u32::from_le_bytes(word)).collect())
+    }
+
     /// A whole float tensor.
     pub fn floats(&self, name: &str, shape: &[usize]) -> Result<FloatTensorData, CheckpointError> {
         let bytes = self.bytes(name, shape, &FLOATS)?;

@@ -5,19 +5,26 @@
 //!   Face; of a projection `P` there are `P.codes` U32 `[out, ceil(in / 16)]` (the canonical
 //!   layout), `P.scales` F32 `[scales]` and `P.header` U32, a
 //!   [`PackedHeader`]. Norms are F32, tables keep their type.
+//! * With `quantization_config.weights` `"affine"` projections have 2, 3 or 4 bits and groups: `P.codes`
+//!   U32 `[out, words]`, `P.scales` `[out, groups]` of a float type and `P.header` U32, an
+//!   [`AffineHeader`]; where the header says so `P.zeros` as the scales, `P.mask` U32 `[out, in / 32]`
+//!   and `P.order` U32 `[in]` (see [`tritburn_formats::affine`]).
 //! * The files of the tokenizer, as they were.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+#[cfg(doc)]
+use tritburn_formats::affine::AffineHeader;
 use tritburn_formats::file::{DType, Safetensors};
 use tritburn_formats::{PackedHeader, PackedMatrix};
 
+use super::canonical;
 use super::hf::names;
 use super::source::Tensors;
 use super::stored::{Format, Stored};
 use super::{CheckpointError, Norm, Projection, Table, Weight};
-use crate::config::DecoderConfig;
+use crate::config::{DecoderConfig, Quantization};
 use crate::text::TokenizerFiles;
 
 /// Key in the metadata of the safetensors file.
@@ -35,15 +42,23 @@ pub(crate) struct PackedNames {
     pub codes: String,
     pub scales: String,
     pub header: String,
+    /// Of affine weights.
+    pub zeros: String,
+    pub mask: String,
+    pub order: String,
 }
 
 impl PackedNames {
     pub fn new(layer: usize, projection: Projection) -> Self {
         let name = names::projection(layer, projection);
+        let of = |part| format!("{name}.{part}");
         Self {
-            codes: format!("{name}.codes"),
-            scales: format!("{name}.scales"),
-            header: format!("{name}.header"),
+            codes: of("codes"),
+            scales: of("scales"),
+            header: of("header"),
+            zeros: of("zeros"),
+            mask: of("mask"),
+            order: of("order"),
         }
     }
 }
@@ -84,12 +99,18 @@ impl Format for Tritburn {
         names::table(table)
     }
 
-    fn name(_: &Stored<Self>) -> &'static str {
-        "tritburn"
+    fn name(file: &Stored<Self>) -> &'static str {
+        match file.config.quantization {
+            Quantization::Affine(_) => "tritburn, affine",
+            _ => "tritburn",
+        }
     }
 
     fn check(file: &Stored<Self>) -> Result<HashSet<String>, CheckpointError> {
         let (config, tensors) = (&file.config, &file.tensors);
+        if let Quantization::Affine(_) = config.quantization {
+            return canonical::check(tensors, config);
+        }
         let mut known = HashSet::new();
         for (layer, projection) in config.projections() {
             let names = PackedNames::new(layer, projection);
@@ -107,12 +128,15 @@ impl Format for Tritburn {
         layer: usize,
         projection: Projection,
     ) -> Result<Weight, CheckpointError> {
+        if let Quantization::Affine(_) = file.config.quantization {
+            let matrix = canonical::read(&file.tensors, &file.config, layer, projection)?;
+            return Ok(Weight::Affine(matrix));
+        }
         let names = PackedNames::new(layer, projection);
         let shape @ [out, input] = file.config.projection_shape(projection);
-        let words = |name: &str, dtype: DType| -> Result<Vec<u32>, CheckpointError> {
+        let words = |name: &str, dtype: DType| {
             let shape = file.tensors.typed(name, &[dtype])?.shape.clone();
-            let bytes = file.tensors.bytes(name, &shape, &[dtype])?;
-            Ok(bytes_to_words(&bytes))
+            file.tensors.words(name, &shape, &[dtype])
         };
         let header = PackedHeader::from_words(&words(&names.header, DType::U32)?);
         let header = header.map_err(|source| CheckpointError::Header {
@@ -132,11 +156,11 @@ impl Format for Tritburn {
         let codes_shape = [out, input.div_ceil(16)];
         let codes = file
             .tensors
-            .bytes(&names.codes, &codes_shape, &[DType::U32])?;
+            .words(&names.codes, &codes_shape, &[DType::U32])?;
         let scales = words(&names.scales, DType::F32)?
             .into_iter()
             .map(f32::from_bits);
-        let matrix = PackedMatrix::new(layout, bytes_to_words(&codes), scales.collect());
+        let matrix = PackedMatrix::new(layout, codes, scales.collect());
         Ok(Weight::Packed(
             matrix.map_err(CheckpointError::pack(&names.codes))?,
         ))
@@ -145,9 +169,4 @@ impl Format for Tritburn {
     fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {
         Ok(TokenizerFiles::from_folder(&file.format.folder)?)
     }
-}
-
-fn bytes_to_words(bytes: &[u8]) -> Vec<u32> {
-    let (words, _) = bytes.as_chunks::<4>();
-    words.iter().map(|&word| u32::from_le_bytes(word)).collect()
 }

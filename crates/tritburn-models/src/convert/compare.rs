@@ -5,7 +5,7 @@ use tritburn_formats::PackedMatrix;
 
 use super::ConvertError;
 use super::master::master_weights;
-use super::output::{Encoder, Item, dequantized};
+use super::output::{Encoder, Item};
 use super::table::pieces;
 use crate::checkpoint::{Checkpoint, FloatType, Projection, Weight, hf_names, one_scale};
 use crate::config::{DecoderConfig, Multipliers, Quantization, RopeScaling};
@@ -71,6 +71,13 @@ fn compare_projection(
     let read = read.map_err(ConvertError::Verify)?;
     let weight = expected.source.projection(layer, projection)?;
     let float = expected.target.float_weights();
+    let weight = match (float, weight) {
+        (Some(_), affine @ Weight::Affine(_)) => Weight::Master(affine.into_float()),
+        (None, written @ Weight::Affine(_)) => {
+            return same(read == written, || format!("{name}: weights"));
+        }
+        (_, weight) => weight,
+    };
     if let (Some(dtype), Weight::Master(masters)) = (float, &weight) {
         let (written, _) = masters.clone().convert(dtype);
         return same(read == Weight::Master(written), || {
@@ -78,10 +85,7 @@ fn compare_projection(
         });
     }
     if let (Some(dtype), InputPrecision::Float) = (float, found.config().inputs) {
-        let values = |weight: Weight| match weight {
-            Weight::Packed(matrix) => dequantized(&matrix),
-            Weight::Master(data) => data.convert(FloatType::F32).0,
-        };
+        let values = |weight: Weight| weight.into_float().convert(FloatType::F32).0;
         let written = values(weight).convert(dtype).0.convert(FloatType::F32).0;
         return same(values(read) == written, || format!("{name}: weights"));
     }

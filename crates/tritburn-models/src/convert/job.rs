@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use ::tritburn::InputPrecision;
 use tritburn_formats::file::gguf::Metadata;
 use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TensorSpec, TorchWriter};
+use tritburn_formats::quantize::affine::AffineQuantizer;
 
+use super::affine::{self, Quantized};
 use super::check;
 use super::compare;
 use super::fit;
@@ -19,7 +21,7 @@ use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, open, tritburn,
 };
-use crate::config::{DecoderConfig, LinearClass, Quantization};
+use crate::config::{AffineStorage, DecoderConfig, LinearClass, Quantization};
 use crate::replace::{self, Stuck};
 use crate::text::TokenizerFiles;
 
@@ -33,6 +35,9 @@ pub struct Options {
     pub force: bool,
     /// Type of embedding and head.
     pub table_type: TableType,
+    /// Rounds a plain float model to weights with groups, for [`Target::Tritburn`]. Every projection is
+    /// quantised twice, to write it and to compare what was written.
+    pub weights: Option<AffineQuantizer>,
     /// Asked between parts of the work: whether the user wants it to end.
     pub cancelled: Option<fn() -> bool>,
 }
@@ -78,8 +83,27 @@ pub fn convert(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ConvertError> {
     let to = to.as_ref();
-    if !source.quantization().is_ternary() && target.float_weights().is_none() {
-        return Err(ConvertError::Dense);
+    let quantized = options
+        .weights
+        .map(|weights| Quantized::new(source, target, weights))
+        .transpose()?;
+    let source: &dyn Checkpoint = match &quantized {
+        Some(quantized) => quantized,
+        None => source,
+    };
+    match source.quantization() {
+        Quantization::Dense if target.float_weights().is_none() => return Err(ConvertError::Dense),
+        Quantization::Affine(_)
+            if target != Target::Tritburn && target.float_weights().is_none() =>
+        {
+            return Err(ConvertError::Model {
+                target: target.name(),
+                reason:
+                    "its weights have groups and 2 to 4 bits, which tritburn, bf16 and f32 hold"
+                        .to_string(),
+            });
+        }
+        _ => {}
     }
     check::replaceable(to, target, options.force, None)?;
     fit::check(source.config(), target)?;
@@ -93,6 +117,7 @@ pub fn convert(
     };
     let job = Job {
         cancelled: options.cancelled,
+        weights: options.weights,
         encoder: Encoder::new(source, target, options.table_type)?,
         items: items(target, source.config()),
     };
@@ -140,6 +165,7 @@ pub fn convert(
 
 struct Job<'a> {
     cancelled: Option<fn() -> bool>,
+    weights: Option<AffineQuantizer>,
     encoder: Encoder<'a>,
     items: Vec<Item>,
 }
@@ -186,14 +212,20 @@ impl Job<'_> {
                 Item::Bias(layer, projection) => {
                     specs.push(self.encoder.bias(layer, projection)?.spec);
                 }
-                Item::Projections(layer, group) => {
-                    let (tensors, lost) = self.encoder.projections(layer, group)?;
-                    if let Some(error) = lost.iter().find_map(infinite_scale) {
-                        return Err(error);
+                Item::Projections(layer, group) => match self.weights {
+                    // What their tensors will be is known before they are quantised.
+                    Some(weights) => {
+                        specs.extend(affine::planned(&weights, self.config(), layer, group[0])?);
                     }
-                    specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
-                    losses.extend(lost);
-                }
+                    None => {
+                        let (tensors, lost) = self.encoder.projections(layer, group)?;
+                        if let Some(error) = lost.iter().find_map(infinite_scale) {
+                            return Err(error);
+                        }
+                        specs.extend(tensors.into_iter().map(|tensor| tensor.spec));
+                        losses.extend(lost);
+                    }
+                },
             }
             Ok(())
         })?;
@@ -300,6 +332,9 @@ impl Job<'_> {
         let ternary = self.config().quantization.is_ternary();
         let float_inputs = self.config().inputs == InputPrecision::Float;
         let quantization = match self.encoder.target.float_weights() {
+            None if matches!(self.config().quantization, Quantization::Affine(_)) => {
+                Quantization::Affine(AffineStorage::Canonical)
+            }
             Some(_) if ternary && float_inputs => Quantization::Unpacked,
             Some(_) if ternary => Quantization::Online,
             Some(_) => Quantization::Dense,

@@ -4,6 +4,7 @@
 //! needs little memory. The result appears under its name only when it is complete and has been
 //! read back and compared; what would be lost on the way is refused unless it is allowed.
 
+mod affine;
 mod check;
 mod compare;
 mod error;

@@ -12,6 +12,7 @@ use tritburn_formats::file::{GgufWriter, SafetensorsWriter, TorchWriter};
 use tritburn_formats::matrix::{concat_rows, reorder_rows, rotary_interleaved};
 use tritburn_formats::{MatrixError, PackedMatrix};
 
+use super::affine;
 use super::master::master_weights;
 use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
@@ -235,6 +236,9 @@ impl Encoder<'_> {
         if let Some(dtype) = self.target.float_weights() {
             return self.masters(&name, layer, group[0], dtype);
         }
+        if let Quantization::Affine(_) = self.source.quantization() {
+            return Ok((self.affine(layer, group[0])?, Vec::new()));
+        }
         let parts = group.iter().map(|&p| self.packed(layer, p));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let scales = parts.iter().flat_map(PackedMatrix::scales);
@@ -256,6 +260,17 @@ impl Encoder<'_> {
             _ => self.fused(&name, group, &parts),
         };
         Ok((tensors.map_err(ConvertError::codec(&name))?, losses))
+    }
+
+    /// The tensors of affine weights, which one target holds.
+    fn affine(&self, layer: usize, projection: Projection) -> Result<Vec<Stored>, ConvertError> {
+        match self.source.projection(layer, projection)? {
+            Weight::Affine(matrix) => Ok(affine::tensors(layer, projection, &matrix)),
+            _ => Err(ConvertError::Model {
+                target: self.target.name(),
+                reason: format!("{} has no groups", hf_names::projection(layer, projection)),
+            }),
+        }
     }
 
     /// What a scale comes back as.
@@ -395,9 +410,10 @@ impl Encoder<'_> {
         };
         let data = match self.source.projection(layer, projection)? {
             Weight::Master(data) => rounded(data),
+            affine @ Weight::Affine(_) => rounded(affine.into_float()),
             // The model multiplies floats by the products of codes and scales.
-            Weight::Packed(matrix) if self.source.config().inputs == InputPrecision::Float => {
-                rounded(dequantized(&matrix))
+            packed @ Weight::Packed(_) if self.source.config().inputs == InputPrecision::Float => {
+                rounded(packed.into_float())
             }
             Weight::Packed(matrix) => {
                 let matrix = one_scale(matrix);
@@ -413,13 +429,6 @@ impl Encoder<'_> {
         };
         Ok((vec![floats(name, data)], losses))
     }
-}
-
-/// The products of codes and scales, F32 `[out, in]`.
-pub(super) fn dequantized(matrix: &PackedMatrix) -> FloatTensorData {
-    let layout = matrix.layout();
-    let shape = vec![layout.out_features(), layout.in_features()];
-    FloatTensorData::from_f32(FloatType::F32, shape, &matrix.dequantize())
 }
 
 fn several_scales(name: &str, matrix: &PackedMatrix) -> ConvertError {

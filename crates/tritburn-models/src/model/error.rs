@@ -3,7 +3,9 @@
 use thiserror::Error;
 use tritburn::PackError;
 
+use super::options::Precision;
 use crate::checkpoint::CheckpointError;
+use crate::config::Quantization;
 use crate::sample::SampleError;
 
 /// What can go wrong when a model is loaded or run.
@@ -19,6 +21,16 @@ pub enum ModelError {
     /// An operation refused its operands.
     #[error(transparent)]
     Operation(#[from] tritburn::Error),
+    /// A precision that the weights have no form for.
+    #[error(
+        "a model stored as {stored:?} does not run in {asked:?}: leave the precision out, or take dense"
+    )]
+    Precision {
+        /// Precision asked for.
+        asked: Precision,
+        /// How projections are stored.
+        stored: Quantization,
+    },
     /// A token id outside of the vocabulary.
     #[error("token {index} of prompt {prompt} is {id}, the vocabulary has {vocabulary} entries")]
     TokenId {

@@ -1,8 +1,9 @@
 //! A projection of the decoder, in one of the forms a model can run in.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use tritburn::formats::PackedMatrix;
-use tritburn::ops::FrozenWeight;
+use tritburn::formats::affine::concat_rows;
+use tritburn::formats::{AffineMatrix, MatrixError, PackedMatrix};
+use tritburn::ops::{FrozenAffineWeight, FrozenWeight};
 use tritburn::{Error, InputPrecision};
 
 use super::error::ModelError;
@@ -24,6 +25,8 @@ pub(super) struct Linear {
 pub(super) enum Weight {
     /// 2 bits a weight.
     Ternary(FrozenWeight),
+    /// 2 to 4 bits with groups: one matrix, or those whose rows are stored too differently to be one.
+    Affine(Vec<FrozenAffineWeight>),
     /// Float weights `[out, in]`.
     Dense(Tensor<2>),
 }
@@ -62,6 +65,19 @@ impl Weight {
             matrix, precision, device,
         )?))
     }
+
+    /// Weights with groups, whose rows are stacked.
+    pub fn affine(parts: Vec<AffineMatrix>, device: &Device) -> Result<Self, ModelError> {
+        let parts = match concat_rows(&parts) {
+            Ok(whole) => vec![whole],
+            Err(MatrixError::ConcatAffine { .. }) => parts,
+            Err(error) => return Err(error.into()),
+        };
+        let frozen = parts
+            .iter()
+            .map(|part| FrozenAffineWeight::from_matrix(part, device));
+        Ok(Self::Affine(frozen.collect::<Result<_, Error>>()?))
+    }
 }
 
 impl Linear {
@@ -72,6 +88,15 @@ impl Linear {
                 weight.forward_quantized(codes, scales, dtype)?
             }
             (Weight::Ternary(weight), Normed::Float(x)) => weight.forward(x)?,
+            (Weight::Affine(parts), x) => {
+                let x = x.into_float()?;
+                let outputs = parts.iter().map(|part| part.forward(x.clone(), None));
+                let mut outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+                match outputs.len() {
+                    1 => outputs.swap_remove(0),
+                    _ => Tensor::cat(outputs, 1),
+                }
+            }
             (Weight::Dense(weight), x) => x.into_float()?.matmul(weight.clone().transpose()),
         };
         Ok(match &self.bias {
@@ -84,7 +109,7 @@ impl Linear {
     pub fn takes_int8(&self) -> bool {
         match &self.weight {
             Weight::Ternary(weight) => weight.input_precision() == InputPrecision::Int8,
-            Weight::Dense(_) => false,
+            Weight::Affine(_) | Weight::Dense(_) => false,
         }
     }
 
@@ -93,6 +118,7 @@ impl Linear {
         let bytes = |tensor: &Tensor<2>| tensor.shape().num_elements() * tensor.dtype().size();
         let weight = match &self.weight {
             Weight::Ternary(weight) => weight.byte_count(),
+            Weight::Affine(parts) => parts.iter().map(FrozenAffineWeight::byte_count).sum(),
             Weight::Dense(weight) => bytes(weight),
         };
         weight + self.bias.as_ref().map_or(0, bytes)

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use tritburn::InputPrecision;
-use tritburn::formats::PackedMatrix;
 use tritburn::formats::matrix::{concat_rows, reorder_rows};
+use tritburn::formats::{PackedMatrix, affine};
 use tritburn::ops::keeps_dtype;
 
 use super::causal_lm::CausalLm;
@@ -30,8 +30,9 @@ impl CausalLm {
     /// they are stored in, or become f32 on a device that lacks it.
     ///
     /// # Errors
-    /// [`ModelError::Checkpoint`], [`ModelError::Pack`]; [`ModelError::Operation`] for a dtype of hidden
-    /// states that the device does not compute with.
+    /// [`ModelError::Checkpoint`], [`ModelError::Pack`]; [`ModelError::Precision`] for one that the model
+    /// has no form for; [`ModelError::Operation`] for a dtype of hidden states that the device does not
+    /// compute with.
     ///
     /// # Examples
     ///
@@ -63,6 +64,7 @@ impl CausalLm {
         let config = checkpoint.config().clone();
         let asked_for = options.precision;
         let precision = asked_for.unwrap_or_else(|| Precision::of(&config));
+        precision.check(checkpoint.quantization())?;
         let loader = Loader {
             checkpoint,
             config: &config,
@@ -221,32 +223,46 @@ impl Loader<'_> {
             let dtype = self.options.dtype;
             self.vector(biases).cast(dtype).unsqueeze()
         });
-        let ternary = weights.iter().all(|w| matches!(w, Stored::Packed(_)));
-        let weight = match self.precision.input_precision().filter(|_| ternary) {
-            Some(precision) => {
-                let packed = weights.into_iter().filter_map(|weight| match weight {
-                    Stored::Packed(matrix) => Some(matrix),
-                    Stored::Master(_) => None,
-                });
-                let matrix = match <[_; 1]>::try_from(packed.collect::<Vec<_>>()) {
-                    Ok([matrix]) => matrix,
-                    Err(matrices) => concat_rows(&matrices)?,
-                };
-                Weight::ternary(&matrix, precision, self.device)?
-            }
-            None => {
-                if self.precision != Precision::Dense {
-                    let float = parts.iter().zip(&weights);
-                    let float = float.filter(|(_, weight)| matches!(weight, Stored::Master(_)));
-                    let names = float.map(|(&part, _)| hf_names::projection(layer, part));
-                    let names = names.collect::<Vec<_>>().join(", ");
-                    tracing::warn!("not ternary, and so kept float: {names}");
-                }
-                let parts = weights.into_iter().map(|weight| self.dense(weight));
-                Weight::Dense(Tensor::cat(parts.collect(), 0))
-            }
-        };
+        let weight = self.stacked(layer, parts, weights)?;
         Ok(Linear { weight, bias })
+    }
+
+    /// The weights of projections as one matrix, in the form that the model runs in.
+    fn stacked(
+        &self,
+        layer: usize,
+        parts: &[Projection],
+        weights: Vec<Stored>,
+    ) -> Result<Weight, ModelError> {
+        let ternary = weights.iter().all(|w| matches!(w, Stored::Packed(_)));
+        let affine = weights.iter().all(|w| matches!(w, Stored::Affine(_)));
+        if let Some(precision) = self.precision.input_precision().filter(|_| ternary) {
+            let packed = weights.into_iter().filter_map(|weight| match weight {
+                Stored::Packed(matrix) => Some(matrix),
+                _ => None,
+            });
+            let matrix = match <[_; 1]>::try_from(packed.collect::<Vec<_>>()) {
+                Ok([matrix]) => matrix,
+                Err(matrices) => concat_rows(&matrices)?,
+            };
+            return Weight::ternary(&matrix, precision, self.device);
+        }
+        if self.precision == Precision::Affine && affine {
+            let matrices = weights.into_iter().filter_map(|weight| match weight {
+                Stored::Affine(matrix) => Some(matrix),
+                _ => None,
+            });
+            return Weight::affine(matrices.collect(), self.device);
+        }
+        if self.precision != Precision::Dense {
+            let float = parts.iter().zip(&weights);
+            let float = float.filter(|(_, weight)| matches!(weight, Stored::Master(_)));
+            let names = float.map(|(&part, _)| hf_names::projection(layer, part));
+            let names = names.collect::<Vec<_>>().join(", ");
+            tracing::warn!("not ternary, and so kept float: {names}");
+        }
+        let parts = weights.into_iter().map(|weight| self.dense(weight));
+        Ok(Weight::Dense(Tensor::cat(parts.collect(), 0)))
     }
 
     /// The weights of a projection, packed where the model runs packed: rows of heads in the order of
@@ -279,6 +295,15 @@ impl Loader<'_> {
                     matrix = PackedMatrix::new(layout, words, scales).map_err(pack)?;
                 }
                 Stored::Packed(matrix)
+            }
+            Stored::Affine(mut matrix) => {
+                if let Some(order) = order {
+                    matrix = affine::reorder_rows(&matrix, &order).map_err(pack)?;
+                }
+                if factor != 1.0 {
+                    matrix = affine::scale_rows(&matrix, factor).map_err(pack)?;
+                }
+                Stored::Affine(matrix)
             }
             Stored::Master(mut data) => {
                 if let Some(order) = order {
@@ -333,17 +358,7 @@ impl Loader<'_> {
     }
 
     fn dense(&self, weight: Stored) -> Tensor<2> {
-        let data = match weight {
-            Stored::Packed(matrix) => {
-                let shape = [
-                    matrix.layout().out_features(),
-                    matrix.layout().in_features(),
-                ];
-                TensorData::new(matrix.dequantize(), shape)
-            }
-            Stored::Master(master) => tensor_data(master),
-        };
-        let data = data.convert_dtype(self.options.dtype);
+        let data = tensor_data(weight.into_float()).convert_dtype(self.options.dtype);
         Tensor::from_data(data, (self.device, self.options.dtype))
     }
 

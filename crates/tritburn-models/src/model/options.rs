@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use tritburn::InputPrecision;
 use tritburn::ops::captures_graphs;
 
-use crate::config::DecoderConfig;
+use super::error::ModelError;
+use crate::config::{DecoderConfig, Quantization};
 
 /// What the projections of a model multiply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,25 +22,47 @@ pub enum Precision {
     /// Dense float weights, nothing quantised: master weights as they are stored, packed ones
     /// unpacked.
     Dense,
+    /// Weights of 2, 3 or 4 bits with groups, as they are stored, and float activations.
+    Affine,
 }
 
 impl Precision {
     /// What a model was trained in: dense weights where it has plain floats, which were not trained
-    /// to be ternary, else 2-bit weights with the inputs that its configuration names.
+    /// to be ternary, affine ones where it has those, else 2-bit weights with the inputs that its
+    /// configuration names.
     pub fn of(config: &DecoderConfig) -> Self {
         match (config.quantization.is_ternary(), config.inputs) {
+            _ if matches!(config.quantization, Quantization::Affine(_)) => Self::Affine,
             (false, _) => Self::Dense,
             (true, InputPrecision::Float) => Self::W2A16,
             (true, _) => Self::W2A8,
         }
     }
 
-    /// Precision of the inputs of packed weights; `None` for dense ones.
+    /// Precision of the inputs of 2-bit weights; `None` for others.
     pub fn input_precision(self) -> Option<InputPrecision> {
         match self {
             Self::W2A8 => Some(InputPrecision::Int8),
             Self::W2A16 => Some(InputPrecision::Float),
-            Self::Dense => None,
+            Self::Dense | Self::Affine => None,
+        }
+    }
+
+    /// Refuses a model that cannot be run so: affine weights run as they are, or dense, and no others
+    /// do.
+    pub(super) fn check(self, quantization: Quantization) -> Result<(), ModelError> {
+        let affine = matches!(quantization, Quantization::Affine(_));
+        let fits = match self {
+            Self::Dense => true,
+            Self::Affine => affine,
+            Self::W2A8 | Self::W2A16 => !affine,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(ModelError::Precision {
+                asked: self,
+                stored: quantization,
+            }),
         }
     }
 }

@@ -96,21 +96,25 @@ impl Loader<'_> {
     }
 
     fn weight(&self, layer: usize, part: Projection) -> Result<FloatTensorData, TrainableError> {
-        let matrix = match self.checkpoint.projection(layer, part)? {
+        let packed = match self.checkpoint.projection(layer, part)? {
             Weight::Master(master) => return Ok(master),
-            Weight::Packed(matrix) => matrix,
+            packed => packed,
         };
         if !self.unpack {
             return Err(TrainableError::PackedCheckpoint {
                 format: self.checkpoint.format(),
             });
         }
-        match matrix.scales().len() {
-            1 => Ok(master_weights(&matrix).0),
-            scales => Err(TrainableError::Scales {
-                tensor: hf_names::projection(layer, part),
-                scales,
-            }),
+        match packed {
+            Weight::Packed(matrix) => match matrix.scales().len() {
+                1 => Ok(master_weights(&matrix).0),
+                scales => Err(TrainableError::Scales {
+                    tensor: hf_names::projection(layer, part),
+                    scales,
+                }),
+            },
+            // Trained on as the floats that they stand for.
+            affine => Ok(affine.into_float()),
         }
     }
 

@@ -368,6 +368,7 @@ const FORCE: Options = Options {
     force: true,
     cancelled: None,
     table_type: TableType::Exact,
+    weights: None,
 };
 
 /// The names and contents of a folder of files.

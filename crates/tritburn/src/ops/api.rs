@@ -144,8 +144,8 @@ pub(super) fn linear<const D: usize>(
     layout: &PackedLayout,
     precision: InputPrecision,
 ) -> Result<Tensor<D>, Error> {
-    let tokens = TokenAxis::new(&x, layout)?;
-    check_bias(bias.as_ref(), &x, layout)?;
+    let tokens = TokenAxis::new(&x, shape_of(layout))?;
+    check_bias(bias.as_ref(), &x, layout.out_features())?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::packed_linear(
             x.into_dispatch(),
@@ -175,9 +175,9 @@ pub fn bit_linear<const D: usize>(
 ) -> Result<Tensor<D>, Error> {
     check_float("weight", weight.dtype(), &weight.device())?;
     check_weight_shape(&weight, layout)?;
-    let tokens = TokenAxis::new(&x, layout)?;
+    let tokens = TokenAxis::new(&x, shape_of(layout))?;
     check_device("weight", &weight.device(), &x.device())?;
-    check_bias(bias.as_ref(), &x, layout)?;
+    check_bias(bias.as_ref(), &x, layout.out_features())?;
     tokens.map(x, |x| {
         Tensor::from_dispatch(<Dispatch as TernaryOps>::bit_linear(
             x.into_dispatch(),
@@ -189,38 +189,39 @@ pub fn bit_linear<const D: usize>(
     })
 }
 
-fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
+pub(super) fn dispatch_bias(bias: Option<Tensor<1>>) -> Bias<Dispatch> {
     bias.map(Tensor::into_dispatch).into()
 }
 
 /// The leading axes of an input, flattened to one token axis and restored afterwards.
-struct TokenAxis<const D: usize> {
+pub(super) struct TokenAxis<const D: usize> {
     dims: [usize; D],
     in_features: usize,
     out_features: usize,
 }
 
 impl<const D: usize> TokenAxis<D> {
-    fn new(x: &Tensor<D>, layout: &PackedLayout) -> Result<Self, Error> {
+    /// The axes of `x` for weights `[out, in]`.
+    pub fn new(x: &Tensor<D>, [out_features, in_features]: [usize; 2]) -> Result<Self, Error> {
         check_written("input", x.dtype(), &x.device())?;
         check_ready(&x.device())?;
         let dims = x.dims();
         let found = dims.last().copied().unwrap_or(0);
-        if found != layout.in_features() {
+        if found != in_features {
             return Err(Error::InputFeatures {
                 shape: dims.to_vec(),
                 found,
-                expected: layout.in_features(),
+                expected: in_features,
             });
         }
         Ok(Self {
             dims,
-            in_features: layout.in_features(),
-            out_features: layout.out_features(),
+            in_features,
+            out_features,
         })
     }
 
-    fn map(
+    pub fn map(
         self,
         x: Tensor<D>,
         product: impl FnOnce(Tensor<2>) -> Tensor<2>,
@@ -290,11 +291,11 @@ pub(crate) fn check_shape(
 }
 
 pub(crate) fn check_weight_shape(weight: &Tensor<2>, layout: &PackedLayout) -> Result<(), Error> {
-    check_shape(
-        "weight",
-        &weight.dims(),
-        &[layout.out_features(), layout.in_features()],
-    )
+    check_shape("weight", &weight.dims(), &shape_of(layout))
+}
+
+fn shape_of(layout: &PackedLayout) -> [usize; 2] {
+    [layout.out_features(), layout.in_features()]
 }
 
 pub(crate) fn check_packed(
@@ -330,7 +331,7 @@ pub(crate) fn check_word_dtype(operand: &'static str, found: DType) -> Result<()
 pub(crate) fn check_bias<const D: usize>(
     bias: Option<&Tensor<1>>,
     x: &Tensor<D>,
-    layout: &PackedLayout,
+    out_features: usize,
 ) -> Result<(), Error> {
     let Some(bias) = bias else { return Ok(()) };
     if bias.dtype() != x.dtype() {
@@ -342,7 +343,7 @@ pub(crate) fn check_bias<const D: usize>(
             expected,
         });
     }
-    check_shape("bias", &bias.dims(), &[layout.out_features()])?;
+    check_shape("bias", &bias.dims(), &[out_features])?;
     check_device("bias", &bias.device(), &x.device())
 }
 

@@ -7,6 +7,7 @@
 //! With feature `cuda`, functions also return `Error::Cuda` where a CUDA device cannot compile
 //! kernels: see `tritburn::cuda::check`.
 
+mod affine;
 mod api;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod autodiff;
@@ -23,6 +24,8 @@ mod frozen;
 mod operand;
 mod prepack;
 
+pub(crate) use affine::AffineParts;
+pub use affine::FrozenAffineWeight;
 pub use api::{bit_linear, packed_linear, quantize_activations, quantize_weight, unpack_weight};
 pub(crate) use api::{check_bias, check_packed, check_weight_shape};
 pub(crate) use api::{

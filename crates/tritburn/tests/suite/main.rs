@@ -1,5 +1,6 @@
 //! The crate's integration tests as one program: the CubeCL features link LLVM, once is enough.
 
+mod affine;
 mod common;
 mod frozen;
 #[cfg(feature = "cube")]
@@ -10,6 +11,7 @@ mod layers;
 mod operands;
 mod prepack;
 mod q2s;
+mod reduced_kobold;
 mod stats;
 mod store;
 mod training;

@@ -86,6 +86,7 @@ impl Row {
             Precision::W2A8 => "W2A8",
             Precision::W2A16 => "W2A16",
             Precision::Dense => "dense",
+            Precision::Affine => "affine",
             _ => "?",
         };
         match self.phase {

@@ -26,6 +26,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         allow_lossy: args.allow_lossy,
         force: args.force,
         table_type: args.embedding.into(),
+        weights: args.quantizer(),
         cancelled: Some(interrupt::is_asked),
     };
     // On stderr, and only where that is a terminal.
@@ -63,7 +64,8 @@ fn hint(error: &ConvertError) -> &'static str {
     match error {
         ConvertError::Lossy { .. } => "; --allow-lossy goes on",
         ConvertError::Dense => {
-            "; --override quantization=online says that they are the master weights of a BitNet"
+            "; --to tritburn --weights int4 rounds it, and --override quantization=online says that \
+             its weights are the masters of a BitNet"
         }
         ConvertError::Model { reason, .. } if reason.contains("trained with floats") => {
             "; --override inputs=int8 says that it was not"

@@ -20,6 +20,10 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         Target::Tritburn,
         args.to
     );
+    ensure!(
+        args.weights.is_none(),
+        "a vision transformer's ternary layers are packed as they are: leave out --weights"
+    );
     let device: Device = tritburn::device::open(tritburn::device::default_name())?;
     let load = |path| VisionTransformer::load(path, DType::F32, &device);
     let from = &args.input;

@@ -14,12 +14,14 @@
 mod driver;
 mod half_quadratic;
 mod prune;
+mod quantizer;
 mod report;
 mod round;
 mod second_order;
 
 pub use half_quadratic::{HalfQuadratic, half_quadratic};
 pub use prune::keep_largest;
+pub use quantizer::{AffineMethod, AffineQuantizer};
 pub use report::{WeightReport, weight_report};
 pub use round::round_to_nearest;
 pub use second_order::{InputMoments, SecondOrder, second_order};

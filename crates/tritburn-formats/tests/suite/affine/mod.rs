@@ -3,6 +3,7 @@
 mod header;
 mod matrix;
 mod quantize;
+mod rows;
 mod second_order;
 mod words;
 

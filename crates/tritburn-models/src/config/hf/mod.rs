@@ -1,5 +1,6 @@
 //! `config.json` of Hugging Face transformers, for every [`Family`].
 
+mod affine;
 mod fields;
 mod quantization;
 mod rope;

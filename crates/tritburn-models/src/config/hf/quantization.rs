@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tritburn::InputPrecision;
 
-use super::TRITBURN;
-use crate::config::{ConfigError, DecoderConfig, LinearClass, Quantization};
+use super::{TRITBURN, affine};
+use crate::config::{AffineStorage, ConfigError, DecoderConfig, LinearClass, Quantization};
 
 /// The method of transformers.
 const METHOD: &str = "bitnet";
@@ -35,7 +35,27 @@ pub(super) struct HfQuantization {
     rms_norm_eps: Option<f64>,
     /// tritburn's own: what the model was trained to multiply.
     inputs: Option<InputPrecision>,
+    /// tritburn's own: [`AFFINE`] where projections are no 2-bit codes.
+    weights: Option<String>,
+    // Of methods with groups, looked at where these are read.
+    #[serde(default)]
+    pub bits: Value,
+    #[serde(default)]
+    pub group_size: Value,
+    #[serde(default)]
+    pub checkpoint_format: Value,
+    #[serde(default)]
+    pub version: Value,
+    #[serde(default)]
+    pub dynamic: Value,
+    #[serde(default)]
+    pub lm_head: Value,
+    #[serde(default)]
+    pub is_marlin_format: Value,
 }
+
+/// What `weights` says of affine ones.
+const AFFINE: &str = "affine";
 
 /// What the section says.
 pub(super) struct Resolved {
@@ -59,14 +79,27 @@ impl HfQuantization {
             inputs,
             projection_norm_eps: norms.then_some(eps),
         };
-        if self.quant_method.as_deref() == Some(TRITBURN) {
-            let packed = Quantization::Packed {
-                linear_class: LinearClass::AutoBitLinear,
-            };
-            return Ok(resolved(packed, self.inputs.unwrap_or_default()));
-        }
-        if self.quant_method.as_deref() != Some(METHOD) {
-            return Err(value("quant_method", self.quant_method, "\"bitnet\""));
+        // As of plain floats: what ternary weights multiply is no matter here.
+        let inputs = InputPrecision::default();
+        let grouped = |storage| resolved(Quantization::Affine(storage), inputs);
+        match self.quant_method.as_deref() {
+            Some(TRITBURN) => {
+                let packed = Quantization::Packed {
+                    linear_class: LinearClass::AutoBitLinear,
+                };
+                return match self.weights.as_deref() {
+                    None => Ok(resolved(packed, self.inputs.unwrap_or_default())),
+                    Some(AFFINE) => Ok(grouped(AffineStorage::Canonical)),
+                    Some(_) => Err(value("weights", self.weights, "absent or \"affine\"")),
+                };
+            }
+            Some(affine::GPTQ) => return self.gptq().map(grouped),
+            Some(affine::AWQ) => return self.awq().map(grouped),
+            Some(METHOD) => {}
+            _ => {
+                let expected = "\"bitnet\", \"gptq\" or \"awq\"";
+                return Err(value("quant_method", self.quant_method, expected));
+            }
         }
         let kept = self.modules_to_not_convert.unwrap_or_default();
         let projection = |module: &&String| {
@@ -109,6 +142,7 @@ pub(super) fn to_json(config: &DecoderConfig) -> Option<Value> {
         Quantization::Dense | Quantization::Unpacked => return None,
         Quantization::Online => ("autobitlinear", "online"),
         Quantization::Packed { linear_class } => (linear_class.name(), "offline"),
+        Quantization::Affine(storage) => return affine::to_json(storage),
     };
     let mut section = json!({
         "quant_method": METHOD,
@@ -122,7 +156,10 @@ pub(super) fn to_json(config: &DecoderConfig) -> Option<Value> {
 
 /// The section of tritburn's own folders.
 pub(super) fn to_tritburn_json(config: &DecoderConfig) -> Value {
-    let mut section = json!({ "quant_method": TRITBURN, "inputs": config.inputs });
+    let mut section = match config.quantization {
+        Quantization::Affine(_) => json!({ "quant_method": TRITBURN, "weights": AFFINE }),
+        _ => json!({ "quant_method": TRITBURN, "inputs": config.inputs }),
+    };
     add_norms(config, &mut section);
     section
 }

@@ -1,6 +1,7 @@
 //! Toy models of the published families against the logits and tokens of an independent float64
 //! implementation.
 
+mod affine;
 mod formats;
 
 use std::fs;
@@ -44,6 +45,8 @@ struct Toy {
 const BITNET_SILU: Toy = toy!("bitnet-silu");
 const GEMMA3: Toy = toy!("gemma3");
 const GEMMA3_NORMS: Toy = toy!("gemma3-projection-norms");
+const GPTQ_INT4: Toy = toy!("llama-gptq-int4");
+const GPTQ_INT3: Toy = toy!("llama-gptq-int3-act-order");
 const LLAMA_PACKED: Toy = toy!("llama-packed");
 const LLAMA_NORMS: Toy = toy!("llama-projection-norms");
 const LLAMA_UNPACKED: Toy = toy!("llama-unpacked");
@@ -99,6 +102,8 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
 #[case(BITNET_SILU, Family::BitNet, Precision::W2A8)]
 #[case(GEMMA3, Family::Gemma3, Precision::Dense)]
 #[case(GEMMA3_NORMS, Family::Gemma3, Precision::W2A8)]
+#[case(GPTQ_INT4, Family::Llama, Precision::Affine)]
+#[case(GPTQ_INT3, Family::Llama, Precision::Affine)]
 #[case(LLAMA_PACKED, Family::Llama, Precision::W2A8)]
 #[case(LLAMA_NORMS, Family::Llama, Precision::W2A8)]
 #[case(LLAMA_UNPACKED, Family::Llama, Precision::W2A16)]

@@ -123,7 +123,7 @@ pub(crate) fn prologue_linear<const D: usize>(
             (rows, gate_prologue(activation, norm))
         }
     };
-    check_bias(bias.as_ref(), &x, layout)?;
+    check_bias(bias.as_ref(), &x, layout.out_features())?;
     let bias = bias.map(Tensor::into_dispatch).into();
     let out = layout.out_features();
     let packed = |x: Tensor<2>, prologue: Prologue<Dispatch>, weight, bias| {

@@ -26,11 +26,16 @@ impl GemvBlueprint {
 
     /// The plan for `problem` on `device`.
     pub fn new(problem: &MatmulProblem, device: &DeviceFacts) -> Self {
+        Self::of_tokens(problem.m, device)
+    }
+
+    /// The plan for `m` tokens on `device`.
+    pub(crate) fn of_tokens(m: usize, device: &DeviceFacts) -> Self {
         let lanes = device.lanes();
         Self {
             tile: UnitTile {
                 rows: 2,
-                tokens: problem.m.clamp(1, Self::MAX_TOKENS),
+                tokens: m.clamp(1, Self::MAX_TOKENS),
             },
             lanes,
             groups: (device.cube_units as usize / lanes).max(1),

@@ -10,18 +10,21 @@ use crate::product::portable::args::PortableArgs;
 
 /// The outputs of this unit's group of lanes.
 #[derive(CubeType)]
-struct UnitOutputs {
-    row: usize,
-    token: usize,
-    lane: usize,
-    w_base: Array<usize>,
-    x_base: Array<usize>,
+pub(in crate::product::portable) struct UnitOutputs {
+    pub row: usize,
+    pub token: usize,
+    pub lane: usize,
+    pub w_base: Array<usize>,
+    pub x_base: Array<usize>,
 }
 
 /// The outputs that this unit computes. Rows and tokens past the end repeat the last one, because every
 /// unit must reach every barrier; `store` drops them.
 #[cube]
-fn unit_outputs(extents: &Extents, #[comptime] plan: GemvBlueprint) -> UnitOutputs {
+pub(in crate::product::portable) fn unit_outputs(
+    extents: &Extents,
+    #[comptime] plan: GemvBlueprint,
+) -> UnitOutputs {
     let blocks = (extents.n + comptime!(plan.rows() - 1)) / comptime!(plan.rows());
     let group = UNIT_POS as usize / comptime!(plan.lanes);
     let row = (CUBE_POS % blocks) * comptime!(plan.rows()) + group * comptime!(plan.tile.rows);
@@ -245,7 +248,11 @@ pub(super) fn w2a16<F: Float, O: Numeric, B: Float, V: Size, A: Size>(
 
 /// Adds up the partial sums of a group of lanes, in a fixed tree; every lane gets the result.
 #[cube]
-fn fold<T: Numeric>(acc: &mut Array<T>, lane: usize, #[comptime] plan: GemvBlueprint) {
+pub(in crate::product::portable) fn fold<T: Numeric>(
+    acc: &mut Array<T>,
+    lane: usize,
+    #[comptime] plan: GemvBlueprint,
+) {
     if comptime!(plan.lanes > 1) {
         let units = comptime!(plan.units());
         let mut shared = Shared::<[T]>::new_slice(comptime!(plan.tile.len() * plan.units()));
@@ -278,7 +285,7 @@ fn fold<T: Numeric>(acc: &mut Array<T>, lane: usize, #[comptime] plan: GemvBluep
 /// Adds the bias, rounds once, and stores the outputs that are inside of y: lane `i mod lanes` stores
 /// output `i` of a tile.
 #[cube]
-fn store<T: Numeric, O: Numeric, B: Float>(
+pub(in crate::product::portable) fn store<T: Numeric, O: Numeric, B: Float>(
     y: &mut [O],
     sums: &Array<T>,
     bias: &ComptimeOption<&[B]>,

@@ -2,7 +2,7 @@
 //! in coalesced loads, and reduce their partial sums in shared memory.
 
 mod base;
-mod kernel;
+pub(super) mod kernel;
 mod launch;
 
 pub use base::GemvBlueprint;
