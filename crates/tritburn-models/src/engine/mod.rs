@@ -7,7 +7,12 @@
 //!
 //! The tokens of an answer depend on its request alone, not on who shares a step with it, wherever products
 //! are exact: in every model of [`Precision::W2A8`](crate::model::Precision::W2A8). Float products of other
-//! precisions may be summed in another order for another number of tokens.
+//! precisions may be summed in another order for another number of tokens, and so may those of a bf16 head for more
+//! than 64 answers.
+//!
+//! Where nothing but a temperature decides (no filter, penalty, bias, grammar or log probabilities), the device draws the
+//! next token and no logits leave it: [`tritburn::transformer::draw`] by the request's seed and the token's position.
+//! Others are chosen on the host by a [`Sampler`](crate::sample::Sampler), which has other random numbers.
 //!
 //! # Examples
 //!
