@@ -201,6 +201,7 @@ impl<'a> Worker<'a> {
     fn step(&mut self) -> Result<(), ModelError> {
         let parts = self.plan();
         if parts.is_empty() {
+            self.running.iter_mut().for_each(Sequence::tell);
             return Ok(());
         }
         let begun = Instant::now();
@@ -218,6 +219,7 @@ impl<'a> Worker<'a> {
             .collect();
         let launched = self.executor.launch(&runs)?;
         let launch_time = begun.elapsed();
+        self.running.iter_mut().for_each(Sequence::tell);
         self.prepare();
         let found = self.executor.read(launched)?;
         let decoding = parts.iter().filter(|part| self.decodes(part)).count();
@@ -260,6 +262,7 @@ impl<'a> Worker<'a> {
             if sequence.make_room(&mut self.pool, tokens) {
                 at += 1;
             } else if let Some(mut last) = self.running.pop() {
+                last.tell();
                 last.give_back(&mut self.pool);
                 self.shared.lock().stats.preemptions += 1;
                 self.ready.push_front(last);

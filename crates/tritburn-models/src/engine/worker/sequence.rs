@@ -33,8 +33,19 @@ pub(in crate::engine) struct Sequence<'t> {
     sampler: Sampler,
     constraint: Option<Constraint>,
     text: Option<TextOutput<'t>>,
+    /// New tokens that nobody has been told of.
+    untold: Vec<Untold>,
+    /// What went wrong when a token was told late.
+    failed: Option<FinishReason>,
     started: Option<Instant>,
     first_token: Option<Instant>,
+}
+
+/// A new token.
+struct Untold {
+    id: u32,
+    logprobs: Option<Logprobs>,
+    at: Instant,
 }
 
 impl<'t> Sequence<'t> {
@@ -55,6 +66,8 @@ impl<'t> Sequence<'t> {
                 .expect("parameters were checked when the request was taken"),
             constraint: origin.grammar.as_ref().map(|grammar| grammar.start()),
             text: tokenizer.map(|tokenizer| TextOutput::new(tokenizer, &request.stop)),
+            untold: Vec::new(),
+            failed: None,
             started: None,
             first_token: None,
         };
@@ -169,7 +182,7 @@ impl<'t> Sequence<'t> {
 
     /// Why it is to end without a next token, if it is.
     pub fn ended(&self, now: Instant) -> Option<FinishReason> {
-        self.origin.ended(now)
+        self.failed.clone().or_else(|| self.origin.ended(now))
     }
 
     /// Tokens of the prompt.
@@ -262,33 +275,63 @@ impl<'t> Sequence<'t> {
         Ok((id, logprobs))
     }
 
-    /// Appends a new token and tells of it; why the choice ends with it, if it does.
+    /// Appends a new token; why the choice ends with it, if it does. Where its text decides nothing, it is told
+    /// [later](Self::tell).
     fn append(&mut self, id: u32, logprobs: Option<Logprobs>) -> Option<FinishReason> {
-        let now = Instant::now();
+        let at = Instant::now();
         self.ids.push(id);
-        self.first_token.get_or_insert(now);
-        let (text, reason) = match self.follow(id) {
-            Ok(followed) => followed,
-            Err(failure) => (String::new(), Some(FinishReason::Failed(failure))),
+        self.first_token.get_or_insert(at);
+        self.untold.push(Untold { id, logprobs, at });
+        let decides = self.constraint.is_some() || !self.origin.request.stop.is_empty();
+        let reason = match decides {
+            true => self.follow_untold(),
+            false => self.stops(id),
         };
-        let token = Token {
-            choice: self.choice,
-            id,
-            text,
-            logprobs,
-            at: now,
-        };
-        // Nobody may be there to hear it.
-        let _ = self.origin.events.try_send(Event::Token(token));
         let full = self.generated() >= self.origin.max_new_tokens;
         reason.or(full.then_some(FinishReason::Length))
     }
 
+    /// Tells of new tokens that have not been told: while the device does its next step.
+    pub fn tell(&mut self) {
+        let reason = self.follow_untold();
+        if let Some(FinishReason::Failed(_)) = reason {
+            self.failed = reason;
+        }
+    }
+
+    /// Tells of new tokens; the end that the last of them brings.
+    fn follow_untold(&mut self) -> Option<FinishReason> {
+        let mut end = None;
+        for Untold { id, logprobs, at } in std::mem::take(&mut self.untold) {
+            let (text, reason) = match self.follow(id) {
+                Ok(followed) => followed,
+                Err(failure) => (String::new(), Some(FinishReason::Failed(failure))),
+            };
+            let token = Token {
+                choice: self.choice,
+                id,
+                text,
+                logprobs,
+                at,
+            };
+            // Nobody may be there to hear it.
+            let _ = self.origin.events.try_send(Event::Token(token));
+            end = end.or(reason);
+        }
+        end
+    }
+
+    /// The end that a token is by itself.
+    fn stops(&self, id: u32) -> Option<FinishReason> {
+        let request = &self.origin.request;
+        let stops = !request.ignore_stop_ids && request.stop_ids.contains(&id);
+        stops.then_some(FinishReason::Stop(Stop::Id(id)))
+    }
+
     /// The text that a new token makes certain, and the end that it brings.
     fn follow(&mut self, id: u32) -> Result<(String, Option<FinishReason>), Failure> {
-        let request = &self.origin.request;
-        if !request.ignore_stop_ids && request.stop_ids.contains(&id) {
-            return Ok((String::new(), Some(FinishReason::Stop(Stop::Id(id)))));
+        if let Some(stop) = self.stops(id) {
+            return Ok((String::new(), Some(stop)));
         }
         let complete = match &mut self.constraint {
             Some(constraint) => constraint.accept(id)?,
@@ -313,6 +356,8 @@ impl<'t> Sequence<'t> {
 
     /// Tells that it ended.
     pub fn finish(mut self, reason: FinishReason) {
+        self.tell();
+        let reason = self.failed.take().unwrap_or(reason);
         let rest = self
             .text
             .as_mut()
