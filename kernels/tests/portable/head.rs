@@ -6,7 +6,7 @@ use tritburn_kernels::decoder::dense;
 use tritburn_kernels::decoder::{embedding, step};
 use tritburn_kernels::{FloatType, KernelError};
 
-use crate::device::{client, runs, supported};
+use crate::device::{client, runs};
 use crate::harness::*;
 use crate::reference;
 
@@ -90,13 +90,16 @@ fn int8_heads_that_do_not_fit_are_refused() {
         activations(&client, &codes)
     };
     let y = Out::new(&client, [2, 3], 3, FloatType::F32);
-    let launch = |x, w| dense::launch_int8(&client, x, w, &y.matrix).err();
-    let error = launch(&rows(2, 32), &rows(3, 48));
+    let launch = |x: [usize; 2], w: [usize; 2]| {
+        let (x, w) = (rows(x[0], x[1]), rows(w[0], w[1]));
+        dense::launch_int8(&client, &x, &w, &y.matrix).err()
+    };
+    let error = launch([2, 32], [3, 48]);
     assert!(
         matches!(error, Some(KernelError::Shape { .. })),
         "{error:?}"
     );
-    let error = launch(&rows(2, 1 << 17), &rows(3, 1 << 17));
+    let error = launch([2, 1 << 17], [3, 1 << 17]);
     assert!(
         matches!(error, Some(KernelError::InFeatures { max: 131_071, .. })),
         "{error:?}"
