@@ -66,12 +66,13 @@ pub(super) fn argmax<V: Size>(
             let values = x[row + line];
             #[unroll]
             for j in 0..width {
-                let mut value = values.extract(j);
-                if comptime!(draws.is_some()) {
-                    if temperature > 0.0f32 {
-                        value += temperature * gumbel(key, u32::cast_from(line * width + j));
+                let value = match comptime!(draws.is_some()) {
+                    true => {
+                        let column = u32::cast_from(line * width + j);
+                        with_noise(values.extract(j), temperature, key, column)
                     }
-                }
+                    false => values.extract(j),
+                };
                 let order = order_of(value);
                 // Columns ascend, so that the first of equal values is kept.
                 if order > best {
@@ -119,6 +120,16 @@ pub(super) fn argmax<V: Size>(
             ids[token] = chosen(top, first, extents.cols);
         }
     }
+}
+
+/// `value` plus `temperature` times the noise of its column.
+#[cube]
+fn with_noise(value: f32, temperature: f32, key: u32, column: u32) -> f32 {
+    let mut noisy = value;
+    if temperature > 0.0f32 {
+        noisy += temperature * gumbel(key, column);
+    }
+    noisy
 }
 
 /// An unsigned integer that orders as `x` does. NaN is above all values; 0 is below all.
