@@ -37,7 +37,7 @@ fn both_operands_are_read_from_shared_memory_in_both_orders() {
 /// The output layer of a language model: kernels for few tokens, and tiles of `wgmma` for many.
 #[test]
 fn heads_of_many_tokens_run_in_tiles() {
-    let device = Device::new(HOPPER, 9);
+    let device = Device::new(HOPPER, 43);
     let (rows, cols) = (1024, 2560);
     for (tokens, wide) in [(16, false), (64, false), (65, true)] {
         let found = device.compile(|client| {
