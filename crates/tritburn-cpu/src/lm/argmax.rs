@@ -20,6 +20,20 @@ use crate::parallel::{self, OutPtr};
 /// # Ok::<(), tritburn_cpu::CpuError>(())
 /// ```
 pub fn argmax(logits: &[f32], columns: usize, ids: &mut [u32]) -> Result<(), CpuError> {
+    let parallel = parallel::worth_it(logits.len());
+    choose(logits, columns, parallel, ids, |_, row| {
+        first_largest(row.iter().copied())
+    })
+}
+
+/// `ids[t]`: what `column` says of row `t`; `columns` for `None`.
+pub(super) fn choose(
+    logits: &[f32],
+    columns: usize,
+    parallel: bool,
+    ids: &mut [u32],
+    column: impl Fn(usize, &[f32]) -> Option<u32> + Sync,
+) -> Result<(), CpuError> {
     let rows = ids.len();
     if columns == 0 {
         return Err(CpuError::EmptyRow);
@@ -27,10 +41,9 @@ pub fn argmax(logits: &[f32], columns: usize, ids: &mut [u32]) -> Result<(), Cpu
     let none = u32::try_from(columns).map_err(|_| CpuError::TooLarge { rows, columns })?;
     expect_len("logits", logits.len(), area(rows, columns)?)?;
     let out = OutPtr::new(ids);
-    let parallel = parallel::worth_it(logits.len());
     parallel::for_ranges(parallel, rows, 1, usize::MAX, |rows| {
         for row in rows {
-            let id = largest(&logits[row * columns..][..columns]).unwrap_or(none);
+            let id = column(row, &logits[row * columns..][..columns]).unwrap_or(none);
             // SAFETY: `ids` has an element for each row, this task's own.
             unsafe { out.write(row, id) };
         }
@@ -39,14 +52,14 @@ pub fn argmax(logits: &[f32], columns: usize, ids: &mut [u32]) -> Result<(), Cpu
 }
 
 /// The index of the first largest value; `None` where one is NaN.
-fn largest(row: &[f32]) -> Option<u32> {
+pub(super) fn first_largest(values: impl Iterator<Item = f32>) -> Option<u32> {
     let mut best = (0, f32::NEG_INFINITY);
-    for (id, &logit) in row.iter().enumerate() {
-        if logit.is_nan() {
+    for (id, value) in values.enumerate() {
+        if value.is_nan() {
             return None;
         }
-        if logit > best.1 {
-            best = (id as u32, logit);
+        if value > best.1 {
+            best = (id as u32, value);
         }
     }
     Some(best.0)

@@ -1,7 +1,8 @@
 //! Random choice of the next token.
 
+use super::argmax::{choose, first_largest};
 use crate::error::{CpuError, area, expect_len};
-use crate::parallel::{self, OutPtr};
+use crate::parallel;
 
 /// `ids[t]`: a column drawn from `softmax(logits[t] / temperature)`, by the Gumbel-max trick (Gumbel 1954;
 /// Maddison, Tarlow and Minka, arXiv 1411.0030): that of the largest `logit + temperature · g` with Gumbel noise
@@ -35,45 +36,21 @@ pub fn draw(
     ids: &mut [u32],
 ) -> Result<(), CpuError> {
     let rows = ids.len();
-    if columns == 0 {
-        return Err(CpuError::EmptyRow);
-    }
-    let none = u32::try_from(columns).map_err(|_| CpuError::TooLarge { rows, columns })?;
-    expect_len("logits", logits.len(), area(rows, columns)?)?;
     expect_len("draws", draws.len(), area(rows, 3)?)?;
     expect_len("positions", positions.len(), rows)?;
-    let out = OutPtr::new(ids);
     let parallel = parallel::worth_it(logits.len().saturating_mul(8));
-    parallel::for_ranges(parallel, rows, 1, usize::MAX, |rows| {
-        for row in rows {
-            let draw = &draws[3 * row..][..3];
+    choose(logits, columns, parallel, ids, |row, logits| {
+        let draw = &draws[3 * row..][..3];
+        let temperature = f32::from_bits(draw[0]);
+        let logits = logits.iter().copied();
+        if temperature > 0.0 {
             let key = row_key(draw[1], draw[2], positions[row]);
-            let logits = &logits[row * columns..][..columns];
-            let id = best(logits, f32::from_bits(draw[0]), key).unwrap_or(none);
-            // SAFETY: `ids` has an element for each row, this task's own.
-            unsafe { out.write(row, id) };
+            let noise = (0..).map(|column| temperature * gumbel(key, column));
+            first_largest(logits.zip(noise).map(|(logit, noise)| logit + noise))
+        } else {
+            first_largest(logits)
         }
-    });
-    Ok(())
-}
-
-/// The index of the first largest value with its noise; `None` where one is NaN.
-fn best(row: &[f32], temperature: f32, key: u32) -> Option<u32> {
-    let noisy = temperature > 0.0;
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, &logit) in row.iter().enumerate() {
-        if logit.is_nan() {
-            return None;
-        }
-        let value = match noisy {
-            true => logit + temperature * gumbel(key, id as u32),
-            false => logit,
-        };
-        if value > best.1 {
-            best = (id as u32, value);
-        }
-    }
-    Some(best.0)
+    })
 }
 
 /// A word that depends on all bits of `x` (the function `lowbias32` of Chris Wellons' hash prospector).
