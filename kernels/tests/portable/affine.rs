@@ -16,6 +16,7 @@ use tritburn_kernels::{
 
 use crate::device::{client, runs, supported};
 use crate::harness::*;
+use crate::reference;
 
 /// Lanes that share a row, more rows and tokens than a small product has, and vectors of 8.
 const FORCED: Strategy = Strategy::Forced(Plan::Gemv(GemvBlueprint {
@@ -122,22 +123,11 @@ impl Case<'_> {
         out.read(&client)
     }
 
-    /// An output may be off by the rounding of K products and sums, of the bias, and to its type.
     fn assert_close(&self) {
         let layout = self.matrix.layout();
-        let (n, k) = (layout.out_features(), layout.in_features());
         let w = self.matrix.dequantize();
-        let (mut expected, mut bounds) = (vec![], vec![]);
-        for m in 0..self.m {
-            for row in 0..n {
-                let bias = self.bias.map_or(0.0, |b| b[row] as f64);
-                let terms = (0..k).map(|i| self.x[m * k + i] as f64 * w[row * k + i] as f64);
-                let (sum, size) = terms.fold((bias, bias.abs()), |(s, a), t| (s + t, a + t.abs()));
-                expected.push(sum);
-                let f32_steps = (k + 4) as f64 * epsilon(FloatType::F32);
-                bounds.push(size * f32_steps + sum.abs() * epsilon(self.dtype) + 1e-7);
-            }
-        }
+        let k = layout.in_features();
+        let (expected, bounds) = reference::linear(self.x, &w, self.bias, k, self.dtype);
         let what = format!("{} tokens, {layout:?} {:?}", self.m, self.strategy);
         let found = self.run();
         assert_within(&found, &expected, &bounds, &what);

@@ -10,6 +10,7 @@ use tritburn_kernels::{FloatType, IntegerDot, UnitTile};
 
 use crate::device::{client, supported};
 use crate::harness::*;
+use crate::reference;
 
 fn strategies() -> [Strategy; 3] {
     [
@@ -64,19 +65,9 @@ impl Case<'_> {
 
     fn assert_close(&self) {
         let layout = self.matrix.layout();
-        let (n, k) = (layout.out_features(), layout.in_features());
         let w = self.matrix.dequantize();
-        let (mut expected, mut bounds) = (vec![], vec![]);
-        for m in 0..self.m {
-            for row in 0..n {
-                let bias = self.bias.map_or(0.0, |b| b[row] as f64);
-                let terms = (0..k).map(|i| self.x[m * k + i] as f64 * w[row * k + i] as f64);
-                let (sum, size) = terms.fold((bias, bias.abs()), |(s, a), t| (s + t, a + t.abs()));
-                expected.push(sum);
-                let f32_steps = (k + 4) as f64 * epsilon(FloatType::F32);
-                bounds.push(size * f32_steps + sum.abs() * epsilon(self.dtype) + 1e-7);
-            }
-        }
+        let k = layout.in_features();
+        let (expected, bounds) = reference::linear(self.x, &w, self.bias, k, self.dtype);
         let what = format!("{layout:?} {:?} {}", self.strategy, self.dtype);
         assert_within(&self.run(), &expected, &bounds, &what);
     }

@@ -2,7 +2,7 @@
 
 use tritburn_kernels::FloatType;
 
-use crate::harness::round_to;
+use crate::harness::{epsilon, round_to};
 
 /// `x + residual`, rounded to `dtype`.
 pub fn sum(x: &[f32], residual: &[f32], dtype: FloatType) -> Vec<f32> {
@@ -104,6 +104,30 @@ pub fn product(x: &[f32], w: &[f32], k: usize) -> (Vec<f64>, Vec<f64>) {
         })
     };
     rows.map(terms).unzip()
+}
+
+/// `x · wᵀ + bias` of rows of `k`, and how far each output may be off by the rounding of K products and sums in
+/// f32, of the bias, and to `dtype`.
+pub fn linear(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    k: usize,
+    dtype: FloatType,
+) -> (Vec<f64>, Vec<f64>) {
+    let n = w.len() / k;
+    let (mut expected, mut bounds) = (vec![], vec![]);
+    for m in 0..x.len() / k {
+        for row in 0..n {
+            let bias = bias.map_or(0.0, |b| b[row] as f64);
+            let terms = (0..k).map(|i| x[m * k + i] as f64 * w[row * k + i] as f64);
+            let (sum, size) = terms.fold((bias, bias.abs()), |(s, a), t| (s + t, a + t.abs()));
+            expected.push(sum);
+            let f32_steps = (k + 4) as f64 * epsilon(FloatType::F32);
+            bounds.push(size * f32_steps + sum.abs() * epsilon(dtype) + 1e-7);
+        }
+    }
+    (expected, bounds)
 }
 
 /// The column of the largest, the lowest of equals; `row.len()` if there is a NaN.
