@@ -242,6 +242,16 @@ pub(crate) fn dot_f32<F: Float, V: Size, A: Size>(
         }
         word += range.step;
     }
+    sum_lanes::<A>(&wide, acc, tile);
+}
+
+/// `acc[i]`: the sum of the elements of `wide[i]`, in their order.
+#[cube]
+pub(crate) fn sum_lanes<A: Size>(
+    wide: &Array<Vector<f32, A>>,
+    acc: &mut Array<f32>,
+    #[comptime] tile: UnitTile,
+) {
     #[unroll]
     for i in 0..comptime!(tile.len()) {
         let mut sum = 0.0f32;

@@ -1,7 +1,7 @@
 //! Plan of the portable products.
 
 use crate::device::DeviceFacts;
-use crate::device_code::team::Fold;
+use crate::device_code::team::{Fold, Team};
 
 /// The plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,5 +44,13 @@ impl DensePlan {
     /// Teams of a cube.
     pub const fn teams(self) -> usize {
         self.units / self.lanes
+    }
+
+    /// The whole cube as a team: what [`Fold::Tree`] reduces.
+    pub const fn cube(self) -> Team {
+        Team {
+            units: self.units,
+            fold: self.fold,
+        }
     }
 }

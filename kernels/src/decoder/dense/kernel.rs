@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::base::DensePlan;
-use crate::device_code::team::{Fold, Team, team_sum};
+use crate::device_code::team::{Fold, team_sum};
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -130,11 +130,7 @@ fn fold(value: f32, #[comptime] plan: DensePlan) -> f32 {
         Fold::Planes => plane_sum(value),
         Fold::Tree => {
             let mut shared = Shared::<[u32]>::new_slice(comptime!(plan.units));
-            let team = comptime!(Team {
-                units: plan.units,
-                fold: plan.fold
-            });
-            team_sum(value, &mut shared, 0usize, team)
+            team_sum(value, &mut shared, 0usize, comptime!(plan.cube()))
         }
     }
 }

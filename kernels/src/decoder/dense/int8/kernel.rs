@@ -6,7 +6,7 @@ use super::super::base::DensePlan;
 use super::super::kernel::place;
 use super::base::Int8Plan;
 use crate::device_code::decode::rounded_product;
-use crate::device_code::team::{Fold, Team, team_count};
+use crate::device_code::team::{Fold, team_count};
 
 /// Runtime sizes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -113,17 +113,10 @@ fn fold(value: i32, #[comptime] plan: DensePlan) -> i32 {
         Fold::Planes => plane_sum(value),
         Fold::Tree => {
             let mut shared = Shared::<[u32]>::new_slice(comptime!(plan.units));
-            let team = comptime!(Team {
-                units: plan.units,
-                fold: plan.fold
-            });
             // Sums of two's complement wrap alike.
-            i32::reinterpret(team_count(
-                u32::reinterpret(value),
-                &mut shared,
-                0usize,
-                team,
-            ))
+            let word = u32::reinterpret(value);
+            let sum = team_count(word, &mut shared, 0usize, comptime!(plan.cube()));
+            i32::reinterpret(sum)
         }
     }
 }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use crate::device_code::affine::{UnitCode, unit_weights};
 use crate::device_code::decode::nan_of;
-use crate::device_code::dot::load;
+use crate::device_code::dot::{load, sum_lanes};
 use crate::device_code::extents::Extents;
 use crate::product::portable::gemv::GemvBlueprint;
 use crate::product::portable::gemv::kernel::{fold, store, unit_outputs};
@@ -136,15 +136,7 @@ pub(super) fn affine<F: Float, S: Float, O: Numeric, B: Float, V: Size, A: Size>
         unit += comptime!(plan.lanes);
     }
     let mut sums = Array::<f32>::new(comptime!(tile.len()));
-    #[unroll]
-    for i in 0..comptime!(tile.len()) {
-        let mut sum = 0.0f32;
-        #[unroll]
-        for lane in 0..A::value() {
-            sum += wide[i].extract(lane);
-        }
-        sums[i] = sum;
-    }
+    sum_lanes::<A>(&wide, &mut sums, tile);
     fold::<f32>(&mut sums, outputs.lane, plan);
     store::<f32, O, B>(y, &sums, &args.bias, &outputs, extents, plan, false);
 }
