@@ -91,7 +91,8 @@ struct CapturedStep {
 
 /// A step that is under way.
 pub(super) struct Launched {
-    parts: Vec<LaunchedPart>,
+    /// A captured step, and what goes operation by operation.
+    parts: [LaunchedPart; 2],
     /// Part, and index in it, of each run.
     places: Vec<(usize, usize)>,
 }
@@ -191,13 +192,12 @@ impl Executor {
             places.push((usize::from(!captured), part.len()));
             part.push(run);
         }
-        let mut parts = Vec::new();
-        parts.push(match size {
-            Some(size) => self.replay(size, &single)?,
-            None => LaunchedPart::default(),
-        });
+        let mut parts = [LaunchedPart::default(), LaunchedPart::default()];
+        if let Some(size) = size {
+            parts[0] = self.replay(size, &single)?;
+        }
         if !rest.is_empty() {
-            parts.push(self.run(&rest)?);
+            parts[1] = self.run(&rest)?;
         }
         Ok(Launched { parts, places })
     }

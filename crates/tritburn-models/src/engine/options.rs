@@ -57,6 +57,15 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
+    /// The batch sizes to capture: none that is larger than `max_sequences` needs.
+    pub(super) fn captured_sizes(&self) -> Vec<usize> {
+        let sizes = || self.graph_sizes.iter().map(|&size| size.max(1));
+        let enough = sizes().filter(|&size| size >= self.max_sequences).min();
+        sizes()
+            .filter(|&size| enough.is_none_or(|enough| size <= enough))
+            .collect()
+    }
+
     /// Refuses sizes that nothing could run with.
     pub(super) fn validate(&self) -> Result<(), EngineError> {
         let sizes = [
@@ -71,5 +80,27 @@ impl EngineOptions {
             Some((name, _)) => Err(EngineError::Zero { name }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_reach_the_first_that_holds_all_sequences() {
+        let sizes = |graph_sizes: &[usize], max_sequences| {
+            let graph_sizes = graph_sizes.to_vec();
+            let options = EngineOptions {
+                graph_sizes,
+                max_sequences,
+                ..EngineOptions::default()
+            };
+            options.captured_sizes()
+        };
+        assert_eq!(sizes(&[8, 1, 4, 16], 3), [1, 4], "in any order");
+        assert_eq!(sizes(&[1, 2, 4], 4), [1, 2, 4]);
+        assert_eq!(sizes(&[1, 2, 4], 5), [1, 2, 4], "none holds them");
+        assert_eq!(sizes(&[0, 8], 3), [1, 8]);
     }
 }

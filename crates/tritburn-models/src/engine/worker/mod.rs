@@ -54,12 +54,8 @@ impl<'a> Worker<'a> {
             Some(tokens) => tokens.div_ceil(size),
             None => options.max_sequences * context.div_ceil(size),
         };
-        let most = options.max_sequences;
-        let sizes = &options.graph_sizes;
-        let last = sizes.partition_point(|&size| size < most) + 1;
-        let sizes = &sizes[..last.min(sizes.len())];
-        let prompt = options.prefill_tokens;
-        let executor = Executor::new(model, blocks, size, context, prompt, sizes)?;
+        let (prompt, sizes) = (options.prefill_tokens, options.captured_sizes());
+        let executor = Executor::new(model, blocks, size, context, prompt, &sizes)?;
         shared.lock().stats.blocks = blocks;
         Ok(Self {
             shared,
