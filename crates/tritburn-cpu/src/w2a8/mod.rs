@@ -6,6 +6,7 @@
 //! | `tile` | the loops over rows, tokens and inputs, generic over an instruction set |
 //! | `grouped` | the same where rows carry a scale per group |
 //! | `portable`, `avx2`, `avx_vnni`, `avx512`, `neon` | the vector operations of each set |
+//! | `panel` | many tokens on AVX2: codes decoded to bytes once, with their own loops |
 //! | `amx` | tiles of 16 rows by 16 tokens with their own loops |
 
 #![allow(
@@ -25,6 +26,8 @@ mod grouped;
 mod job;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod panel;
 mod portable;
 mod tile;
 
@@ -165,6 +168,13 @@ fn run(isa: Isa, x: &QuantizedView<'_>, w: &WeightView<'_>, output: Output<'_>) 
             // SAFETY: `check` made sure that AMX is available, which includes AVX-512; the
             // operands were checked against each other.
             unsafe { amx::run(&job, tokens, parallel) };
+            continue;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx2 && tokens.len() >= panel::MIN_TOKENS && w.group().is_none() {
+            // SAFETY: `check` made sure that AVX2 is available; the operands were checked against
+            // each other.
+            unsafe { panel::run(&job, tokens, parallel) };
             continue;
         }
         parallel::for_ranges(parallel, n, tile::ROWS, TASK_ROWS, |rows| {
