@@ -3,16 +3,17 @@
 
 use std::collections::HashSet;
 
-use burn::module::{Module, ModuleVisitor, Param, Reparameterization, Reparameterizer};
+use burn::module::{Module, Param, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 
 use crate::error::Error;
+use crate::linears::Linears;
 use crate::ops;
 
 /// Quantises a `Linear` weight in the forward pass, with straight-through gradients.
 ///
-/// The effective value equals what packing the same latent weight gives, bit for bit. InputPrecision
+/// The effective value equals what packing the same latent weight gives, bit for bit. Inputs
 /// stay float (weight-only, as in TriLM): int8 activations need a [`BitLinear`](crate::BitLinear).
 /// Burn's `Linear` always multiplies by a dense weight, so such a model trains ternary but does not
 /// run packed; [`BitLinear::from_linear`](crate::BitLinear::from_linear) takes its layers over.
@@ -90,57 +91,15 @@ pub fn ternarize_linears_with<M: Module>(
     code: WeightCode,
     scale: &ScaleGranularity,
 ) -> Result<M, Error> {
-    let mut visitor = LinearVisitor::default();
-    model.visit(&mut visitor);
-    for &[d_input, d_output] in &visitor.shapes {
+    let Linears { paths, shapes } = Linears::of(&model)?;
+    for [d_input, d_output] in shapes {
         PackedLayout::new(d_output, d_input, code, scale.clone())?;
     }
-    if let Some(name) = visitor.foreign {
-        return Err(Error::Reparameterized { name });
-    }
-    let paths = visitor.paths;
     Ok(model.apply_reparameterization(Ternarize {
         paths,
         code,
         scale: scale.clone(),
     }))
-}
-
-#[derive(Default)]
-struct LinearVisitor {
-    stack: Vec<(String, bool)>,
-    /// A reparameterization that a weight carries already.
-    foreign: Option<String>,
-    paths: HashSet<String>,
-    shapes: Vec<[usize; 2]>,
-}
-
-impl LinearVisitor {
-    fn at_weight(&self) -> bool {
-        self.stack.last().is_some_and(|(_, weight)| *weight)
-    }
-}
-
-impl ModuleVisitor for LinearVisitor {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if container_type == "Reparameterization" && self.at_weight() {
-            self.foreign = Some(name.to_string());
-        }
-        let weight = name == "weight" && container_type == "Struct:Linear";
-        self.stack.push((name.to_string(), weight));
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.stack.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D == 2 && self.at_weight() {
-            let names: Vec<&str> = self.stack.iter().map(|(name, _)| name.as_str()).collect();
-            self.paths.insert(names.join("."));
-            self.shapes.push(param.lazy_shape().dims());
-        }
-    }
 }
 
 struct Ternarize {

@@ -9,10 +9,11 @@ use tritburn_formats::quantize::affine::{AffineQuantizer, WeightReport, weight_r
 use crate::error::{Error, PackError};
 use crate::ops::{AffineParts, FrozenAffineWeight};
 use crate::pack::read_vec;
+use crate::quantize_linears::AffineWeight;
 
-/// A linear layer of weights `(code - zero) · scale`, quantised after training: int4, int3 or int2 with
+/// A linear layer of weights `(code - zero) · scale`, quantised after training or in it: int4, int3 or int2 with
 /// a scale and a zero point per group of inputs. It runs and is stored; it does not train, and no
-/// gradient flows through.
+/// gradient flows through: to train for it, take [`quantize_linears`](crate::quantize_linears).
 ///
 /// `y = x · Ŵᵀ + b`
 ///
@@ -64,7 +65,8 @@ pub struct AffineLinear {
 
 impl AffineLinear {
     /// Quantises the weight of a trained Burn [`Linear`] on its device, takes over its bias, and says what
-    /// that did to the weights.
+    /// that did to the weights. One trained through [`quantize_linears`](crate::quantize_linears) is quantised as it
+    /// was trained, whatever `quantizer` is: to the same weights, bit for bit.
     ///
     /// # Errors
     /// [`PackError::Matrix`] for a weight that is not finite and for groups that do not fit,
@@ -75,7 +77,12 @@ impl AffineLinear {
         quantizer: &AffineQuantizer,
     ) -> Result<(Self, WeightReport), PackError> {
         // Burn stores `[d_input, d_output]`.
-        let weight = linear.weight.val().detach().transpose();
+        let trained = linear.weight.reparameterization::<AffineWeight>();
+        let (weight, quantizer) = match trained {
+            Some(trained) => (linear.weight.base(), trained.quantizer()),
+            None => (linear.weight.val(), quantizer),
+        };
+        let weight = weight.detach().transpose();
         let (shape, device) = (weight.dims(), weight.device());
         let values = read_vec::<f32>("weight", weight.cast(DType::F32).try_into_data())?;
         let refused = |source| PackError::Matrix {

@@ -11,6 +11,7 @@ mod layers;
 mod operands;
 mod prepack;
 mod q2s;
+mod quantize_linears;
 mod reduced_kobold;
 mod stats;
 mod store;

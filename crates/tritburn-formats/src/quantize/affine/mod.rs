@@ -3,6 +3,7 @@
 //! | function | zero points | what is small |
 //! |---|---|---|
 //! | [`round_to_nearest`] | none, or integers | squared error of the weights, scales searched |
+//! | [`round_in_range`] | none, or integers | time: nothing is searched |
 //! | [`half_quadratic`] | real numbers | an error that outliers weigh less in (HQQ) |
 //! | [`second_order`] | none, or integers | error of the outputs for given activations (GPTQ) |
 //!
@@ -15,6 +16,7 @@ mod driver;
 mod half_quadratic;
 mod prune;
 mod quantizer;
+mod range;
 mod report;
 mod round;
 mod second_order;
@@ -22,6 +24,7 @@ mod second_order;
 pub use half_quadratic::{HalfQuadratic, half_quadratic};
 pub use prune::keep_largest;
 pub use quantizer::{AffineMethod, AffineQuantizer};
+pub use range::round_in_range;
 pub use report::{WeightReport, weight_report};
 pub use round::round_to_nearest;
 pub use second_order::{InputMoments, SecondOrder, second_order};

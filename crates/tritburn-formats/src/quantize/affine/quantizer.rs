@@ -1,6 +1,7 @@
 //! A choice of bits, groups and method, for weights of any shape.
 
 use super::half_quadratic::{HalfQuadratic, half_quadratic};
+use super::range::round_in_range;
 use super::round::round_to_nearest;
 use crate::affine::{AffineLayout, AffineMatrix, Bits, FloatType};
 use crate::error::{LayoutError, MatrixError};
@@ -14,6 +15,8 @@ pub enum AffineMethod {
     Round,
     /// [`round_to_nearest`] without zero points.
     RoundSymmetric,
+    /// [`round_in_range`] with integer zero points: what a training does in every step.
+    Range,
     /// [`half_quadratic`]: real zero points.
     HalfQuadratic(HalfQuadratic),
 }
@@ -70,7 +73,9 @@ impl AffineQuantizer {
         let layout = AffineLayout::new(shape, self.bits, self.group_size)?.with_floats(self.floats);
         Ok(match self.method {
             AffineMethod::RoundSymmetric => layout,
-            AffineMethod::Round | AffineMethod::HalfQuadratic(_) => layout.with_zeros(),
+            AffineMethod::Round | AffineMethod::Range | AffineMethod::HalfQuadratic(_) => {
+                layout.with_zeros()
+            }
         })
     }
 
@@ -88,6 +93,7 @@ impl AffineQuantizer {
             AffineMethod::Round | AffineMethod::RoundSymmetric => {
                 round_to_nearest(weights, &layout)
             }
+            AffineMethod::Range => round_in_range(weights, &layout),
             AffineMethod::HalfQuadratic(settings) => half_quadratic(weights, &layout, &settings),
         }
     }
