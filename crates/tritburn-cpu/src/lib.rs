@@ -14,12 +14,12 @@
 //!
 //! | function | what |
 //! |---|---|
-//! | [`embedding`] | rows of an f32, f16 or bf16 table |
+//! | [`embedding`], [`k_quant_embedding`] | rows of an f32, f16 or bf16 table, or of one in ggml's K types |
 //! | [`rms_norm`], [`rms_norm_quantize`] | residual sum, norm, quantiser in one pass |
 //! | [`gated`], [`gated_quantize`] | squared-ReLU or SiLU gate, norm, quantiser |
 //! | [`rotary_append`] | rotary embedding, filling the cache |
 //! | [`attention`] | causal, grouped queries, over a cache |
-//! | [`dense_head`], [`int8_head`] | logits |
+//! | [`dense_head`], [`int8_head`], [`k_quant_head`] | logits |
 //! | [`argmax`] | the most likely token |
 //!
 //! And what training needs beyond that, in f32:
@@ -71,9 +71,9 @@ pub use dequantize::dequantize;
 pub use error::CpuError;
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use lm::{
-    BlockTable, Element, Gate, GatedActivation, Heads, Int8View, KvView, KvViewMut, RmsNorm,
-    TokenView, argmax, attention, dense_head, draw, embedding, gated, gated_quantize, int8_head,
-    rms_norm, rms_norm_quantize, rotary_append,
+    BlockTable, Element, Gate, GatedActivation, Heads, Int8View, KQuantView, KvView, KvViewMut,
+    RmsNorm, TokenView, argmax, attention, dense_head, draw, embedding, gated, gated_quantize,
+    int8_head, k_quant_embedding, k_quant_head, rms_norm, rms_norm_quantize, rotary_append,
 };
 pub use training::{
     AdamWStep, CrossEntropy, Sequences, adamw, causal_attention, causal_attention_backward,
@@ -91,8 +91,8 @@ pub mod internals {
     pub use crate::affine::matmul_affine_with;
     pub use crate::lm::{
         attention_with, dense_head_with, embedding_with, gated_quantize_with, gated_with,
-        int8_head_with, quantize_rows_int8, rms_norm_quantize_with, rms_norm_with,
-        rotary_append_with, rotary_table,
+        int8_head_with, k_quant_head_with, quantize_rows_int8, rms_norm_quantize_with,
+        rms_norm_with, rotary_append_with, rotary_table,
     };
     pub use crate::w2a8::{matmul_w2a8_i32_with, matmul_w2a8_with};
     pub use crate::w2a16::matmul_w2a16_with;

@@ -2,6 +2,7 @@
 
 use burn::tensor::DType;
 use thiserror::Error;
+use tritburn_formats::codec::gguf::k_quant::KQuant;
 use tritburn_formats::{HeaderError, LayoutError, MatrixError, PackedLayout};
 
 /// What can go wrong when a layer is built, run, packed or converted.
@@ -113,6 +114,14 @@ pub enum Error {
         device: String,
         /// Elements of a head.
         found: usize,
+    },
+    /// A table in blocks of a K type on a device without kernels for them.
+    #[error("{device} has no kernels for tables of {kind}, only the CPU (flex) has")]
+    KQuant {
+        /// The device.
+        device: String,
+        /// Type of the blocks.
+        kind: KQuant,
     },
     /// Quantised input for weights that are kept for float activations.
     #[error("the weight is kept for float activations and takes no quantised input")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tritburn_formats::affine::Bits;
+use tritburn_formats::codec::gguf::k_quant::KQuant;
 use tritburn_formats::quantize::affine::AffineQuantizer;
 use tritburn_models::checkpoint::FloatType;
 use tritburn_models::convert::{TableType, Target};
@@ -96,11 +97,20 @@ fn target() -> impl TypedValueParser<Value = Target> {
 /// [`TableType`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EmbeddingArg {
-    /// One that holds every value: the model's own; in GGUF f16 if that does.
+    /// One that holds every value: the model's own; in GGUF the blocks of a GGUF file, else f16 if that does.
     Exact,
     F16,
     Bf16,
     F32,
+    /// 6.6 bits a weight, in GGUF.
+    #[value(name = "q6_k")]
+    Q6K,
+    /// 5.5 bits a weight, in GGUF.
+    #[value(name = "q5_k")]
+    Q5K,
+    /// 4.5 bits a weight, in GGUF.
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 impl From<EmbeddingArg> for TableType {
@@ -110,6 +120,9 @@ impl From<EmbeddingArg> for TableType {
             EmbeddingArg::F16 => Self::Of(FloatType::F16),
             EmbeddingArg::Bf16 => Self::Of(FloatType::BF16),
             EmbeddingArg::F32 => Self::Of(FloatType::F32),
+            EmbeddingArg::Q6K => Self::Blocks(KQuant::Q6K),
+            EmbeddingArg::Q5K => Self::Blocks(KQuant::Q5K),
+            EmbeddingArg::Q4K => Self::Blocks(KQuant::Q4K),
         }
     }
 }

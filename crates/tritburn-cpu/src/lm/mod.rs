@@ -24,7 +24,8 @@ pub use element::Element;
 pub use embedding::{embedding, embedding_with};
 pub use gate::{Gate, GatedActivation, gated, gated_quantize, gated_quantize_with, gated_with};
 pub use head::{
-    Int8View, dense_head, dense_head_with, int8_head, int8_head_with, quantize_rows_int8,
+    Int8View, KQuantView, dense_head, dense_head_with, int8_head, int8_head_with,
+    k_quant_embedding, k_quant_head, k_quant_head_with, quantize_rows_int8,
 };
 pub use norm::{rms_norm, rms_norm_quantize, rms_norm_quantize_with, rms_norm_with};
 pub use operands::{BlockTable, Heads, KvView, KvViewMut, RmsNorm, TokenView};

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use tritburn::InputPrecision;
 use tritburn_formats::MatrixError;
+use tritburn_formats::codec::gguf::k_quant::{KQuant, KQuantMatrix};
 use tritburn_formats::codec::gguf::{blocks, i2_s, q2_0, tq1_0, tq2_0};
 use tritburn_formats::file::gguf::{GgmlType, Gguf, Metadata};
 use tritburn_formats::file::{DType, TensorSource};
@@ -356,6 +357,23 @@ impl Format for GgufFormat {
             .0
             .read_range(name, rows.start * row..rows.end * row)?;
         dequantized(name, kind, &bytes, [rows.len(), shape[1]])
+    }
+
+    fn table_blocks(
+        file: &Stored<Self>,
+        table: Table,
+    ) -> Result<Option<KQuantMatrix>, CheckpointError> {
+        let (name, shape) = (names::table(table), file.table_shape());
+        let info = file.tensors.expect(name, &shape, &WEIGHT_TYPES)?;
+        let DType::Ggml(kind) = info.dtype else {
+            return Ok(None);
+        };
+        let Some(kind) = KQuant::from_ggml(kind) else {
+            return Ok(None);
+        };
+        let bytes = file.tensors.0.read(name)?;
+        let matrix = KQuantMatrix::new(kind, shape, bytes);
+        matrix.map(Some).map_err(CheckpointError::codec(name))
     }
 
     fn tokenizer(file: &Stored<Self>) -> Result<TokenizerFiles, CheckpointError> {

@@ -49,6 +49,7 @@ pub mod tritburn;
 
 use std::ops::Range;
 
+use tritburn_formats::codec::gguf::k_quant::KQuantMatrix;
 use tritburn_formats::{AffineMatrix, PackedMatrix};
 
 pub use error::CheckpointError;
@@ -115,6 +116,16 @@ pub trait Checkpoint: Send + Sync {
         table: Table,
         rows: Range<usize>,
     ) -> Result<FloatTensorData, CheckpointError>;
+
+    /// A whole table in the blocks that it is stored in, if they are of a K type: what
+    /// [`table_rows`](Self::table_rows) gives as floats.
+    ///
+    /// # Errors
+    /// As [`table_rows`](Self::table_rows).
+    fn table_blocks(&self, table: Table) -> Result<Option<KQuantMatrix>, CheckpointError> {
+        let _ = table;
+        Ok(None)
+    }
 
     /// The weights of a projection, [`DecoderConfig::projection_shape`].
     ///

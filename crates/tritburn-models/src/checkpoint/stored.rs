@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use tritburn_formats::codec::gguf::k_quant::KQuantMatrix;
 use tritburn_formats::file::{DType, TensorSource};
 use tritburn_formats::{MatrixError, PackedLayout, PackedMatrix, ScaleGranularity};
 
@@ -73,6 +74,15 @@ pub(super) trait Format: Send + Sync + Sized {
     ) -> Result<FloatTensorData, CheckpointError> {
         file.tensors
             .rows(Self::table(table), file.table_shape(), rows)
+    }
+
+    /// [`Checkpoint::table_blocks`] of a table that is there.
+    fn table_blocks(
+        file: &Stored<Self>,
+        table: Table,
+    ) -> Result<Option<KQuantMatrix>, CheckpointError> {
+        let _ = (file, table);
+        Ok(None)
     }
 
     /// [`Checkpoint::tokenizer`].
@@ -201,6 +211,10 @@ impl<F: Format> Checkpoint for Stored<F> {
         rows: Range<usize>,
     ) -> Result<FloatTensorData, CheckpointError> {
         F::table_rows(self, table, rows)
+    }
+
+    fn table_blocks(&self, table: Table) -> Result<Option<KQuantMatrix>, CheckpointError> {
+        F::table_blocks(self, table)
     }
 
     fn projection(&self, layer: usize, projection: Projection) -> Result<Weight, CheckpointError> {

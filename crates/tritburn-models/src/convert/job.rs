@@ -16,7 +16,7 @@ use super::compare;
 use super::fit;
 use super::header::Header;
 use super::output::{Encoder, Item, Writer, items};
-use super::table::pieces;
+use super::table::{TableForm, pieces};
 use super::{ConvertError, Loss, Report, TableType, Target};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, FloatType, Table, bitnet_gpu_names, open, tritburn,
@@ -184,25 +184,10 @@ impl Job<'_> {
         self.each("checking", progress, |item| {
             match item {
                 Item::Table(table) => {
-                    let (name, dtype) = self.encoder.table(table);
+                    let (name, form) = self.encoder.table(table);
                     let shape = [self.config().vocab_size, self.config().hidden_size];
-                    specs.push(TensorSpec::new(name, dtype.dtype(), shape));
-                    let (count, infinite) = self.values_lost(table)?;
-                    let tensor = name.to_string();
-                    if infinite > 0 {
-                        return Err(ConvertError::Infinite {
-                            tensor,
-                            dtype,
-                            count: infinite,
-                        });
-                    }
-                    if count > 0 {
-                        losses.push(Loss::Values {
-                            tensor,
-                            dtype,
-                            count,
-                        });
-                    }
+                    specs.push(TensorSpec::new(name, form.dtype(), shape));
+                    losses.extend(self.table_loss(table)?);
                 }
                 Item::Norm(norm) => specs.push(self.encoder.norm(norm)?.spec),
                 Item::RopeFactors => {
@@ -232,14 +217,25 @@ impl Job<'_> {
         Ok((specs, losses))
     }
 
-    /// How many values of a table change, and how many of them become infinite.
-    fn values_lost(&self, table: Table) -> Result<(u64, u64), ConvertError> {
+    /// What a table loses.
+    fn table_loss(&self, table: Table) -> Result<Option<Loss>, ConvertError> {
         let stored = self.encoder.source.table_type(table);
-        let dtype = self.encoder.table(table).1;
+        let (name, form) = self.encoder.table(table);
+        let tensor = name.to_string();
+        let dtype = match form {
+            TableForm::Stored(_) => return Ok(None),
+            TableForm::Rounded(kind) => {
+                return Ok(Some(Loss::Blocks {
+                    tensor,
+                    kind: *kind,
+                }));
+            }
+            TableForm::Float(dtype) => *dtype,
+        };
         if stored == dtype || dtype == FloatType::F32 {
-            return Ok((0, 0));
+            return Ok(None);
         }
-        let (mut lost, mut infinite) = (0, 0);
+        let (mut count, mut infinite) = (0, 0);
         self.each_rows(|rows| {
             let (data, changed) = self.encoder.table_rows(table, rows)?;
             if changed > 0 {
@@ -247,10 +243,22 @@ impl Job<'_> {
                 let found = values.iter().filter(|value| value.is_infinite()).count();
                 infinite += changed.min(found as u64);
             }
-            lost += changed;
+            count += changed;
             Ok(())
         })?;
-        Ok((lost, infinite))
+        match (count, infinite) {
+            (0, _) => Ok(None),
+            (_, 0) => Ok(Some(Loss::Values {
+                tensor,
+                dtype,
+                count,
+            })),
+            (_, count) => Err(ConvertError::Infinite {
+                tensor,
+                dtype,
+                count,
+            }),
+        }
     }
 
     fn each_rows(
@@ -300,8 +308,8 @@ impl Job<'_> {
                 Item::Table(table) => {
                     let name = self.encoder.table(table).0;
                     self.each_rows(|rows| {
-                        let data = self.encoder.table_rows(table, rows)?.0;
-                        Ok(writer.write(name, &data.bytes)?)
+                        let bytes = self.encoder.table_bytes(table, rows)?;
+                        Ok(writer.write(name, &bytes)?)
                     })?;
                 }
                 Item::Norm(norm) => {
@@ -351,7 +359,7 @@ impl Job<'_> {
         let wide = |spec: &TensorSpec| spec.dtype == FloatType::F32.dtype();
         let dtype = match specs.iter().filter(scale).any(wide) {
             true => FloatType::F32,
-            false => self.encoder.table(Table::Embedding).1,
+            false => self.encoder.table(Table::Embedding).1.float_type(),
         };
         let text = match self.encoder.target {
             Target::Tritburn => config.to_tritburn_json(dtype.torch_name()),

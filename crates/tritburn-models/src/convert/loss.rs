@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tritburn_formats::codec::gguf::k_quant::KQuant;
+
 use crate::checkpoint::FloatType;
 
 /// Something that a conversion would change.
@@ -16,6 +18,13 @@ pub enum Loss {
         dtype: FloatType,
         /// How many change.
         count: u64,
+    },
+    /// A table that is rounded to few bits.
+    Blocks {
+        /// Name of the tensor in the target.
+        tensor: String,
+        /// Type of the blocks.
+        kind: KQuant,
     },
     /// A scale that is rounded.
     Scale {
@@ -46,6 +55,7 @@ impl fmt::Display for Loss {
                 dtype,
                 count,
             } => write!(f, "{count} values of {tensor} change in {dtype}"),
+            Self::Blocks { tensor, kind } => write!(f, "{tensor} is rounded to {kind}"),
             Self::Scale {
                 tensor,
                 found,

@@ -14,6 +14,7 @@ use tritburn_formats::{MatrixError, PackedMatrix};
 
 use super::affine;
 use super::master::master_weights;
+use super::table::TableForm;
 use super::{ConvertError, Loss, TableType, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{Checkpoint, FloatTensorData, FloatType, Norm, Projection, Table, Weight};
@@ -75,8 +76,9 @@ pub(super) fn items(target: Target, config: &DecoderConfig) -> Vec<Item> {
 pub(super) struct Encoder<'a> {
     pub source: &'a dyn Checkpoint,
     pub target: Target,
-    /// Types of embedding and head.
-    types: [FloatType; 2],
+    embedding: TableForm,
+    /// That of the embedding if there is none of its own.
+    head: Option<TableForm>,
 }
 
 impl<'a> Encoder<'a> {
@@ -89,49 +91,60 @@ impl<'a> Encoder<'a> {
     ) -> Result<Self, ConvertError> {
         let embedding = tables.resolve(source, target, Table::Embedding)?;
         let head = match source.config().tie_word_embeddings {
-            true => embedding,
-            false => tables.resolve(source, target, Table::Head)?,
+            true => None,
+            false => Some(tables.resolve(source, target, Table::Head)?),
         };
         Ok(Self {
             source,
             target,
-            types: [embedding, head],
+            embedding,
+            head,
         })
     }
 }
 
 impl Encoder<'_> {
-    /// Name of a table, and the type that it is written in.
-    pub fn table(&self, table: Table) -> (&'static str, FloatType) {
+    /// Name of a table, and how it is written.
+    pub fn table(&self, table: Table) -> (&'static str, &TableForm) {
         let name = match self.target {
             Target::Hf | Target::Bf16 | Target::F32 | Target::Tritburn => hf_names::table(table),
             Target::BitNetGpu => bitnet_gpu_names::table(table),
             _ => gguf_names::table(table),
         };
-        let [embedding, head] = self.types;
-        let dtype = match table {
-            Table::Embedding => embedding,
-            Table::Head => head,
+        let form = match (table, &self.head) {
+            (Table::Head, Some(head)) => head,
+            _ => &self.embedding,
         };
-        (name, dtype)
+        (name, form)
     }
 
-    /// Where the source has a table: a tied head is the embedding.
-    fn stored_table(&self, table: Table) -> Table {
-        match self.source.config().tie_word_embeddings {
+    /// Rows of a table of the source: a tied head is the embedding.
+    fn source_rows(
+        &self,
+        table: Table,
+        rows: Range<usize>,
+    ) -> Result<FloatTensorData, ConvertError> {
+        let table = match self.source.config().tie_word_embeddings {
             true => Table::Embedding,
             false => table,
-        }
+        };
+        Ok(self.source.table_rows(table, rows)?)
     }
 
-    /// Rows of a table as they are written, and how many values change.
+    /// Rows of a table as they are written.
+    pub fn table_bytes(&self, table: Table, rows: Range<usize>) -> Result<Vec<u8>, ConvertError> {
+        let (name, form) = self.table(table);
+        form.bytes(name, rows.clone(), self.source_rows(table, rows)?)
+    }
+
+    /// Rows of a table as they are read back, and how many values change.
     pub fn table_rows(
         &self,
         table: Table,
         rows: Range<usize>,
     ) -> Result<(FloatTensorData, u64), ConvertError> {
-        let data = self.source.table_rows(self.stored_table(table), rows)?;
-        Ok(data.convert(self.table(table).1))
+        let (name, form) = self.table(table);
+        form.read_back(name, self.source_rows(table, rows)?)
     }
 
     /// A norm: in bf16 where checkpoints have it so and nothing is lost.

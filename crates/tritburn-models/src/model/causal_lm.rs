@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use tritburn::transformer::{self, Heads, LayerCache, Tokens};
 
 use super::cache::KvCache;
+use super::embedding::Embedding;
 use super::error::ModelError;
 use super::head::Head;
 use super::layer::{DecoderLayer, Stream};
@@ -23,7 +24,7 @@ pub struct CausalLm {
     pub(super) options: LoadOptions,
     pub(super) precision: Precision,
     pub(super) device: Device,
-    pub(super) embedding: Tensor<2>,
+    pub(super) embedding: Embedding,
     pub(super) head: Head,
     pub(super) layers: Vec<DecoderLayer>,
     pub(super) norm: Norm,
@@ -57,14 +58,13 @@ impl CausalLm {
 
     /// Bytes of weights on the device: projections, embedding, head.
     pub fn byte_count(&self) -> usize {
-        let embedding = self.embedding.shape().num_elements() * self.embedding.dtype().size();
         let layers: usize = self.layers.iter().map(DecoderLayer::byte_count).sum();
         // A tied table is there once.
-        let head = match (&self.head, self.config.tie_word_embeddings) {
-            (Head::Dense(_), true) => 0,
-            (head, _) => head.byte_count(),
+        let head = match self.config.tie_word_embeddings && self.head.is(&self.embedding) {
+            true => 0,
+            false => self.head.byte_count(),
         };
-        embedding + head + layers
+        self.embedding.byte_count() + head + layers
     }
 
     /// An empty cache for `rows` sequences of up to `capacity` tokens.
@@ -129,7 +129,7 @@ impl CausalLm {
         tokens: &Tokens,
         cache: &mut KvCache,
     ) -> Result<Hidden, ModelError> {
-        let mut sum = transformer::embedding(self.embedding.clone(), ids, self.options.dtype)?;
+        let mut sum = self.embedding.rows(ids, self.options.dtype)?;
         if self.config.multipliers.embedding != 1.0 {
             sum = sum * self.config.multipliers.embedding as f32;
         }

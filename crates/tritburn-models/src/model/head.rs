@@ -2,12 +2,14 @@
 
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use tritburn::InputPrecision;
+use tritburn::formats::codec::gguf::k_quant::{KQuant, KQuantMatrix};
 use tritburn::formats::matrix::concat_rows;
 use tritburn::ops::{FrozenWeight, quantize_activations};
-use tritburn::transformer;
+use tritburn::transformer::{self, KQuantTable};
 
+use super::embedding::Embedding;
 use super::error::ModelError;
-use crate::checkpoint::{FloatTensorData, FloatType};
+use crate::checkpoint::{CheckpointError, FloatTensorData, FloatType};
 
 /// Rows that are quantised at once.
 const ROWS: usize = 8192;
@@ -23,6 +25,8 @@ pub(super) enum Head {
     Dense(Tensor<2>),
     /// A table of ternary weights, 2 bits each.
     Ternary(FrozenWeight),
+    /// Rows in blocks of a K type.
+    KQuant(KQuantTable),
     /// Int8 rows: codes U32, four a word, and scales F32 `[vocabulary]`.
     Int8 {
         codes: Tensor<1, Int>,
@@ -87,12 +91,42 @@ impl Head {
         Ok(Some(Self::Ternary(weight)))
     }
 
+    /// A head of K-quantised rows, from a float table `[vocabulary, hidden]`.
+    pub fn k_quant(kind: KQuant, table: &TensorData, device: &Device) -> Result<Self, ModelError> {
+        KQuantTable::check(kind, device)?;
+        let [vocabulary, hidden] = [table.shape()[0], table.shape()[1]];
+        let dtype = float_type(table.dtype()).unwrap_or(FloatType::F32);
+        let mut blocks = Vec::with_capacity(vocabulary * kind.row_bytes(hidden));
+        for bytes in table.bytes().chunks(ROWS * hidden * dtype.size()) {
+            let rows = FloatTensorData {
+                dtype,
+                shape: vec![bytes.len() / (hidden * dtype.size()), hidden],
+                bytes: bytes.to_vec(),
+            };
+            let rows = kind.quantize_rows(&rows.to_f32(), hidden);
+            blocks.extend(rows.map_err(CheckpointError::codec("the output head"))?);
+        }
+        let matrix = KQuantMatrix::new(kind, [vocabulary, hidden], blocks);
+        let matrix = matrix.map_err(CheckpointError::codec("the output head"))?;
+        Ok(Self::KQuant(KQuantTable::new(matrix, device)?))
+    }
+
+    /// Whether the head is a table that may be the embedding's: of floats or as stored.
+    pub fn is(&self, embedding: &Embedding) -> bool {
+        match (self, embedding) {
+            (Self::Dense(_), Embedding::Dense(_)) => true,
+            (Self::KQuant(head), Embedding::KQuant(table)) => head.kind() == table.kind(),
+            _ => false,
+        }
+    }
+
     /// Logits of `x` `[tokens, hidden]`: F32 `[tokens, vocabulary]`.
     pub fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, ModelError> {
         Ok(match self {
             Self::Dense(table) => transformer::dense_head(x, table.clone())?,
             // Results have the type of the input, and logits are f32.
             Self::Ternary(weight) => weight.forward(x.cast(DType::F32))?,
+            Self::KQuant(table) => table.head(x)?,
             Self::Int8 { codes, scales } => {
                 transformer::int8_head(x, codes.clone(), scales.clone())?
             }
@@ -104,7 +138,18 @@ impl Head {
         match self {
             Self::Dense(table) => table.shape().num_elements() * table.dtype().size(),
             Self::Ternary(weight) => weight.byte_count(),
+            Self::KQuant(table) => table.byte_count(),
             Self::Int8 { codes, scales } => 4 * (codes.dims()[0] + scales.dims()[0]),
+        }
+    }
+}
+
+impl From<Embedding> for Head {
+    /// The head of a table that is kept as the embedding is.
+    fn from(table: Embedding) -> Self {
+        match table {
+            Embedding::Dense(table) => Self::Dense(table),
+            Embedding::KQuant(table) => Self::KQuant(table),
         }
     }
 }

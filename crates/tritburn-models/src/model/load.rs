@@ -1,12 +1,16 @@
 //! From a checkpoint to a device, one tensor at a time.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use tritburn::InputPrecision;
 use tritburn::formats::matrix::{concat_rows, reorder_rows};
 use tritburn::formats::{PackedMatrix, affine};
 use tritburn::ops::keeps_dtype;
+use tritburn::transformer::{KQuantTable, keeps_k_quants};
 
 use super::causal_lm::CausalLm;
+use super::embedding::Embedding;
 use super::error::ModelError;
 use super::head::Head;
 use super::layer::{DecoderLayer, HeadNorms};
@@ -16,8 +20,8 @@ use super::options::{HeadPrecision, LoadOptions, Precision};
 use super::projections::Projections;
 use super::rotary::{RotaryTables, head_order};
 use crate::checkpoint::{
-    self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Projection, Weight as Stored,
-    hf_names,
+    self, Checkpoint, CheckpointError, FloatTensorData, FloatType, Projection, Table,
+    Weight as Stored, hf_names,
 };
 use crate::config::{DecoderConfig, Quantization};
 
@@ -73,10 +77,10 @@ impl CausalLm {
             device,
             head_order: head_order(&config),
         };
-        let table = loader.table(checkpoint.embedding()?);
+        let table = loader.table(Table::Embedding)?;
         let head = loader.head(&table)?;
-        let embedding = upload(table, device);
-        let head = head.unwrap_or_else(|| Head::Dense(embedding.clone()));
+        let embedding = table.embedding(device)?;
+        let head = head.unwrap_or_else(|| embedding.clone().into());
         let layers = (0..config.num_hidden_layers)
             .map(|layer| loader.layer(layer))
             .collect::<Result<_, _>>()?;
@@ -362,10 +366,22 @@ impl Loader<'_> {
         Tensor::from_data(data, (self.device, self.options.dtype))
     }
 
-    /// Embedding or head as the device can keep it: as it is stored, else in f32, which holds every value.
-    fn table(&self, stored: FloatTensorData) -> TensorData {
+    /// Embedding or head as the device can keep it: as it is stored, else as floats.
+    fn table(&self, table: Table) -> Result<StoredTable, ModelError> {
+        if keeps_k_quants(self.device)
+            && let Some(blocks) = self.checkpoint.table_blocks(table)?
+        {
+            return Ok(StoredTable::KQuant(KQuantTable::new(blocks, self.device)?));
+        }
+        self.float_table(table).map(StoredTable::Float)
+    }
+
+    /// A table as floats: as it is stored, else in f32, which holds every value.
+    fn float_table(&self, table: Table) -> Result<TensorData, ModelError> {
+        let vocabulary = self.config.vocab_size;
+        let stored = self.checkpoint.table_rows(table, 0..vocabulary)?;
         if keeps_dtype(self.device, stored.dtype.burn()) {
-            return tensor_data(stored);
+            return Ok(tensor_data(stored));
         }
         tracing::info!(
             bytes = 4 * stored.bytes.len() / stored.dtype.size(),
@@ -374,24 +390,50 @@ impl Loader<'_> {
             stored.dtype,
             stored.bytes.len(),
         );
-        tensor_data(stored.convert(FloatType::F32).0)
+        Ok(tensor_data(stored.convert(FloatType::F32).0))
     }
 
     /// A head of its own; `None` if the embedding serves.
-    fn head(&self, embedding: &TensorData) -> Result<Option<Head>, ModelError> {
-        let own = self.checkpoint.head()?.map(|head| self.table(head));
-        let table = own.as_ref().unwrap_or(embedding);
+    fn head(&self, embedding: &StoredTable) -> Result<Option<Head>, ModelError> {
+        let tied = self.config.tie_word_embeddings;
+        let own = (!tied).then(|| self.table(Table::Head)).transpose()?;
+        let kind = if tied { Table::Embedding } else { Table::Head };
+        let floats = || match own.as_ref().unwrap_or(embedding) {
+            StoredTable::Float(table) => Ok(Cow::Borrowed(table)),
+            StoredTable::KQuant(_) => self.float_table(kind).map(Cow::Owned),
+        };
+        if let Some(kind) = self.options.head.k_quant() {
+            return Head::k_quant(kind, &*floats()?, self.device).map(Some);
+        }
         if self.options.head == HeadPrecision::Int8 {
-            return Ok(Some(Head::int8(table, self.device)?));
+            return Head::int8(&*floats()?, self.device).map(Some);
         }
         // Families that were trained weight-only may have ternary tables too.
         if self.precision == Precision::W2A16
             && self.config.inputs == InputPrecision::Float
+            && let StoredTable::Float(table) = own.as_ref().unwrap_or(embedding)
             && let Some(head) = Head::ternary(table, self.device)?
         {
             return Ok(Some(head));
         }
-        Ok(own.map(|table| Head::Dense(upload(table, self.device))))
+        let own = own.map(|table| table.embedding(self.device)).transpose()?;
+        Ok(own.map(Head::from))
+    }
+}
+
+/// A table on its way to the device.
+enum StoredTable {
+    Float(TensorData),
+    /// There already: it takes as much memory as the file.
+    KQuant(KQuantTable),
+}
+
+impl StoredTable {
+    fn embedding(self, device: &Device) -> Result<Embedding, ModelError> {
+        Ok(match self {
+            Self::Float(table) => Embedding::Dense(upload(table, device)),
+            Self::KQuant(table) => Embedding::KQuant(table),
+        })
     }
 }
 

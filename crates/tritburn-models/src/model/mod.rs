@@ -2,6 +2,7 @@
 
 mod cache;
 mod causal_lm;
+mod embedding;
 mod error;
 mod head;
 mod layer;

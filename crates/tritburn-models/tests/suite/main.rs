@@ -10,6 +10,7 @@ mod families;
 mod fuzz_corpus;
 mod generate;
 mod golden;
+mod k_quant;
 #[cfg(feature = "flex")]
 mod perplexity;
 mod readers;

@@ -36,6 +36,27 @@ pub(crate) fn runs_kernels(device: &Device) -> bool {
     false
 }
 
+/// Whether `device` is Burn's CPU backend, autodiff or not.
+#[cfg_attr(not(feature = "flex"), allow(unused_variables))]
+pub(crate) fn is_flex(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    {
+        use burn::backend::DispatchDevice;
+
+        fn inner(device: &DispatchDevice) -> bool {
+            match device {
+                DispatchDevice::Flex(_) => true,
+                DispatchDevice::Autodiff(device) => inner(device),
+                #[allow(unreachable_patterns)]
+                _ => false,
+            }
+        }
+        inner(device.as_dispatch())
+    }
+    #[cfg(not(feature = "flex"))]
+    false
+}
+
 /// Whether `device` is an NVIDIA GPU that is driven through CUDA.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub(crate) fn is_cuda(device: &Device) -> bool {

@@ -38,7 +38,7 @@ pub(crate) use backend::TernaryOps;
 pub(crate) use backend::quantized;
 pub(crate) use bias::Bias;
 pub use device::{captures_graphs, keeps_dtype};
-pub(crate) use device::{check_ready, is_cuda, prefers_prepacked, runs_kernels};
+pub(crate) use device::{check_ready, is_cuda, is_flex, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;
 pub(crate) use operand::WeightOperand;
 pub(crate) use prepack::{PrepackedWeight, prepack};

@@ -18,6 +18,7 @@ mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod heads;
+mod k_quant;
 // Only kernels need scratch, but what keeps it is tested everywhere.
 #[cfg(any(test, feature = "cube"))]
 mod kept;
@@ -37,6 +38,7 @@ pub use api::{
 pub(crate) use backend::TransformerOps;
 pub use cache::LayerCache;
 pub use heads::Heads;
+pub use k_quant::{KQuantTable, keeps_k_quants};
 pub use layout::CacheLayout;
 pub use rotary::{rotary_frequencies, rotary_table, scaled_rotary_table};
 pub use tokens::{Span, Tokens};

@@ -2,6 +2,7 @@
 
 mod attention;
 mod head;
+mod k_quant;
 mod norm;
 mod paging;
 mod rotary;

@@ -5,6 +5,7 @@ mod tq;
 
 pub mod blocks;
 pub mod i2_s;
+pub mod k_quant;
 pub mod q2_0;
 pub mod tq1_0;
 pub mod tq2_0;

@@ -15,6 +15,7 @@
 //! | TQ1_0, TQ2_0 | 256 | 54, 66 | `d · q`, q of -1, 0, +1 |
 //! | Q2_0, PQ2_0 | 64 or 128 | 18 or 34 | `d · q`, q of -1 to 2 |
 
+mod fit;
 mod k_scales;
 mod q2_0;
 mod q2_k;
@@ -31,10 +32,12 @@ mod q8_0;
 use half::f16;
 use rayon::prelude::*;
 
+use super::k_quant::KQuant;
 use super::{tq1_0, tq2_0};
 use crate::codec::{CodecError, check};
 use crate::file::gguf::GgmlType;
 use crate::matrix::PackedMatrix;
+use crate::simd::multiversion;
 
 /// Values of a block of the types without K.
 const SMALL: usize = 32;
@@ -121,6 +124,57 @@ pub fn dequantize(kind: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), C
         _ => each::<34, 128>(bytes, out, q2_0::block),
     }
     Ok(())
+}
+
+/// The values of one block.
+///
+/// # Panics
+/// If `bytes` are not one block of the kind.
+pub(super) fn dequantize_block(kind: KQuant, bytes: &[u8], out: &mut [f32; LARGE]) {
+    fn block<const N: usize>(bytes: &[u8]) -> &[u8; N] {
+        bytes.try_into().expect("one block")
+    }
+    match kind {
+        KQuant::Q4K => q4_k::block(block(bytes), out),
+        KQuant::Q5K => q5_k::block(block(bytes), out),
+        KQuant::Q6K => q6_k::block(block(bytes), out),
+    }
+}
+
+/// Values as blocks of Q4_K, Q5_K or Q6_K with scales by least squares, of one `LARGE` after the other.
+/// The values are finite and whole blocks, the kind is one of these.
+pub(super) fn quantize(kind: KQuant, values: &[f32]) -> Vec<u8> {
+    match kind {
+        KQuant::Q4K => make(values, quantize_q4_k),
+        KQuant::Q5K => make(values, quantize_q5_k),
+        KQuant::Q6K => make(values, quantize_q6_k),
+    }
+}
+
+fn make<const BYTES: usize>(
+    values: &[f32],
+    block: impl Fn(&[f32; LARGE]) -> [u8; BYTES] + Sync,
+) -> Vec<u8> {
+    let (blocks, _) = values.as_chunks::<LARGE>();
+    let mut bytes = vec![0; blocks.len() * BYTES];
+    let (out, _) = bytes.as_chunks_mut::<BYTES>();
+    out.par_iter_mut()
+        .with_min_len(TASK / 8 / LARGE)
+        .zip(blocks)
+        .for_each(|(out, values)| *out = block(values));
+    bytes
+}
+
+multiversion! {
+    fn quantize_q4_k(values: &[f32; LARGE]) -> [u8; 144] = q4_k::quantize;
+}
+
+multiversion! {
+    fn quantize_q5_k(values: &[f32; LARGE]) -> [u8; 176] = q5_k::quantize;
+}
+
+multiversion! {
+    fn quantize_q6_k(values: &[f32; LARGE]) -> [u8; 210] = q6_k::quantize;
 }
 
 /// `block` for every block. The lengths are checked.

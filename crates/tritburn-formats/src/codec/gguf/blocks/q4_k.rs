@@ -3,7 +3,7 @@
 //! `(d · scale) · q - (dmin · minimum)`.
 
 use super::LARGE;
-use super::k_scales::factors_and_minima;
+use super::k_scales::{factors_and_minima, quantize_groups};
 
 pub(super) fn block(block: &[u8; 144], out: &mut [f32; LARGE]) {
     let (sub_blocks, _) = out.as_chunks_mut::<32>();
@@ -15,4 +15,14 @@ pub(super) fn block(block: &[u8; 144], out: &mut [f32; LARGE]) {
             *value = d * f32::from(byte >> shift & 15) - min;
         }
     }
+}
+
+/// The block whose values are near `values`, which are finite: scales and minima by least squares.
+#[inline(always)]
+pub(super) fn quantize(values: &[f32; LARGE]) -> [u8; 144] {
+    let mut block = [0; 144];
+    quantize_groups(values, 15.0, &mut block, |block, j, i, q| {
+        block[16 + 32 * (j / 2) + i] |= q << (4 * (j % 2));
+    });
+    block
 }

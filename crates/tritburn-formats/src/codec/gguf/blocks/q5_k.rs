@@ -3,7 +3,7 @@
 //! `(d · scale) · q - (dmin · minimum)`.
 
 use super::LARGE;
-use super::k_scales::factors_and_minima;
+use super::k_scales::{factors_and_minima, quantize_groups};
 
 pub(super) fn block(block: &[u8; 176], out: &mut [f32; LARGE]) {
     let (sub_blocks, _) = out.as_chunks_mut::<32>();
@@ -16,4 +16,15 @@ pub(super) fn block(block: &[u8; 176], out: &mut [f32; LARGE]) {
             *value = d * f32::from(q) - min;
         }
     }
+}
+
+/// The block whose values are near `values`, which are finite: scales and minima by least squares.
+#[inline(always)]
+pub(super) fn quantize(values: &[f32; LARGE]) -> [u8; 176] {
+    let mut block = [0; 176];
+    quantize_groups(values, 31.0, &mut block, |block, j, i, q| {
+        block[48 + 32 * (j / 2) + i] |= (q & 15) << (4 * (j % 2));
+        block[16 + i] |= (q >> 4) << j;
+    });
+    block
 }
