@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the test tiers, counted.
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -23,6 +23,15 @@ const CPU_TIER: [&str; 2] = ["flex", "cpu"];
 const EXAMPLES: [&str; 3] = ["train_and_pack", "load_and_run", "from_a_float_model"];
 /// Arguments for the tests that are ignored because they need a Hopper GPU.
 const HOPPER_TESTS: [&str; 2] = ["--ignored", "hopper"];
+/// Tests of the CPU kernels that are ignored because few processors have what they need, and its name in
+/// /proc/cpuinfo.
+const PROCESSOR_TESTS: [(&str, &str); 2] = [
+    (
+        "avx512_vnni",
+        "tile_loops_around_emulated_tiles_equal_the_reference",
+    ),
+    ("amx_int8", "tiles_equal_the_reference"),
+];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -87,6 +96,12 @@ pub fn run(args: &Args) -> Result<()> {
         counts.ran_later(run_counted(&mut command)?);
     }
     if all && tier == Tier::Cpu {
+        for test in processor_tests() {
+            let mut command = cargo(&["test", "--package", "tritburn-cpu", "--lib", "--"]);
+            // The whole path: the name of one ends that of the other.
+            command.args(["--ignored", "--exact", &format!("w2a8::amx::tests::{test}")]);
+            counts.ran_later(run_counted(&mut command)?);
+        }
         run_examples()?;
     }
     println!("{counts}");
@@ -167,6 +182,16 @@ fn device_command(members: &[Member], feature: &str) -> Command {
     }
     command.args(["--features", &feature_list(chosen, &[feature])]);
     command
+}
+
+/// Those of [`PROCESSOR_TESTS`] that this machine can run; none where there is no /proc/cpuinfo.
+fn processor_tests() -> Vec<&'static str> {
+    let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags: Vec<&str> = known.split_whitespace().collect();
+    let runs = PROCESSOR_TESTS
+        .iter()
+        .filter(|(flag, _)| flags.contains(flag));
+    runs.map(|(_, test)| *test).collect()
 }
 
 /// Whether the first GPU that the driver lists is a Hopper one, compute capability 9.0.

@@ -20,8 +20,8 @@ pub(super) enum Wanted {
     Nothing,
     /// Its id, which the device chooses.
     Id(Choice),
-    /// All logits.
-    Logits,
+    /// All logits, and the id that the device chooses if it is to.
+    Logits(Option<Choice>),
 }
 
 /// How a device chooses a token.
@@ -41,10 +41,12 @@ impl Choice {
 }
 
 impl Wanted {
-    fn choice(self) -> Choice {
+    /// How the device is to choose, if it is.
+    fn choice(self) -> Option<Choice> {
         match self {
-            Self::Id(choice) => choice,
-            Self::Nothing | Self::Logits => Choice::default(),
+            Self::Id(choice) => Some(choice),
+            Self::Logits(choice) => choice,
+            Self::Nothing => None,
         }
     }
 }
@@ -67,6 +69,8 @@ pub(super) enum Found {
     /// The id that the device chose; `None` where the logits hold a NaN.
     Id(Option<u32>),
     Logits(Vec<f32>),
+    /// Both.
+    IdAndLogits(Option<u32>, Vec<f32>),
 }
 
 /// Model, cache and captured steps.
@@ -219,7 +223,7 @@ impl Executor {
             wanted.push((ends.len(), run.wanted));
             if run.wanted != Wanted::Nothing {
                 ends.push(count as u32 - 1);
-                draws.extend(run.wanted.choice().words());
+                draws.extend(run.wanted.choice().unwrap_or_default().words());
                 positions.push((run.start + run.ids.len() - 1) as u32);
             }
         }
@@ -233,9 +237,7 @@ impl Executor {
             ends.push(last);
         }
         let logits = self.model.logits(hidden.select(words(ends, device)))?;
-        let chosen = wanted
-            .iter()
-            .any(|(_, wanted)| matches!(wanted, Wanted::Id(_)));
+        let chosen = wanted.iter().any(|(_, wanted)| wanted.choice().is_some());
         let ids = chosen.then(|| {
             let logits = logits.clone().narrow(0, 0, positions.len());
             draw(logits, words(draws, device), words(positions, device))
@@ -269,7 +271,7 @@ impl Executor {
         }
         let mut draws: Vec<u32> = runs
             .iter()
-            .flat_map(|run| run.wanted.choice().words())
+            .flat_map(|run| run.wanted.choice().unwrap_or_default().words())
             .collect();
         draws.resize(3 * size, 0);
         let mut state = held.step.state();
@@ -325,21 +327,23 @@ impl Executor {
         }
         let whole = wanted
             .iter()
-            .filter(|(_, wanted)| *wanted == Wanted::Logits);
+            .filter(|(_, wanted)| matches!(wanted, Wanted::Logits(_)));
         let whole: Vec<u32> = whole.map(|&(row, _)| row as u32).collect();
         let values = match whole.is_empty() {
             true => Vec::new(),
             false => read(logits.select(0, words(whole, self.model.device())))?,
         };
         let mut values = values.chunks_exact(vocabulary);
+        let id = |row: usize| {
+            let id = ids.get(row).copied();
+            id.filter(|&id| (id as usize) < vocabulary)
+        };
+        let mut logits = || values.next().unwrap_or_default().to_vec();
         let found = wanted.into_iter().map(|(row, wanted)| match wanted {
             Wanted::Nothing => Found::Nothing,
-            Wanted::Id(_) => Found::Id(
-                ids.get(row)
-                    .copied()
-                    .filter(|&id| (id as usize) < vocabulary),
-            ),
-            Wanted::Logits => Found::Logits(values.next().unwrap_or_default().to_vec()),
+            Wanted::Id(_) => Found::Id(id(row)),
+            Wanted::Logits(None) => Found::Logits(logits()),
+            Wanted::Logits(Some(_)) => Found::IdAndLogits(id(row), logits()),
         });
         Ok(found.collect())
     }
@@ -404,7 +408,8 @@ mod tests {
                     start: computed[row],
                     wanted: match (step, row) {
                         (0..2, 2) => Wanted::Nothing,
-                        (4, 0) => Wanted::Logits,
+                        (4, 0) => Wanted::Logits(None),
+                        (6, 1) => Wanted::Logits(wanted[row].choice()),
                         _ => wanted[row],
                     },
                 })
@@ -413,7 +418,7 @@ mod tests {
             for row in 0..3 {
                 computed[row] += counts[row];
                 match &found[row] {
-                    Found::Id(id) => ids[row].push(id.unwrap()),
+                    Found::Id(id) | Found::IdAndLogits(id, _) => ids[row].push(id.unwrap()),
                     Found::Logits(_) => ids[row].push(7),
                     Found::Nothing => {}
                 }
@@ -429,6 +434,7 @@ mod tests {
         let expected = tokens(&mut plain);
         assert_eq!(expected[1][2], Found::Nothing);
         assert!(matches!(expected[4][0], Found::Logits(_)));
+        assert!(matches!(expected[6][1], Found::IdAndLogits(..)));
         for sizes in [&[1, 2, 4][..], &[8]] {
             let mut captured = executor();
             sizes

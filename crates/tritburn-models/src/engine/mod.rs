@@ -10,8 +10,9 @@
 //! precisions may be summed in another order for another number of tokens, and so may those of a bf16 head for more
 //! than 64 answers.
 //!
-//! Where nothing but a temperature decides (no filter, penalty, bias, grammar or log probabilities), the device draws the
-//! next token and no logits leave it: [`tritburn::transformer::draw`] by the request's seed and the token's position.
+//! Where nothing but a temperature decides (no filter, penalty, bias or grammar), the device draws the
+//! next token, and no logits leave it unless log probabilities are asked for: [`tritburn::transformer::draw`] by the
+//! request's seed and the token's position.
 //! Others are chosen on the host by a [`Sampler`](crate::sample::Sampler), which has other random numbers.
 //!
 //! # Examples

@@ -288,7 +288,8 @@ impl<'a> Worker<'a> {
         };
         // Choosing from logits is worth waking other threads; taking note of a token is not.
         let choosing = results.iter().flatten();
-        let choosing = choosing.filter(|(_, found)| matches!(found, Found::Logits(_)));
+        let choosing = choosing
+            .filter(|(_, found)| matches!(found, Found::Logits(_) | Found::IdAndLogits(..)));
         let ends: Vec<Option<FinishReason>> = match choosing.count() {
             0 | 1 => self.running.iter_mut().zip(results).map(advance).collect(),
             _ => self

@@ -212,18 +212,21 @@ impl<'t> Sequence<'t> {
             return Wanted::Nothing;
         }
         let sampling = &request.sampling;
-        let plain = request.logit_bias.is_empty()
-            && request.logprobs.is_none()
-            && self.constraint.is_none();
-        if plain && sampling.takes_largest() {
-            Wanted::Id(Choice::default())
+        let plain = request.logit_bias.is_empty() && self.constraint.is_none();
+        let choice = if plain && sampling.takes_largest() {
+            Some(Choice::default())
         } else if plain && sampling.is_plain() {
-            Wanted::Id(Choice {
+            Some(Choice {
                 temperature: sampling.temperature,
                 seed: seed_of(sampling.seed, self.choice as u64),
             })
         } else {
-            Wanted::Logits
+            None
+        };
+        // Who asks for log probabilities gets the tokens of who does not.
+        match choice {
+            Some(choice) if request.logprobs.is_none() => Wanted::Id(choice),
+            choice => Wanted::Logits(choice),
         }
     }
 
@@ -256,7 +259,12 @@ impl<'t> Sequence<'t> {
         let request = &self.origin.request;
         let mut logits = match found {
             Found::Nothing | Found::Id(None) => return Err(Failure::NotFinite),
+            Found::IdAndLogits(None, _) => return Err(Failure::NotFinite),
             Found::Id(Some(id)) => return Ok((id, None)),
+            Found::IdAndLogits(Some(id), logits) => {
+                let logprobs = request.logprobs.map(|top| logprobs::of(&logits, id, top));
+                return Ok((id, logprobs));
+            }
             Found::Logits(logits) => logits,
         };
         let unchanged = request.logprobs.map(|top| (top, logits.clone()));

@@ -16,6 +16,27 @@ fn drawn(seed: u64) -> Sampling {
 }
 
 #[test]
+fn log_probabilities_change_no_token() {
+    let engine = start(small());
+    let most_likely = Sampling::greedy();
+    let filtered = Sampling {
+        top_k: Some(9),
+        ..drawn(8)
+    };
+    for sampling in [drawn(7), filtered, most_likely] {
+        let asked = |logprobs| {
+            let request = Request {
+                sampling: sampling.clone(),
+                logprobs,
+                ..greedy(&prompt(2, 30), 20)
+            };
+            answer(&engine, request).ids
+        };
+        assert_eq!(asked(None), asked(Some(3)), "{sampling:?}");
+    }
+}
+
+#[test]
 fn choices_draw_independently_and_the_same_whenever_asked() {
     let engine = start(small());
     let request = Request {
