@@ -1,7 +1,7 @@
 //! The whole decoder.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use tritburn::transformer::{self, Heads, LayerCache, Tokens};
+use tritburn::transformer::{Heads, LayerCache, Tokens};
 
 use super::cache::KvCache;
 use super::embedding::Embedding;

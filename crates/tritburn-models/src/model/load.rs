@@ -422,6 +422,10 @@ impl Loader<'_> {
 }
 
 /// A table on its way to the device.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "two exist, and none is moved in a loop"
+)]
 enum StoredTable {
     Float(TensorData),
     /// There already: it takes as much memory as the file.
