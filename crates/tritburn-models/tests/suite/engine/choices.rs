@@ -26,7 +26,7 @@ fn log_probabilities_change_no_token() {
     for sampling in [drawn(7), filtered, most_likely] {
         let asked = |logprobs| {
             let request = Request {
-                sampling: sampling.clone(),
+                sampling,
                 logprobs,
                 ..greedy(&prompt(2, 30), 20)
             };
