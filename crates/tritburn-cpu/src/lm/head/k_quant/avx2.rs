@@ -144,7 +144,20 @@ trait Block {
     const KIND: KQuant;
 
     /// Scales and minima of the 16 groups of 16 weights, even groups in the lower half of a vector, and their factors.
-    unsafe fn scales(block: *const u8) -> (__m256i, __m256i, [f32; 2]);
+    /// Q4_K and Q5_K store them alike, each for two groups.
+    #[inline(always)]
+    unsafe fn scales(block: *const u8) -> (__m256i, __m256i, [f32; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [scales, minima] = scales_and_minima(&block.add(4).cast::<[u8; 12]>().read());
+            let both = |bytes: [u8; 8]| {
+                let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(bytes));
+                _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(bytes))
+            };
+            let factors = [half_at(block, 0), half_at(block, 2)];
+            (both(scales), both(minima), factors)
+        }
+    }
 
     /// The codes of half `H` of a block, in order.
     unsafe fn codes<const H: usize>(block: *const u8) -> [__m256i; 4];
@@ -195,12 +208,6 @@ impl Block for Q4K {
     const KIND: KQuant = KQuant::Q4K;
 
     #[inline(always)]
-    unsafe fn scales(block: *const u8) -> (__m256i, __m256i, [f32; 2]) {
-        // SAFETY: the caller's promise.
-        unsafe { shared_scales(block) }
-    }
-
-    #[inline(always)]
     unsafe fn codes<const H: usize>(block: *const u8) -> [__m256i; 4] {
         // SAFETY: the caller's promise: 144 bytes.
         unsafe { nibbles(block.add(16 + 64 * H)) }
@@ -211,12 +218,6 @@ struct Q5K;
 
 impl Block for Q5K {
     const KIND: KQuant = KQuant::Q5K;
-
-    #[inline(always)]
-    unsafe fn scales(block: *const u8) -> (__m256i, __m256i, [f32; 2]) {
-        // SAFETY: the caller's promise.
-        unsafe { shared_scales(block) }
-    }
 
     #[inline(always)]
     unsafe fn codes<const H: usize>(block: *const u8) -> [__m256i; 4] {
@@ -247,24 +248,6 @@ unsafe fn nibbles(bytes: *const u8) -> [__m256i; 4] {
         let [a, b] = [0, 32].map(|at| _mm256_loadu_si256(bytes.add(at).cast()));
         [a, _mm256_srli_epi16::<4>(a), b, _mm256_srli_epi16::<4>(b)]
             .map(|bytes| _mm256_and_si256(bytes, four))
-    }
-}
-
-/// [`Block::scales`] of Q4_K and Q5_K, each for two groups.
-///
-/// # Safety
-/// As [`Block`].
-#[inline(always)]
-unsafe fn shared_scales(block: *const u8) -> (__m256i, __m256i, [f32; 2]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [scales, minima] = scales_and_minima(&block.add(4).cast::<[u8; 12]>().read());
-        let both = |bytes: [u8; 8]| {
-            let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(bytes));
-            _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(bytes))
-        };
-        let factors = [half_at(block, 0), half_at(block, 2)];
-        (both(scales), both(minima), factors)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Activations of 16 bits in two bytes.
 
+use tritburn_formats::quantize::SCALE_FLOOR;
+
 use super::{BLOCK, GROUP, GROUPS};
 use crate::parallel::{self, OutPtr};
 
@@ -14,8 +16,6 @@ pub(super) struct TokenPointers {
 
 /// The largest integer: its upper byte is 127.
 const TOP: f32 = 127.0 * 256.0;
-/// Activations that are all smaller than this are rounded as if one were as large.
-const FLOOR: f32 = 1e-5;
 
 /// The activations of each token as integers `x = 256 · high + low`, both bytes signed, padded with zeros to whole
 /// blocks, and what they are multiplied by.
@@ -100,7 +100,7 @@ fn round(x: &[f32], high: &mut [i8], low: &mut [i8]) -> f32 {
     if !largest.is_finite() || x.iter().map(|x| x * 0.0).sum::<f32>().is_nan() {
         return f32::NAN;
     }
-    let inverse = TOP / largest.max(FLOOR);
+    let inverse = TOP / largest.max(SCALE_FLOOR);
     for ((x, high), low) in x.iter().zip(high).zip(low) {
         let integer = (x * inverse).round_ties_even().clamp(-TOP, TOP) as i32;
         *low = integer as i8;
