@@ -134,7 +134,7 @@ impl Encoder<'_> {
     /// Rows of a table as they are written.
     pub fn table_bytes(&self, table: Table, rows: Range<usize>) -> Result<Vec<u8>, ConvertError> {
         let (name, form) = self.table(table);
-        form.bytes(name, rows.clone(), self.source_rows(table, rows)?)
+        form.bytes(name, rows, |rows| self.source_rows(table, rows))
     }
 
     /// Rows of a table as they are read back, and how many values change.

@@ -100,16 +100,17 @@ impl TableForm {
         }
     }
 
-    /// Some rows as they are written; `values` are those of the source.
+    /// Some rows as they are written; `values` reads those of the source, where they are needed.
     pub fn bytes(
         &self,
         name: &str,
         rows: Range<usize>,
-        values: FloatTensorData,
+        values: impl FnOnce(Range<usize>) -> Result<FloatTensorData, ConvertError>,
     ) -> Result<Vec<u8>, ConvertError> {
         Ok(match self {
-            Self::Float(dtype) => values.convert(*dtype).0.bytes,
+            Self::Float(dtype) => values(rows)?.convert(*dtype).0.bytes,
             Self::Rounded(kind) => {
+                let values = values(rows)?;
                 let bytes = kind.quantize_rows(&values.to_f32(), values.shape[1]);
                 bytes.map_err(ConvertError::codec(name))?
             }

@@ -397,12 +397,20 @@ impl Loader<'_> {
     fn head(&self, embedding: &StoredTable) -> Result<Option<Head>, ModelError> {
         let tied = self.config.tie_word_embeddings;
         let own = (!tied).then(|| self.table(Table::Head)).transpose()?;
-        let kind = if tied { Table::Embedding } else { Table::Head };
-        let floats = || match own.as_ref().unwrap_or(embedding) {
+        let name = if tied { Table::Embedding } else { Table::Head };
+        let table = own.as_ref().unwrap_or(embedding);
+        let floats = || match table {
             StoredTable::Float(table) => Ok(Cow::Borrowed(table)),
-            StoredTable::KQuant(_) => self.float_table(kind).map(Cow::Owned),
+            StoredTable::KQuant(_) => self.float_table(name).map(Cow::Owned),
         };
-        if let Some(kind) = self.options.head.k_quant() {
+        let stored = match table {
+            StoredTable::Float(_) => None,
+            StoredTable::KQuant(table) => Some(table.kind()),
+        };
+        // What is stored in the blocks asked for is not rounded again.
+        if let Some(kind) = self.options.head.k_quant()
+            && stored != Some(kind)
+        {
             return Head::k_quant(kind, &*floats()?, self.device).map(Some);
         }
         if self.options.head == HeadPrecision::Int8 {
@@ -411,7 +419,7 @@ impl Loader<'_> {
         // Families that were trained weight-only may have ternary tables too.
         if self.precision == Precision::W2A16
             && self.config.inputs == InputPrecision::Float
-            && let StoredTable::Float(table) = own.as_ref().unwrap_or(embedding)
+            && let StoredTable::Float(table) = table
             && let Some(head) = Head::ternary(table, self.device)?
         {
             return Ok(Some(head));
