@@ -1,7 +1,7 @@
 #!/bin/sh
 # `cargo xtask test --wgpu`: runs the portable kernels' tests through WebGPU, on the first device that a Vulkan
-# driver offers. Where there is no driver, Debian's Mesa brings one that computes on the CPU. Arguments go to
-# `cargo test`.
+# driver offers. Where there is no driver, Debian's Mesa brings one that computes on the CPU. Arguments, which
+# xtask gives, go to `cargo test`: which packages and features.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -19,4 +19,4 @@ has_driver() {
 has_driver || update_and_install mesa-vulkan-drivers || skip "no Vulkan driver"
 # Nothing is shown on a screen, but Mesa asks where to.
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
-exec cargo test --test portable --package tritburn-kernels --features tritburn-kernels/wgpu "$@"
+exec cargo test --test portable "$@"

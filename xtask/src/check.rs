@@ -109,7 +109,9 @@ fn lint() -> Result<()> {
 }
 
 fn docs() -> Result<()> {
-    let mut command = workspace(&["doc", "--no-deps"])?;
+    // With examples, because tests and examples ask for features of dependencies: without them half of what
+    // lints have built would be built again.
+    let mut command = workspace(&["doc", "--no-deps", "--lib", "--bins", "--examples"])?;
     step::run("docs", command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -21,6 +21,8 @@ use crate::{
 const CPU_TIER: [&str; 2] = ["flex", "cpu"];
 /// Examples of the library that the CPU tier runs, in this order: one saves what the next one loads.
 const EXAMPLES: [&str; 3] = ["train_and_pack", "load_and_run", "from_a_float_model"];
+/// The crate whose portable kernels the WebGPU tier runs.
+const KERNELS: &str = "tritburn-kernels";
 /// Arguments for the tests that are ignored because they need a Hopper GPU.
 const HOPPER_TESTS: [&str; 2] = ["--ignored", "hopper"];
 /// Tests of the CPU kernels that are ignored because few processors have what they need, and its name in
@@ -72,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
         Args { wgpu: true, .. } => Tier::Wgpu,
         _ => Tier::Cpu,
     };
-    if matches!(tier, Tier::Cpu | Tier::Cuda) {
+    if matches!(tier, Tier::Cpu | Tier::Cuda | Tier::Wgpu) {
         setup::ensure()?;
     }
     let mut command = tier.command(&members);
@@ -135,7 +137,7 @@ impl Tier {
             }
             Self::Vulkan => device_command(members, "vulkan"),
             Self::Neon => script("neon.sh"),
-            Self::Wgpu => script("wgpu.sh"),
+            Self::Wgpu => wgpu_command(members),
         }
     }
 }
@@ -153,6 +155,16 @@ fn script(name: &str) -> Command {
 fn cpu_command(members: &[Member]) -> Command {
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
     command.args(["--features", &feature_list(members, &CPU_TIER)]);
+    command
+}
+
+/// The portable kernels, with the features of the CPU tier and one more: what that tier has built is built
+/// once.
+fn wgpu_command(members: &[Member]) -> Command {
+    let features = feature_list(members, &CPU_TIER);
+    let mut command = script("wgpu.sh");
+    command.args(["--workspace", "--features", &features]);
+    command.args(["--features", &format!("{KERNELS}/wgpu")]);
     command
 }
 
@@ -326,6 +338,10 @@ mod tests {
         let cuda = line(Tier::Cuda);
         let expected = "test --no-fail-fast --tests --package layers --features layers/cuda";
         assert!(cuda.ends_with(expected), "{cuda}");
+        let wgpu = line(Tier::Wgpu);
+        let expected = "wgpu.sh --workspace --features layers/flex,layers/cpu,example/cpu \
+                        --features tritburn-kernels/wgpu";
+        assert!(wgpu.ends_with(expected), "{wgpu}");
         let vulkan = line(Tier::Vulkan);
         let expected = "--package layers --features layers/vulkan";
         assert!(vulkan.ends_with(expected), "{vulkan}");
