@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tritburn_formats::affine::Bits;
 use tritburn_formats::codec::gguf::k_quant::KQuant;
-use tritburn_formats::quantize::affine::AffineQuantizer;
+use tritburn_formats::quantize::affine::{AffineMethod, AffineQuantizer, HalfQuadratic};
 use tritburn_models::checkpoint::FloatType;
 use tritburn_models::convert::{TableType, Target};
 
@@ -50,6 +50,14 @@ pub struct ConvertArgs {
     )]
     pub group: usize,
 
+    /// How scales and zero points are found.
+    #[arg(long, value_enum, default_value = "round", requires = "weights")]
+    pub method: MethodArg,
+
+    /// Keep the 16 largest weights of every 32 inputs, which are stored with a mask; for int4.
+    #[arg(long, requires = "weights")]
+    pub sparse: bool,
+
     /// Go on where the target cannot hold a value exactly.
     #[arg(long)]
     pub allow_lossy: bool,
@@ -73,7 +81,16 @@ impl ConvertArgs {
             WeightsArg::Int4 => Bits::Four,
         };
         let group_size = (self.group > 0).then_some(self.group);
-        Some(AffineQuantizer::new(bits, group_size))
+        let method = match self.method {
+            MethodArg::Round => AffineMethod::Round,
+            MethodArg::Symmetric => AffineMethod::RoundSymmetric,
+            MethodArg::Hqq => AffineMethod::HalfQuadratic(HalfQuadratic::default()),
+        };
+        let quantizer = AffineQuantizer::new(bits, group_size).with_method(method);
+        Some(match self.sparse {
+            true => quantizer.sparse(),
+            false => quantizer,
+        })
     }
 }
 
@@ -86,6 +103,17 @@ pub enum WeightsArg {
     Int3,
     /// 2.25 bits a weight with groups of 128.
     Int2,
+}
+
+/// Ways to find scales and zero points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MethodArg {
+    /// The least squared error of the weights; zero points are integers.
+    Round,
+    /// The same without zero points.
+    Symmetric,
+    /// Half-quadratic quantisation (HQQ): real zero points, outliers weigh less.
+    Hqq,
 }
 
 /// The formats that `convert` writes, by name.

@@ -151,3 +151,45 @@ fn a_float_model_is_rounded_to_weights_with_groups() {
     assert_eq!(report["affine"]["group_size"], json!([32]));
     assert_eq!(report["problems"], json!([]));
 }
+
+/// Each way of rounding gives a folder that runs, and says what it did to the weights.
+#[test]
+fn float_models_are_rounded_by_the_method_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = family("gemma3");
+    let round = |name: &str, options: &[&str]| {
+        let output = folder.path().join(name);
+        let base = ["convert", path(&model), path(&output), "--to", "tritburn"];
+        let rounding = ["--weights", "int4", "--group", "32", "--json"];
+        let report = json(&[&base[..], &rounding, options].concat());
+        let rounded = report["rounded"].as_array().unwrap().clone();
+        assert_eq!(rounded.len(), 21);
+        assert_eq!(generate(&output, &[]).as_array().unwrap().len(), 9);
+        let error = |projection: &Value| projection["relative_error"].as_f64().unwrap();
+        let bits = rounded[0]["bits_per_weight"].as_f64().unwrap();
+        (rounded.iter().map(error).sum::<f64>() / 21.0, bits)
+    };
+    // 4 bits, and 16 for a scale of 32 weights; 16 more for a zero point.
+    let (rounds, bits) = round("round", &[]);
+    assert_eq!(bits, 5.0);
+    let (symmetric, bits) = round("symmetric", &["--method", "symmetric"]);
+    assert_eq!(bits, 4.5);
+    let (hqq, bits) = round("hqq", &["--method", "hqq"]);
+    assert_eq!(bits, 5.0);
+    // Real zero points fit better than integers, and these better than none.
+    let errors = [hqq, rounds, symmetric];
+    assert!(
+        errors.is_sorted() && hqq < rounds && symmetric < 0.12,
+        "{errors:?}"
+    );
+    let (sparse, bits) = round("sparse", &["--sparse"]);
+    assert_eq!(bits, 4.0);
+    assert!((0.2..0.5).contains(&sparse), "{sparse}");
+    let output = folder.path().join("refused");
+    let base = ["convert", path(&model), path(&output), "--to", "tritburn"];
+    let message = fail(&[&base[..], &["--weights", "int3", "--sparse"]].concat());
+    assert!(message.contains("3 bits"), "{message}");
+    let message = fail(&[&base[..], &["--method", "hqq"]].concat());
+    assert!(message.contains("--weights"), "{message}");
+    assert!(!output.exists());
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::config::DecoderConfig;
 
 /// A linear layer of a decoder layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Projection {
     Q,

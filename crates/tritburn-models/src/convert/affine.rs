@@ -1,13 +1,15 @@
 //! Affine weights in tritburn's own folder, and float models rounded to them.
 
+use std::collections::{BTreeMap, btree_map::Entry};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use tritburn_formats::affine::{AffineLayout, AffineMatrix, FloatType as StoredType, Floats};
 use tritburn_formats::file::{DType, TensorSpec};
-use tritburn_formats::quantize::affine::AffineQuantizer;
+use tritburn_formats::quantize::affine::{AffineQuantizer, WeightReport, weight_report};
 
 use super::output::Stored;
-use super::{ConvertError, Target};
+use super::{ConvertError, RoundedProjection, Target};
 use crate::checkpoint::tritburn::PackedNames;
 use crate::checkpoint::{
     AffineShapes, Checkpoint, CheckpointError, FloatTensorData, FloatType, Norm, Projection, Table,
@@ -94,6 +96,8 @@ pub(super) struct Quantized<'a> {
     source: &'a dyn Checkpoint,
     config: DecoderConfig,
     quantizer: AffineQuantizer,
+    /// What rounding did to the projections that have been read, by layer.
+    reports: Mutex<BTreeMap<(usize, Projection), WeightReport>>,
 }
 
 impl<'a> Quantized<'a> {
@@ -123,7 +127,21 @@ impl<'a> Quantized<'a> {
             source,
             config,
             quantizer,
+            reports: Mutex::default(),
         })
+    }
+
+    /// What rounding did to the projections, in the model's order.
+    pub fn rounded(&self) -> Vec<RoundedProjection> {
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let rounded = reports
+            .iter()
+            .map(|(&(layer, projection), &weights)| RoundedProjection {
+                layer,
+                projection,
+                weights,
+            });
+        rounded.collect()
     }
 }
 
@@ -171,10 +189,15 @@ impl Checkpoint for Quantized<'_> {
         };
         let name = hf_names::projection(layer, projection);
         let shape = self.config.projection_shape(projection);
-        let matrix = self.quantizer.quantize(&data.to_f32(), shape);
-        matrix
-            .map(Weight::Affine)
-            .map_err(CheckpointError::pack(&name))
+        let weights = data.to_f32();
+        let matrix = self.quantizer.quantize(&weights, shape);
+        let matrix = matrix.map_err(CheckpointError::pack(&name))?;
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Vacant(entry) = reports.entry((layer, projection)) {
+            let report = weight_report(&weights, &matrix);
+            entry.insert(report.map_err(CheckpointError::pack(&name))?);
+        }
+        Ok(Weight::Affine(matrix))
     }
 
     fn tokenizer(&self) -> Result<TokenizerFiles, CheckpointError> {

@@ -160,6 +160,10 @@ pub fn convert(
         tokenizer: files.has_tokenizer()
             && !losses.iter().any(|l| matches!(l, Loss::Tokenizer { .. })),
         losses,
+        rounded: quantized
+            .as_ref()
+            .map(Quantized::rounded)
+            .unwrap_or_default(),
     })
 }
 

@@ -23,6 +23,6 @@ pub(crate) use master::master_weights;
 pub use error::ConvertError;
 pub use job::{Options, Progress, convert};
 pub use loss::Loss;
-pub use report::Report;
+pub use report::{Report, RoundedProjection};
 pub use table::TableType;
 pub use target::Target;

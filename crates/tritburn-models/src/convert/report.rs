@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use tritburn_formats::quantize::affine::WeightReport;
+
 use super::{Loss, Target};
+use crate::checkpoint::Projection;
 
 /// A finished conversion. Its result has been read back and every tensor compared with what was to
 /// be written.
@@ -28,4 +31,17 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// Whether a tokenizer went along.
     pub tokenizer: bool,
+    /// What [`Options::weights`](super::Options::weights) did to each projection, in the model's order.
+    pub rounded: Vec<RoundedProjection>,
+}
+
+/// A projection that was rounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RoundedProjection {
+    /// Its layer, from 0.
+    pub layer: usize,
+    /// Which one of the layer.
+    pub projection: Projection,
+    /// How far its weights are from the float ones.
+    pub weights: WeightReport,
 }

@@ -7,7 +7,10 @@ use std::io::{Write, stdout};
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tritburn_models::convert::{self, ConvertError, Loss, Options, Progress, Report};
+use tritburn_models::checkpoint::Projection;
+use tritburn_models::convert::{
+    self, ConvertError, Loss, Options, Progress, Report, RoundedProjection,
+};
 
 use crate::cli::ConvertArgs;
 use crate::error::message;
@@ -89,7 +92,40 @@ fn as_json(report: &Report) -> serde_json::Value {
         "verified": true,
         "lossless": report.losses.is_empty(),
         "losses": report.losses.iter().map(Loss::to_string).collect::<Vec<_>>(),
+        "rounded": report.rounded.iter().map(rounded_json).collect::<Vec<_>>(),
     })
+}
+
+fn rounded_json(rounded: &RoundedProjection) -> serde_json::Value {
+    json!({
+        "layer": rounded.layer,
+        "projection": rounded.projection.to_string(),
+        "relative_error": rounded.weights.relative_error,
+        "largest_error": rounded.weights.largest_error,
+        "bits_per_weight": rounded.weights.bits_per_weight,
+    })
+}
+
+/// What rounding did to the weights: a line per kind of projection, over all layers.
+fn print_rounded(rounded: &[RoundedProjection]) -> Result<()> {
+    let mut out = stdout();
+    for projection in Projection::ALL {
+        let of_kind = || rounded.iter().filter(|each| each.projection == projection);
+        let error = |each: &RoundedProjection| each.weights.relative_error;
+        let worst = of_kind().max_by(|a, b| error(a).total_cmp(&error(b)));
+        let Some(worst) = worst else { continue };
+        let mean = of_kind().map(error).sum::<f64>() / of_kind().count() as f64;
+        writeln!(
+            out,
+            "rounded: {:4} {:.2} bits a weight, relative error {:.2} %, at most {:.2} % (layer {})",
+            projection.to_string(),
+            worst.weights.bits_per_weight,
+            100.0 * mean,
+            100.0 * error(worst),
+            worst.layer,
+        )?;
+    }
+    Ok(())
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -114,5 +150,5 @@ fn print(report: &Report) -> Result<()> {
     for loss in &report.losses {
         writeln!(out, "lost: {loss}")?;
     }
-    Ok(())
+    print_rounded(&report.rounded)
 }

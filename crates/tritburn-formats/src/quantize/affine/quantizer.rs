@@ -41,6 +41,7 @@ pub struct AffineQuantizer {
     group_size: Option<usize>,
     floats: FloatType,
     method: AffineMethod,
+    sparse: bool,
 }
 
 impl AffineQuantizer {
@@ -52,6 +53,7 @@ impl AffineQuantizer {
             group_size,
             floats: FloatType::default(),
             method: AffineMethod::default(),
+            sparse: false,
         }
     }
 
@@ -65,12 +67,24 @@ impl AffineQuantizer {
         Self { floats, ..self }
     }
 
+    /// The quantiser that keeps the 16 largest weights of every 32 inputs and drops the others.
+    pub fn sparse(self) -> Self {
+        Self {
+            sparse: true,
+            ..self
+        }
+    }
+
     /// The layout of quantised weights `[out, in]`.
     ///
     /// # Errors
-    /// As [`AffineLayout::new`].
+    /// As [`AffineLayout::new`], and as [`AffineLayout::sparse`] where weights are dropped.
     pub fn layout(&self, shape: [usize; 2]) -> Result<AffineLayout, LayoutError> {
         let layout = AffineLayout::new(shape, self.bits, self.group_size)?.with_floats(self.floats);
+        let layout = match self.sparse {
+            true => layout.sparse()?,
+            false => layout,
+        };
         Ok(match self.method {
             AffineMethod::RoundSymmetric => layout,
             AffineMethod::Round | AffineMethod::Range | AffineMethod::HalfQuadratic(_) => {
