@@ -15,6 +15,10 @@ fn gguf_model(data: &[u8]) {
     readers::gguf_model(data, tempfile::tempdir().unwrap().path());
 }
 
+fn model_folder(data: &[u8]) {
+    readers::model_folder(data, tempfile::tempdir().unwrap().path());
+}
+
 fn sentencepiece(data: &[u8]) {
     readers::sentencepiece(data, tempfile::tempdir().unwrap().path());
 }
@@ -23,6 +27,7 @@ fn sentencepiece(data: &[u8]) {
 #[case("chat_template", readers::chat_template)]
 #[case("config", readers::config)]
 #[case("gguf_model", gguf_model)]
+#[case("model_folder", model_folder)]
 #[case("sentencepiece", sentencepiece)]
 fn readers_of_models_hold_what_they_promise_on_every_kept_input(
     #[case] target: &str,

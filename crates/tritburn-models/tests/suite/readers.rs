@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use tritburn_models::DecoderConfig;
-use tritburn_models::checkpoint::{self, Norm, Projection, Table};
+use tritburn_models::checkpoint::{self, Checkpoint, Norm, Projection, Table};
 use tritburn_models::text::{ChatTemplate, Message, TextError, Tokenizer, TokenizerFiles};
 
 /// A `config.json`: an accepted one is sound, and its sizes can be counted.
@@ -70,9 +70,29 @@ pub fn sentencepiece(data: &[u8], folder: &Path) {
 pub fn gguf_model(data: &[u8], folder: &Path) {
     let path = folder.join("model.gguf");
     fs::write(&path, data).expect("written");
-    let Ok(model) = checkpoint::open(&path) else {
+    if let Ok(model) = checkpoint::open(&path) {
+        read(model.as_ref());
+    }
+}
+
+/// A folder as a model, `config.json` up to the first zero byte and `model.safetensors` behind it: what
+/// accepted headers promise can be read, or is refused.
+pub fn model_folder(data: &[u8], folder: &Path) {
+    let Some(end) = data.iter().position(|&byte| byte == 0) else {
         return;
     };
+    fs::write(folder.join("config.json"), &data[..end]).expect("written");
+    fs::write(folder.join("model.safetensors"), &data[end + 1..]).expect("written");
+    if let Ok(model) = checkpoint::open(folder) {
+        read(model.as_ref());
+        for (layer, projection) in model.config().projections().take(14) {
+            let _ = model.projection(layer, projection);
+            let _ = model.bias(layer, projection);
+        }
+    }
+}
+
+fn read(model: &dyn Checkpoint) {
     let config = model.config();
     assert!(config.parameter_count() > 0);
     let norm = model.norm(Norm::Final).expect("a norm of a checked header");
