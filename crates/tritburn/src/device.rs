@@ -2,6 +2,8 @@
 
 pub mod memory;
 mod rates;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
 use std::panic::catch_unwind;
 
@@ -71,12 +73,19 @@ pub fn open_at(name: &str, index: usize) -> Result<Device, DeviceError> {
             // Drivers are loaded on first use, and a missing one is a panic there.
             let probe = catch_unwind(|| {
                 let device = create(known, index);
+                // A kernel that the driver cannot compile may end the process.
+                #[cfg(feature = "vulkan")]
+                if *known == "vulkan" {
+                    check_vulkan(&device)?;
+                }
                 Tensor::<1>::ones([1], &device).into_data();
-                device
+                Ok(device)
             });
-            probe.map_err(|cause| DeviceError::Unavailable {
-                name: known,
-                reason: panic_message(cause.as_ref()),
+            probe.unwrap_or_else(|cause| {
+                Err(DeviceError::Unavailable {
+                    name: known,
+                    reason: panic_message(cause.as_ref()),
+                })
             })
         }
     }
@@ -135,6 +144,18 @@ pub fn compiles_kernels(device: &Device) -> bool {
 /// devices, by NCCL.
 pub fn has_collectives(device: &Device) -> bool {
     crate::ops::is_cuda(device)
+}
+
+/// Refuses a Vulkan device whose driver lacks what CubeCL's kernels need.
+#[cfg(feature = "vulkan")]
+fn check_vulkan(device: &Device) -> Result<(), DeviceError> {
+    match part_name(device) {
+        Some(part) if vulkan::lacks_layout_extension(&part) => Err(DeviceError::Extension {
+            part,
+            extension: vulkan::LAYOUT_EXTENSION,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Has CubeCL keep compiled kernels on disk, beside the results of its tuner.
@@ -233,6 +254,18 @@ pub enum DeviceError {
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] crate::cuda::CudaSetupError),
+    /// A Vulkan driver lacks an extension that kernels need.
+    #[cfg(feature = "vulkan")]
+    #[error(
+        "device `vulkan` cannot be used on {part}: its driver lacks {extension}; a build with \
+         `--features wgpu` and without `vulkan` runs there as device `wgpu`"
+    )]
+    Extension {
+        /// The name of the part.
+        part: String,
+        /// The name of the extension.
+        extension: &'static str,
+    },
     /// The device did not start.
     #[error("device `{name}` cannot be used on this machine: {reason}")]
     Unavailable {
