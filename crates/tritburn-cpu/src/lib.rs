@@ -27,7 +27,8 @@
 //! | function | what |
 //! |---|---|
 //! | [`rms_norm_backward`], [`gated_backward`], [`embedding_backward`] | gradients |
-//! | [`rotate`], [`causal_attention`], [`causal_attention_backward`] | attention of whole sequences |
+//! | [`rotate`], [`sequence_attention`], [`sequence_attention_backward`] | attention of whole sequences |
+//! | [`gelu`], [`gelu_backward`] | an activation without a gate |
 //! | [`cross_entropy`], [`cross_entropy_gradient`] | the loss of rows of logits |
 //! | [`adamw`], [`square_sum`] | a step of the optimiser, the norm of gradients |
 //!
@@ -76,9 +77,9 @@ pub use lm::{
     int8_head, k_quant_embedding, k_quant_head, rms_norm, rms_norm_quantize, rotary_append,
 };
 pub use training::{
-    AdamWStep, CrossEntropy, Sequences, adamw, causal_attention, causal_attention_backward,
-    cross_entropy, cross_entropy_gradient, embedding_backward, gated_backward, rms_norm_backward,
-    rotate, square_sum,
+    AdamWStep, CrossEntropy, Sequences, adamw, cross_entropy, cross_entropy_gradient,
+    embedding_backward, gated_backward, gelu, gelu_backward, rms_norm_backward, rotate,
+    sequence_attention, sequence_attention_backward, square_sum,
 };
 pub use view::{QuantizedView, WeightView};
 pub use w2a8::{matmul_w2a8, matmul_w2a8_i32};

@@ -7,13 +7,15 @@ mod adamw;
 mod attention;
 mod cross_entropy;
 mod embedding;
+mod gelu;
 mod norm;
 mod rotary;
 mod rows;
 
 pub use adamw::{AdamWStep, adamw, square_sum};
-pub use attention::{Sequences, causal_attention, causal_attention_backward};
+pub use attention::{Sequences, sequence_attention, sequence_attention_backward};
 pub use cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_gradient};
 pub use embedding::embedding_backward;
+pub use gelu::{gelu, gelu_backward};
 pub use norm::{gated_backward, rms_norm_backward};
 pub use rotary::rotate;

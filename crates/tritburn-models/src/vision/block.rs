@@ -2,11 +2,10 @@
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Tensor};
 use tritburn::Error;
+use tritburn::training::{attention, gelu};
 
-use super::attention::attend;
 use super::config::{TernaryLayers, VisionConfig};
 use super::drop_path::DropPath;
 use super::projection::{Kind, Projection};
@@ -61,9 +60,8 @@ impl Block {
             None => branch,
         };
         let qkv = self.qkv.forward(normalise(&self.norm, x.clone()))?;
-        let seen = self
-            .output
-            .forward(attend(qkv, config.heads(), config.causal))?;
+        let mixed = attention(qkv, config.heads(), config.causal)?;
+        let seen = self.output.forward(mixed)?;
         let x = x + kept(seen, 0);
         let inner = gelu(self.up.forward(x.clone())?);
         let thought = self.down.forward(inner)?;

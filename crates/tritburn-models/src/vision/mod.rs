@@ -49,7 +49,6 @@
 //! # }
 //! ```
 
-mod attention;
 mod block;
 mod classifier;
 mod config;
@@ -68,9 +67,3 @@ pub use error::{ConfigProblem, VisionError};
 pub use folder::is_folder;
 pub use model::VisionTransformer;
 pub use picture::{Fit, Picture};
-
-/// For the tests of this crate.
-#[doc(hidden)]
-pub mod internals {
-    pub use super::attention::attend;
-}

@@ -16,12 +16,12 @@ use tritburn_formats::PackedLayout;
 use tritburn_formats::layout::activation_words_per_row;
 
 use super::operand::{
-    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, Sequences,
+    WantedGradients,
 };
 #[cfg(feature = "cube")]
 use super::operand::{LossGradientsMetadata, OptionalMetadata};
 use crate::ops::{Bias, TernaryOps, WeightOperand};
-use crate::transformer::Heads;
 
 /// Fused operations of a decoder that trains.
 ///
@@ -30,7 +30,7 @@ use crate::transformer::Heads;
 ///
 /// [`prologue`](Self::prologue), [`prologue_bit_linear`](Self::prologue_bit_linear),
 /// [`prologue_packed_linear`](Self::prologue_packed_linear), [`dense_linear`](Self::dense_linear),
-/// [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
+/// [`exact_gelu`](Self::exact_gelu), [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
 /// [`linear_cross_entropy`](Self::linear_cross_entropy) have gradients; the others are what these
 /// are made of.
 ///
@@ -73,6 +73,14 @@ pub trait TrainingOps: TernaryOps {
         dy: FloatTensor<Self>,
         #[extension_type] prologue: Prologue<Self>,
     ) -> (FloatTensor<Self>, Optional<Self>);
+
+    /// `x · Φ(x)` of every element, in the dtype of `x`.
+    #[fusion(meta = |x| x.clone())]
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient of [`exact_gelu`](Self::exact_gelu) from `dy`.
+    #[fusion(meta = |x, _dy| x.clone())]
+    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Quantises the prologue of `x` and latent weights `[N, K]`, multiplies, rescales: `[T, N]` in
     /// the dtype of `x`. Gradients pass both quantisers straight through.
@@ -134,24 +142,22 @@ pub trait TrainingOps: TernaryOps {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
-    /// Causal attention of `batch` sequences of equal length: `qkv`
-    /// `[T, heads.fused_width()]`, rotated by its positions if there is a `table`, to
-    /// `[T, heads.query_width()]`.
+    /// Attention inside of `sequences`: `qkv` `[T, heads.fused_width()]`, rotated by its positions if
+    /// there is a `table`, to `[T, heads.query_width()]`.
     #[fusion(default)]
     fn rotary_attention(
         qkv: FloatTensor<Self>,
         #[extension_type] table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self> {
-        Self::attention_forward(qkv, table, heads, batch).0
+        Self::attention_forward(qkv, table, sequences).0
     }
 
     /// [`rotary_attention`](Self::rotary_attention) with what its backward pass reads: the output,
     /// the rotated `qkv`, and F32 `[batch · query heads · length]` that say what a query's scores
     /// add up to.
-    #[fusion(meta = |qkv, _table, heads, _batch| {
-        let tokens = qkv.shape[0];
+    #[fusion(meta = |qkv, _table, sequences| {
+        let (tokens, heads) = (qkv.shape[0], sequences.heads);
         (
             TensorSpec::new([tokens, heads.query_width()].into(), qkv.dtype),
             qkv.clone(),
@@ -161,21 +167,19 @@ pub trait TrainingOps: TernaryOps {
     fn attention_forward(
         qkv: FloatTensor<Self>,
         #[extension_type] table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient of the `qkv` that went into
     /// [`attention_forward`](Self::attention_forward), from what it returned.
-    #[fusion(meta = |rotated, _out, _statistics, _d_out, _table, _heads, _batch| rotated.clone())]
+    #[fusion(meta = |rotated, _out, _statistics, _d_out, _table, _sequences| rotated.clone())]
     fn attention_backward(
         rotated: FloatTensor<Self>,
         out: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         d_out: FloatTensor<Self>,
         #[extension_type] table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self>;
 
     /// Rows `ids` `[T]` of `table` `[V, K]` as `dtype`; NaN for an id that is not below `V`.

@@ -7,7 +7,7 @@ mod dense;
 mod loss;
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::FloatTensorOps;
+use burn::backend::ops::{ActivationOps, FloatTensorOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
@@ -27,7 +27,7 @@ use tritburn_kernels::optimizer::{self, AdamW, AdamWOperands};
 use super::backend::TrainingOps;
 use super::operand::{
     AdamWStep, Depth, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
-    WantedGradients,
+    Sequences, WantedGradients,
 };
 use crate::ops::TernaryOps;
 use crate::ops::cube::{activations, buffer, checked, empty, float_matrix, float_vector};
@@ -111,6 +111,14 @@ impl TrainingOps for CubeBackend {
         (dx, dgamma.into())
     }
 
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ActivationOps<Self>>::gelu(x)
+    }
+
+    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ActivationOps<Self>>::gelu_backward(x, dy)
+    }
+
     fn dense_product(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,
@@ -123,9 +131,9 @@ impl TrainingOps for CubeBackend {
     fn attention_forward(
         qkv: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let Sequences { heads, batch, .. } = with_kernels(sequences);
         let tokens = qkv.shape()[0];
         let client = qkv.client.clone();
         let out = empty(&qkv, [tokens, heads.query_width()].into(), qkv.dtype());
@@ -166,9 +174,9 @@ impl TrainingOps for CubeBackend {
         statistics: FloatTensor<Self>,
         d_out: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self> {
+        let Sequences { heads, batch, .. } = with_kernels(sequences);
         let tokens = rotated.shape()[0];
         let client = rotated.client.clone();
         let d_qkv = empty(&rotated, rotated.shape(), rotated.dtype());
@@ -358,6 +366,12 @@ fn run(x: CubeTensor, prologue: Prologue<CubeBackend>, out: RowOutput<'_>) {
             glu::launch(&client, &x, activation.into(), Some((&gamma, epsilon)), out)
         }
     });
+}
+
+/// Callers compose what has no kernels.
+fn with_kernels(sequences: Sequences) -> Sequences {
+    assert!(sequences.causal, "attention kernels are causal");
+    sequences
 }
 
 fn rotation(heads: Heads, length: usize, inverse: bool) -> Rotation {

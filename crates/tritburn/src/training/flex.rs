@@ -16,7 +16,7 @@ use tritburn_formats::layout::activation_words_per_row;
 use super::backend::TrainingOps;
 use super::operand::{
     AdamWStep, Depth, GatedActivation, LossGradients, LossOptions, Moments, Optional, Prologue,
-    WantedGradients,
+    Sequences, WantedGradients,
 };
 use crate::ops::TernaryOps;
 use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
@@ -83,6 +83,23 @@ impl TrainingOps for Flex {
         (float_tensor(dx, shape, dtype), dgamma.into())
     }
 
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (shape, dtype) = (x.shape(), x.dtype());
+        let x = contiguous_f32(x);
+        let mut y = vec![0.0; shape.num_elements()];
+        checked(kernels::gelu(slice!(x, f32), &mut y));
+        float_tensor(y, shape, dtype)
+    }
+
+    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (shape, dtype) = (x.shape(), x.dtype());
+        let [x, dy] = [x, dy].map(contiguous_f32);
+        let mut dx = vec![0.0; shape.num_elements()];
+        let (x, dy) = (slice!(x, f32), slice!(dy, f32));
+        checked(kernels::gelu_backward(x, dy, &mut dx));
+        float_tensor(dx, shape, dtype)
+    }
+
     fn dense_product(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,
@@ -105,18 +122,18 @@ impl TrainingOps for Flex {
     fn attention_forward(
         qkv: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let dtype = qkv.dtype();
         let tokens = qkv.shape()[0];
-        let sequences = sequences(heads, batch, tokens);
+        let heads = sequences.heads;
+        let sequences = of_length(sequences, tokens);
         let rotated = rotate(contiguous_f32(qkv), table, sequences, false);
         let mut out = vec![0.0; tokens * heads.query_width()];
         let mut statistics = vec![0.0; tokens * heads.query];
         let scale = scale(heads);
         let qkv = slice!(rotated, f32);
-        checked(kernels::causal_attention(
+        checked(kernels::sequence_attention(
             qkv,
             sequences,
             scale,
@@ -136,15 +153,15 @@ impl TrainingOps for Flex {
         statistics: FloatTensor<Self>,
         d_out: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self> {
         let (shape, dtype) = (rotated.shape(), rotated.dtype());
-        let sequences = sequences(heads, batch, shape[0]);
+        let heads = sequences.heads;
+        let sequences = of_length(sequences, shape[0]);
         let [qkv, out, d_out] = [rotated, out, d_out].map(contiguous_f32);
         let statistics = contiguous_f32(statistics);
         let mut d_qkv = vec![0.0; shape.num_elements()];
-        checked(kernels::causal_attention_backward(
+        checked(kernels::sequence_attention_backward(
             slice!(qkv, f32),
             slice!(out, f32),
             slice!(statistics, f32),
@@ -332,7 +349,13 @@ impl Rows {
     }
 }
 
-fn sequences(heads: Heads, batch: usize, tokens: usize) -> kernels::Sequences {
+/// The sequences that `tokens` are made of.
+fn of_length(sequences: Sequences, tokens: usize) -> kernels::Sequences {
+    let Sequences {
+        heads,
+        batch,
+        causal,
+    } = sequences;
     kernels::Sequences {
         batch,
         length: tokens / batch,
@@ -341,6 +364,7 @@ fn sequences(heads: Heads, batch: usize, tokens: usize) -> kernels::Sequences {
             heads.key_value,
             heads.size,
         )),
+        causal,
     }
 }
 

@@ -8,6 +8,8 @@
 //! | [`gated`] | squared-ReLU or SiLU gate, sub-norm | its input |
 //! | [`gated_bit_linear`] | gate, sub-norm, int8 quantiser, W2A8 product | as above |
 //! | [`rotary_attention`] | rotary embedding and causal attention of whole sequences | q, k, v, the output, a number a query |
+//! | [`attention`] | the same without positions, causal or not; on CubeCL devices composed of Burn's | the same, or what Burn's keeps |
+//! | [`gelu`] | an activation without a gate; Burn's on CubeCL devices | its input |
 //! | [`embedding`] | rows of a table | the ids |
 //! | [`linear_cross_entropy`] | output layer and loss, in chunks of tokens | the gradients |
 //!
@@ -31,8 +33,8 @@ mod operand;
 
 pub(crate) use api::{LinearPrologue, LinearWeight, prologue_linear};
 pub use api::{
-    LossConfig, Norm, embedding, gated, gated_bit_linear, linear, linear_cross_entropy,
-    norm_bit_linear, rms_norm, rotary_attention, token_losses,
+    LossConfig, Norm, attention, embedding, gated, gated_bit_linear, gelu, linear,
+    linear_cross_entropy, norm_bit_linear, rms_norm, rotary_attention, token_losses,
 };
 pub(crate) use backend::TrainingOps;
 pub use operand::GatedActivation;

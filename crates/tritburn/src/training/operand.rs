@@ -4,6 +4,19 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
 use serde::{Deserialize, Serialize};
 
+use crate::transformer::Heads;
+
+/// Sequences of equal length whose tokens attend to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    /// Heads of a token.
+    pub heads: Heads,
+    /// Number of sequences.
+    pub batch: usize,
+    /// Whether a token sees the tokens up to itself only. CubeCL devices have kernels for these alone.
+    pub causal: bool,
+}
+
 /// What a gated unit applies to its gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

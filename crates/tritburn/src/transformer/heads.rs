@@ -29,18 +29,23 @@ impl Heads {
         self.query_width() + 2 * self.key_value_width()
     }
 
-    /// Refuses heads that attention cannot be made of.
+    /// Refuses heads that attention with rotary embedding cannot be made of.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_if(self.size.is_multiple_of(2))
+    }
+
+    /// Refuses heads that attention without rotary embedding cannot be made of.
+    pub(crate) fn check_unrotated(&self) -> Result<(), Error> {
+        self.check_if(true)
+    }
+
+    fn check_if(&self, size_fits: bool) -> Result<(), Error> {
         let Self {
             query,
             key_value,
             size,
         } = *self;
-        match query > 0
-            && key_value > 0
-            && size > 0
-            && query.is_multiple_of(key_value)
-            && size.is_multiple_of(2)
+        match query > 0 && key_value > 0 && size > 0 && query.is_multiple_of(key_value) && size_fits
         {
             true => Ok(()),
             false => Err(Error::Heads {

@@ -61,7 +61,7 @@ fn forward_and_gradients_equal_the_plain_composition(
             let b = with_bias.then(|| matrix(3, 1, n, &device).flatten::<1>(0, 1).require_grad());
             let y = op(x.clone(), w.clone(), b.clone());
             let dy = matrix(4, m, n, &device);
-            let grads = (y.clone() * dy).sum().backward();
+            let grads = (y.clone() * dy).backward();
             let mut results = vec![
                 to_vec(y),
                 to_vec(x.grad(&grads).unwrap()),
@@ -108,7 +108,7 @@ fn a_frozen_packed_layer_passes_gradients_to_its_input() {
             InputPrecision::Int8,
         )
         .unwrap();
-        let grads = (y * matrix(7, m, n, &ad)).sum().backward();
+        let grads = (y * matrix(7, m, n, &ad)).backward();
 
         let (codes, scales) = packed(&reference());
         let dense = ops::unpack_weight(codes, scales, &layout, DType::F32).unwrap();
@@ -140,7 +140,7 @@ fn gradients_have_the_dtypes_of_their_tensors(
         let y = ops::bit_linear(x.clone(), w.clone(), Some(b.clone()), &layout, precision);
         let y = y.unwrap();
         assert_eq!(y.dtype(), dtype);
-        let grads = (y * matrix(4, m, n, &ad).cast(dtype)).sum().backward();
+        let grads = (y * matrix(4, m, n, &ad).cast(dtype)).backward();
         let (dx, dw, db) = (
             x.grad(&grads).unwrap(),
             w.grad(&grads).unwrap(),

@@ -84,7 +84,7 @@ fn a_layer_that_trains_gives_the_bits_of_the_packed_one_for_any_number_of_tokens
             let y = trained.forward(x.clone().autodiff());
             let found = to_vec(packed.forward(x));
             assert_eq!(found, to_vec(y.clone()), "{tokens} tokens, {device:?}");
-            let grads = y.sum().backward();
+            let grads = y.backward();
             assert!(trained.weight.val().grad(&grads).is_some());
         }
     }
@@ -140,7 +140,7 @@ fn a_packed_layer_unpacks_to_one_that_trains_on() {
         );
         assert!(error < 2e-6, "{error}");
         let trained = again.train();
-        let grads = trained.forward(x.autodiff()).sum().backward();
+        let grads = trained.forward(x.autodiff()).backward();
         assert!(trained.weight.val().grad(&grads).is_some());
     }
 }
@@ -154,7 +154,7 @@ fn a_model_that_was_packed_trains_every_layer_again() {
         let frozen = packed.clone().materialize().train();
         let model = packed.unpack().unwrap().train();
         let run = |model: &Model| {
-            let grads = model.forward(input(&device).autodiff()).sum().backward();
+            let grads = model.forward(input(&device).autodiff()).backward();
             [&model.qkv, &model.out, &model.blocks[0], &model.blocks[1]]
                 .map(|layer| layer.weight.val().grad(&grads).is_some())
         };
@@ -213,7 +213,7 @@ fn a_linear_trains_ternary_and_hands_its_latent_weight_over() {
         let ternary = ternarize_linears(linear).unwrap();
         let x = matrix(13, 5, 48, &device);
         let y = ternary.forward(x.clone().autodiff());
-        let grads = y.clone().sum().backward();
+        let grads = y.clone().backward();
         let grad = ternary
             .weight
             .base()

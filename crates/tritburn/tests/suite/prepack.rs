@@ -210,7 +210,7 @@ mod cube {
             } else {
                 ops::packed_linear(x.clone(), codes, scales, b.clone(), &layout, precision).unwrap()
             };
-            let grads = (y.clone() * matrix(9, m, n, &ad)).sum().backward();
+            let grads = (y.clone() * matrix(9, m, n, &ad)).backward();
             let mut results = vec![to_vec(y), to_vec(x.grad(&grads).unwrap())];
             results.extend(b.map(|b| to_vec(b.grad(&grads).unwrap())));
             results

@@ -8,7 +8,7 @@ use crate::lm::norm::dot;
 use crate::lm::vector::{LANES, Lanes, Work};
 use crate::parallel::OutPtr;
 
-/// Operands, as [`causal_attention_backward`](super::causal_attention_backward) describes them.
+/// Operands, as [`sequence_attention_backward`](super::sequence_attention_backward) describes them.
 pub(super) struct Job<'a> {
     pub plane: Plane,
     pub qkv: &'a [f32],
@@ -101,7 +101,7 @@ impl Job<'_> {
                     let at = plane.query(first + i, g, heads.query_width());
                     d_out.set_row(i, &self.d_out[at..][..dim]);
                 }
-                let seen = first + count;
+                let seen = plane.sequences.seen(first + count - 1);
                 let scores = [count, dim, seen];
                 // SAFETY: the set is available, panels have N vectors.
                 unsafe {
@@ -115,8 +115,8 @@ impl Job<'_> {
                     .zip(d_scores.chunks_exact_mut(row));
                 for (i, (weights, d_scores)) in rows.take(count).enumerate() {
                     let token = first + i;
-                    let (weights, hidden) = weights.split_at_mut(token + 1);
-                    let (d_scores, d_hidden) = d_scores.split_at_mut(token + 1);
+                    let (weights, hidden) = weights.split_at_mut(plane.sequences.seen(token));
+                    let (d_scores, d_hidden) = d_scores.split_at_mut(plane.sequences.seen(token));
                     let statistic = self.statistics[plane.statistic(token, g)];
                     // SAFETY: the set is available.
                     unsafe { exponentials::<L>(weights, scale, statistic) };

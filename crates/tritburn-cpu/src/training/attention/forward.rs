@@ -1,14 +1,18 @@
 //! Outputs of a sequence and a key head.
 
+use std::ops::Range;
+
 use super::super::rows::{exponentials, largest};
 use super::product::{Left, Output, Panels, product};
 use super::{Plane, QUERIES};
 use crate::lm::vector::{LANES, Lanes, Work};
 use crate::parallel::OutPtr;
 
-/// Operands, as [`causal_attention`](super::causal_attention) describes them.
+/// Operands, as [`sequence_attention`](super::sequence_attention) describes them.
 pub(super) struct Job<'a> {
     pub plane: Plane,
+    /// Query heads of the plane.
+    pub group: Range<usize>,
     pub qkv: &'a [f32],
     pub scale: f32,
     pub out: OutPtr<f32>,
@@ -32,11 +36,15 @@ impl Job<'_> {
     /// All of it, in panels of `N` vectors.
     ///
     /// # Safety
-    /// The set is available and no other task works on the plane.
+    /// The set is available and no other task works on these query heads of the plane.
     #[inline(always)]
     unsafe fn compute<L: Lanes, const N: usize>(self) {
         let Self {
-            plane, qkv, scale, ..
+            plane,
+            ref group,
+            qkv,
+            scale,
+            ..
         } = self;
         let (length, heads) = (plane.sequences.length, plane.sequences.heads);
         let dim = heads.dim();
@@ -51,14 +59,14 @@ impl Job<'_> {
         let mut queries = vec![0.0; QUERIES * dim];
         let mut scores = vec![0.0; QUERIES * row];
         let mut out = vec![0.0; QUERIES * out_row];
-        for g in 0..heads.group() {
+        for g in group.clone() {
             for first in (0..length).step_by(QUERIES) {
                 let count = QUERIES.min(length - first);
                 for (token, query) in (first..first + count).zip(queries.chunks_exact_mut(dim)) {
                     let at = plane.query(token, g, heads.qkv_width());
                     query.copy_from_slice(&qkv[at..][..dim]);
                 }
-                let seen = first + count;
+                let seen = plane.sequences.seen(first + count - 1);
                 let left = Left {
                     floats: &queries,
                     row: dim,
@@ -70,7 +78,7 @@ impl Job<'_> {
                 let mut sums = [0.0; QUERIES];
                 for (i, weights) in scores.chunks_exact_mut(row).take(count).enumerate() {
                     let token = first + i;
-                    let (weights, hidden) = weights.split_at_mut(token + 1);
+                    let (weights, hidden) = weights.split_at_mut(plane.sequences.seen(token));
                     let top = scale * largest(weights);
                     // SAFETY: the set is available; the statistic is this plane's own.
                     unsafe {

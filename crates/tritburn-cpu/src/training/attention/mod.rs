@@ -1,12 +1,14 @@
-//! Causal attention of whole sequences, with its gradient.
+//! Attention of whole sequences, causal or not, with its gradient.
 //!
-//! A task is a sequence and a key head, and takes the queries that share the head in blocks:
+//! A task is a sequence and a key head, and takes queries that share the head in blocks:
 //! scores of a block are held, `[QUERIES, length]`, never those of a sequence. The backward pass
 //! computes them again from queries, keys and the logarithm of each row's sum.
 
 mod backward;
 mod forward;
 mod product;
+
+use std::ops::Range;
 
 use crate::error::{CpuError, area, expect_len};
 use crate::isa::Isa;
@@ -26,6 +28,8 @@ pub struct Sequences {
     pub length: usize,
     /// Heads of a token.
     pub heads: Heads,
+    /// Whether a token sees the tokens up to itself only, or the whole sequence.
+    pub causal: bool,
 }
 
 impl Sequences {
@@ -41,13 +45,37 @@ impl Sequences {
         expect_len("statistics", statistics, self.statistics())
     }
 
-    /// Runs `task(sequence, key head)` for all of them.
-    fn for_tasks(&self, task: impl Fn(usize, usize) + Sync) {
-        let (tasks, kv) = (self.batch * self.heads.kv(), self.heads.kv());
+    /// Tokens that `token` sees: those before this one.
+    #[inline(always)]
+    fn seen(&self, token: usize) -> usize {
+        match self.causal {
+            true => token + 1,
+            false => self.length,
+        }
+    }
+
+    /// Whether a computation is worth more than one thread.
+    fn parallel(&self) -> bool {
         let work = self.statistics().saturating_mul(self.length);
-        let parallel = parallel::worth_it(work.saturating_mul(self.heads.dim()));
-        parallel::for_ranges(parallel, tasks, 1, 1, |range| {
-            range.for_each(|at| task(at / kv, at % kv));
+        parallel::worth_it(work.saturating_mul(self.heads.dim()))
+    }
+
+    /// Runs `task` for all planes, each cut into `parts` ranges of its query heads.
+    fn for_planes(&self, parts: usize, task: impl Fn(Plane, Range<usize>) + Sync) {
+        let (kv, group) = (self.heads.kv(), self.heads.group());
+        let step = group.div_ceil(parts);
+        let parts = group.div_ceil(step);
+        let tasks = self.batch * kv * parts;
+        parallel::for_ranges(self.parallel(), tasks, 1, 1, |range| {
+            for at in range {
+                let (plane, part) = (at / parts, at % parts);
+                let plane = Plane {
+                    sequences: *self,
+                    sequence: plane / kv,
+                    head: plane % kv,
+                };
+                task(plane, part * step..((part + 1) * step).min(group));
+            }
         });
     }
 }
@@ -92,14 +120,14 @@ impl Plane {
     }
 }
 
-/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` over the tokens up to t of the same sequence, for qkv
+/// `out[t] = softmax(scale · q[t] · Kᵀ) · V` over the tokens that t sees of its sequence, for qkv
 /// `[B·T, (Hq + 2·Hkv)·D]`, queries first, and out `[B·T, Hq·D]`. `statistics` `[B, Hq, T]` takes
 /// `ln Σ exp(scale · q · k)` for the backward pass. Query head h reads key head `h / (Hq / Hkv)`;
 /// `scale` is positive.
 ///
 /// # Errors
 /// [`CpuError::Length`] if a slice does not fit.
-pub fn causal_attention(
+pub fn sequence_attention(
     qkv: &[f32],
     sequences: Sequences,
     scale: f32,
@@ -109,26 +137,25 @@ pub fn causal_attention(
     sequences.check(qkv.len(), out.len(), statistics.len())?;
     let isa = Isa::detect();
     let (out, statistics) = (OutPtr::new(out), OutPtr::new(statistics));
-    sequences.for_tasks(|sequence, head| {
-        let plane = Plane {
-            sequences,
-            sequence,
-            head,
-        };
+    // Keys and values are laid out anew for every part: parts are made where threads would be idle.
+    let threads = rayon::current_num_threads();
+    let parts = threads.div_ceil((sequences.batch * sequences.heads.kv()).max(1));
+    sequences.for_planes(parts, |plane, group| {
         let job = forward::Job {
             plane,
+            group,
             qkv,
             scale,
             out,
             statistics,
         };
-        // SAFETY: a detected set is available; no two tasks share a plane.
+        // SAFETY: a detected set is available; no two tasks share a query head of a plane.
         unsafe { vector::run(isa, job) };
     });
     Ok(())
 }
 
-/// The gradient of [`causal_attention`], `d_qkv` in the shape of `qkv`, from `qkv`, the `out` and
+/// The gradient of [`sequence_attention`], `d_qkv` in the shape of `qkv`, from `qkv`, the `out` and
 /// `statistics` of the forward pass, and `d_out` (Dao et al. 2022, arXiv 2205.14135, section 3.1):
 /// with `P = exp(scale · QKᵀ - statistics)` and `δ = Σ dO ∘ O`,
 ///
@@ -136,7 +163,7 @@ pub fn causal_attention(
 ///
 /// # Errors
 /// [`CpuError::Length`] if a slice does not fit.
-pub fn causal_attention_backward(
+pub fn sequence_attention_backward(
     qkv: &[f32],
     out: &[f32],
     statistics: &[f32],
@@ -150,12 +177,8 @@ pub fn causal_attention_backward(
     expect_len("d_qkv", d_qkv.len(), qkv.len())?;
     let isa = Isa::detect();
     let d_qkv = OutPtr::new(d_qkv);
-    sequences.for_tasks(|sequence, head| {
-        let plane = Plane {
-            sequences,
-            sequence,
-            head,
-        };
+    // Gradients of keys and values are sums over all queries: a plane is one task.
+    sequences.for_planes(1, |plane, _| {
         let job = backward::Job {
             plane,
             qkv,

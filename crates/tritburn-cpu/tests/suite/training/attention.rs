@@ -1,4 +1,4 @@
-//! Causal attention of whole sequences and its gradient against the plain formula in f64.
+//! Attention of whole sequences, causal and not, and its gradient against the plain formula in f64.
 
 use crate::common::*;
 use tritburn_cpu::internals::*;
@@ -14,11 +14,12 @@ const SHAPES: [[usize; 5]; 6] = [
     [1, 131, 4, 2, 32],
 ];
 
-fn sequences([batch, length, query, kv, dim]: [usize; 5]) -> Sequences {
+fn sequences([batch, length, query, kv, dim]: [usize; 5], causal: bool) -> Sequences {
     Sequences {
         batch,
         length,
         heads: Heads::new(query, kv, dim).unwrap(),
+        causal,
     }
 }
 
@@ -28,6 +29,7 @@ fn reference(
     d_out: &[f32],
     [batch, length, query, kv, dim]: [usize; 5],
     scale: f64,
+    causal: bool,
 ) -> [Vec<f64>; 3] {
     let (width, group) = ((query + 2 * kv) * dim, query / kv);
     let mut out = vec![0.0; batch * length * query * dim];
@@ -36,22 +38,23 @@ fn reference(
     for b in 0..batch {
         for h in 0..query {
             for t in 0..length {
+                let seen = if causal { t + 1 } else { length };
                 let q = (b * length + t) * width + h * dim;
                 let k = |s: usize| (b * length + s) * width + (query + h / group) * dim;
                 let v = |s: usize| k(s) + kv * dim;
                 let o = (b * length + t) * query * dim + h * dim;
                 let at = |i: usize| f64::from(qkv[i]);
                 let dot = |a: usize, b: usize| (0..dim).map(|i| at(a + i) * at(b + i)).sum::<f64>();
-                let scores: Vec<f64> = (0..=t).map(|s| scale * dot(q, k(s))).collect();
+                let scores: Vec<f64> = (0..seen).map(|s| scale * dot(q, k(s))).collect();
                 let sum: f64 = scores.iter().map(|s| s.exp()).sum();
                 sums[(b * query + h) * length + t] = sum.ln();
                 let weights: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
                 for i in 0..dim {
-                    out[o + i] = (0..=t).map(|s| weights[s] * at(v(s) + i)).sum();
+                    out[o + i] = (0..seen).map(|s| weights[s] * at(v(s) + i)).sum();
                 }
                 let d = |i: usize| f64::from(d_out[o + i]);
                 let delta: f64 = (0..dim).map(|i| d(i) * out[o + i]).sum();
-                for s in 0..=t {
+                for s in 0..seen {
                     let dp: f64 = (0..dim).map(|i| d(i) * at(v(s) + i)).sum();
                     let ds = scale * weights[s] * (dp - delta);
                     for i in 0..dim {
@@ -83,14 +86,15 @@ struct Run {
     d_qkv: Vec<f32>,
 }
 
-fn run(qkv: &[f32], d_out: &[f32], shape: [usize; 5], scale: f32) -> Run {
+fn run(qkv: &[f32], d_out: &[f32], shape: [usize; 5], scale: f32, causal: bool) -> Run {
     let [batch, length, query, ..] = shape;
     let mut out = vec![f32::NAN; d_out.len()];
     let mut statistics = vec![f32::NAN; batch * length * query];
     let mut d_qkv = vec![f32::NAN; qkv.len()];
-    let sequences = sequences(shape);
-    causal_attention(qkv, sequences, scale, &mut out, &mut statistics).unwrap();
-    causal_attention_backward(qkv, &out, &statistics, d_out, sequences, scale, &mut d_qkv).unwrap();
+    let sequences = sequences(shape, causal);
+    sequence_attention(qkv, sequences, scale, &mut out, &mut statistics).unwrap();
+    sequence_attention_backward(qkv, &out, &statistics, d_out, sequences, scale, &mut d_qkv)
+        .unwrap();
     Run {
         out,
         statistics,
@@ -112,27 +116,30 @@ fn operands(rng: &mut Random, [batch, length, query, kv, dim]: [usize; 5]) -> [V
 #[test]
 fn outputs_and_gradients_equal_f64() {
     let mut rng = Random(1);
-    for shape in SHAPES {
+    for (shape, causal) in SHAPES.into_iter().flat_map(|s| [(s, true), (s, false)]) {
         let [qkv, d_out] = operands(&mut rng, shape);
         let scale = 1.0 / (shape[4] as f32).sqrt();
-        let found = run(&qkv, &d_out, shape, scale);
-        let [out, sums, d_qkv] = reference(&qkv, &d_out, shape, f64::from(scale));
-        assert_close(&found.out, &out, &format!("out {shape:?}"));
-        assert_close(&found.statistics, &sums, &format!("statistics {shape:?}"));
-        assert_close(&found.d_qkv, &d_qkv, &format!("d_qkv {shape:?}"));
+        let found = run(&qkv, &d_out, shape, scale, causal);
+        let [out, sums, d_qkv] = reference(&qkv, &d_out, shape, f64::from(scale), causal);
+        let what = format!("{shape:?}, causal {causal}");
+        assert_close(&found.out, &out, &format!("out {what}"));
+        assert_close(&found.statistics, &sums, &format!("statistics {what}"));
+        assert_close(&found.d_qkv, &d_qkv, &format!("d_qkv {what}"));
     }
 }
 
 #[test]
 fn threads_change_no_bit() {
     let mut rng = Random(2);
-    let shape = [3, 90, 4, 2, 32];
-    let [qkv, d_out] = operands(&mut rng, shape);
-    let [one, many] = on_threads(|| {
-        let found = run(&qkv, &d_out, shape, 0.2);
-        [found.out, found.statistics, found.d_qkv].map(|floats| bits(&floats))
-    });
-    assert_eq!(one, many);
+    // More planes than threads, and one plane whose query heads are shared out.
+    for (shape, causal) in [([3, 90, 4, 2, 32], true), ([1, 90, 7, 1, 32], false)] {
+        let [qkv, d_out] = operands(&mut rng, shape);
+        let [one, many] = on_threads(|| {
+            let found = run(&qkv, &d_out, shape, 0.2, causal);
+            [found.out, found.statistics, found.d_qkv].map(|floats| bits(&floats))
+        });
+        assert_eq!(one, many, "{shape:?}");
+    }
 }
 
 #[test]
@@ -170,17 +177,17 @@ fn operands_that_do_not_fit_are_refused() {
             expected,
         })
     };
-    let s = sequences(shape);
+    let s = sequences(shape, true);
     assert_eq!(
-        causal_attention(&qkv[..15], s, 1.0, &mut out, &mut statistics),
+        sequence_attention(&qkv[..15], s, 1.0, &mut out, &mut statistics),
         wrong("qkv", 15, 16)
     );
     assert_eq!(
-        causal_attention(&qkv, s, 1.0, &mut out[..7], &mut statistics),
+        sequence_attention(&qkv, s, 1.0, &mut out[..7], &mut statistics),
         wrong("out", 7, 8)
     );
     assert_eq!(
-        causal_attention(&qkv, s, 1.0, &mut out, &mut statistics[..3]),
+        sequence_attention(&qkv, s, 1.0, &mut out, &mut statistics[..3]),
         wrong("statistics", 3, 4)
     );
     let mut rotated = qkv;

@@ -1,4 +1,5 @@
 //! Gradients, losses and the optimiser.
 
 mod attention;
+mod gelu;
 mod rows;

@@ -4,13 +4,15 @@ mod attention;
 mod check;
 mod dense;
 mod embedding;
+mod gelu;
 mod linear;
 mod loss;
 mod rows;
 
-pub use attention::rotary_attention;
+pub use attention::{attention, rotary_attention};
 pub use dense::linear;
 pub use embedding::embedding;
+pub use gelu::gelu;
 pub(crate) use linear::{LinearPrologue, LinearWeight, prologue_linear};
 pub use linear::{gated_bit_linear, norm_bit_linear};
 pub use loss::{LossConfig, linear_cross_entropy, token_losses};

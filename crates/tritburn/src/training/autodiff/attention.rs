@@ -7,9 +7,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
 use super::super::backend::TrainingOps;
-use super::super::operand::Optional;
+use super::super::operand::{Optional, Sequences};
 use super::inner_option;
-use crate::transformer::Heads;
 
 /// What the forward pass leaves: linear in the number of tokens.
 #[derive(Clone, Debug)]
@@ -18,8 +17,7 @@ struct Saved<B: Backend> {
     out: FloatTensor<B>,
     statistics: FloatTensor<B>,
     table: Optional<B>,
-    heads: Heads,
-    batch: usize,
+    sequences: Sequences,
 }
 
 #[derive(Debug)]
@@ -41,10 +39,9 @@ impl<B: TrainingOps> Backward<B, 1> for AttentionBackward {
             out,
             statistics,
             table,
-            heads,
-            batch,
+            sequences,
         } = ops.state;
-        let d_qkv = B::attention_backward(rotated, out, statistics, d_out, table, heads, batch);
+        let d_qkv = B::attention_backward(rotated, out, statistics, d_out, table, sequences);
         grads.register::<B>(qkv.id, d_qkv);
     }
 }
@@ -52,8 +49,7 @@ impl<B: TrainingOps> Backward<B, 1> for AttentionBackward {
 pub(super) fn rotary_attention<B: TrainingOps, C: CheckpointStrategy>(
     qkv: FloatTensor<Autodiff<B, C>>,
     table: Optional<Autodiff<B, C>>,
-    heads: Heads,
-    batch: usize,
+    sequences: Sequences,
 ) -> FloatTensor<Autodiff<B, C>> {
     let (qkv, node) = qkv.into_parts();
     let table = inner_option::<B, C>(table);
@@ -62,16 +58,15 @@ pub(super) fn rotary_attention<B: TrainingOps, C: CheckpointStrategy>(
         .compute_bound()
         .stateful()
     {
-        OpsKind::UnTracked(prep) => prep.finish(B::rotary_attention(qkv, table, heads, batch)),
+        OpsKind::UnTracked(prep) => prep.finish(B::rotary_attention(qkv, table, sequences)),
         OpsKind::Tracked(prep) => {
-            let (out, rotated, statistics) = B::attention_forward(qkv, table.clone(), heads, batch);
+            let (out, rotated, statistics) = B::attention_forward(qkv, table.clone(), sequences);
             let saved = Saved {
                 rotated,
                 out: out.clone(),
                 statistics,
                 table,
-                heads,
-                batch,
+                sequences,
             };
             prep.finish(saved, out)
         }

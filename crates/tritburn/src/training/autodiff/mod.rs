@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `rows` | norms and gated units |
 //! | `linear` | the same in front of a quantised product |
-//! | `attention`, `dense`, `embedding`, `loss` | as they are called |
+//! | `attention`, `dense`, `embedding`, `gelu`, `loss` | as they are called |
 
 mod attention;
 mod dense;
 mod embedding;
+mod gelu;
 mod linear;
 mod loss;
 mod rows;
@@ -22,10 +23,10 @@ use tritburn_formats::PackedLayout;
 
 use super::backend::{TrainingOps, in_dtype};
 use super::operand::{
-    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, WantedGradients,
+    AdamWStep, Depth, LossGradients, LossOptions, Moments, Optional, Prologue, Sequences,
+    WantedGradients,
 };
 use crate::ops::{Bias, WeightOperand};
-use crate::transformer::Heads;
 
 impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
     fn prologue(x: FloatTensor<Self>, prologue: Prologue<Self>) -> FloatTensor<Self> {
@@ -85,24 +86,31 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         constant::<B, C>(B::dense_product(left, right, depths, dtype))
     }
 
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::gelu::<B, C>(x)
+    }
+
+    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, dy) = (x.into_primitive(), dy.into_primitive());
+        constant::<B, C>(B::exact_gelu_backward(x, dy))
+    }
+
     fn rotary_attention(
         qkv: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self> {
-        attention::rotary_attention::<B, C>(qkv, table, heads, batch)
+        attention::rotary_attention::<B, C>(qkv, table, sequences)
     }
 
     fn attention_forward(
         qkv: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let table = inner_option::<B, C>(table);
         let (out, rotated, statistics) =
-            B::attention_forward(qkv.into_primitive(), table, heads, batch);
+            B::attention_forward(qkv.into_primitive(), table, sequences);
         (
             constant::<B, C>(out),
             constant::<B, C>(rotated),
@@ -116,8 +124,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         statistics: FloatTensor<Self>,
         d_out: FloatTensor<Self>,
         table: Optional<Self>,
-        heads: Heads,
-        batch: usize,
+        sequences: Sequences,
     ) -> FloatTensor<Self> {
         constant::<B, C>(B::attention_backward(
             rotated.into_primitive(),
@@ -125,8 +132,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
             statistics.into_primitive(),
             d_out.into_primitive(),
             inner_option::<B, C>(table),
-            heads,
-            batch,
+            sequences,
         ))
     }
 

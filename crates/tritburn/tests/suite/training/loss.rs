@@ -79,7 +79,7 @@ impl Case {
             return results;
         }
         // A factor that the backward pass has to take into account.
-        let grads = (loss * 3.0).sum().backward();
+        let grads = (loss * 3.0).backward();
         if let Some(dx) = x.grad(&grads).filter(|_| self.trained[0]) {
             assert_eq!(dx.dtype(), self.dtype);
             results.push(("dx", to_vec(dx)));

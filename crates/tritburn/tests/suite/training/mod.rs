@@ -87,12 +87,14 @@ pub fn assert_is_slope(
     }
 }
 
-/// A scalar that depends on every element of `y`, and differently on each.
-pub fn weighed<const D: usize>(y: Tensor<D>, seed: u64) -> Tensor<1> {
+/// The elements of `y`, each times another weight. Their sum is the loss that `backward` differentiates: it
+/// gives every element the gradient 1. No device adds them up, because that would be tuned for each shape.
+pub fn weighed<const D: usize>(y: Tensor<D>, seed: u64) -> Tensor<D> {
     let weights = tensor(seed, y.dims(), &y.device());
-    (y.cast(DType::F32) * weights).sum()
+    y.cast(DType::F32) * weights
 }
 
-pub fn scalar(tensor: Tensor<1>) -> f32 {
-    to_vec(tensor)[0]
+/// The sum of all elements.
+pub fn scalar<const D: usize>(tensor: Tensor<D>) -> f32 {
+    to_vec(tensor).iter().sum()
 }

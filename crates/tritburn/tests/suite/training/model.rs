@@ -90,24 +90,36 @@ fn train(device: &Device, dtype: DType, steps: usize, sync: bool) -> Vec<f32> {
         .collect()
 }
 
+/// The first device learns it; the others, which may be slow, take the same first steps.
 #[test]
 fn a_decoder_learns_a_sequence_by_heart() {
-    for device in devices() {
-        let losses = train(&device, DType::F32, 60, false);
-        assert!((losses[0] - 10f32.ln()).abs() < 1.0, "{}", losses[0]);
-        assert!(losses[59] < 0.3 * losses[0], "{device:?}: {losses:?}");
-        assert_eq!(
-            losses[..5],
-            train(&device, DType::F32, 5, true),
-            "{device:?}"
-        );
-        for dtype in half_types(&device) {
-            let half = train(&device, dtype, 60, false);
-            assert!((half[0] - losses[0]).abs() < 0.05 * losses[0]);
-            assert!(
-                half[59] < 0.3 * half[0],
-                "{dtype:?} on {device:?}: {half:?}"
-            );
+    let all = devices();
+    let (first, others) = all.split_first().unwrap();
+    let learned = |losses: &[f32]| losses[59] < 0.3 * losses[0];
+    let expected = train(first, DType::F32, 60, false);
+    assert!((expected[0] - 10f32.ln()).abs() < 1.0, "{}", expected[0]);
+    assert!(learned(&expected), "{first:?}: {expected:?}");
+    for dtype in half_types(first) {
+        let half = train(first, dtype, 60, false);
+        assert_first_steps(&half[..1], &expected, 0.05);
+        assert!(learned(&half), "{dtype:?} on {first:?}: {half:?}");
+    }
+    let again = train(first, DType::F32, 5, true);
+    assert_eq!(expected[..5], again, "{first:?}");
+    for device in others {
+        let losses = train(device, DType::F32, 5, false);
+        assert_first_steps(&losses, &expected, 0.02);
+        assert_eq!(losses, train(device, DType::F32, 5, true), "{device:?}");
+        for dtype in half_types(device) {
+            let half = train(device, dtype, 2, false);
+            assert_first_steps(&half, &expected, 0.05);
         }
+    }
+}
+
+fn assert_first_steps(found: &[f32], expected: &[f32], bound: f32) {
+    for (found, expected) in found.iter().zip(expected) {
+        let error = (found - expected).abs() / expected;
+        assert!(error < bound, "{found} instead of {expected}");
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use rstest::rstest;
 use tritburn::Error;
-use tritburn::training::{GatedActivation, Norm, gated, rms_norm};
+use tritburn::training::{GatedActivation, Norm, gated, gelu, rms_norm};
 
 use super::{
     Results, TRAINED, assert_close, assert_is_slope, half_types, leaf, scalar, tensor, weighed,
@@ -261,5 +261,32 @@ fn operands_that_do_not_fit_are_refused() {
         };
         let x = tensor(2, [3, 8], &Device::flex());
         assert!(matches!(rms_norm(x, norm), Err(Error::Device { .. })));
+    }
+}
+
+#[test]
+fn gelu_and_its_gradient_equal_burns() {
+    let run = |device: &Device, dtype, op: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+        let x = leaf(5, [3, 7, 41], (dtype, true), &device.clone().autodiff());
+        let y = op(x.clone() * 3.0);
+        assert_eq!(y.dtype(), dtype);
+        let grads = weighed(y.clone(), 6).backward();
+        let dx = x.grad(&grads).unwrap();
+        assert_eq!(dx.dtype(), dtype);
+        vec![("y", to_vec(y)), ("dx", to_vec(dx))]
+    };
+    let expected = run(&reference(), DType::F32, &activation::gelu);
+    for device in devices() {
+        let found = run(&device, DType::F32, &gelu);
+        // Elsewhere it is Burn's, whose gradient is that of the approximation by tanh.
+        let bound = if device == reference() { 1e-6 } else { 1e-3 };
+        assert_close(&found, &expected, bound, &format!("{device:?}"));
+        // What is not trained takes the same path without keeping anything.
+        let bare = gelu(tensor(5, [3, 7, 41], &device) * 3.0);
+        assert_eq!(to_vec(bare), found[0].1, "{device:?}");
+        for dtype in half_types(&device) {
+            let found = run(&device, dtype, &gelu);
+            assert_close(&found, &expected, 2e-2, &format!("{dtype:?} on {device:?}"));
+        }
     }
 }
