@@ -75,8 +75,8 @@ pub fn open_at(name: &str, index: usize) -> Result<Device, DeviceError> {
                 let device = create(known, index);
                 // A kernel that the driver cannot compile may end the process.
                 #[cfg(feature = "vulkan")]
-                if *known == "vulkan" {
-                    check_vulkan(&device)?;
+                if matches!(*known, "vulkan" | "wgpu") {
+                    check_vulkan(known, &device)?;
                 }
                 Tensor::<1>::ones([1], &device).into_data();
                 Ok(device)
@@ -146,11 +146,13 @@ pub fn has_collectives(device: &Device) -> bool {
     crate::ops::is_cuda(device)
 }
 
-/// Refuses a Vulkan device whose driver lacks what CubeCL's kernels need.
+/// Refuses a device whose Vulkan driver lacks what CubeCL's kernels need. Beside `vulkan`, `wgpu` runs
+/// SPIR-V as well, wherever it finds a Vulkan driver.
 #[cfg(feature = "vulkan")]
-fn check_vulkan(device: &Device) -> Result<(), DeviceError> {
+fn check_vulkan(name: &'static str, device: &Device) -> Result<(), DeviceError> {
     match part_name(device) {
         Some(part) if vulkan::lacks_layout_extension(&part) => Err(DeviceError::Extension {
+            name,
             part,
             extension: vulkan::LAYOUT_EXTENSION,
         }),
@@ -257,10 +259,12 @@ pub enum DeviceError {
     /// A Vulkan driver lacks an extension that kernels need.
     #[cfg(feature = "vulkan")]
     #[error(
-        "device `vulkan` cannot be used on {part}: its driver lacks {extension}; a build with \
+        "device `{name}` cannot be used on {part}: its Vulkan driver lacks {extension}; a build with \
          `--features wgpu` and without `vulkan` runs there as device `wgpu`"
     )]
     Extension {
+        /// The name given.
+        name: &'static str,
         /// The name of the part.
         part: String,
         /// The name of the extension.

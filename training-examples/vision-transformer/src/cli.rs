@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -269,6 +270,9 @@ pub struct BenchArgs {
     /// Number of classes.
     #[arg(long, default_value_t = 10)]
     pub classes: usize,
+    /// Images at a time, one number or several.
+    #[arg(long, value_delimiter = ',', default_values = ["1", "256"])]
+    pub batch: Vec<NonZeroUsize>,
     /// Sizes of the model [default: those of BitMedViT]
     #[command(flatten)]
     pub model: ModelArgs,

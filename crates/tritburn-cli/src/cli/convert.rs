@@ -36,8 +36,8 @@ pub struct ConvertArgs {
     #[arg(long, value_enum, value_name = "TYPE", default_value = "exact")]
     pub embedding: EmbeddingArg,
 
-    /// Round the weights of a plain float model to so many bits, with a scale and a zero point per
-    /// group (--to tritburn). Embedding and output head stay float.
+    /// Round the weights of a plain float model to so many bits, with a scale and, unless the method is
+    /// symmetric, a zero point per group (--to tritburn). Embedding and output head stay float.
     #[arg(long, value_enum, value_name = "BITS")]
     pub weights: Option<WeightsArg>,
 
@@ -54,7 +54,8 @@ pub struct ConvertArgs {
     #[arg(long, value_enum, default_value = "round", requires = "weights")]
     pub method: MethodArg,
 
-    /// Keep the 16 largest weights of every 32 inputs, which are stored with a mask; for int4.
+    /// Keep the 16 largest weights of every 32 inputs, and a mask that says which: for int4, and groups of a
+    /// multiple of 32.
     #[arg(long, requires = "weights")]
     pub sparse: bool,
 
@@ -88,7 +89,7 @@ impl ConvertArgs {
         };
         let quantizer = AffineQuantizer::new(bits, group_size).with_method(method);
         Some(match self.sparse {
-            true => quantizer.sparse(),
+            true => quantizer.with_sparsity(),
             false => quantizer,
         })
     }

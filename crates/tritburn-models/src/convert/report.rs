@@ -31,7 +31,8 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// Whether a tokenizer went along.
     pub tokenizer: bool,
-    /// What [`Options::weights`](super::Options::weights) did to each projection, in the model's order.
+    /// What [`Options::weights`](super::Options::weights) did to each projection, in the model's order;
+    /// empty without them.
     pub rounded: Vec<RoundedProjection>,
 }
 

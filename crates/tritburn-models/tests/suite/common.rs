@@ -86,6 +86,18 @@ pub fn devices() -> Vec<Device> {
     devices
 }
 
+/// Whether `device` compiles and tunes for seconds for every shape, as CubeCL's CPU runtime does: some tests
+/// run a part of their cases there.
+pub fn is_slow(device: &Device) -> bool {
+    #[cfg(feature = "cpu")]
+    return *device == Device::cpu();
+    #[cfg(not(feature = "cpu"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// Numbers that are the same in every run.
 pub struct Numbers(pub u64);
 

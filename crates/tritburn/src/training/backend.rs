@@ -30,7 +30,8 @@ use crate::ops::{Bias, TernaryOps, WeightOperand};
 ///
 /// [`prologue`](Self::prologue), [`prologue_bit_linear`](Self::prologue_bit_linear),
 /// [`prologue_packed_linear`](Self::prologue_packed_linear), [`dense_linear`](Self::dense_linear),
-/// [`exact_gelu`](Self::exact_gelu), [`rotary_attention`](Self::rotary_attention), [`token_embedding`](Self::token_embedding) and
+/// [`exact_gelu`](Self::exact_gelu), [`rotary_attention`](Self::rotary_attention),
+/// [`token_embedding`](Self::token_embedding) and
 /// [`linear_cross_entropy`](Self::linear_cross_entropy) have gradients; the others are what these
 /// are made of.
 ///

@@ -8,7 +8,7 @@
 //! | [`gated`] | squared-ReLU or SiLU gate, sub-norm | its input |
 //! | [`gated_bit_linear`] | gate, sub-norm, int8 quantiser, W2A8 product | as above |
 //! | [`rotary_attention`] | rotary embedding and causal attention of whole sequences | q, k, v, the output, a number a query |
-//! | [`attention`] | the same without positions, causal or not; on CubeCL devices composed of Burn's | the same, or what Burn's keeps |
+//! | [`attention`] | the same without positions, causal or not; composed of Burn's where there is no kernel | the same, or what Burn's keeps |
 //! | [`gelu`] | an activation without a gate; Burn's on CubeCL devices | its input |
 //! | [`embedding`] | rows of a table | the ids |
 //! | [`linear_cross_entropy`] | output layer and loss, in chunks of tokens | the gradients |

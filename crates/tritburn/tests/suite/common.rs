@@ -13,6 +13,18 @@ pub fn devices() -> Vec<Device> {
     devices
 }
 
+/// Whether `device` compiles and tunes for seconds for every shape, as CubeCL's CPU runtime does: some tests
+/// run a part of their cases there.
+pub fn is_slow(device: &Device) -> bool {
+    #[cfg(feature = "cpu")]
+    return *device == Device::cpu();
+    #[cfg(not(feature = "cpu"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// One device, for tests of what does not depend on it.
 pub fn device() -> Device {
     devices().swap_remove(0)

@@ -23,7 +23,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     };
     device.seed(1);
     let model = VisionTransformer::new(&sizes, config.dtype(&device), &device)?;
-    let costs = Costs::of(&model.no_grad().rounded()?, &device)?;
+    let batches: Vec<usize> = args.batch.iter().map(|batch| batch.get()).collect();
+    let costs = Costs::of(&model.no_grad().rounded()?, &batches, &device)?;
     match args.json {
         true => println!("{}", serde_json::json!(costs)),
         false => println!("{costs}"),

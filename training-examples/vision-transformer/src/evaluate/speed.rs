@@ -12,6 +12,8 @@ use crate::error::Error;
 /// Time that is spent on a measurement, and runs at least and at most.
 const TIME: Duration = Duration::from_secs(2);
 const RUNS: std::ops::RangeInclusive<usize> = 5..=2000;
+/// From this time on one run is enough.
+const SLOW: Duration = Duration::from_secs(20);
 /// Runs before the first that counts: kernels are compiled and tuned in them.
 const WARM_UP: usize = 3;
 
@@ -56,12 +58,22 @@ pub fn speed(model: &VisionTransformer, batch: usize, device: &Device) -> Result
         drop(logits);
         Ok(time)
     };
-    for _ in 0..WARM_UP {
+    // The first run may compile: how slow the model is shows from the second one on.
+    run()?;
+    let warm_up = if run()? < SLOW.as_secs_f64() {
+        WARM_UP - 2
+    } else {
+        0
+    };
+    for _ in 0..warm_up {
         run()?;
     }
     let begun = Instant::now();
     let mut times = Vec::new();
-    while times.len() < *RUNS.start() || (begun.elapsed() < TIME && times.len() < *RUNS.end()) {
+    let least = |elapsed| if elapsed < SLOW { *RUNS.start() } else { 1 };
+    while times.len() < least(begun.elapsed())
+        || (begun.elapsed() < TIME && times.len() < *RUNS.end())
+    {
         times.push(run()?);
     }
     times.sort_by(f64::total_cmp);

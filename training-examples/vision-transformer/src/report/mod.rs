@@ -80,11 +80,15 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Measures a model without gradients and its float twin.
+    /// Measures a model without gradients and its float twin, on `batches` of images.
     ///
     /// # Errors
     /// [`Error`] if the model cannot be packed, or the device fails.
-    pub fn of(trained: &VisionTransformer, device: &Device) -> Result<Self, Error> {
+    pub fn of(
+        trained: &VisionTransformer,
+        batches: &[usize],
+        device: &Device,
+    ) -> Result<Self, Error> {
         let packed = trained.pack()?;
         let twin = VisionConfig {
             ternary: TernaryLayers::None,
@@ -92,7 +96,7 @@ impl Costs {
         };
         let twin = VisionTransformer::new(&twin, trained.dtype(), device)?;
         let speeds = |model: &VisionTransformer| {
-            let speeds = BATCHES.iter().map(|&batch| speed(model, batch, device));
+            let speeds = batches.iter().map(|&batch| speed(model, batch, device));
             speeds.collect::<Result<Vec<_>, _>>()
         };
         let ternary = layer_codes(trained)?;
@@ -131,7 +135,7 @@ impl Report {
         let own = Answers::of(&trained, &data.test, device)?;
         let answers = Answers::of(&packed, &data.test, device)?;
         let scores = Scores::of(&answers, &data.test, &data.classes, data.labelling);
-        let costs = Costs::of(&trained, device)?;
+        let costs = Costs::of(&trained, &BATCHES, device)?;
         let report = Self {
             data: data.source.display().to_string(),
             device: format!("{device:?}"),

@@ -70,4 +70,12 @@ fn the_bench_measures_a_model_of_any_size() {
     let costs: Value = serde_json::from_str(&said).unwrap();
     assert!(costs["packed_speed"][0]["microseconds"].as_f64().unwrap() > 0.0);
     assert_eq!(costs["float_speed"][1]["batch"], 256);
+    let batches = ["--batch", "2,3,5"];
+    let said = succeed(program("bench").args(model).args(sizes).args(batches));
+    let costs: Value = serde_json::from_str(&said).unwrap();
+    let speeds = costs["packed_speed"].as_array().unwrap();
+    let measured: Vec<_> = speeds.iter().map(|speed| &speed["batch"]).collect();
+    assert_eq!(measured, [2, 3, 5]);
+    let refused = program("bench").args(["--batch", "0"]).output().unwrap();
+    assert!(!refused.status.success());
 }

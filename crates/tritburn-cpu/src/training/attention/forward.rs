@@ -80,7 +80,7 @@ impl Job<'_> {
                     let token = first + i;
                     let (weights, hidden) = weights.split_at_mut(plane.sequences.seen(token));
                     let top = scale * largest(weights);
-                    // SAFETY: the set is available; the statistic is this plane's own.
+                    // SAFETY: the set is available; the statistic is this task's own.
                     unsafe {
                         sums[i] = exponentials::<L>(weights, scale, top);
                         let at = plane.statistic(token, g);
@@ -98,7 +98,7 @@ impl Job<'_> {
                 unsafe { product::<L, N>(left, &values, shape, &mut out, out_row, Output::Write) };
                 for (i, from) in out.chunks_exact(out_row).take(count).enumerate() {
                     let at = plane.query(first + i, g, heads.query_width());
-                    // SAFETY: the plane's own queries.
+                    // SAFETY: the task's own queries.
                     let to = unsafe { self.out.slice(at, dim) };
                     for (to, from) in to.iter_mut().zip(from) {
                         *to = from / sums[i];

@@ -1,6 +1,7 @@
 //! Attention of whole sequences, causal or not, with its gradient.
 //!
-//! A task is a sequence and a key head, and takes queries that share the head in blocks:
+//! A task is a sequence and a key head, or in the forward pass some of the query heads that share it where
+//! threads would be idle. It takes queries in blocks:
 //! scores of a block are held, `[QUERIES, length]`, never those of a sequence. The backward pass
 //! computes them again from queries, keys and the logarithm of each row's sum.
 
@@ -138,7 +139,10 @@ pub fn sequence_attention(
     let isa = Isa::detect();
     let (out, statistics) = (OutPtr::new(out), OutPtr::new(statistics));
     // Keys and values are laid out anew for every part: parts are made where threads would be idle.
-    let threads = rayon::current_num_threads();
+    let threads = match sequences.parallel() {
+        true => rayon::current_num_threads(),
+        false => 1,
+    };
     let parts = threads.div_ceil((sequences.batch * sequences.heads.kv()).max(1));
     sequences.for_planes(parts, |plane, group| {
         let job = forward::Job {

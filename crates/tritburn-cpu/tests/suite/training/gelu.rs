@@ -41,6 +41,11 @@ fn no_element_and_nan_and_infinity() {
     let [y, dx] = run(&[f32::NAN, f32::INFINITY, 1.0], &[1.0; 3]);
     assert!(y[0].is_nan() && dx[0].is_nan());
     assert_eq!(y[1], f32::INFINITY);
+    let far = [3e38, 1e20, -1e20, -3e38];
+    assert_eq!(
+        run(&far, &[2.0; 4]),
+        [vec![3e38, 1e20, 0.0, 0.0], vec![2.0, 2.0, 0.0, 0.0]]
+    );
     assert!((y[2] - 0.841_344_7).abs() < 1e-6);
 }
 

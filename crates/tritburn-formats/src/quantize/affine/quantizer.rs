@@ -67,8 +67,9 @@ impl AffineQuantizer {
         Self { floats, ..self }
     }
 
-    /// The quantiser that keeps the 16 largest weights of every 32 inputs and drops the others.
-    pub fn sparse(self) -> Self {
+    /// The quantiser that keeps the 16 largest weights of every 32 inputs and drops the others. Only codes of
+    /// 4 bits are stored so: a layout of others is refused.
+    pub fn with_sparsity(self) -> Self {
         Self {
             sparse: true,
             ..self

@@ -8,7 +8,7 @@ use tritburn_models::generate::{GenerationOptions, Session, generate};
 use tritburn_models::sample::Sampling;
 
 use super::{answer, assert_idle, greedy, prompt, small, start, toy};
-use crate::common::devices;
+use crate::common::{devices, is_slow};
 
 #[test]
 fn greedy_answers_are_those_of_a_session() {
@@ -16,7 +16,12 @@ fn greedy_answers_are_those_of_a_session() {
         let (model, tokenizer) = toy(&device);
         let engine = Engine::start(model.clone(), Some(tokenizer), EngineOptions::default());
         let engine = engine.unwrap();
-        for len in [1, 7, 16, 65, 200] {
+        let lens = if is_slow(&device) {
+            &[7, 65][..]
+        } else {
+            &[1, 7, 16, 65, 200]
+        };
+        for &len in lens {
             let prompt = prompt(len as u64, len);
             let mut session = Session::new(model.clone(), 1, 512).unwrap();
             let options = GenerationOptions {

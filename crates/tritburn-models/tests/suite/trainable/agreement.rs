@@ -36,21 +36,27 @@ struct Answer {
 
 fn of_module(model: &TrainableModel, prompt: &[u32]) -> Answer {
     let device = model.device();
+    let vocabulary = model.config().vocab_size;
+    // Always of one length, which is tuned for once: what stands behind a token does not change it.
     let logits = |ids: &[u32]| {
-        let logits = model.logits(batch(&[ids], &device)).unwrap();
+        let mut ids = ids.to_vec();
+        ids.resize(PROMPT + NEW, 0);
+        let logits = model.logits(batch(&[&ids], &device)).unwrap();
         logits.into_data().try_into_vec::<f32>().unwrap()
     };
     let mut text = prompt.to_vec();
     for _ in 0..NEW {
         let all = logits(&text);
-        let last = &all[all.len() - model.config().vocab_size..];
+        let last = &all[(text.len() - 1) * vocabulary..][..vocabulary];
         let best = (0..last.len())
             .rev()
             .max_by(|&a, &b| last[a].total_cmp(&last[b]));
         text.push(best.unwrap() as u32);
     }
+    let mut of_prompt = logits(prompt);
+    of_prompt.truncate(prompt.len() * vocabulary);
     Answer {
-        logits: logits(prompt),
+        logits: of_prompt,
         greedy: text.split_off(prompt.len()),
     }
 }

@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use tritburn_models::vision::{Labelling, TernaryLayers, VisionConfig, VisionTransformer};
 
-use crate::common::Numbers;
+use crate::common::{Numbers, devices, is_slow};
 
 /// Awkward sizes: 25 patches of 12 values, grouped heads, an inner width that is no multiple of 16.
 fn config(ternary: TernaryLayers) -> VisionConfig {
@@ -32,6 +32,19 @@ const ALL: [TernaryLayers; 3] = [
     TernaryLayers::FeedForward,
     TernaryLayers::All,
 ];
+
+/// All models on all devices; on slow ones the model of the paper.
+fn everywhere() -> Vec<(Device, TernaryLayers)> {
+    let all = devices().into_iter().flat_map(|device| {
+        let models = if is_slow(&device) {
+            &ALL[1..2]
+        } else {
+            &ALL[..]
+        };
+        models.iter().map(move |&ternary| (device.clone(), ternary))
+    });
+    all.collect()
+}
 
 /// A model of random weights, gains and biases: the same in every run, whatever else draws numbers on the
 /// device meanwhile.

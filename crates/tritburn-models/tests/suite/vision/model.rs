@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Tensor, TensorData};
 use tritburn_models::vision::{Classifier, DropPath, Picture, TernaryLayers, VisionConfig};
 
-use super::{ALL, config, images, model, values};
+use super::{ALL, config, everywhere, images, model, values};
 use crate::common::devices;
 
 #[test]
@@ -60,18 +60,16 @@ fn patches_see_each_other_unless_the_model_is_causal() {
 
 #[test]
 fn every_parameter_has_a_gradient() {
-    for device in devices() {
-        for ternary in ALL {
-            let config = config(ternary);
-            let model = model(&config, &device.clone().autodiff());
-            let images = images(2, &config, &device).autodiff();
-            let loss = model.logits(images).unwrap().square().mean();
-            let gradients = burn::optim::GradientsParams::from_grads(loss.backward(), &model);
-            // A block: norm 2, q|k|v 2, output 2 (3 with its norm), up 3, down 3. Ends: patches 2, positions 1,
-            // norm 2, head 2.
-            let block = 12 + usize::from(ternary == TernaryLayers::All);
-            assert_eq!(gradients.len(), 2 * block + 7);
-        }
+    for (device, ternary) in everywhere() {
+        let config = config(ternary);
+        let model = model(&config, &device.clone().autodiff());
+        let images = images(2, &config, &device).autodiff();
+        let loss = model.logits(images).unwrap().square();
+        let gradients = burn::optim::GradientsParams::from_grads(loss.backward(), &model);
+        // A block: norm 2, q|k|v 2, output 2 (3 with its norm), up 3, down 3. Ends: patches 2, positions 1,
+        // norm 2, head 2.
+        let block = 12 + usize::from(ternary == TernaryLayers::All);
+        assert_eq!(gradients.len(), 2 * block + 7);
     }
 }
 

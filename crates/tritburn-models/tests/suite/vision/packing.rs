@@ -5,36 +5,34 @@ use tritburn::Pack;
 use tritburn_models::VisionTransformer;
 use tritburn_models::vision::{TernaryLayers, VisionConfig};
 
-use super::{ALL, config, images, model, values};
+use super::{ALL, config, everywhere, images, model, values};
 use crate::common::devices;
 
 #[test]
 fn a_packed_model_says_what_the_trained_one_says_from_memory_and_from_its_folder() {
-    for device in devices() {
-        for ternary in ALL {
-            let config = config(ternary);
-            let trained = model(&config, &device.clone().autodiff())
-                .valid()
-                .rounded()
-                .unwrap();
-            let images = images(7, &config, &device);
-            let expected = values(trained.logits(images.clone()).unwrap());
-            let packed = trained.pack().unwrap();
-            assert_eq!(packed.is_packed(), ternary != TernaryLayers::None);
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("packed");
-            packed.save(&path, false).unwrap();
-            let loaded = VisionTransformer::load(&path, packed.dtype(), &device).unwrap();
-            assert_eq!(loaded.is_packed(), packed.is_packed());
-            assert_eq!(loaded.checksum().unwrap(), packed.checksum().unwrap());
-            for model in [packed, loaded] {
-                let found = values(model.logits(images.clone()).unwrap());
-                let largest = |row: &[f32]| (0..5).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-                for (found, expected) in found.chunks(5).zip(expected.chunks(5)) {
-                    assert_eq!(largest(found), largest(expected));
-                    for (found, expected) in found.iter().zip(expected) {
-                        assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
-                    }
+    for (device, ternary) in everywhere() {
+        let config = config(ternary);
+        let trained = model(&config, &device.clone().autodiff())
+            .valid()
+            .rounded()
+            .unwrap();
+        let images = images(7, &config, &device);
+        let expected = values(trained.logits(images.clone()).unwrap());
+        let packed = trained.pack().unwrap();
+        assert_eq!(packed.is_packed(), ternary != TernaryLayers::None);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packed");
+        packed.save(&path, false).unwrap();
+        let loaded = VisionTransformer::load(&path, packed.dtype(), &device).unwrap();
+        assert_eq!(loaded.is_packed(), packed.is_packed());
+        assert_eq!(loaded.checksum().unwrap(), packed.checksum().unwrap());
+        for model in [packed, loaded] {
+            let found = values(model.logits(images.clone()).unwrap());
+            let largest = |row: &[f32]| (0..5).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+            for (found, expected) in found.chunks(5).zip(expected.chunks(5)) {
+                assert_eq!(largest(found), largest(expected));
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
                 }
             }
         }

@@ -75,17 +75,17 @@ fn fused(
 /// Attention with grouped heads and without positions: `softmax(q · kᵀ / √size) · v` over all tokens of
 /// a sequence, or over those up to each token if it is `causal`.
 ///
-/// Flex computes it in one operation, which holds scores of a block of queries only. CubeCL devices
-/// compose it of Burn's `attention`, which under Autodiff holds scores `[length, length]`; so does Flex
-/// for heads of odd size.
+/// It is one operation, which holds scores of a block of queries only: on Flex for heads of even size, on
+/// CubeCL devices for causal attention with the heads of [`rotary_attention`]. Everything else is composed
+/// of Burn's `attention`, which under Autodiff holds scores `[length, length]`.
 ///
 /// # Shapes
 /// `qkv` `[batch, length, heads.fused_width()]` of f32, bf16 or f16: queries, keys, values. Returns
 /// `[batch, length, heads.query_width()]` in the dtype of `qkv`, and is differentiable in it.
 ///
 /// # Errors
-/// [`Error::Heads`] for heads that do not fit each other, [`Error::InputFeatures`], [`Error::DType`] or
-/// [`Error::Device`].
+/// [`Error::Heads`] for heads that do not fit each other, [`Error::InputFeatures`], [`Error::DType`], and
+/// on CUDA devices that of its set-up.
 ///
 /// # Examples
 ///
@@ -112,7 +112,10 @@ pub fn attention(qkv: Tensor<3>, heads: Heads, causal: bool) -> Result<Tensor<3>
         batch: qkv.dims()[0],
         causal,
     };
-    let has_kernels = !runs_kernels(&qkv.device()) && heads.size.is_multiple_of(2);
+    let has_kernels = match runs_kernels(&qkv.device()) {
+        true => causal && heads.has_kernels(),
+        false => heads.size.is_multiple_of(2),
+    };
     let is_empty = qkv.shape().num_elements() == 0;
     Ok(match has_kernels || is_empty {
         true => fused(rows, qkv, None, sequences),

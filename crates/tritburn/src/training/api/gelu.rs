@@ -1,14 +1,15 @@
 //! An activation without a gate.
 
 use burn::backend::Dispatch;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 
 use super::super::backend::TrainingOps;
 use crate::ops::runs_kernels;
 
 /// GELU, `x · Φ(x)` with the normal distribution's Φ (Hendrycks & Gimpel 2016, arXiv 1606.08415).
 ///
-/// Flex computes 16 elements at a time, on all threads, within 3e-7 of the formula. CubeCL devices have
+/// Flex computes 16 elements at a time, on all threads, within `3e-7 · max(1, |x|)` of the formula; f64, and
+/// CubeCL devices, have
 /// Burn's operation, which Burn fuses with its neighbours; its gradient is that of GELU's approximation by
 /// tanh, up to 1e-3 away.
 ///
@@ -26,7 +27,7 @@ use crate::ops::runs_kernels;
 /// assert!((y[2] - 0.841_345).abs() < 1e-6 && y[1] == 0.0);
 /// ```
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match runs_kernels(&x.device()) {
+    match runs_kernels(&x.device()) || x.dtype() == DType::F64 {
         true => activation::gelu(x),
         false => Tensor::from_dispatch(<Dispatch as TrainingOps>::exact_gelu(x.into_dispatch())),
     }

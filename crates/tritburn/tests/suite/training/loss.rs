@@ -6,7 +6,7 @@ use tritburn::Error;
 use tritburn::training::{LossConfig, embedding, linear_cross_entropy, token_losses};
 
 use super::{Results, TRAINED, assert_close, assert_is_slope, half_types, leaf, scalar, tensor};
-use crate::common::{device as reference, devices, to_vec};
+use crate::common::{device as reference, devices, is_slow, to_vec};
 
 const IGNORE: u32 = 1_000_000;
 
@@ -132,7 +132,9 @@ fn the_loss_equals_the_composition(
     let expected = case.run(&reference(), &|x, table, targets| {
         plain(x, table, targets, &config)
     });
-    for device in devices() {
+    // Where every shape is compiled for, these: all kinds of rest, and a long row.
+    let few = tokens == 7 || (tokens == 20 && chunk.is_none() && weighted);
+    for device in devices().into_iter().filter(|d| few || !is_slow(d)) {
         let found = case.run(&device, &fused(&config));
         // A vocabulary of one: losses and gradients are zero but for the z-loss.
         if vocabulary > 1 || z_loss > 0.0 {
