@@ -111,7 +111,11 @@ fn lint() -> Result<()> {
 fn docs() -> Result<()> {
     // With examples, because tests and examples ask for features of dependencies: without them half of what
     // lints have built would be built again.
-    let mut command = workspace(&["doc", "--no-deps", "--lib", "--bins", "--examples"])?;
+    let mut command = workspace(&["doc", "--no-deps", "--lib", "--examples"])?;
+    // The other programs have the name of a library, as which they would be written.
+    for program in ["tritburn-bench", "xtask"] {
+        command.args(["--bin", program]);
+    }
     step::run("docs", command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -39,8 +39,8 @@ fn extensions(instance: &Instance, name: &str) -> Vec<Vec<vk::ExtensionPropertie
         let called = properties.device_name_as_c_str();
         called.is_ok_and(|called| called.to_string_lossy() == name)
     });
-    // SAFETY: as before.
     let listed = of_name.filter_map(|device| {
+        // SAFETY: the device is one of this instance.
         unsafe { instance.enumerate_device_extension_properties(device) }.ok()
     });
     listed.collect()

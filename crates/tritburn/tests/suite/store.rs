@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::common::{device, devices, matrix, to_vec};
+use crate::common::{device, devices, matrix, to_vec, values};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rstest::rstest;
 use tempfile::TempDir;
 use tritburn::formats::HeaderError;
@@ -36,9 +36,25 @@ fn model_of(inputs: usize, device: &Device) -> Model {
     }
 }
 
+/// A model whose parameters follow from `seed`, whatever other tests draw on the device meanwhile.
 fn model(seed: u64, device: &Device) -> Model {
-    device.seed(seed);
-    model_of(50, device)
+    struct Redraw(u64);
+
+    impl ModuleMapper for Redraw {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            self.0 += 1;
+            let drawn = |value: Tensor<D>| {
+                let dims = value.dims();
+                let values = values(self.0, dims.iter().product());
+                let data = TensorData::new(values, dims);
+                let tensor = Tensor::from_data(data, &value.device()) * 0.2;
+                tensor.set_require_grad(value.is_require_grad())
+            };
+            param.map(drawn)
+        }
+    }
+
+    model_of(50, device).map(&mut Redraw(100 * seed))
 }
 
 impl Model {
