@@ -11,15 +11,19 @@ pub fn cargo(args: &[&str]) -> Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(workspace_root()).args(args);
-    // What `cargo run` says of xtask's own package. Build scripts record it (ring's does), and half of
-    // the dependencies would be built again after a `cargo test` without xtask.
+    forget_xtask(&mut command);
+    command
+}
+
+/// Takes away what `cargo run` says of xtask's own package, for a command that calls cargo. Build scripts
+/// record it (ring's does), and half of the dependencies would be built again after a call without it.
+pub fn forget_xtask(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&*name);
         }
     }
-    command
 }
 
 /// The folder of the workspace's `Cargo.toml`.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    cargo::{cargo, workspace_root},
+    cargo::{cargo, forget_xtask, workspace_root},
     collect,
     members::{Member, feature_list, members},
     setup,
@@ -146,6 +146,7 @@ impl Tier {
 fn script(name: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg(workspace_root().join("xtask").join(name));
+    forget_xtask(&mut command);
     command
 }
 
