@@ -101,7 +101,7 @@ fn fused(
 ///     &device,
 /// );
 /// let y = attention(qkv, heads, false)?;
-/// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [4., 6., 4., 6.]);
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [4., 6., 4., 6.]);
 /// # Ok::<(), tritburn::Error>(())
 /// ```
 pub fn attention(qkv: Tensor<3>, heads: Heads, causal: bool) -> Result<Tensor<3>, Error> {

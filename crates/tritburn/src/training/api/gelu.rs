@@ -23,7 +23,7 @@ use crate::ops::runs_kernels;
 /// use tritburn::training::gelu;
 ///
 /// let x = Tensor::<1>::from_floats([-1., 0., 1.], &Device::flex());
-/// let y: Vec<f32> = gelu(x).into_data().to_vec().unwrap();
+/// let y: Vec<f32> = gelu(x).into_data().try_to_vec().unwrap();
 /// assert!((y[2] - 0.841_345).abs() < 1e-6 && y[1] == 0.0);
 /// ```
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
