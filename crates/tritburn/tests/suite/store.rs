@@ -46,9 +46,9 @@ fn model(seed: u64, device: &Device) -> Model {
             let drawn = |value: Tensor<D>| {
                 let dims = value.dims();
                 let values = values(self.0, dims.iter().product());
+                let values: Vec<f32> = values.iter().map(|value| 0.2 * value).collect();
                 let data = TensorData::new(values, dims);
-                let tensor = Tensor::from_data(data, &value.device()) * 0.2;
-                tensor.set_require_grad(value.is_require_grad())
+                Tensor::from_data(data, &value.device()).set_require_grad(value.is_require_grad())
             };
             param.map(drawn)
         }
