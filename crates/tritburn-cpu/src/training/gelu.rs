@@ -1,7 +1,6 @@
 //! GELU of every element, and its gradient.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
-use std::ops::Range;
 
 use crate::error::{CpuError, expect_len};
 use crate::isa::Isa;
@@ -39,12 +38,11 @@ fn run(x: &[f32], dy: Option<&[f32]>, to: &mut [f32]) {
     // An element takes about as long as sixteen multiply-adds of a product.
     let parallel = parallel::worth_it(x.len().saturating_mul(16));
     parallel::for_ranges(parallel, x.len(), LANES, usize::MAX, |range| {
-        let Range { start, .. } = range;
         let part = Part {
             x: &x[range.clone()],
             dy: dy.map(|dy| &dy[range.clone()]),
             // SAFETY: ranges are disjoint.
-            to: unsafe { out.slice(start, range.len()) },
+            to: unsafe { out.slice(range.start, range.len()) },
         };
         // SAFETY: a detected set is available.
         unsafe { vector::run(isa, part) };
