@@ -8,6 +8,7 @@
 
 #[cfg(feature = "cube")]
 use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::ops::ActivationOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::DType;
@@ -75,13 +76,18 @@ pub trait TrainingOps: TernaryOps {
         #[extension_type] prologue: Prologue<Self>,
     ) -> (FloatTensor<Self>, Optional<Self>);
 
-    /// `x · Φ(x)` of every element, in the dtype of `x`.
-    #[fusion(meta = |x| x.clone())]
-    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `x · Φ(x)` of every element, in the dtype of `x`: Burn's operation, which Fusion joins with its
+    /// neighbours, where the backend has none of its own.
+    #[fusion(default)]
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ActivationOps<Self>>::gelu(x)
+    }
 
     /// The gradient of [`exact_gelu`](Self::exact_gelu) from `dy`.
-    #[fusion(meta = |x, _dy| x.clone())]
-    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    #[fusion(default)]
+    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ActivationOps<Self>>::gelu_backward(x, dy)
+    }
 
     /// Quantises the prologue of `x` and latent weights `[N, K]`, multiplies, rescales: `[T, N]` in
     /// the dtype of `x`. Gradients pass both quantisers straight through.

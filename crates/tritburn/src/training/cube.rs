@@ -7,7 +7,7 @@ mod dense;
 mod loss;
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::{ActivationOps, FloatTensorOps};
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
@@ -109,14 +109,6 @@ impl TrainingOps for CubeBackend {
             (_, None) => unreachable!("a norm has gains"),
         }
         (dx, dgamma.into())
-    }
-
-    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        <Self as ActivationOps<Self>>::gelu(x)
-    }
-
-    fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        <Self as ActivationOps<Self>>::gelu_backward(x, dy)
     }
 
     fn dense_product(

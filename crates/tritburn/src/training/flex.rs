@@ -5,7 +5,7 @@
 
 mod loss;
 
-use burn::backend::ops::FloatTensorOps;
+use burn::backend::ops::{ActivationOps, FloatTensorOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, TensorData};
@@ -85,6 +85,9 @@ impl TrainingOps for Flex {
 
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let (shape, dtype) = (x.shape(), x.dtype());
+        if dtype == DType::F64 {
+            return <Self as ActivationOps<Self>>::gelu(x);
+        }
         let x = contiguous_f32(x);
         let mut y = vec![0.0; shape.num_elements()];
         checked(kernels::gelu(slice!(x, f32), &mut y));
@@ -93,6 +96,9 @@ impl TrainingOps for Flex {
 
     fn exact_gelu_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         let (shape, dtype) = (x.shape(), x.dtype());
+        if dtype == DType::F64 {
+            return <Self as ActivationOps<Self>>::gelu_backward(x, dy);
+        }
         let [x, dy] = [x, dy].map(contiguous_f32);
         let mut dx = vec![0.0; shape.num_elements()];
         let (x, dy) = (slice!(x, f32), slice!(dy, f32));

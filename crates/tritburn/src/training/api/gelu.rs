@@ -1,10 +1,9 @@
 //! An activation without a gate.
 
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::super::backend::TrainingOps;
-use crate::ops::runs_kernels;
 
 /// GELU, `x · Φ(x)` with the normal distribution's Φ (Hendrycks & Gimpel 2016, arXiv 1606.08415).
 ///
@@ -27,8 +26,5 @@ use crate::ops::runs_kernels;
 /// assert!((y[2] - 0.841_345).abs() < 1e-6 && y[1] == 0.0);
 /// ```
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match runs_kernels(&x.device()) || x.dtype() == DType::F64 {
-        true => activation::gelu(x),
-        false => Tensor::from_dispatch(<Dispatch as TrainingOps>::exact_gelu(x.into_dispatch())),
-    }
+    Tensor::from_dispatch(<Dispatch as TrainingOps>::exact_gelu(x.into_dispatch()))
 }
