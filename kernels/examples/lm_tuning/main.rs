@@ -1,7 +1,7 @@
 //! Checks and times the kernels around the products of a language model on an NVIDIA GPU, at the
 //! shapes of BitNet b1.58 2B-4T: `lm_tuning [--small] [--no-check] [NAME ...]`, names as printed
 //! first on a line (`norm`, `glu`, `rotary`, `attention`, `prefill`, `dense`, `embedding`, `argmax`,
-//! `step`).
+//! `step`, `stack`).
 //!
 //! Each line says whether the results equal the host's and how long a launch takes: the median of
 //! replays of a CUDA graph of many launches. What a model reads cold (weights of the head, caches of
@@ -12,6 +12,10 @@
 mod attention;
 #[cfg(feature = "cuda")]
 mod bench;
+#[cfg(feature = "cuda")]
+#[path = "../../tests/cuda/decoder_layers.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod decoder_layers;
 #[cfg(feature = "cuda")]
 #[path = "../../tests/portable/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
@@ -27,6 +31,8 @@ mod reference;
 mod replay;
 #[cfg(feature = "cuda")]
 mod rows;
+#[cfg(feature = "cuda")]
+mod stack;
 
 #[cfg(feature = "cuda")]
 fn run() {
@@ -86,6 +92,13 @@ fn run() {
         for tokens in [1, 16, 64, 256] {
             bench.dense(tokens);
             bench.dense_int8(tokens);
+        }
+    }
+    if bench.wanted("stack") {
+        for position in [0, 63, 511, 4027] {
+            for block in [None, Some(64)] {
+                bench.stack(position, block);
+            }
         }
     }
     if bench.wanted("argmax") {

@@ -8,4 +8,5 @@ pub mod glu;
 pub mod norm;
 mod paging;
 pub mod rotary;
+pub mod stack;
 pub mod step;

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 /// A head of a row of a cache.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct HeadPlace {
+pub(crate) struct HeadPlace {
     /// Row of the cache.
     pub row: usize,
     /// Head of keys and values.

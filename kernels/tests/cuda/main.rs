@@ -11,9 +11,11 @@ mod attention_reference;
 
 mod attention;
 mod backward;
+mod decoder_layers;
 mod dense;
 mod gemm;
 mod hopper;
 mod plans;
 mod prepack;
+mod stack;
 mod support;

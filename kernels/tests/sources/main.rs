@@ -5,6 +5,7 @@ mod affine;
 mod decoder;
 mod dense;
 mod device;
+mod stack;
 mod training;
 
 use cubecl::client::Client;

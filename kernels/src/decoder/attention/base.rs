@@ -69,11 +69,13 @@ impl DecodePlan {
     pub const MAX_GROUP: usize = 8;
     /// Most cubes that divide the positions of a head.
     pub const MAX_SPLITS: usize = 64;
+    /// The same where rows are made of blocks.
+    pub const MAX_BLOCK_SPLITS: usize = 16;
     /// [`share`](Self::share) where rows are contiguous.
     const POSITIONS: usize = 64;
     /// [`share`](Self::share) where rows are made of blocks: the only thing that decides how many cubes
     /// share the positions of a head, and so the order of its sums.
-    const BLOCK_POSITIONS: usize = 256;
+    pub const BLOCK_POSITIONS: usize = 256;
 
     /// Floats of a cube's partial result: weighted sums, largest scores, sums of weights.
     pub const fn slot_words(group: usize, dim: usize) -> usize {
@@ -122,15 +124,12 @@ impl DecodePlan {
         device: &DeviceFacts,
     ) -> (Self, usize) {
         let group = (heads / cache.heads()).min(Self::largest_group(cache));
-        let share = std::env::var("SHARE")
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(Self::BLOCK_POSITIONS);
+        let share = Self::BLOCK_POSITIONS;
         let splits = match shared {
             true => cache.positions().div_ceil(share),
             false => 1,
         };
-        let splits = splits.min(16);
+        let splits = splits.min(Self::MAX_BLOCK_SPLITS);
         let plan = Self::of(group, splits, share, cache, device);
         (plan, splits)
     }

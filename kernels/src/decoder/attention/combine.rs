@@ -14,7 +14,7 @@ use super::planes::LOWEST;
     clippy::too_many_arguments,
     reason = "the sums and two places for them"
 )]
-pub(super) fn combine_planes<F: Float>(
+pub(crate) fn combine_planes<F: Float>(
     shared: &mut [f32],
     acc: &Array<f32>,
     top: &Array<f32>,
@@ -56,11 +56,12 @@ pub(super) fn combine_planes<F: Float>(
             for step in comptime!(plan.lanes().ilog2())..5u32 {
                 sum += plane_shuffle_xor(sum, comptime!(1u32 << step).runtime());
             }
-            if lane < comptime!(plan.lanes()) {
+            // A cube may have more units than the plan.
+            if lane < comptime!(plan.lanes()) && plane < planes {
                 shared[(plane * group + h) * dim + lane * width + j] = sum;
             }
         }
-        if lane == 0 {
+        if lane == 0 && plane < planes {
             shared[stats + 2 * (plane * group + h)] = largest;
             shared[stats + 2 * (plane * group + h) + 1] = total;
         }
@@ -104,7 +105,7 @@ pub(super) fn combine_planes<F: Float>(
 /// output.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "the sums and a place for them")]
-pub(super) fn combine_splits<F: Float>(
+pub(crate) fn combine_splits<F: Float>(
     shared: &mut [f32],
     out: &mut [F],
     target: usize,

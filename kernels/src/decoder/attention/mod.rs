@@ -14,4 +14,7 @@ mod serial;
 pub mod training;
 
 pub use base::AttentionScratch;
+pub(crate) use base::DecodePlan;
+pub(crate) use combine::{combine_planes, combine_splits};
 pub use launch::{launch, prefill, slots};
+pub(crate) use planes::LOWEST;

@@ -33,7 +33,7 @@ pub(super) struct AttentionExtents {
 }
 
 /// Score of a masked position: below every other, and far from overflow.
-pub(super) const LOWEST: f32 = -1e30;
+pub(crate) const LOWEST: f32 = -1e30;
 
 /// One cube per token, tile of the query heads of a key head, and share of the positions.
 #[cube(launch_unchecked, address_type = "dynamic")]

@@ -15,7 +15,7 @@ mod strided;
 pub(crate) use activation::{gate, gate_and_slope};
 pub use backward::backward;
 pub(crate) use backward::{RowGradients, launch_gradients};
-pub(crate) use base::Source;
+pub(crate) use base::{LinePlan, Source};
 pub use base::{Residual, RowOutput};
 pub use heads::{HeadNorm, heads};
 pub use launch::launch;

@@ -122,6 +122,7 @@ pub(crate) fn round_bytes(v0: f32, v1: f32, v2: f32, v3: f32, a: f32) -> u32 {
 pub(crate) fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
+            let word = temporary(word);
             let out: u32;
             gpu_asm!(
                 "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, l; }}",
@@ -140,6 +141,7 @@ pub(crate) fn low(word: u32, #[comptime] dtype: FloatType) -> f32 {
 pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     match comptime!(dtype) {
         FloatType::F16 => {
+            let word = temporary(word);
             let out: u32;
             gpu_asm!(
                 "{{ .reg .b16 l, h; mov.b32 {{l, h}}, {word}; cvt.f32.f16 {out}, h; }}",

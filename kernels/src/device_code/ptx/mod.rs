@@ -54,6 +54,21 @@ pub(crate) fn global_address<T: CubePrimitive>(memory: &[T]) -> u64 {
     address
 }
 
+/// As [`global_address`], of memory that is written.
+#[cube]
+pub(crate) fn global_address_mut<T: CubePrimitive>(memory: &mut [T]) -> u64 {
+    // SAFETY: only the address is taken.
+    let pointer = unsafe { memory.as_mut_ptr_unchecked() };
+    let address: u64;
+    gpu_asm!(
+        "cvta.to.global.u64 {address}, {pointer};",
+        pointer = in(_) pointer,
+        address = out(_) address,
+        options(nomem),
+    );
+    address
+}
+
 /// Loads 16 bytes of global memory without allocating a line of L1: for data that this cube reads
 /// once.
 #[cube]

@@ -16,7 +16,7 @@ const fn right_registers(operand: MmaInput) -> usize {
 /// Loads the activations of 8 tokens from shared memory as right operands of `mma`. `line` is the address
 /// that this lane passes to `ldmatrix`: row `lane mod 8`, 16-byte line `lane div 8`.
 #[cube]
-pub(super) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32> {
+pub(crate) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32> {
     let registers = comptime!(right_registers(operand));
     let mut right = Array::<u32>::new(registers);
     #[unroll]
@@ -32,7 +32,7 @@ pub(super) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32
 
 /// Adds the products of a column tile with 8 tokens.
 #[cube]
-pub(super) fn multiply<A: Numeric>(
+pub(crate) fn multiply<A: Numeric>(
     words: Vector<u32, Const<4>>,
     right: &Array<u32>,
     sum: Vector<A, Const<4>>,

@@ -1,0 +1,396 @@
+//! Device code: rotary embedding, cache and attention of the only token.
+
+use cubecl::prelude::*;
+
+use super::super::base::StackPlan;
+use super::grid::{HEADS, SHARES, arrive, count, load_line, store_word};
+use crate::decoder::attention::{LOWEST, combine_planes, combine_splits, DecodePlan};
+use crate::decoder::paging::{HeadPlace, block_of, head_place, place};
+use crate::device_code::ptx::lines::{high, low};
+use crate::device_code::ptx::{load_global, pack_half, prefetch};
+use crate::device_code::MmaType;
+use crate::operand::FloatType;
+
+/// Where the token stands, and the sizes of the cache.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Standing {
+    /// Row of the cache.
+    pub row: usize,
+    /// Position in the row.
+    pub position: usize,
+    /// Whether the cache has row and position.
+    pub inside: bool,
+    /// Positions that it attends to.
+    pub len: usize,
+    /// Cubes that share the positions of a head.
+    pub active: usize,
+    /// Positions of a row of the cache.
+    pub positions: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
+    /// Row of the rotary table.
+    pub angle: usize,
+}
+
+/// Operands of a layer's attention.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Memory {
+    pub keys: u64,
+    pub values: u64,
+    pub rotary: u64,
+    pub qkv: u64,
+    pub counters: u64,
+}
+
+/// Positions of a share: from the first to the one past the last.
+#[cube]
+fn positions_of(share: usize, at: &Standing) -> (usize, usize) {
+    let chunk = 1 + (at.len - 1) / at.active;
+    let start = min(share * chunk, at.len);
+    (start, min(start + chunk, at.len))
+}
+
+#[cube]
+fn head_of(head: usize, at: &Standing, #[comptime] plan: StackPlan) -> HeadPlace {
+    head_place(
+        at.row,
+        head,
+        comptime!(plan.shape.kv_heads).runtime(),
+        at.positions,
+        at.blocks,
+    )
+}
+
+/// Starts to bring this cube's first share of keys and values to L2.
+#[cube]
+pub(super) fn prefetch_share(
+    memory: &Memory,
+    table: &[u32],
+    at: &Standing,
+    #[comptime] plan: StackPlan,
+) {
+    let (head, share) = (CUBE_POS / at.active, CUBE_POS % at.active);
+    if head < comptime!(plan.shape.kv_heads).runtime() {
+        let (start, end) = positions_of(share, at);
+        let of = head_of(head, at, plan);
+        let row_bytes = comptime!(2 * plan.shape.dim);
+        let per = comptime!(2 * row_bytes / 128);
+        let mut i = UNIT_POS as usize;
+        while i < (end - start) * per {
+            let cell = place(&of, table, start + i / per, comptime!(plan.attention.block));
+            let part = i % per;
+            let to = u64::cast_from(cell * row_bytes + part / 2 * 128);
+            if part % 2 == 0 {
+                prefetch(memory.keys + to);
+            } else {
+                prefetch(memory.values + to);
+            }
+            i += comptime!(StackPlan::UNITS);
+        }
+    }
+}
+
+/// Loads cosines and sines of this unit's line of half a head: before q|k|v is awaited.
+#[cube]
+pub(super) fn load_angles(
+    memory: &Memory,
+    at: &Standing,
+    angles: &mut Array<f32>,
+    #[comptime] plan: StackPlan,
+) {
+    let dim = comptime!(plan.shape.dim);
+    let line = UNIT_POS as usize % comptime!(dim / 16);
+    let from = memory.rotary + u64::cast_from((at.angle * dim + line * 8) * 4);
+    #[unroll]
+    for part in 0..2usize {
+        let from = from + comptime!((part * dim / 2 * 4) as u64).runtime();
+        let first = load_global(from);
+        let second = load_global(from + 16);
+        #[unroll]
+        for j in 0..4usize {
+            angles[comptime!(8 * part + j)] = f32::reinterpret(first.extract(j));
+            angles[comptime!(8 * part + 4 + j)] = f32::reinterpret(second.extract(j));
+        }
+    }
+}
+
+/// Rotates the query heads of a key head into `queries`, and where this share holds the newest position also
+/// the key, which goes to the cache with its value.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "operands and places")]
+fn rotate(
+    memory: &Memory,
+    table: &[u32],
+    at: &Standing,
+    angles: &Array<f32>,
+    head: usize,
+    newest: bool,
+    queries: &mut [u32],
+    #[comptime] plan: StackPlan,
+) {
+    let (dim, group, dtype) = comptime!((plan.shape.dim, plan.attention.group, plan.shape.dtype));
+    let (heads, kv_heads) = comptime!((plan.shape.heads, plan.shape.kv_heads));
+    let half = comptime!(dim / 16);
+    let unit = UNIT_POS as usize;
+    let (item, line) = (unit / half, unit % half);
+    let of = head_of(head, at, plan);
+    let mut stored = at.inside && newest;
+    if comptime!(plan.attention.block.is_some()) {
+        let size = comptime!(plan.attention.block.unwrap());
+        if stored {
+            stored = block_of(table, at.row, at.position, at.positions, size) < at.blocks;
+        }
+    }
+    let cell = place(
+        &of,
+        table,
+        min(at.position, at.positions - 1),
+        comptime!(plan.attention.block),
+    );
+    let is_key = item == group;
+    if item < group || (is_key && stored) {
+        let from_head = select(is_key, comptime!(heads).runtime() + head, head * group + item);
+        let from = memory.qkv + u64::cast_from((from_head * dim + line * 8) * 2);
+        let first = load_line(from);
+        let second = load_line(from + comptime!(dim as u64).runtime());
+        let mut lows = Array::<u32>::new(4usize);
+        let mut highs = Array::<u32>::new(4usize);
+        #[unroll]
+        for word in 0..4usize {
+            let mut turned = Array::<f32>::new(4usize);
+            #[unroll]
+            for j in 0..2usize {
+                let e = comptime!(2 * word + j);
+                let (a, b) = match comptime!(j) {
+                    0 => (low(first.extract(word), dtype), low(second.extract(word), dtype)),
+                    _ => (high(first.extract(word), dtype), high(second.extract(word), dtype)),
+                };
+                let (c, s) = (angles[e], angles[comptime!(8 + e)]);
+                turned[j] = a * c - b * s;
+                turned[comptime!(2 + j)] = b * c + a * s;
+            }
+            lows[word] = pack_half(turned[0], turned[1], comptime!(half_type(dtype)));
+            highs[word] = pack_half(turned[2], turned[3], comptime!(half_type(dtype)));
+        }
+        if is_key {
+            let to = memory.keys + u64::cast_from(cell * comptime!(2 * dim) + line * 16);
+            #[unroll]
+            for word in 0..4usize {
+                let to = to + comptime!(4 * word as u64).runtime();
+                store_word(to, lows[word]);
+                store_word(to + comptime!(dim as u64).runtime(), highs[word]);
+            }
+        } else {
+            let to = (item * dim + line * 8) / 2;
+            #[unroll]
+            for word in 0..4usize {
+                queries[to + word] = lows[word];
+                queries[to + comptime!(dim / 4 + word)] = highs[word];
+            }
+        }
+    }
+    let copied = unit - min(unit, comptime!(StackPlan::UNITS / 2).runtime());
+    let copies = unit >= comptime!(StackPlan::UNITS / 2).runtime() && copied < comptime!(2 * half).runtime();
+    if copies && stored {
+        let from_head = comptime!(heads + kv_heads).runtime() + head;
+        let line = load_line(memory.qkv + u64::cast_from((from_head * dim + copied * 8) * 2));
+        let to = memory.values + u64::cast_from(cell * comptime!(2 * dim) + copied * 16);
+        #[unroll]
+        for word in 0..4usize {
+            store_word(to + comptime!(4 * word as u64).runtime(), line.extract(word));
+        }
+    }
+    sync_cube();
+}
+
+const fn half_type(dtype: FloatType) -> MmaType {
+    match dtype {
+        FloatType::F16 => MmaType::F16,
+        _ => MmaType::Bf16,
+    }
+}
+
+/// This cube's shares of all heads: rotates, attends, leaves sums for the cube that finishes a head last, which
+/// writes `attended`.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "operands and places")]
+pub(super) fn attend_shares<F: Float>(
+    memory: &Memory,
+    table: &[u32],
+    at: &Standing,
+    angles: &Array<f32>,
+    attended: &mut [F],
+    sums: &mut [f32],
+    scale: f32,
+    #[comptime] plan: StackPlan,
+) {
+    let (dim, group) = comptime!((plan.shape.dim, plan.attention.group));
+    let slot_words = comptime!(DecodePlan::slot_words(group, dim));
+    let mut queries = Shared::<[u32]>::new_slice(comptime!(group * dim / 2));
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(plan.attention.shared_words()));
+    let mut last = Shared::<[u32]>::new_slice(1usize);
+    let alone = at.active == 1usize;
+    let mut item = CUBE_POS;
+    while item < comptime!(plan.shape.kv_heads).runtime() * at.active {
+        let (head, share) = (item / at.active, item % at.active);
+        rotate(
+            memory,
+            table,
+            at,
+            angles,
+            head,
+            share + 1 == at.active,
+            &mut queries,
+            plan,
+        );
+        let mut acc = Array::<f32>::new(comptime!(group * 8));
+        let mut top = Array::<f32>::new(group);
+        let mut weight = Array::<f32>::new(group);
+        attend_share(
+            memory, table, at, head, share, &queries, scale, &mut acc, &mut top, &mut weight, plan,
+        );
+        let slot = head * comptime!(plan.splits);
+        combine_planes::<F>(
+            &mut shared,
+            &acc,
+            &top,
+            &weight,
+            attended,
+            head * comptime!(group * dim),
+            comptime!(group).runtime(),
+            sums,
+            (slot + share) * slot_words,
+            alone,
+            comptime!(plan.attention),
+        );
+        sync_cube();
+        if !alone {
+            if UNIT_POS == 0 {
+                let counter = memory.counters + u64::cast_from((comptime!(SHARES) + head) * 4);
+                let before = count(counter);
+                last[0] = before;
+                if before + 1 == u32::cast_from(at.active) {
+                    store_word(counter, 0u32);
+                }
+            }
+            sync_cube();
+            if last[0] + 1 == u32::cast_from(at.active) {
+                combine_splits::<F>(
+                    &mut shared,
+                    attended,
+                    head * comptime!(group * dim),
+                    comptime!(group).runtime(),
+                    sums,
+                    slot,
+                    at.active,
+                    comptime!(plan.attention),
+                );
+                sync_cube();
+                if UNIT_POS == 0 {
+                    arrive(memory.counters, HEADS);
+                }
+            }
+        } else if UNIT_POS == 0 {
+            arrive(memory.counters, HEADS);
+        }
+        sync_cube();
+        item += comptime!(plan.cubes);
+    }
+}
+
+/// The softmax of a share in one pass, as the attention kernel on planes has it.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "operands and results")]
+fn attend_share(
+    memory: &Memory,
+    table: &[u32],
+    at: &Standing,
+    head: usize,
+    share: usize,
+    queries: &[u32],
+    scale: f32,
+    acc: &mut Array<f32>,
+    top: &mut Array<f32>,
+    weight: &mut Array<f32>,
+    #[comptime] plan: StackPlan,
+) {
+    let of_plan = comptime!(plan.attention);
+    let (dtype, dim, group) = comptime!((plan.shape.dtype, plan.shape.dim, of_plan.group));
+    let (lanes, ahead) = comptime!((of_plan.lanes(), of_plan.ahead));
+    let unit = UNIT_POS as usize % comptime!(of_plan.units);
+    let (part, member) = (unit % lanes, unit / lanes);
+    let (start, end) = positions_of(share, at);
+    let of = head_of(head, at, plan);
+    let mut query = Array::<f32>::new(comptime!(group * 8));
+    #[unroll]
+    for h in 0..group {
+        #[unroll]
+        for word in 0..4usize {
+            let pair = queries[comptime!(h * dim / 2) + part * 4 + word];
+            let e = comptime!(8 * h + 2 * word);
+            query[e] = low(pair, dtype) * scale;
+            query[comptime!(e + 1)] = high(pair, dtype) * scale;
+        }
+        #[unroll]
+        for j in 0..8usize {
+            acc[comptime!(8 * h + j)] = 0.0f32;
+        }
+        top[h] = comptime!(LOWEST).runtime();
+        weight[h] = 0.0f32;
+    }
+    let mut first = start;
+    while first < end {
+        let mut k = Array::<Vector<u32, Const<4>>>::new(ahead);
+        let mut v = Array::<Vector<u32, Const<4>>>::new(ahead);
+        #[unroll]
+        for a in 0..ahead {
+            let position = first + comptime!(a * of_plan.positions()) + member;
+            let cell = place(&of, table, min(position, end - 1), comptime!(of_plan.block));
+            let from = u64::cast_from((cell * lanes + part) * 16);
+            k[a] = load_global(memory.keys + from);
+            v[a] = load_global(memory.values + from);
+        }
+        #[unroll]
+        for h in 0..group {
+            let mut scores = Array::<f32>::new(ahead);
+            let mut largest = top[h];
+            #[unroll]
+            for a in 0..ahead {
+                let mut score = 0.0f32;
+                #[unroll]
+                for word in 0..4usize {
+                    let e = comptime!(8 * h + 2 * word);
+                    score += query[e] * low(k[a].extract(word), dtype);
+                    score += query[comptime!(e + 1)] * high(k[a].extract(word), dtype);
+                }
+                #[unroll]
+                for step in 0..comptime!(lanes.ilog2()) {
+                    score += plane_shuffle_xor(score, comptime!(1u32 << step).runtime());
+                }
+                let position = first + comptime!(a * of_plan.positions()) + member;
+                scores[a] = select(position < end, score, comptime!(LOWEST).runtime());
+                largest = max(largest, scores[a]);
+            }
+            let keep = (top[h] - largest).exp();
+            top[h] = largest;
+            weight[h] *= keep;
+            #[unroll]
+            for j in 0..8usize {
+                acc[comptime!(8 * h + j)] *= keep;
+            }
+            #[unroll]
+            for a in 0..ahead {
+                let position = first + comptime!(a * of_plan.positions()) + member;
+                let p = select(position < end, (scores[a] - largest).exp(), 0.0f32);
+                weight[h] += p;
+                #[unroll]
+                for word in 0..4usize {
+                    let e = comptime!(8 * h + 2 * word);
+                    acc[e] += p * low(v[a].extract(word), dtype);
+                    acc[comptime!(e + 1)] += p * high(v[a].extract(word), dtype);
+                }
+            }
+        }
+        first += comptime!(ahead * of_plan.positions());
+    }
+}
