@@ -126,6 +126,9 @@ pub enum Error {
     /// Quantised input for weights that are kept for float activations.
     #[error("the weight is kept for float activations and takes no quantised input")]
     FloatActivations,
+    /// A layer that does not fit the stack it is to be a part of.
+    #[error("the layer has other codes than the stack, or no int8 weights in the order of its kernel")]
+    Stack,
     /// CUDA is not installed completely.
     #[cfg(feature = "cuda")]
     #[error(transparent)]

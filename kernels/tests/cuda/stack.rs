@@ -1,5 +1,7 @@
 //! All layers in one launch: the results of the separate kernels.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use tritburn_formats::WeightCode;
 use tritburn_kernels::FloatType;
 use tritburn_kernels::decoder::glu::GatedActivation;
@@ -8,6 +10,12 @@ use tritburn_kernels::decoder::stack::{self, StackShape};
 use crate::decoder_layers::{Found, Layers};
 use crate::harness::*;
 use crate::support::client;
+
+/// One at a time: a launch of another thread would end up in the graph that a test records, or end it.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const SMALL: StackShape = StackShape {
     hidden: 512,
@@ -55,7 +63,7 @@ fn shapes() -> Vec<StackShape> {
 
 #[test]
 fn a_stack_over_blocks_has_the_bits_of_the_separate_kernels() {
-    let client = client();
+    let (_alone, client) = (alone(), client());
     for shape in shapes() {
         assert!(stack::runs(&client, &shape, 3), "{shape:?}");
         for position in [0, 1, 63, 64, 255, 256, 700, 1023] {
@@ -80,7 +88,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
 
 #[test]
 fn a_stack_over_contiguous_rows_is_near_the_separate_kernels() {
-    let client = client();
+    let (_alone, client) = (alone(), client());
     for shape in shapes() {
         for position in [0, 63, 64, 700, 2047] {
             let layers = |()| Layers::new(&client, shape, 1, 2048, None);
@@ -97,7 +105,7 @@ fn a_stack_over_contiguous_rows_is_near_the_separate_kernels() {
 
 #[test]
 fn a_stack_is_the_same_every_time_with_any_number_of_layers_between() {
-    let client = client();
+    let (_alone, client) = (alone(), client());
     let deep = Layers::new(&client, BITNET, 5, 1024, None);
     let first = deep.stacked(900);
     let shallow = Layers::new(&client, BITNET, 1, 1024, None);

@@ -92,7 +92,7 @@ fn compile(device: &Device, shape: StackShape, block: Option<usize>) -> Vec<Sour
 }
 
 #[test]
-fn stacks_compile_and_wait_for_each_other() {
+fn stacks_compile_and_hand_on_words_with_their_serial_numbers() {
     let device = Device::new(HOPPER, 50);
     let llama = StackShape {
         hidden: 4096,
@@ -110,7 +110,7 @@ fn stacks_compile_and_wait_for_each_other() {
             let case = format!("stack-{name}-{}", block.unwrap_or(0));
             keep(HOPPER, &case, &found);
             assert_eq!(found.len(), 2, "{case}");
-            assert!(have(&found, "ld.acquire.gpu"), "{case}");
+            assert!(have(&found, "st.relaxed.gpu.global.b64"), "{case}");
             assert!(have(&found, "mma.sync.aligned.m16n8k32"), "{case}");
         }
     }

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Graph, Int, Tensor, TensorData, capture};
 use tritburn::ops::captures_graphs;
 use tritburn::transformer::{Tokens, advance, argmax, draw, overwrite};
 
-use crate::model::{CausalLm, KvCache, ModelError};
+use crate::model::{CausalLm, KvCache, LayerStack, ModelError};
 
 /// Tensors that a step reads and writes in place.
 pub(crate) struct StepState {
@@ -21,6 +21,8 @@ pub(crate) struct StepState {
     /// How the next token of every row is drawn, U32 `[3 · rows]` as [`draw`] takes it; without it the largest
     /// logit is taken.
     draws: Option<Tensor<1, Int>>,
+    /// All layers in one launch, where one token is a step.
+    layers: Option<LayerStack>,
     /// Where the head is to read the only token twice: U32 `[2]`, zeros.
     twice: Option<Tensor<1, Int>>,
 }
@@ -77,8 +79,14 @@ impl DecodeStep {
     ) -> Result<Self, ModelError> {
         let device = model.device().clone();
         let zeros = |len: usize| Tensor::zeros([len], (&device, DType::U32));
+        let layers = match rows {
+            1 if captures_graphs(&device) => model.layer_stack(&cache)?,
+            _ => None,
+        };
+        tracing::debug!(rows, one_launch = layers.is_some(), "a decode step");
         let state = Rc::new(RefCell::new(StepState {
             cache,
+            layers,
             tokens: zeros(rows),
             positions: zeros(rows),
             rows: words((0..rows as u32).collect(), model.device()),
@@ -185,7 +193,11 @@ pub(crate) fn words(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
 fn step(model: &CausalLm, state: &mut StepState) -> StepResult {
     let mut tokens = Tokens::step(state.rows.clone(), state.positions.clone());
     tokens.blocks = state.blocks.clone();
-    let mut hidden = model.forward(state.tokens.clone(), &tokens, &mut state.cache)?;
+    let ids = state.tokens.clone();
+    let mut hidden = match &state.layers {
+        Some(layers) => model.forward_stack(ids, &tokens, &state.cache, layers)?,
+        None => model.forward(ids, &tokens, &mut state.cache)?,
+    };
     if let Some(twice) = &state.twice {
         hidden = hidden.select(twice.clone());
     }

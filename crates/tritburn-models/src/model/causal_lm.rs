@@ -33,7 +33,7 @@ pub struct CausalLm {
 
 /// Hidden states of a batch of tokens behind the last layer, before the final norm.
 #[derive(Clone, Debug)]
-pub struct Hidden(Stream);
+pub struct Hidden(pub(super) Stream);
 
 impl CausalLm {
     /// The architecture.
@@ -129,10 +129,7 @@ impl CausalLm {
         tokens: &Tokens,
         cache: &mut KvCache,
     ) -> Result<Hidden, ModelError> {
-        let mut sum = self.embedding.rows(ids, self.options.dtype)?;
-        if self.config.multipliers.embedding != 1.0 {
-            sum = sum * self.config.multipliers.embedding as f32;
-        }
+        let sum = self.embed(ids)?;
         let capacity = cache.capacity();
         let mut stream = Stream { sum, delta: None };
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
@@ -140,6 +137,15 @@ impl CausalLm {
             stream = layer.forward(stream, table, tokens, cache)?;
         }
         Ok(Hidden(stream))
+    }
+
+    /// The residual stream in front of the first layer.
+    pub(super) fn embed(&self, ids: Tensor<1, Int>) -> Result<Tensor<2>, ModelError> {
+        let rows = self.embedding.rows(ids, self.options.dtype)?;
+        Ok(match self.config.multipliers.embedding {
+            1.0 => rows,
+            factor => rows * factor as f32,
+        })
     }
 
     /// Normalised hidden states, what the head reads: `[tokens, hidden]` in the model's type.

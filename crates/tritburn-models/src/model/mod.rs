@@ -12,8 +12,10 @@ mod norm;
 mod options;
 mod projections;
 mod rotary;
+mod stack;
 
 pub use cache::KvCache;
 pub use causal_lm::{CausalLm, Hidden};
 pub use error::ModelError;
 pub use options::{HeadPrecision, LoadOptions, Precision};
+pub(crate) use stack::LayerStack;

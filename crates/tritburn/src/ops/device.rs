@@ -11,7 +11,7 @@ use crate::precision::InputPrecision;
 
 /// The CubeCL device underneath, autodiff or not.
 #[cfg(feature = "cube")]
-fn cube(device: &Device) -> Option<&burn_cubecl::CubeDevice> {
+pub(crate) fn cube(device: &Device) -> Option<&burn_cubecl::CubeDevice> {
     use burn::backend::DispatchDevice;
 
     fn inner(device: &DispatchDevice) -> Option<&burn_cubecl::CubeDevice> {

@@ -99,6 +99,12 @@ impl FrozenWeight {
         self.precision
     }
 
+    /// Codes and row scales, if they are in the fragment order for int8 inputs.
+    pub(crate) fn int8_fragments(&self) -> Option<(Tensor<1, Int>, Tensor<1>)> {
+        let int8 = self.prepacked && self.precision == InputPrecision::Int8;
+        int8.then(|| (self.words.clone(), self.scales.clone()))
+    }
+
     /// Bytes of weights and scales on the device.
     pub fn byte_count(&self) -> usize {
         4 * (self.words.dims()[0] + self.scales.dims()[0])

@@ -37,6 +37,8 @@ pub(crate) use backend::TernaryOps;
 #[cfg(feature = "cube")]
 pub(crate) use backend::quantized;
 pub(crate) use bias::Bias;
+#[cfg(feature = "cube")]
+pub(crate) use device::cube as cube_device;
 pub use device::{captures_graphs, keeps_dtype};
 pub(crate) use device::{check_ready, is_cuda, is_flex, prefers_prepacked, runs_kernels};
 pub use frozen::FrozenWeight;

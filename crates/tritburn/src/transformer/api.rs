@@ -450,7 +450,7 @@ fn check_gamma(gamma: &Tensor<1>, x: &Tensor<2>, features: usize) -> Result<(), 
     check_device("norm weight", &gamma.device(), &x.device())
 }
 
-fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
+pub(super) fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
     check_written("input", x.dtype(), &x.device())?;
     check_shape("cache rows", &tokens.rows.dims(), &[x.dims()[0]])?;
     check_words("positions", &tokens.positions, &tokens.rows)?;
@@ -458,7 +458,7 @@ fn check_tokens(x: &Tensor<2>, tokens: &Tokens) -> Result<(), Error> {
 }
 
 /// The blocks of rows, of which there are some if the cache is made of blocks; else any words.
-fn check_blocks(tokens: &Tokens, cache: &LayerCache) -> Result<Tensor<1, Int>, Error> {
+pub(super) fn check_blocks(tokens: &Tokens, cache: &LayerCache) -> Result<Tensor<1, Int>, Error> {
     let per_row = cache.layout().blocks_per_row();
     let blocks = match (cache.layout().block, &tokens.blocks) {
         (None, _) => return Ok(tokens.rows.clone()),
@@ -475,7 +475,7 @@ fn check_blocks(tokens: &Tokens, cache: &LayerCache) -> Result<Tensor<1, Int>, E
     Ok(blocks.clone())
 }
 
-fn check_cache(x: &Tensor<2>, cache: &LayerCache) -> Result<(), Error> {
+pub(super) fn check_cache(x: &Tensor<2>, cache: &LayerCache) -> Result<(), Error> {
     let device = x.device();
     check_device("cache", &cache.tensors()[0].device(), &device)?;
     check_cache_dtype(cache.dtype(), x.dtype(), runs_kernels(&device))?;
@@ -502,7 +502,7 @@ fn check_words(
     check_ready(&found.device())
 }
 
-fn check_dtype(
+pub(super) fn check_dtype(
     operand: &'static str,
     found: DType,
     expected: DType,

@@ -14,7 +14,8 @@ use burn::tensor::DType;
 
 use super::heads::Heads;
 use super::layout::CacheLayout;
-use super::operand::Int8Rows;
+use super::operand::{Int8Rows, StackLayer};
+use super::stack::StackShape;
 use super::tokens::Span;
 #[cfg(feature = "cube")]
 use crate::ops::quantized;
@@ -155,6 +156,33 @@ pub trait TransformerOps: Backend {
         positions: IntTensor<Self>,
         ids: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>);
+
+    /// Writes where the operands of layer `index` of a stack lie to `table`, in place; returns it.
+    #[fusion(dtype = table, shape = table)]
+    fn record_stack(
+        table: IntTensor<Self>,
+        #[extension_type] layer: StackLayer<Self>,
+        layout: CacheLayout,
+        shape: StackShape,
+        index: usize,
+    ) -> IntTensor<Self>;
+
+    /// All layers of a decoder for one token `x` `[1, K]`: the residual stream, and what the last layer adds.
+    /// Writes keys and values of all layers in place; `keys` and `values` are those of any.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = |x, _, _, _, _, _, _, _, _, _| (x.clone(), x.clone()))]
+    fn stack(
+        x: FloatTensor<Self>,
+        table: IntTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        blocks: IntTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        layout: CacheLayout,
+        shape: StackShape,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Writes `source` over `target` in place and returns it. Both U32 of one length.
     #[fusion(dtype = target, shape = target)]

@@ -13,14 +13,20 @@ use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
-use tritburn_kernels::decoder::{argmax, attention, dense, embedding, glu, norm, rotary, step};
-use tritburn_kernels::{BlockTable, KvCache, QuantizedActivations, quantize};
+use tritburn_kernels::decoder::{
+    argmax, attention, dense, embedding, glu, norm, rotary, stack, step,
+};
+use tritburn_formats::{PackedLayout, ScaleGranularity};
+use tritburn_kernels::{
+    BlockTable, FragmentOrder, KvCache, PrepackedWeights, QuantizedActivations, quantize,
+};
 
 use super::backend::TransformerOps;
 use super::heads::Heads;
 use super::layout::CacheLayout;
-use super::operand::Int8Rows;
+use super::operand::{Int8Rows, StackLayer};
 use super::scratch;
+use super::stack::StackShape;
 use super::tokens::Span;
 use crate::ops::cube::{
     activations, buffer, checked, empty, float_matrix, float_type, float_vector,
@@ -241,6 +247,101 @@ impl TransformerOps for CubeBackend {
         (tokens, positions)
     }
 
+    fn record_stack(
+        table: IntTensor<Self>,
+        layer: StackLayer<Self>,
+        layout: CacheLayout,
+        shape: StackShape,
+        index: usize,
+    ) -> IntTensor<Self> {
+        let client = table.client.clone();
+        let StackShape {
+            hidden,
+            inner,
+            heads,
+            code,
+            ..
+        } = shape;
+        // Fragments have a scale for each row, whatever the granularity was.
+        let weights = |words: &CubeTensor, scales: &CubeTensor, [rows, cols]: [usize; 2]| {
+            let layout = PackedLayout::new(rows, cols, code, ScaleGranularity::Row);
+            let layout = layout.expect("weights were checked before dispatch");
+            let (words, scales) = (buffer(words), buffer(scales));
+            checked(PrepackedWeights::new(
+                layout,
+                FragmentOrder::Int8,
+                words,
+                scales,
+            ))
+        };
+        let width = heads.query_width();
+        let qkv = weights(&layer.qkv, &layer.qkv_scales, [heads.fused_width(), hidden]);
+        let output = weights(&layer.output, &layer.output_scales, [hidden, width]);
+        let gate_up = weights(&layer.gate_up, &layer.gate_up_scales, [2 * inner, hidden]);
+        let down = weights(&layer.down, &layer.down_scales, [hidden, inner]);
+        let cache = cache(&layer.keys, &layer.values, &table, CacheLayout {
+            block: None,
+            capacity: layout.stored(),
+            ..layout
+        });
+        checked(stack::record(
+            &client,
+            &shape.into(),
+            &stack::StackLayer {
+                qkv: &qkv,
+                output: &output,
+                gate_up: &gate_up,
+                down: &down,
+                input_norm: &float_vector(layer.input_norm),
+                attention_sub_norm: &float_vector(layer.attention_sub_norm),
+                post_attention_norm: &float_vector(layer.post_attention_norm),
+                ffn_sub_norm: &float_vector(layer.ffn_sub_norm),
+                rotary: &buffer(&layer.rotary),
+                cache: &cache,
+            },
+            index,
+            &buffer(&table),
+        ));
+        table
+    }
+
+    fn stack(
+        x: FloatTensor<Self>,
+        table: IntTensor<Self>,
+        rows: IntTensor<Self>,
+        positions: IntTensor<Self>,
+        blocks: IntTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        layout: CacheLayout,
+        shape: StackShape,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let client = x.client.clone();
+        let [sum, delta] = [(), ()].map(|()| empty(&x, x.shape(), x.dtype()));
+        let scratch = scratch::stack(&client, &x.device, shape);
+        let cache = cache(&keys, &values, &blocks, layout);
+        checked(stack::launch(
+            &client,
+            &shape.into(),
+            shape.layers,
+            &float_matrix(x),
+            &buffer(&table),
+            shape.rotary_positions,
+            Placement {
+                rows: &buffer(&rows),
+                positions: &buffer(&positions),
+            },
+            &cache,
+            epsilon,
+            1.0 / (shape.heads.size as f32).sqrt(),
+            &scratch,
+            &float_matrix(sum.clone()),
+            &float_matrix(delta.clone()),
+        ));
+        (sum, delta)
+    }
+
     fn overwrite(target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {
         let client = target.client.clone();
         checked(step::copy_u32(&client, &buffer(&source), &buffer(&target)));
@@ -341,4 +442,20 @@ fn cache(
             KvCache::paged(keys, values, shape, table, dtype)
         }
     })
+}
+
+impl From<StackShape> for stack::StackShape {
+    fn from(shape: StackShape) -> Self {
+        Self {
+            hidden: shape.hidden,
+            inner: shape.inner,
+            heads: shape.heads.query,
+            kv_heads: shape.heads.key_value,
+            dim: shape.heads.size,
+            activation: shape.activation.into(),
+            sub_norms: shape.sub_norms,
+            code: shape.code,
+            dtype: float_type(shape.dtype),
+        }
+    }
 }

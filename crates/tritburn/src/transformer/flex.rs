@@ -16,7 +16,8 @@ use tritburn_formats::quantize::activation::activation_bytes;
 use super::backend::TransformerOps;
 use super::heads::Heads;
 use super::layout::CacheLayout;
-use super::operand::Int8Rows;
+use super::operand::{Int8Rows, StackLayer};
+use super::stack::StackShape;
 use super::tokens::Span;
 use crate::ops::flex::{checked, contiguous_f32, float_tensor, slice, word_tensor};
 use crate::training::{GatedActivation, Optional};
@@ -313,6 +314,31 @@ impl TransformerOps for Flex {
             *position = position.saturating_add(1);
         }
         (ids, positions)
+    }
+
+    fn record_stack(
+        _table: IntTensor<Self>,
+        _layer: StackLayer<Self>,
+        _layout: CacheLayout,
+        _shape: StackShape,
+        _index: usize,
+    ) -> IntTensor<Self> {
+        unreachable!("no stack is claimed on a CPU")
+    }
+
+    fn stack(
+        _x: FloatTensor<Self>,
+        _table: IntTensor<Self>,
+        _rows: IntTensor<Self>,
+        _positions: IntTensor<Self>,
+        _blocks: IntTensor<Self>,
+        _keys: FloatTensor<Self>,
+        _values: FloatTensor<Self>,
+        _layout: CacheLayout,
+        _shape: StackShape,
+        _epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("no stack is claimed on a CPU")
     }
 
     fn overwrite(_target: IntTensor<Self>, source: IntTensor<Self>) -> IntTensor<Self> {

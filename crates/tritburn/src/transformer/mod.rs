@@ -27,6 +27,7 @@ mod operand;
 mod rotary;
 #[cfg(feature = "cube")]
 mod scratch;
+mod stack;
 mod tokens;
 
 pub use crate::training::{GatedActivation, Norm};
@@ -41,4 +42,5 @@ pub use heads::Heads;
 pub use k_quant::{KQuantTable, keeps_k_quants};
 pub use layout::CacheLayout;
 pub use rotary::{rotary_frequencies, rotary_table, scaled_rotary_table};
+pub use stack::{Stack, StackShape, StackWeights};
 pub use tokens::{Span, Tokens};

@@ -77,6 +77,11 @@ impl DecodePlan {
     /// share the positions of a head, and so the order of its sums.
     pub const BLOCK_POSITIONS: usize = 256;
 
+    /// [`ahead`](Self::ahead) for `group` query heads.
+    pub const fn ahead(group: usize) -> usize {
+        if group > 4 { 2 } else { 4 }
+    }
+
     /// Floats of a cube's partial result: weighted sums, largest scores, sums of weights.
     pub const fn slot_words(group: usize, dim: usize) -> usize {
         group * (dim + 2)
@@ -146,7 +151,7 @@ impl DecodePlan {
             group,
             units: device.cube_units.clamp(LANES, 256) as usize,
             width: cache.width(),
-            ahead: if group > 4 { 2 } else { 4 },
+            ahead: Self::ahead(group),
             split: splits > 1,
             share,
             block: cache.block(),

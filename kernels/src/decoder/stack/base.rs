@@ -114,7 +114,6 @@ impl StackPlan {
     /// The plan for `shape`, or `None` where the separate kernels have to run.
     pub fn new(shape: StackShape, positions: Positions, device: &DeviceFacts) -> Option<Self> {
         let cuda = device.cuda.filter(|cuda| cuda.capability >= 90)?;
-        let cubes = cuda.multiprocessors as usize;
         let StackShape {
             hidden,
             inner,
@@ -123,21 +122,18 @@ impl StackPlan {
             dim,
             ..
         } = shape;
-        let (width, group) = (heads * dim, heads.checked_div(kv_heads)?);
+        let width = heads * dim;
+        // Each has a share of every product: what it hands on says that it has received what came before.
+        let narrowest = (width + 2 * kv_heads * dim).min(hidden).min(inner);
+        let cubes = (cuda.multiprocessors as usize).min(narrowest / 16).max(1);
         let whole = [hidden, inner, width].iter().all(|n| n.is_multiple_of(TILE_COLS));
         let halves = shape.dtype != FloatType::F32;
-        let head = (dim == 64 || dim == 128) && heads.is_multiple_of(kv_heads) && group <= DecodePlan::MAX_GROUP;
-        if !whole || !halves || !head || kv_heads > Self::MAX_KV_HEADS {
+        let head = (dim == 64 || dim == 128) && kv_heads > 0 && heads.is_multiple_of(kv_heads);
+        if !whole || !halves || !head {
             return None;
         }
-        let (units, share, block) = match positions {
-            Positions::Contiguous => (Self::UNITS, 64, None),
-            Positions::Blocks { size } => (256, DecodePlan::BLOCK_POSITIONS, Some(size)),
-        };
-        let splits = match positions {
-            Positions::Contiguous => (cubes / kv_heads).clamp(1, DecodePlan::MAX_SPLITS),
-            Positions::Blocks { .. } => DecodePlan::MAX_BLOCK_SPLITS,
-        };
+        let (attention, splits) = Self::attention(heads / kv_heads, dim, positions);
+        let splits = splits.unwrap_or(cubes * attention.group / heads);
         let share_of = |rows, cols, matrices| Share::new(rows, cols, matrices, cubes, Self::WARPS);
         let plan = Self {
             shape,
@@ -149,17 +145,8 @@ impl StackPlan {
             hidden_norm: RowPlan::new(hidden, device)?,
             inner_norm: RowPlan::new(inner, device)?,
             width_norm: RowPlan::new(width, device)?,
-            attention: DecodePlan {
-                dim,
-                group,
-                units,
-                width: 8,
-                ahead: if group > 4 { 2 } else { 4 },
-                split: true,
-                share,
-                block,
-            },
-            splits,
+            attention,
+            splits: splits.clamp(1, DecodePlan::MAX_SPLITS),
         };
         let shares = [plan.qkv, plan.output, plan.gate_up, plan.down];
         let fits = 4 * plan.shared_words() <= device.shared_bytes
@@ -170,8 +157,42 @@ impl StackPlan {
         fits.then_some(plan)
     }
 
-    /// Most heads of keys and values: each has a counter.
-    pub const MAX_KV_HEADS: usize = 256;
+    /// How the positions of `per_key` query heads are shared, and by how many cubes at most: by as many as there
+    /// are, or over blocks as the separate kernel has it, whose sums depend on all but the heads of a cube.
+    fn attention(
+        per_key: usize,
+        dim: usize,
+        positions: Positions,
+    ) -> (DecodePlan, Option<usize>) {
+        let plan = |group, units, ahead, share, block| DecodePlan {
+            dim,
+            group,
+            units,
+            width: 8,
+            ahead,
+            split: true,
+            share,
+            block,
+        };
+        match positions {
+            // Two heads of a cube read keys and values once. More would leave cubes without work.
+            Positions::Contiguous => {
+                let group = if per_key.is_multiple_of(2) { 2 } else { 1 };
+                (plan(group, Self::UNITS, 2, 32, None), None)
+            }
+            Positions::Blocks { size } => {
+                let ahead = DecodePlan::ahead(per_key.min(DecodePlan::MAX_GROUP));
+                let share = DecodePlan::BLOCK_POSITIONS;
+                let plan = plan(1, 256, ahead, share, Some(size));
+                (plan, Some(DecodePlan::MAX_BLOCK_SPLITS))
+            }
+        }
+    }
+
+    /// Query heads, or pairs of them: what a cube attends for.
+    pub const fn tiles(&self) -> usize {
+        self.shape.heads / self.attention.group
+    }
 
     /// Pieces of `share` that a warp has in registers.
     pub const fn ahead(share: Share) -> usize {
@@ -179,6 +200,11 @@ impl StackPlan {
             true => share.slots(),
             false => Self::AHEAD,
         }
+    }
+
+    /// First word of each part of what cubes hand on, see [`parts`].
+    pub const fn handed_on(&self) -> [usize; 6] {
+        parts(&self.shape)
     }
 
     /// Words of the codes of a row.
@@ -196,59 +222,57 @@ impl StackPlan {
     /// Words of shared memory.
     pub fn shared_words(&self) -> usize {
         let queries = self.attention.group * self.shape.dim / 2;
-        let attention = queries + self.attention.shared_words();
+        let parts = self.splits * DecodePlan::slot_words(self.attention.group, self.shape.dim);
+        let attention = queries + self.attention.shared_words() + parts + queries;
         let addresses = Self::MAX_LAYERS * super::ENTRIES * 2;
         self.code_words() + self.sum_words() + self.shape.hidden / 2 + attention + addresses + 128
     }
 }
 
-/// Device memory that a stack needs for a step, and the counters by which its cubes wait for each other.
+/// Device memory in which the cubes of a stack hand on what they compute.
 ///
 /// Launches with one scratch must not overlap, and no two scratches may be in use at once: the cubes of two
 /// stacks that run side by side could wait for each other for ever, and give up.
 #[derive(Clone, Debug)]
 pub struct StackScratch {
-    pub(super) qkv: Buffer,
-    pub(super) attended: Buffer,
-    pub(super) gated: Buffer,
-    pub(super) between: Buffer,
-    pub(super) sums: Buffer,
-    pub(super) counters: Buffer,
+    /// Words beside serial numbers, see [`super::device`].
+    pub(super) handed_on: Buffer,
+    /// The serial number of the layer before the first of the next launch.
+    pub(super) begin: Buffer,
 }
-
-/// Words of the counters: see [`super::device::grid`].
-pub(super) const COUNTER_WORDS: usize = 256 + StackPlan::MAX_KV_HEADS;
 
 impl StackScratch {
     /// Allocates scratch for stacks of `shape` on `client`'s device.
     pub fn new(client: &Client, shape: &StackShape) -> Self {
-        let buffer = |words: usize| Buffer::new(client.empty(4 * words), words);
-        let width = (shape.heads + 2 * shape.kv_heads) * shape.dim;
-        let group = shape.heads / shape.kv_heads.max(1);
-        let slots = shape.kv_heads * DecodePlan::MAX_SPLITS;
-        let counters = client.create_from_slice(u32::as_bytes(&[0; COUNTER_WORDS]));
+        let zeros = |words: usize| {
+            let handle = client.create_from_slice(u32::as_bytes(&vec![0; words]));
+            Buffer::new(handle, words)
+        };
         Self {
-            qkv: buffer(width),
-            attended: buffer(shape.heads * shape.dim),
-            gated: buffer(shape.inner),
-            between: buffer(shape.hidden),
-            sums: buffer(slots * DecodePlan::slot_words(group, shape.dim)),
-            counters: Buffer::new(counters, COUNTER_WORDS),
+            handed_on: zeros(Self::words(shape)),
+            begin: zeros(1),
         }
+    }
+
+    /// Words that stacks of `shape` need, however they share positions.
+    fn words(shape: &StackShape) -> usize {
+        let sums = shape.heads * DecodePlan::MAX_SPLITS * DecodePlan::slot_words(1, shape.dim);
+        2 * (parts(shape)[5] + sums)
     }
 
     /// Checks that a stack of `shape` fits.
     pub(super) fn check(&self, shape: &StackShape) -> Result<(), KernelError> {
-        let width = (shape.heads + 2 * shape.kv_heads) * shape.dim;
-        let lengths = [
-            ("scratch of q|k|v", &self.qkv, width),
-            ("scratch of attended heads", &self.attended, shape.heads * shape.dim),
-            ("scratch of gated values", &self.gated, shape.inner),
-            ("scratch of the stream", &self.between, shape.hidden),
-        ];
-        for (operand, buffer, len) in lengths {
-            buffer.check_lines(operand, len)?;
-        }
-        Ok(())
+        self.handed_on.check_lines("scratch of a stack", Self::words(shape))?;
+        self.begin.check_exact("serial number of a stack", 1)
     }
+}
+
+/// First word of q|k|v, attended heads, what the output projection adds, gated values, what down adds, partial
+/// results of attention.
+const fn parts(shape: &StackShape) -> [usize; 6] {
+    let qkv = (shape.heads + 2 * shape.kv_heads) * shape.dim / 2;
+    let attended = qkv + shape.heads * shape.dim / 2;
+    let between = attended + shape.hidden / 2;
+    let gated = between + shape.inner;
+    [0, qkv, attended, between, gated, gated + shape.hidden / 2]
 }

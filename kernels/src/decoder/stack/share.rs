@@ -51,6 +51,15 @@ impl Share {
         self.tiles.div_ceil(self.warps)
     }
 
+    /// Accumulators of a strip: products that wait for each other take longer than those that do not.
+    pub const fn chains(&self) -> usize {
+        match self.per_group() {
+            1 => 4,
+            2 => 2,
+            _ => 1,
+        }
+    }
+
     /// Pieces of 16 rows and 128 columns that a warp multiplies.
     pub const fn slots(&self) -> usize {
         self.per_group() * self.rounds()

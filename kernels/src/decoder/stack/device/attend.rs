@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::super::base::StackPlan;
-use super::grid::{HEADS, SHARES, arrive, count, load_line, store_word};
+use super::handoff::{Serial, receive, receive_two, send, store_word};
 use crate::decoder::attention::{LOWEST, combine_planes, combine_splits, DecodePlan};
 use crate::decoder::paging::{HeadPlace, block_of, head_place, place};
 use crate::device_code::ptx::lines::{high, low};
@@ -38,8 +38,11 @@ pub(super) struct Memory {
     pub keys: u64,
     pub values: u64,
     pub rotary: u64,
+    /// Outputs of q|k|v, handed on.
     pub qkv: u64,
-    pub counters: u64,
+    /// Partial results of shares, and attended heads, to be handed on.
+    pub sums: u64,
+    pub attended: u64,
 }
 
 /// Positions of a share: from the first to the one past the last.
@@ -48,6 +51,12 @@ fn positions_of(share: usize, at: &Standing) -> (usize, usize) {
     let chunk = 1 + (at.len - 1) / at.active;
     let start = min(share * chunk, at.len);
     (start, min(start + chunk, at.len))
+}
+
+/// The head of keys and values of a tile of query heads.
+#[cube]
+fn key_head(tile: usize, #[comptime] plan: StackPlan) -> usize {
+    tile / comptime!(plan.tiles() / plan.shape.kv_heads)
 }
 
 #[cube]
@@ -69,8 +78,9 @@ pub(super) fn prefetch_share(
     at: &Standing,
     #[comptime] plan: StackPlan,
 ) {
-    let (head, share) = (CUBE_POS / at.active, CUBE_POS % at.active);
-    if head < comptime!(plan.shape.kv_heads).runtime() {
+    let (tile, share) = (CUBE_POS / at.active, CUBE_POS % at.active);
+    if tile < comptime!(plan.tiles()).runtime() {
+        let head = key_head(tile, plan);
         let (start, end) = positions_of(share, at);
         let of = head_of(head, at, plan);
         let row_bytes = comptime!(2 * plan.shape.dim);
@@ -114,8 +124,8 @@ pub(super) fn load_angles(
     }
 }
 
-/// Rotates the query heads of a key head into `queries`, and where this share holds the newest position also
-/// the key, which goes to the cache with its value.
+/// Rotates the query heads of a tile into `queries`, and where this share holds the newest position also the
+/// key, which goes to the cache with its value. Every tile of a key head writes the same.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places")]
 fn rotate(
@@ -123,7 +133,8 @@ fn rotate(
     table: &[u32],
     at: &Standing,
     angles: &Array<f32>,
-    head: usize,
+    serial: &Serial,
+    tile: usize,
     newest: bool,
     queries: &mut [u32],
     #[comptime] plan: StackPlan,
@@ -133,6 +144,7 @@ fn rotate(
     let half = comptime!(dim / 16);
     let unit = UNIT_POS as usize;
     let (item, line) = (unit / half, unit % half);
+    let head = key_head(tile, plan);
     let of = head_of(head, at, plan);
     let mut stored = at.inside && newest;
     if comptime!(plan.attention.block.is_some()) {
@@ -149,10 +161,10 @@ fn rotate(
     );
     let is_key = item == group;
     if item < group || (is_key && stored) {
-        let from_head = select(is_key, comptime!(heads).runtime() + head, head * group + item);
-        let from = memory.qkv + u64::cast_from((from_head * dim + line * 8) * 2);
-        let first = load_line(from);
-        let second = load_line(from + comptime!(dim as u64).runtime());
+        let from_head = select(is_key, comptime!(heads).runtime() + head, tile * group + item);
+        let from = memory.qkv + u64::cast_from((from_head * dim + line * 8) * 4);
+        let first = receive(from, serial);
+        let second = receive(from + comptime!(2 * dim as u64).runtime(), serial);
         let mut lows = Array::<u32>::new(4usize);
         let mut highs = Array::<u32>::new(4usize);
         #[unroll]
@@ -193,7 +205,8 @@ fn rotate(
     let copies = unit >= comptime!(StackPlan::UNITS / 2).runtime() && copied < comptime!(2 * half).runtime();
     if copies && stored {
         let from_head = comptime!(heads + kv_heads).runtime() + head;
-        let line = load_line(memory.qkv + u64::cast_from((from_head * dim + copied * 8) * 2));
+        let from = memory.qkv + u64::cast_from((from_head * dim + copied * 8) * 4);
+        let line = receive(from, serial);
         let to = memory.values + u64::cast_from(cell * comptime!(2 * dim) + copied * 16);
         #[unroll]
         for word in 0..4usize {
@@ -210,8 +223,8 @@ const fn half_type(dtype: FloatType) -> MmaType {
     }
 }
 
-/// This cube's shares of all heads: rotates, attends, leaves sums for the cube that finishes a head last, which
-/// writes `attended`.
+/// This cube's shares of all heads: rotates, attends, and hands on what it found to the cube of the last share,
+/// which hands on the attended heads.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places")]
 pub(super) fn attend_shares<F: Float>(
@@ -219,79 +232,89 @@ pub(super) fn attend_shares<F: Float>(
     table: &[u32],
     at: &Standing,
     angles: &Array<f32>,
-    attended: &mut [F],
-    sums: &mut [f32],
+    serial: &Serial,
     scale: f32,
     #[comptime] plan: StackPlan,
 ) {
-    let (dim, group) = comptime!((plan.shape.dim, plan.attention.group));
-    let slot_words = comptime!(DecodePlan::slot_words(group, dim));
+    let (dim, group, dtype) = comptime!((plan.shape.dim, plan.attention.group, plan.shape.dtype));
+    let words = comptime!(DecodePlan::slot_words(group, dim));
     let mut queries = Shared::<[u32]>::new_slice(comptime!(group * dim / 2));
     let mut shared = Shared::<[f32]>::new_slice(comptime!(plan.attention.shared_words()));
-    let mut last = Shared::<[u32]>::new_slice(1usize);
-    let alone = at.active == 1usize;
+    let mut parts = Shared::<[f32]>::new_slice(comptime!(plan.splits * words));
+    let mut out = Shared::<[F]>::new_slice(comptime!(group * dim));
+    let unit = UNIT_POS as usize;
     let mut item = CUBE_POS;
-    while item < comptime!(plan.shape.kv_heads).runtime() * at.active {
-        let (head, share) = (item / at.active, item % at.active);
-        rotate(
-            memory,
-            table,
-            at,
-            angles,
-            head,
-            share + 1 == at.active,
-            &mut queries,
-            plan,
-        );
+    while item < comptime!(plan.tiles()).runtime() * at.active {
+        let (tile, share) = (item / at.active, item % at.active);
+        let last = share + 1 == at.active;
+        rotate(memory, table, at, angles, serial, tile, last, &mut queries, plan);
         let mut acc = Array::<f32>::new(comptime!(group * 8));
         let mut top = Array::<f32>::new(group);
         let mut weight = Array::<f32>::new(group);
         attend_share(
-            memory, table, at, head, share, &queries, scale, &mut acc, &mut top, &mut weight, plan,
+            memory,
+            table,
+            at,
+            key_head(tile, plan),
+            share,
+            &queries,
+            scale,
+            &mut acc,
+            &mut top,
+            &mut weight,
+            plan,
         );
-        let slot = head * comptime!(plan.splits);
         combine_planes::<F>(
             &mut shared,
             &acc,
             &top,
             &weight,
-            attended,
-            head * comptime!(group * dim),
+            &mut out,
+            0usize,
             comptime!(group).runtime(),
-            sums,
-            (slot + share) * slot_words,
-            alone,
+            &mut parts,
+            share * words,
+            false,
             comptime!(plan.attention),
         );
         sync_cube();
-        if !alone {
-            if UNIT_POS == 0 {
-                let counter = memory.counters + u64::cast_from((comptime!(SHARES) + head) * 4);
-                let before = count(counter);
-                last[0] = before;
-                if before + 1 == u32::cast_from(at.active) {
-                    store_word(counter, 0u32);
-                }
+        let of_tile = memory.sums + u64::cast_from(tile * comptime!(plan.splits * words * 8));
+        if last {
+            // The words of a share are an even number.
+            let pairs = share * comptime!(words / 2);
+            let mut i = unit;
+            while i < pairs {
+                let found = receive_two(of_tile + u64::cast_from(i * 16), serial);
+                parts[2 * i] = f32::reinterpret(found.extract(0usize));
+                parts[2 * i + 1] = f32::reinterpret(found.extract(1usize));
+                i += comptime!(StackPlan::UNITS);
             }
             sync_cube();
-            if last[0] + 1 == u32::cast_from(at.active) {
-                combine_splits::<F>(
-                    &mut shared,
-                    attended,
-                    head * comptime!(group * dim),
-                    comptime!(group).runtime(),
-                    sums,
-                    slot,
-                    at.active,
-                    comptime!(plan.attention),
-                );
-                sync_cube();
-                if UNIT_POS == 0 {
-                    arrive(memory.counters, HEADS);
-                }
+            sync_plane();
+            combine_splits::<F>(
+                &mut shared,
+                &mut out,
+                0usize,
+                comptime!(group).runtime(),
+                &mut parts,
+                0usize,
+                at.active,
+                comptime!(plan.attention),
+            );
+            sync_cube();
+            if unit < comptime!(group * dim / 2).runtime() {
+                let (first, second) = (f32::cast_from(out[2 * unit]), f32::cast_from(out[2 * unit + 1]));
+                let pair = pack_half(first, second, comptime!(half_type(dtype)));
+                let index = tile * comptime!(group * dim / 2) + unit;
+                send(memory.attended + u64::cast_from(index * 8), pair, serial.number);
             }
-        } else if UNIT_POS == 0 {
-            arrive(memory.counters, HEADS);
+        } else {
+            let mut i = unit;
+            while i < words {
+                let at = share * words + i;
+                send(of_tile + u64::cast_from(at * 8), u32::reinterpret(parts[at]), serial.number);
+                i += comptime!(StackPlan::UNITS);
+            }
         }
         sync_cube();
         item += comptime!(plan.cubes);
@@ -321,6 +344,8 @@ fn attend_share(
     let (part, member) = (unit % lanes, unit / lanes);
     let (start, end) = positions_of(share, at);
     let of = head_of(head, at, plan);
+    // As in `quantize_row`: scores are summed by shuffles.
+    sync_plane();
     let mut query = Array::<f32>::new(comptime!(group * 8));
     #[unroll]
     for h in 0..group {

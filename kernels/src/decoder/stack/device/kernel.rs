@@ -5,10 +5,7 @@ use cubecl::prelude::*;
 use super::super::addresses::{ENTRIES, entry};
 use super::super::base::{RowPlan, StackPlan};
 use super::attend::{Memory, Standing, attend_shares, load_angles, prefetch_share};
-use super::grid::{
-    DOWN, FAILED, GATE_UP, HEADS, HEADS_BEGIN, OUTPUT, PRODUCTS_BEGIN, QKV, load_line, load_word,
-    store_word, wait,
-};
+use super::handoff::{MISSING, Serial, glance, load_word, receive, serial, store_word};
 use super::product::{
     load_scales, load_words, multiply_strips, prefetch_words, write_gated, write_rows,
 };
@@ -16,7 +13,9 @@ use super::row::{is_live, line_of, load_gains, quantize_row};
 use crate::decoder::norm::Source;
 use crate::device_code::MmaType;
 use crate::device_code::ptx::lines::{high, low};
-use crate::device_code::ptx::{global_address, global_address_mut, pack_half, shared_address, store_line};
+use crate::device_code::ptx::{
+    global_address, global_address_mut, load_global, pack_half, shared_address, store_line,
+};
 use crate::operand::FloatType;
 
 /// Runtime sizes.
@@ -56,12 +55,8 @@ pub(in super::super) fn stack<F: Float>(
     rows: &[u32],
     positions: &[u32],
     blocks: &[u32],
-    qkv: &mut [F],
-    attended: &mut [F],
-    gated: &mut [f32],
-    between: &mut [F],
-    sums: &mut [f32],
-    counters: &mut [u32],
+    handed_on: &mut [u32],
+    begin: &mut [u32],
     sum: &mut [F],
     delta: &mut [F],
     extents: StackExtents,
@@ -83,20 +78,24 @@ pub(in super::super) fn stack<F: Float>(
     let warp_sums = shared_address::<u32>(&sum_words);
     let stream = shared_address::<u32>(&stream_words);
 
-    let counter_words = global_address_mut::<u32>(counters);
     let (x_at, sum_at, delta_at) = (
         global_address::<F>(x),
         global_address_mut::<F>(sum),
         global_address_mut::<F>(delta),
     );
-    let (qkv_at, attended_at) = (global_address_mut::<F>(qkv), global_address_mut::<F>(attended));
-    let (gated_at, between_at) = (global_address_mut::<f32>(gated), global_address_mut::<F>(between));
+    let memory_at = global_address_mut::<u32>(handed_on);
+    let qkv_at = memory_at;
+    let attended_at = memory_at + comptime!(8 * plan.handed_on()[1] as u64).runtime();
+    let between_at = memory_at + comptime!(8 * plan.handed_on()[2] as u64).runtime();
+    let gated_at = memory_at + comptime!(8 * plan.handed_on()[3] as u64).runtime();
+    let down_at = memory_at + comptime!(8 * plan.handed_on()[4] as u64).runtime();
+    let sums_at = memory_at + comptime!(8 * plan.handed_on()[5] as u64).runtime();
 
-    // All cubes read these before they arrive anywhere, and the first cube writes them after all have arrived.
-    let products_begin = load_word(counter_words + comptime!(4 * PRODUCTS_BEGIN as u64).runtime());
-    let heads_begin = load_word(counter_words + comptime!(4 * HEADS_BEGIN as u64).runtime());
+    // All cubes read it before they hand on anything, and the first one writes it once it has received from all.
+    let begin_at = global_address_mut::<u32>(begin);
+    let first_serial = load_word(begin_at + 0u64);
     if unit == 0 {
-        failed[0] = load_word(counter_words + comptime!(4 * FAILED as u64).runtime());
+        failed[0] = 0u32;
     }
     let mut i = unit;
     while i < extents.layers * comptime!(2 * ENTRIES) {
@@ -125,15 +124,16 @@ pub(in super::super) fn stack<F: Float>(
 
     let mut layer = 0usize.runtime();
     while layer < extents.layers {
-        let before = products_begin + u32::cast_from(layer) * comptime!(cubes as u32);
-        let after = before + comptime!(cubes as u32);
-        let heads = heads_begin + u32::cast_from(layer + 1) * comptime!(shape.kv_heads as u32);
+        let before = serial(first_serial + u32::cast_from(layer), failed[0] != 0u32);
+        let now = serial(before.number + 1u32, failed[0] != 0u32);
+        let is_last = layer + 1 == extents.layers;
         let memory = Memory {
             keys: address_of(&addresses, layer, entry::KEYS),
             values: address_of(&addresses, layer, entry::VALUES),
             rotary: address_of(&addresses, layer, entry::ROTARY),
             qkv: qkv_at,
-            counters: counter_words,
+            sums: sums_at,
+            attended: attended_at,
         };
 
         // Queries, keys and values.
@@ -148,11 +148,8 @@ pub(in super::super) fn stack<F: Float>(
         let next = address_of(&addresses, layer, entry::GATE_UP);
         prefetch_words(next, comptime!(plan.gate_up), cubes);
         prefetch_share(&memory, blocks, &standing, plan);
-        if layer > 0 {
-            wait(counter_words, DOWN, before, &mut failed);
-        }
         let mut values = Array::<f32>::new(comptime!(hidden.values()));
-        stream_values(stream, delta_at, layer > 0, &mut values, hidden, dtype);
+        stream_values(stream, down_at, layer > 0, &before, &mut failed, &mut values, hidden, dtype);
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -177,26 +174,24 @@ pub(in super::super) fn stack<F: Float>(
             &scales,
             scale,
             qkv_at,
-            counter_words,
-            QKV,
+            now.number,
+            delta_at,
+            false,
             failed[0] != 0u32,
             comptime!(plan.qkv),
             cubes,
-            code,
             dtype,
         );
 
         // Attention.
         let mut angles = Array::<f32>::new(16usize);
         load_angles(&memory, &standing, &mut angles, plan);
-        wait(counter_words, QKV, after, &mut failed);
         attend_shares::<F>(
             &memory,
             blocks,
             &standing,
             &angles,
-            attended,
-            sums,
+            &now,
             extents.scale,
             plan,
         );
@@ -218,9 +213,8 @@ pub(in super::super) fn stack<F: Float>(
             comptime!(plan.down),
             cubes,
         );
-        wait(counter_words, HEADS, heads, &mut failed);
         let mut values = Array::<f32>::new(comptime!(width.values()));
-        half_values(attended_at, &mut values, width, dtype);
+        half_values(attended_at, &now, &mut failed, &mut values, width, dtype);
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -245,12 +239,12 @@ pub(in super::super) fn stack<F: Float>(
             &scales,
             scale,
             between_at,
-            counter_words,
-            OUTPUT,
+            now.number,
+            delta_at,
+            false,
             failed[0] != 0u32,
             comptime!(plan.output),
             cubes,
-            code,
             dtype,
         );
 
@@ -276,9 +270,8 @@ pub(in super::super) fn stack<F: Float>(
                 cubes,
             );
         }
-        wait(counter_words, OUTPUT, after, &mut failed);
         let mut values = Array::<f32>::new(comptime!(hidden.values()));
-        stream_values(stream, between_at, true, &mut values, hidden, dtype);
+        stream_values(stream, between_at, true, &now, &mut failed, &mut values, hidden, dtype);
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -303,12 +296,10 @@ pub(in super::super) fn stack<F: Float>(
             &scales,
             scale,
             gated_at,
-            counter_words,
-            GATE_UP,
+            now.number,
             comptime!(Source::Gated(shape.activation)),
             comptime!(plan.gate_up),
             cubes,
-            code,
             dtype,
         );
 
@@ -324,10 +315,11 @@ pub(in super::super) fn stack<F: Float>(
             let from = address_of(&addresses, layer, entry::FFN_SUB_NORM);
             load_gains(from, &mut gains, inner);
         }
-        wait(counter_words, GATE_UP, after, &mut failed);
         let mut values = Array::<f32>::new(comptime!(inner.values()));
         gated_values(
             gated_at,
+            &now,
+            &mut failed,
             &mut values,
             comptime!(!shape.sub_norms),
             inner,
@@ -356,13 +348,13 @@ pub(in super::super) fn stack<F: Float>(
             warp_sums,
             &scales,
             scale,
+            down_at,
+            now.number,
             delta_at,
-            counter_words,
-            DOWN,
+            is_last,
             failed[0] != 0u32,
             comptime!(plan.down),
             cubes,
-            code,
             dtype,
         );
         layer += 1;
@@ -371,17 +363,16 @@ pub(in super::super) fn stack<F: Float>(
     if CUBE_POS == 0 {
         store_row(stream, sum_at, hidden);
         if unit == 0 {
-            let products = products_begin + u32::cast_from(extents.layers) * comptime!(cubes as u32);
-            let heads =
-                heads_begin + u32::cast_from(extents.layers) * comptime!(shape.kv_heads as u32);
-            let begin = counter_words + comptime!(4 * PRODUCTS_BEGIN as u64).runtime();
-            store_word(begin, products);
-            let begin = counter_words + comptime!(4 * HEADS_BEGIN as u64).runtime();
-            store_word(begin, heads);
+            store_word(begin_at + 0u64, first_serial + u32::cast_from(extents.layers));
         }
     }
-    if unit == 0 && failed[0] != 0u32 {
-        store_word(counter_words + comptime!(4 * FAILED as u64).runtime(), 1u32);
+}
+
+/// Notes that the cube has given up where words are missing. What it hands on is NaN then.
+#[cube]
+fn note(words: Vector<u32, Const<4>>, failed: &mut [u32]) {
+    if words.extract(0usize) == MISSING {
+        failed[0] = 1u32;
     }
 }
 
@@ -394,7 +385,7 @@ fn copy_row(from: u64, to: u32, #[comptime] row: RowPlan) {
         for i in 0..comptime!(row.per_unit) {
             if is_live(pass, i, row) {
                 let line = line_of(pass, i, row);
-                let held = load_line(from + u64::cast_from(line * 16));
+                let held = load_global(from + u64::cast_from(line * 16));
                 store_line(
                     to + u32::cast_from(line) * 16,
                     held.extract(0usize),
@@ -427,12 +418,15 @@ fn store_row(from: u32, to: u64, #[comptime] row: RowPlan) {
     }
 }
 
-/// This unit's values of the residual stream, to which the row at `delta` is added first if `adds`.
+/// This unit's values of the residual stream, to which the row handed on at `delta` is added first if `adds`.
 #[cube]
+#[allow(clippy::too_many_arguments, reason = "a row and its places")]
 fn stream_values(
     stream: u32,
     delta: u64,
     adds: bool,
+    serial: &Serial,
+    failed: &mut [u32],
     values: &mut Array<f32>,
     #[comptime] row: RowPlan,
     #[comptime] dtype: FloatType,
@@ -456,7 +450,8 @@ fn stream_values(
                     words[word] = held.extract(word);
                 }
                 if adds {
-                    let added = load_line(delta + u64::cast_from(line * 16));
+                    let added = receive(delta + u64::cast_from(line * 32), serial);
+                    note(added, failed);
                     #[unroll]
                     for word in 0..4usize {
                         let (a, b) = (words[word], added.extract(word));
@@ -478,10 +473,12 @@ fn stream_values(
     }
 }
 
-/// This unit's values of a row of half-precision floats that other cubes wrote.
+/// This unit's values of a row of half-precision floats that other cubes hand on.
 #[cube]
 fn half_values(
     from: u64,
+    serial: &Serial,
+    failed: &mut [u32],
     values: &mut Array<f32>,
     #[comptime] row: RowPlan,
     #[comptime] dtype: FloatType,
@@ -496,7 +493,8 @@ fn half_values(
                 values[comptime!(at + j)] = 0.0f32;
             }
             if is_live(pass, i, row) {
-                let held = load_line(from + u64::cast_from(line_of(pass, i, row) * 16));
+                let held = receive(from + u64::cast_from(line_of(pass, i, row) * 32), serial);
+                note(held, failed);
                 #[unroll]
                 for word in 0..4usize {
                     values[comptime!(at + 2 * word)] = low(held.extract(word), dtype);
@@ -507,34 +505,52 @@ fn half_values(
     }
 }
 
-/// This unit's values of a row of f32 that other cubes wrote, rounded to half precision first if `rounds`.
+/// This unit's values of a row of f32 that other cubes hand on, rounded to half precision first if `rounds`.
+///
+/// A line takes several loads. They are issued together, once the last of them is there, and again for as long as
+/// one is not.
 #[cube]
+#[allow(clippy::too_many_arguments, reason = "a row and its places")]
 fn gated_values(
     from: u64,
+    serial: &Serial,
+    failed: &mut [u32],
     values: &mut Array<f32>,
     #[comptime] rounds: bool,
     #[comptime] row: RowPlan,
     #[comptime] dtype: FloatType,
 ) {
     #[unroll]
-    for pass in 0..comptime!(row.passes()) {
+    for i in 0..comptime!(row.values()) {
+        values[i] = 0.0f32;
+    }
+    if is_live(0usize, 0usize, row) {
+        note(receive(from + u64::cast_from(line_of(0usize, 0usize, row) * 64), serial), failed);
+    }
+    let mut left = serial.patience;
+    while left > 0u32 {
+        let mut there = true.runtime();
         #[unroll]
-        for i in 0..comptime!(row.per_unit) {
-            let at = comptime!(8 * (pass * row.per_unit + i));
+        for pass in 0..comptime!(row.passes()) {
             #[unroll]
-            for j in 0..8usize {
-                values[comptime!(at + j)] = 0.0f32;
-            }
-            if is_live(pass, i, row) {
-                let from = from + u64::cast_from(line_of(pass, i, row) * 32);
-                let first = load_line(from);
-                let second = load_line(from + 16);
-                #[unroll]
-                for j in 0..4usize {
-                    values[comptime!(at + j)] = f32::reinterpret(first.extract(j));
-                    values[comptime!(at + 4 + j)] = f32::reinterpret(second.extract(j));
+            for i in 0..comptime!(row.per_unit) {
+                if is_live(pass, i, row) {
+                    let at = comptime!(8 * (pass * row.per_unit + i));
+                    let from = from + u64::cast_from(line_of(pass, i, row) * 64);
+                    let (first, first_there) = glance(from + 0u64, serial);
+                    let (second, second_there) = glance(from + 32u64, serial);
+                    there = there && first_there && second_there;
+                    #[unroll]
+                    for j in 0..4usize {
+                        values[comptime!(at + j)] = f32::reinterpret(first.extract(j));
+                        values[comptime!(at + 4 + j)] = f32::reinterpret(second.extract(j));
+                    }
                 }
             }
+        }
+        left = select(there, 0u32, left - 1);
+        if !there && left == 0u32 {
+            failed[0] = 1u32;
         }
     }
     if comptime!(rounds) {

@@ -1,7 +1,7 @@
 //! Device code of a stack.
 
 mod attend;
-pub(super) mod grid;
+mod handoff;
 mod kernel;
 mod product;
 mod row;

@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use super::super::base::StackPlan;
 use super::super::share::Share;
-use super::grid::{arrive, store_word};
+use super::handoff::{MISSING, send, store_word};
 use crate::decoder::norm::{Source, gate};
 use crate::device_code::MmaType;
 use crate::device_code::decode::rounded_product;
@@ -13,7 +13,7 @@ use crate::device_code::ptx::{load_early, load_floats, load_once, pack_half, pre
 use crate::device_code::ptx::lines::{high, low};
 use crate::operand::FloatType;
 use crate::product::cuda::MmaInput;
-use crate::product::cuda::skinny::{load_staged, multiply};
+use crate::product::cuda::skinny::{load_staged, multiply_step};
 
 const INT8: MmaInput = MmaInput {
     types: MmaType::Int8,
@@ -138,9 +138,10 @@ pub(super) fn multiply_strips(
     let lane = UNIT_POS as usize % 32;
     let per_group = comptime!(share.per_group());
     let ahead = comptime!(StackPlan::ahead(share));
-    let mut acc = Array::<Vector<i32, Const<4>>>::new(per_group);
+    let chains = comptime!(share.chains());
+    let mut acc = Array::<Vector<i32, Const<4>>>::new(comptime!(per_group * chains));
     #[unroll]
-    for i in 0..per_group {
+    for i in 0..comptime!(per_group * chains) {
         acc[i] = Vector::new(0i32);
     }
     #[unroll]
@@ -153,7 +154,12 @@ pub(super) fn multiply_strips(
         #[unroll]
         for j in 0..per_group {
             let slot = comptime!(round * per_group + j);
-            acc[j] = multiply::<i32>(held[comptime!(slot % ahead)], &right, acc[j], code, INT8);
+            let piece = held[comptime!(slot % ahead)];
+            #[unroll]
+            for step in 0..4usize {
+                let at = comptime!(j * chains + step % chains);
+                acc[at] = multiply_step::<i32>(piece, &right, acc[at], step, code, INT8);
+            }
             let next = comptime!(slot + ahead);
             if comptime!(next < share.slots()) {
                 load_piece(words, held, next, share, cubes);
@@ -165,11 +171,18 @@ pub(super) fn multiply_strips(
     let (group, member) = (warp / comptime!(share.warps), warp % comptime!(share.warps));
     #[unroll]
     for j in 0..per_group {
+        let mut sum0 = 0i32;
+        let mut sum1 = 0i32;
+        #[unroll]
+        for chain in 0..chains {
+            sum0 += acc[comptime!(j * chains + chain)].extract(0usize);
+            sum1 += acc[comptime!(j * chains + chain)].extract(2usize);
+        }
         let number = group + comptime!(j * share.groups);
         if lane % 4 == 0 && number < comptime!(share.per_cube).runtime() {
             let at = (number * comptime!(share.warps) + member) * 16 + lane / 2 + comptime!(sums);
-            shared[at] = u32::reinterpret(acc[j].extract(0usize));
-            shared[at + 1] = u32::reinterpret(acc[j].extract(2usize));
+            shared[at] = u32::reinterpret(sum0);
+            shared[at + 1] = u32::reinterpret(sum1);
         }
     }
     sync_cube();
@@ -184,7 +197,6 @@ fn packed_pair(
     #[comptime] matrix: usize,
     scale: f32,
     #[comptime] share: Share,
-    #[comptime] code: WeightCode,
     #[comptime] dtype: FloatType,
 ) -> u32 {
     let mut sum0 = 0i32;
@@ -195,7 +207,6 @@ fn packed_pair(
         sum0 += i32::reinterpret(both.extract(0usize));
         sum1 += i32::reinterpret(both.extract(1usize));
     }
-    let _ = comptime!(code);
     let value0 = rounded_product(f32::cast_from(sum0), scales[comptime!(2 * matrix)] * scale);
     let value1 = rounded_product(f32::cast_from(sum1), scales[comptime!(2 * matrix + 1)] * scale);
     pack_half(value0 + 0.0f32, value1 + 0.0f32, comptime!(half_type(dtype)))
@@ -208,8 +219,8 @@ const fn half_type(dtype: FloatType) -> MmaType {
     }
 }
 
-/// Adds the sums of the warps, writes this cube's outputs to `out` as pairs of half-precision floats, and
-/// arrives at counter `counter`. NaN where the cube has given up waiting.
+/// Adds the sums of the warps and hands on this cube's outputs at `out`, pairs of half-precision floats, with
+/// `number`; those of the last layer go to `last` instead, as they are. NaN where the cube has given up.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places of outputs")]
 pub(super) fn write_rows(
@@ -217,27 +228,30 @@ pub(super) fn write_rows(
     scales: &Array<f32>,
     scale: f32,
     out: u64,
-    counters: u64,
-    #[comptime] counter: usize,
+    number: u32,
+    last: u64,
+    is_last: bool,
     failed: bool,
     #[comptime] share: Share,
     #[comptime] cubes: usize,
-    #[comptime] code: WeightCode,
     #[comptime] dtype: FloatType,
 ) {
     let item = UNIT_POS as usize;
-    let number = item / 8;
-    let strip = CUBE_POS + number * comptime!(cubes);
+    let strip = CUBE_POS + item / 8 * comptime!(cubes);
     if item < comptime!(share.pairs()).runtime() && strip < comptime!(share.strips).runtime() {
-        let at = number * comptime!(share.warps * 16) + item % 8 * 2;
-        let pair = packed_pair(sums + u32::cast_from(at) * 4, scales, 0usize, scale, share, code, dtype);
-        let pair = select(failed, 0x7FFF_7FFFu32, pair);
-        store_word(out + u64::cast_from((strip * 8 + item % 8) * 4), pair);
+        let at = item / 8 * comptime!(share.warps * 16) + item % 8 * 2;
+        let pair = packed_pair(sums + u32::cast_from(at) * 4, scales, 0usize, scale, share, dtype);
+        let pair = select(failed, MISSING, pair);
+        let index = u64::cast_from(strip * 8 + item % 8);
+        if is_last {
+            store_word(last + index * 4, pair);
+        } else {
+            send(out + index * 8, pair, number);
+        }
     }
-    finish(counters, counter, share);
 }
 
-/// As [`write_rows`] for gate and up: writes `gate(g) · u` of the rounded outputs, as f32.
+/// As [`write_rows`] for gate and up: hands on `gate(g) · u` of the rounded outputs, as f32.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places of outputs")]
 pub(super) fn write_gated(
@@ -245,41 +259,24 @@ pub(super) fn write_gated(
     scales: &Array<f32>,
     scale: f32,
     out: u64,
-    counters: u64,
-    #[comptime] counter: usize,
+    number: u32,
     #[comptime] source: Source,
     #[comptime] share: Share,
     #[comptime] cubes: usize,
-    #[comptime] code: WeightCode,
     #[comptime] dtype: FloatType,
 ) {
     let item = UNIT_POS as usize;
-    let number = item / 8;
-    let strip = CUBE_POS + number * comptime!(cubes);
+    let strip = CUBE_POS + item / 8 * comptime!(cubes);
     if item < comptime!(share.pairs()).runtime() && strip < comptime!(share.strips).runtime() {
-        let at = 2 * number * comptime!(share.warps * 16) + item % 8 * 2;
+        let at = 2 * (item / 8) * comptime!(share.warps * 16) + item % 8 * 2;
         let sums = sums + u32::cast_from(at) * 4;
         let other = sums + comptime!(64 * share.warps as u32);
-        let gates = packed_pair(sums, scales, 0usize, scale, share, code, dtype);
-        let ups = packed_pair(other, scales, 1usize, scale, share, code, dtype);
+        let gates = packed_pair(sums, scales, 0usize, scale, share, dtype);
+        let ups = packed_pair(other, scales, 1usize, scale, share, dtype);
         let first = low(ups, dtype) * gate(low(gates, dtype), source);
         let second = high(ups, dtype) * gate(high(gates, dtype), source);
-        let to = out + u64::cast_from((strip * 16 + item % 8 * 2) * 4);
-        store_word(to, u32::reinterpret(first));
-        store_word(to + 4, u32::reinterpret(second));
-    }
-    finish(counters, counter, share);
-}
-
-/// Arrives once all units that write have written.
-#[cube]
-fn finish(counters: u64, #[comptime] counter: usize, #[comptime] share: Share) {
-    if comptime!(share.pairs() > 32) {
-        sync_cube();
-    } else {
-        sync_plane();
-    }
-    if UNIT_POS == 0 {
-        arrive(counters, counter);
+        let to = out + u64::cast_from((strip * 16 + item % 8 * 2) * 8);
+        send(to, u32::reinterpret(first), number);
+        send(to + 8, u32::reinterpret(second), number);
     }
 }

@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::super::base::{RowPlan, StackPlan};
 use crate::device_code::decode::magnitude_bits;
+use crate::device_code::ptx::lines::largest_of_warp;
 use crate::device_code::ptx::{load_global, store_word};
 use crate::quantize::activation::kernel::quantized_word;
 use crate::quantize::activation::{rounding_of, scale_of};
@@ -60,6 +61,9 @@ pub(super) fn quantize_row(
     let (warp, lane) = (unit / 32, unit % 32);
     let planes = comptime!(row.planes());
     let per_pass = comptime!(8 * row.per_unit);
+    // Lanes come from loops that each left when its words were there, and planes reduce over lanes that are
+    // together.
+    sync_plane();
     if comptime!(norms) {
         #[unroll]
         for pass in 0..comptime!(row.passes()) {
@@ -90,12 +94,12 @@ pub(super) fn quantize_row(
     for i in 0..comptime!(row.values()) {
         top = max(top, magnitude_bits(values[i]));
     }
-    let top = plane_max(top);
+    let top = largest_of_warp(top);
     if lane == 0 {
         folds[32 + warp] = top;
     }
     sync_cube();
-    let top = plane_max(folds[32 + lane % comptime!(StackPlan::WARPS)]);
+    let top = largest_of_warp(folds[32 + lane % comptime!(StackPlan::WARPS)]);
     let rounding = rounding_of(top);
     #[unroll]
     for pass in 0..comptime!(row.passes()) {

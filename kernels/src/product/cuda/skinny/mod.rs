@@ -12,4 +12,4 @@ mod stage;
 
 pub use base::{STRIP_ROWS, SkinnyBlueprint};
 pub(crate) use launch::launch;
-pub(crate) use product::{load_staged, multiply};
+pub(crate) use product::{load_staged, multiply_step};

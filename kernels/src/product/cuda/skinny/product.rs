@@ -32,7 +32,7 @@ pub(crate) fn load_staged(line: u32, #[comptime] operand: MmaInput) -> Array<u32
 
 /// Adds the products of a column tile with 8 tokens.
 #[cube]
-pub(crate) fn multiply<A: Numeric>(
+pub(super) fn multiply<A: Numeric>(
     words: Vector<u32, Const<4>>,
     right: &Array<u32>,
     sum: Vector<A, Const<4>>,
@@ -42,31 +42,44 @@ pub(crate) fn multiply<A: Numeric>(
     let mut sum = sum;
     #[unroll]
     for step in 0..comptime!(right_registers(operand) / 2) {
-        // A word holds one int8 fragment, or two half ones.
-        let word = words.extract(comptime!(step / operand.types.size()));
-        let mut a = Array::<u32>::new(4usize);
-        #[unroll]
-        for register in 0..4usize {
-            a[register] = match comptime!(operand.types) {
-                MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
-                _ => decode_half(
-                    word,
-                    comptime!((4 * (step % 2) + register) as u32),
-                    code,
-                    comptime!(operand.types),
-                ),
-            };
-        }
-        sum = mma::<A>(
-            a[0],
-            a[1],
-            a[2],
-            a[3],
-            right[comptime!(2 * step)],
-            right[comptime!(2 * step + 1)],
-            sum,
-            comptime!(operand.types),
-        );
+        sum = multiply_step::<A>(words, right, sum, step, code, operand);
     }
     sum
+}
+
+/// One instruction of [`multiply`]: 32 columns of int8, 16 of a half type.
+#[cube]
+pub(crate) fn multiply_step<A: Numeric>(
+    words: Vector<u32, Const<4>>,
+    right: &Array<u32>,
+    sum: Vector<A, Const<4>>,
+    #[comptime] step: usize,
+    #[comptime] code: WeightCode,
+    #[comptime] operand: MmaInput,
+) -> Vector<A, Const<4>> {
+    // A word holds one int8 fragment, or two half ones.
+    let word = words.extract(comptime!(step / operand.types.size()));
+    let mut a = Array::<u32>::new(4usize);
+    #[unroll]
+    for register in 0..4usize {
+        a[register] = match comptime!(operand.types) {
+            MmaType::Int8 => decode_int8(word, comptime!(register as u32), code),
+            _ => decode_half(
+                word,
+                comptime!((4 * (step % 2) + register) as u32),
+                code,
+                comptime!(operand.types),
+            ),
+        };
+    }
+    mma::<A>(
+        a[0],
+        a[1],
+        a[2],
+        a[3],
+        right[comptime!(2 * step)],
+        right[comptime!(2 * step + 1)],
+        sum,
+        comptime!(operand.types),
+    )
 }
