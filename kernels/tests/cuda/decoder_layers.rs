@@ -60,8 +60,14 @@ pub struct Found {
     pub caches: Vec<f32>,
 }
 
-/// A matrix of random ternary weights: prepacked words, of which none is the code that no weight has.
-fn weight(client: &Client, seed: usize, shape: [usize; 2], code: WeightCode) -> PrepackedWeights {
+/// Random ternary weights on the host: prepacked words, of which none is the code that no weight has, and scales.
+struct Weight {
+    layout: PackedLayout,
+    codes: Vec<u32>,
+    gains: Vec<f32>,
+}
+
+fn weight(seed: usize, shape: [usize; 2], code: WeightCode) -> Weight {
     let layout = PackedLayout::new(shape[0], shape[1], code, ScaleGranularity::Row);
     let layout = layout.expect("a valid layout");
     let fragments = PrepackedWeights::fragments(&layout, FragmentOrder::Int8).expect("fragments");
@@ -76,13 +82,23 @@ fn weight(client: &Client, seed: usize, shape: [usize; 2], code: WeightCode) -> 
     let gains: Vec<f32> = (0..shape[0])
         .map(|_| rng.random_range(0.5f32..1.5) / 64.0 / (shape[1] as f32).sqrt())
         .collect();
-    PrepackedWeights::new(
+    Weight {
         layout,
-        FragmentOrder::Int8,
-        words(client, &codes),
-        scales(client, &gains),
-    )
-    .expect("weights")
+        codes,
+        gains,
+    }
+}
+
+impl Weight {
+    fn upload(&self, client: &Client) -> PrepackedWeights {
+        PrepackedWeights::new(
+            self.layout.clone(),
+            FragmentOrder::Int8,
+            words(client, &self.codes),
+            scales(client, &self.gains),
+        )
+        .expect("weights")
+    }
 }
 
 impl Layers {
@@ -111,14 +127,24 @@ impl Layers {
             let gains: Vec<f32> = (0..len).map(|_| rng.random_range(0.5f32..1.5)).collect();
             float_vector(client, &gains, tritburn_kernels::FloatType::F32)
         };
+        let cells = kv_heads * positions * dim;
+        // Two kinds of layers, in buffers of their own: what is there takes as long to make as to check.
+        let kinds = [0, 100].map(|seed| {
+            let caches = [1, 2].map(|n| floats(&mut rng(seed + n), cells, dtype));
+            let weights = [
+                weight(seed + 3, [width + 2 * kv_heads * dim, hidden], code),
+                weight(seed + 4, [hidden, width], code),
+                weight(seed + 5, [2 * inner, hidden], code),
+                weight(seed + 6, [hidden, inner], code),
+            ];
+            (caches, weights)
+        });
         let layers = (0..count)
             .map(|i| {
                 let seed = 100 * i;
-                let cells = kv_heads * positions * dim;
-                let cached = [1, 2].map(|n| {
-                    let host = floats(&mut rng(seed + n), cells, dtype);
-                    upload(client, &host, dtype)
-                });
+                let (caches, weights) = &kinds[i % 2];
+                let cached = [0, 1].map(|n| upload(client, &caches[n], dtype));
+                let [qkv, output, gate_up, down] = [0, 1, 2, 3].map(|n| weights[n].upload(client));
                 let [keys, values] = cached.clone();
                 let cache = match block {
                     None => KvCache::new(keys, values, [1, kv_heads, positions, dim], dtype),
@@ -133,10 +159,10 @@ impl Layers {
                     }
                 };
                 Layer {
-                    qkv: weight(client, seed + 3, [width + 2 * kv_heads * dim, hidden], code),
-                    output: weight(client, seed + 4, [hidden, width], code),
-                    gate_up: weight(client, seed + 5, [2 * inner, hidden], code),
-                    down: weight(client, seed + 6, [hidden, inner], code),
+                    qkv,
+                    output,
+                    gate_up,
+                    down,
                     norms: [
                         gains(seed + 7, hidden),
                         gains(seed + 8, width),

@@ -109,7 +109,7 @@ impl StackPlan {
     /// Most pieces of weights that a warp has in registers.
     const AHEAD: usize = 10;
     /// Most layers, whose addresses lie in shared memory.
-    pub const MAX_LAYERS: usize = 128;
+    pub const MAX_LAYERS: usize = 96;
 
     /// The plan for `shape`, or `None` where the separate kernels have to run.
     pub fn new(shape: StackShape, positions: Positions, device: &DeviceFacts) -> Option<Self> {
@@ -148,6 +148,12 @@ impl StackPlan {
             attention,
             splits: splits.clamp(1, DecodePlan::MAX_SPLITS),
         };
+        let staged = |gate_up, down| {
+            let mut plan = plan;
+            (plan.gate_up.staged, plan.down.staged) = (gate_up, down);
+            (4 * plan.shared_words() <= device.shared_bytes).then_some(plan)
+        };
+        let plan = staged(true, true).or(staged(false, true)).unwrap_or(plan);
         let shares = [plan.qkv, plan.output, plan.gate_up, plan.down];
         let fits = 4 * plan.shared_words() <= device.shared_bytes
             && shares.iter().all(|share| share.pairs() <= Self::UNITS && share.per_group() <= 16)
@@ -207,6 +213,16 @@ impl StackPlan {
         parts(&self.shape)
     }
 
+    /// Groups of copies that may be under way when one of the staged products begins: that of the other.
+    pub const fn pending(&self) -> usize {
+        (self.gate_up.staged && self.down.staged) as usize
+    }
+
+    /// Words that the cube of a share of positions hands on, in whole lines.
+    pub const fn share_words(group: usize, dim: usize) -> usize {
+        DecodePlan::slot_words(group, dim).next_multiple_of(4)
+    }
+
     /// Words of the codes of a row.
     pub fn code_words(&self) -> usize {
         let shape = &self.shape;
@@ -225,7 +241,8 @@ impl StackPlan {
         let parts = self.splits * DecodePlan::slot_words(self.attention.group, self.shape.dim);
         let attention = queries + self.attention.shared_words() + parts + queries;
         let addresses = Self::MAX_LAYERS * super::ENTRIES * 2;
-        self.code_words() + self.sum_words() + self.shape.hidden / 2 + attention + addresses + 128
+        let staged = self.gate_up.staged_words() + self.down.staged_words();
+        staged + super::device::BLOCKS + self.code_words() + self.sum_words() + self.shape.hidden / 2 + attention + addresses + 128
     }
 }
 
@@ -256,7 +273,7 @@ impl StackScratch {
 
     /// Words that stacks of `shape` need, however they share positions.
     fn words(shape: &StackShape) -> usize {
-        let sums = shape.heads * DecodePlan::MAX_SPLITS * DecodePlan::slot_words(1, shape.dim);
+        let sums = shape.heads * DecodePlan::MAX_SPLITS * StackPlan::share_words(1, shape.dim);
         2 * (parts(shape)[5] + sums)
     }
 

@@ -20,6 +20,9 @@ pub(super) struct Share {
     pub groups: usize,
     /// Warps of a group.
     pub warps: usize,
+    /// Whether a layer's words are copied to shared memory while the layer before it runs. Otherwise warps load
+    /// them to registers when their phase begins.
+    pub staged: bool,
 }
 
 impl Share {
@@ -34,10 +37,11 @@ impl Share {
             per_cube,
             groups,
             warps: warps / groups,
+            staged: false,
         };
-        // Few strips a group need few accumulators: of two equal ones, the larger number of groups.
+        // Of two equal ones, that whose warps multiply two strips by the codes that they load.
         let groups = [1, 2, 4, 8].into_iter().filter(|&g| warps.is_multiple_of(g) && g <= per_cube);
-        let best = groups.map(of).min_by_key(|share| (share.slots(), share.per_group()));
+        let best = groups.map(of).min_by_key(|share| (share.slots(), share.per_group().abs_diff(2)));
         best.unwrap_or(of(1))
     }
 
@@ -49,6 +53,14 @@ impl Share {
     /// Column tiles of a warp.
     pub const fn rounds(&self) -> usize {
         self.tiles.div_ceil(self.warps)
+    }
+
+    /// Words of shared memory for the words of a layer.
+    pub const fn staged_words(&self) -> usize {
+        match self.staged {
+            true => self.slots() * 32 * self.groups * self.warps * 4,
+            false => 0,
+        }
     }
 
     /// Accumulators of a strip: products that wait for each other take longer than those that do not.

@@ -155,6 +155,31 @@ pub(crate) fn high(word: u32, #[comptime] dtype: FloatType) -> f32 {
     }
 }
 
+/// The value of the lane whose number differs by the bits of `mask`. All lanes of the warp must execute this.
+#[cube]
+pub(crate) fn shuffle_xor(value: f32, #[comptime] mask: u32) -> f32 {
+    let word = temporary(u32::reinterpret(value));
+    let out: u32;
+    gpu_asm!(
+        "shfl.sync.bfly.b32 {out}, {word}, {mask}, 31, 0xffffffff;",
+        out = out(_) out,
+        word = in(_) word,
+        mask = const mask,
+    );
+    f32::reinterpret(temporary(out))
+}
+
+/// The sum of `value` over a warp, in the order of `plane_sum`. All lanes of the warp must execute this.
+#[cube]
+pub(crate) fn sum_of_warp(value: f32) -> f32 {
+    let mut sum = value;
+    #[unroll]
+    for step in 0..5u32 {
+        sum += shuffle_xor(sum, comptime!(1u32 << step));
+    }
+    sum
+}
+
 /// The maximum of `value` over a warp. All lanes of the warp must execute this.
 #[cube]
 pub(crate) fn largest_of_warp(value: u32) -> u32 {

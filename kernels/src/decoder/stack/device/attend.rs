@@ -3,10 +3,10 @@
 use cubecl::prelude::*;
 
 use super::super::base::StackPlan;
-use super::handoff::{Serial, receive, receive_two, send, store_word};
+use super::handoff::{Serial, receive, send, store_word};
 use crate::decoder::attention::{LOWEST, combine_planes, combine_splits, DecodePlan};
-use crate::decoder::paging::{HeadPlace, block_of, head_place, place};
-use crate::device_code::ptx::lines::{high, low};
+use crate::decoder::paging::{HeadPlace, block_of, head_place};
+use crate::device_code::ptx::lines::{high, low, shuffle_xor};
 use crate::device_code::ptx::{load_global, pack_half, prefetch};
 use crate::device_code::MmaType;
 use crate::operand::FloatType;
@@ -45,6 +45,32 @@ pub(super) struct Memory {
     pub attended: u64,
 }
 
+/// Blocks of the token's row that a cube keeps in shared memory.
+pub(in super::super) const BLOCKS: usize = 2048;
+
+/// Where `position` of a head lies, in positions; `row_blocks` are the first [`BLOCKS`] of
+/// the row.
+#[cube]
+fn cell_of(
+    of: &HeadPlace,
+    table: &[u32],
+    row_blocks: &[u32],
+    position: usize,
+    #[comptime] block: Option<usize>,
+) -> usize {
+    if comptime!(block.is_some()) {
+        let size = comptime!(block.unwrap());
+        let mut found = usize::cast_from(row_blocks[min(position / size, BLOCKS - 1)]);
+        if position / size >= BLOCKS {
+            let block = block_of(table, of.row, position, of.positions, size);
+            found = min(block, of.blocks - 1);
+        }
+        (found * of.heads + of.head) * size + position % size
+    } else {
+        of.base + position
+    }
+}
+
 /// Positions of a share: from the first to the one past the last.
 #[cube]
 fn positions_of(share: usize, at: &Standing) -> (usize, usize) {
@@ -75,6 +101,7 @@ fn head_of(head: usize, at: &Standing, #[comptime] plan: StackPlan) -> HeadPlace
 pub(super) fn prefetch_share(
     memory: &Memory,
     table: &[u32],
+    row_blocks: &[u32],
     at: &Standing,
     #[comptime] plan: StackPlan,
 ) {
@@ -87,7 +114,8 @@ pub(super) fn prefetch_share(
         let per = comptime!(2 * row_bytes / 128);
         let mut i = UNIT_POS as usize;
         while i < (end - start) * per {
-            let cell = place(&of, table, start + i / per, comptime!(plan.attention.block));
+            let position = start + i / per;
+            let cell = cell_of(&of, table, row_blocks, position, comptime!(plan.attention.block));
             let part = i % per;
             let to = u64::cast_from(cell * row_bytes + part / 2 * 128);
             if part % 2 == 0 {
@@ -131,6 +159,7 @@ pub(super) fn load_angles(
 fn rotate(
     memory: &Memory,
     table: &[u32],
+    row_blocks: &[u32],
     at: &Standing,
     angles: &Array<f32>,
     serial: &Serial,
@@ -153,12 +182,9 @@ fn rotate(
             stored = block_of(table, at.row, at.position, at.positions, size) < at.blocks;
         }
     }
-    let cell = place(
-        &of,
-        table,
-        min(at.position, at.positions - 1),
-        comptime!(plan.attention.block),
-    );
+    let newest_position = min(at.position, at.positions - 1);
+    let block = comptime!(plan.attention.block);
+    let cell = cell_of(&of, table, row_blocks, newest_position, block);
     let is_key = item == group;
     if item < group || (is_key && stored) {
         let from_head = select(is_key, comptime!(heads).runtime() + head, tile * group + item);
@@ -230,6 +256,7 @@ const fn half_type(dtype: FloatType) -> MmaType {
 pub(super) fn attend_shares<F: Float>(
     memory: &Memory,
     table: &[u32],
+    row_blocks: &[u32],
     at: &Standing,
     angles: &Array<f32>,
     serial: &Serial,
@@ -237,7 +264,9 @@ pub(super) fn attend_shares<F: Float>(
     #[comptime] plan: StackPlan,
 ) {
     let (dim, group, dtype) = comptime!((plan.shape.dim, plan.attention.group, plan.shape.dtype));
+    // What a share finds, and the same in whole lines of four words.
     let words = comptime!(DecodePlan::slot_words(group, dim));
+    let padded = comptime!(StackPlan::share_words(group, dim));
     let mut queries = Shared::<[u32]>::new_slice(comptime!(group * dim / 2));
     let mut shared = Shared::<[f32]>::new_slice(comptime!(plan.attention.shared_words()));
     let mut parts = Shared::<[f32]>::new_slice(comptime!(plan.splits * words));
@@ -247,13 +276,14 @@ pub(super) fn attend_shares<F: Float>(
     while item < comptime!(plan.tiles()).runtime() * at.active {
         let (tile, share) = (item / at.active, item % at.active);
         let last = share + 1 == at.active;
-        rotate(memory, table, at, angles, serial, tile, last, &mut queries, plan);
+        rotate(memory, table, row_blocks, at, angles, serial, tile, last, &mut queries, plan);
         let mut acc = Array::<f32>::new(comptime!(group * 8));
         let mut top = Array::<f32>::new(group);
         let mut weight = Array::<f32>::new(group);
         attend_share(
             memory,
             table,
+            row_blocks,
             at,
             key_head(tile, plan),
             share,
@@ -278,15 +308,19 @@ pub(super) fn attend_shares<F: Float>(
             comptime!(plan.attention),
         );
         sync_cube();
-        let of_tile = memory.sums + u64::cast_from(tile * comptime!(plan.splits * words * 8));
+        let of_tile = memory.sums + u64::cast_from(tile * comptime!(plan.splits * padded * 8));
         if last {
-            // The words of a share are an even number.
-            let pairs = share * comptime!(words / 2);
+            let lines = share * comptime!(padded / 4);
             let mut i = unit;
-            while i < pairs {
-                let found = receive_two(of_tile + u64::cast_from(i * 16), serial);
-                parts[2 * i] = f32::reinterpret(found.extract(0usize));
-                parts[2 * i + 1] = f32::reinterpret(found.extract(1usize));
+            while i < lines {
+                let found = receive(of_tile + u64::cast_from(i * 32), serial);
+                let (from, first) = (i / comptime!(padded / 4), i % comptime!(padded / 4) * 4);
+                #[unroll]
+                for j in 0..4usize {
+                    if first + j < words {
+                        parts[from * words + first + j] = f32::reinterpret(found.extract(j));
+                    }
+                }
                 i += comptime!(StackPlan::UNITS);
             }
             sync_cube();
@@ -310,9 +344,10 @@ pub(super) fn attend_shares<F: Float>(
             }
         } else {
             let mut i = unit;
-            while i < words {
-                let at = share * words + i;
-                send(of_tile + u64::cast_from(at * 8), u32::reinterpret(parts[at]), serial.number);
+            while i < padded {
+                let word = u32::reinterpret(parts[share * words + min(i, comptime!(words - 1))]);
+                let to = of_tile + u64::cast_from((share * padded + i) * 8);
+                send(to, word, serial.number);
                 i += comptime!(StackPlan::UNITS);
             }
         }
@@ -327,6 +362,7 @@ pub(super) fn attend_shares<F: Float>(
 fn attend_share(
     memory: &Memory,
     table: &[u32],
+    row_blocks: &[u32],
     at: &Standing,
     head: usize,
     share: usize,
@@ -364,16 +400,22 @@ fn attend_share(
         weight[h] = 0.0f32;
     }
     let mut first = start;
+    let mut k = Array::<Vector<u32, Const<4>>>::new(ahead);
+    let mut v = Array::<Vector<u32, Const<4>>>::new(ahead);
+    load_cells(memory, table, row_blocks, &of, first, end, &mut k, &mut v, plan);
     while first < end {
-        let mut k = Array::<Vector<u32, Const<4>>>::new(ahead);
-        let mut v = Array::<Vector<u32, Const<4>>>::new(ahead);
-        #[unroll]
-        for a in 0..ahead {
-            let position = first + comptime!(a * of_plan.positions()) + member;
-            let cell = place(&of, table, min(position, end - 1), comptime!(of_plan.block));
-            let from = u64::cast_from((cell * lanes + part) * 16);
-            k[a] = load_global(memory.keys + from);
-            v[a] = load_global(memory.values + from);
+        // The next positions are on their way while these are computed.
+        let next = first + comptime!(ahead * of_plan.positions());
+        let mut next_k = Array::<Vector<u32, Const<4>>>::new(ahead);
+        let mut next_v = Array::<Vector<u32, Const<4>>>::new(ahead);
+        if next < end {
+            load_cells(memory, table, row_blocks, &of, next, end, &mut next_k, &mut next_v, plan);
+        } else {
+            #[unroll]
+            for a in 0..ahead {
+                next_k[a] = Vector::new(0u32);
+                next_v[a] = Vector::new(0u32);
+            }
         }
         #[unroll]
         for h in 0..group {
@@ -390,7 +432,7 @@ fn attend_share(
                 }
                 #[unroll]
                 for step in 0..comptime!(lanes.ilog2()) {
-                    score += plane_shuffle_xor(score, comptime!(1u32 << step).runtime());
+                    score += shuffle_xor(score, comptime!(1u32 << step));
                 }
                 let position = first + comptime!(a * of_plan.positions()) + member;
                 scores[a] = select(position < end, score, comptime!(LOWEST).runtime());
@@ -416,6 +458,39 @@ fn attend_share(
                 }
             }
         }
-        first += comptime!(ahead * of_plan.positions());
+        #[unroll]
+        for a in 0..ahead {
+            k[a] = next_k[a];
+            v[a] = next_v[a];
+        }
+        first = next;
+    }
+}
+
+/// Loads this unit's lines of keys and values of the positions from `first` on; those past `end` repeat the last.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "operands and places")]
+fn load_cells(
+    memory: &Memory,
+    table: &[u32],
+    row_blocks: &[u32],
+    of: &HeadPlace,
+    first: usize,
+    end: usize,
+    k: &mut Array<Vector<u32, Const<4>>>,
+    v: &mut Array<Vector<u32, Const<4>>>,
+    #[comptime] plan: StackPlan,
+) {
+    let of_plan = comptime!(plan.attention);
+    let lanes = comptime!(of_plan.lanes());
+    let unit = UNIT_POS as usize % comptime!(of_plan.units);
+    let (part, member) = (unit % lanes, unit / lanes);
+    #[unroll]
+    for a in 0..comptime!(of_plan.ahead) {
+        let position = min(first + comptime!(a * of_plan.positions()) + member, end - 1);
+        let cell = cell_of(of, table, row_blocks, position, comptime!(of_plan.block));
+        let from = u64::cast_from((cell * lanes + part) * 16);
+        k[a] = load_global(memory.keys + from);
+        v[a] = load_global(memory.values + from);
     }
 }

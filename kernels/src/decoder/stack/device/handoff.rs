@@ -59,28 +59,6 @@ pub(super) fn receive(address: u64, serial: &Serial) -> Vector<u32, Const<4>> {
     out
 }
 
-/// As [`receive`] for two words, at a multiple of 16 bytes.
-#[cube]
-pub(super) fn receive_two(address: u64, serial: &Serial) -> Vector<u32, Const<2>> {
-    let number = temporary(serial.number);
-    let patience = temporary(serial.patience);
-    let out: Vector<u32, Const<2>>;
-    gpu_asm!(
-        "{{ .reg .pred p, q; .reg .b32 a, b, n; .reg .b64 s, t; mov.u32 n, 0; ",
-        "again: ld.relaxed.gpu.global.v2.b64 {{s, t}}, [{address}]; ",
-        "mov.b64 {{%0, a}}, s; mov.b64 {{%1, b}}, t; ",
-        "setp.eq.u32 p, a, {number}; setp.eq.and.u32 p, b, {number}, p; @p bra done; ",
-        "add.u32 n, n, 1; setp.lt.u32 q, n, {patience}; @q bra again; ",
-        "mov.u32 %0, {missing}; mov.u32 %1, {missing}; done: /* {out} */ }}",
-        out = out(_) out,
-        address = in(_) address,
-        number = in(_) number,
-        patience = in(_) patience,
-        missing = const MISSING,
-    );
-    out
-}
-
 /// Loads four words, and says whether all have the serial number, without waiting.
 #[cube]
 pub(super) fn glance(address: u64, serial: &Serial) -> (Vector<u32, Const<4>>, bool) {
@@ -108,6 +86,35 @@ fn load_pairs(address: u64) -> Vector<u32, Const<4>> {
         address = in(_) address,
     );
     out
+}
+
+/// The sign bit of words that carry the parity of their serial number in it, instead of the whole number beside
+/// them: what is handed on at one place has one serial number after the other.
+#[cube]
+pub(super) fn parity(serial: &Serial) -> u32 {
+    serial.number << 31u32
+}
+
+/// Loads four words of global memory that carry their parity, and says whether all are those of `serial`,
+/// without waiting. The parity is taken out of them.
+#[cube]
+pub(super) fn glance_parity(address: u64, serial: &Serial) -> (Vector<u32, Const<4>>, bool) {
+    let out: Vector<u32, Const<4>>;
+    gpu_asm!(
+        "ld.relaxed.gpu.global.v4.u32 {out}, [{address}];",
+        out = out(_) out,
+        address = in(_) address,
+    );
+    let parity = parity(serial);
+    let mut words = Vector::<u32, Const<4>>::empty();
+    let mut wrong = 0u32;
+    #[unroll]
+    for i in 0..4usize {
+        let word = out.extract(i) ^ parity;
+        wrong |= word;
+        words.insert(i, word);
+    }
+    (words, wrong < 0x8000_0000u32)
 }
 
 /// Stores a word with its serial number at `address`, a multiple of 8.

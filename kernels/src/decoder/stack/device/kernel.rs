@@ -4,13 +4,13 @@ use cubecl::prelude::*;
 
 use super::super::addresses::{ENTRIES, entry};
 use super::super::base::{RowPlan, StackPlan};
-use super::attend::{Memory, Standing, attend_shares, load_angles, prefetch_share};
-use super::handoff::{MISSING, Serial, glance, load_word, receive, serial, store_word};
+use super::attend::{BLOCKS, Memory, Standing, attend_shares, load_angles, prefetch_share};
+use super::handoff::{MISSING, Serial, glance, glance_parity, load_word, receive, serial, store_word};
 use super::product::{
-    load_scales, load_words, multiply_strips, prefetch_words, write_gated, write_rows,
+    copy_words, gates_are_positive, load_scales, load_words, multiply_strips, prefetch_words, write_gated, write_rows,
 };
 use super::row::{is_live, line_of, load_gains, quantize_row};
-use crate::decoder::norm::Source;
+use crate::decoder::norm::{Source, gate};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::lines::{high, low};
 use crate::device_code::ptx::{
@@ -70,6 +70,10 @@ pub(in super::super) fn stack<F: Float>(
     let code_words = Shared::<[u32]>::new_aligned_slice(comptime!(plan.code_words()), 128usize);
     let mut sum_words = Shared::<[u32]>::new_aligned_slice(comptime!(plan.sum_words()), 128usize);
     let stream_words = Shared::<[u32]>::new_aligned_slice(comptime!(shape.hidden / 2), 128usize);
+    let gate_up_words =
+        Shared::<[u32]>::new_aligned_slice(comptime!(plan.gate_up.staged_words().max(4)), 128usize);
+    let down_words =
+        Shared::<[u32]>::new_aligned_slice(comptime!(plan.down.staged_words().max(4)), 128usize);
     let mut addresses =
         Shared::<[u32]>::new_slice(comptime!(2 * ENTRIES * StackPlan::MAX_LAYERS));
     let mut folds = Shared::<[u32]>::new_slice(64usize);
@@ -77,6 +81,8 @@ pub(in super::super) fn stack<F: Float>(
     let codes = shared_address::<u32>(&code_words);
     let warp_sums = shared_address::<u32>(&sum_words);
     let stream = shared_address::<u32>(&stream_words);
+    let gate_up_stage = shared_address::<u32>(&gate_up_words);
+    let down_stage = shared_address::<u32>(&down_words);
 
     let (x_at, sum_at, delta_at) = (
         global_address::<F>(x),
@@ -106,6 +112,9 @@ pub(in super::super) fn stack<F: Float>(
     prefetch_words(address_of(&addresses, 0usize, entry::QKV), comptime!(plan.qkv), cubes);
     prefetch_words(address_of(&addresses, 0usize, entry::OUTPUT), comptime!(plan.output), cubes);
 
+    let words = address_of(&addresses, 0usize, entry::GATE_UP);
+    copy_words(words, gate_up_stage, true, comptime!(plan.gate_up), cubes);
+
     let position = usize::cast_from(positions[0]);
     let row = usize::cast_from(rows[0]);
     let len = min(position, extents.positions - 1) + 1;
@@ -120,7 +129,19 @@ pub(in super::super) fn stack<F: Float>(
         blocks: extents.blocks,
         angle: min(position, extents.table_rows - 1),
     };
+    // Blocks of the token's row.
+    let mut row_blocks = Shared::<[u32]>::new_slice(BLOCKS);
+    if comptime!(plan.attention.block.is_some()) {
+        let size = comptime!(plan.attention.block.unwrap());
+        let mut i = unit;
+        while i < min((len + comptime!(size - 1)) / size, BLOCKS) {
+            let first = standing.row * (extents.positions / size);
+            row_blocks[i] = min(blocks[first + i], u32::cast_from(extents.blocks - 1));
+            i += comptime!(StackPlan::UNITS);
+        }
+    }
     copy_row(x_at, stream, hidden);
+    sync_cube();
 
     let mut layer = 0usize.runtime();
     while layer < extents.layers {
@@ -147,9 +168,11 @@ pub(in super::super) fn stack<F: Float>(
         load_gains(address_of(&addresses, layer, entry::INPUT_NORM), &mut gains, hidden);
         let next = address_of(&addresses, layer, entry::GATE_UP);
         prefetch_words(next, comptime!(plan.gate_up), cubes);
-        prefetch_share(&memory, blocks, &standing, plan);
+        prefetch_share(&memory, blocks, &row_blocks, &standing, plan);
         let mut values = Array::<f32>::new(comptime!(hidden.values()));
         stream_values(stream, down_at, layer > 0, &before, &mut failed, &mut values, hidden, dtype);
+        let staged = address_of(&addresses, layer, entry::DOWN);
+        copy_words(staged, down_stage, true, comptime!(plan.down), cubes);
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -164,6 +187,7 @@ pub(in super::super) fn stack<F: Float>(
             &mut held,
             codes,
             &mut sum_words,
+            0u32,
             0usize,
             comptime!(plan.qkv),
             cubes,
@@ -189,6 +213,7 @@ pub(in super::super) fn stack<F: Float>(
         attend_shares::<F>(
             &memory,
             blocks,
+            &row_blocks,
             &standing,
             &angles,
             &now,
@@ -229,6 +254,7 @@ pub(in super::super) fn stack<F: Float>(
             &mut held,
             codes,
             &mut sum_words,
+            0u32,
             0usize,
             comptime!(plan.output),
             cubes,
@@ -286,7 +312,8 @@ pub(in super::super) fn stack<F: Float>(
             &mut held,
             codes,
             &mut sum_words,
-            0usize,
+            gate_up_stage,
+            comptime!(plan.pending()),
             comptime!(plan.gate_up),
             cubes,
             code,
@@ -321,10 +348,15 @@ pub(in super::super) fn stack<F: Float>(
             &now,
             &mut failed,
             &mut values,
+            comptime!(Source::Gated(shape.activation)),
             comptime!(!shape.sub_norms),
             inner,
             dtype,
         );
+        // Behind what had to be received: copies would stand in its way.
+        let next = min(layer + 1, extents.layers - 1);
+        let staged = address_of(&addresses, next, entry::GATE_UP);
+        copy_words(staged, gate_up_stage, !is_last, comptime!(plan.gate_up), cubes);
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -339,7 +371,8 @@ pub(in super::super) fn stack<F: Float>(
             &mut held,
             codes,
             &mut sum_words,
-            0usize,
+            down_stage,
+            comptime!(plan.pending()),
             comptime!(plan.down),
             cubes,
             code,
@@ -505,10 +538,9 @@ fn half_values(
     }
 }
 
-/// This unit's values of a row of f32 that other cubes hand on, rounded to half precision first if `rounds`.
+/// This unit's values of a gated row that other cubes hand on, rounded to half precision first if `rounds`.
 ///
-/// A line takes several loads. They are issued together, once the last of them is there, and again for as long as
-/// one is not.
+/// A line takes several loads. They are issued together, and again for as long as a word is not there.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a row and its places")]
 fn gated_values(
@@ -516,6 +548,7 @@ fn gated_values(
     serial: &Serial,
     failed: &mut [u32],
     values: &mut Array<f32>,
+    #[comptime] source: Source,
     #[comptime] rounds: bool,
     #[comptime] row: RowPlan,
     #[comptime] dtype: FloatType,
@@ -524,10 +557,9 @@ fn gated_values(
     for i in 0..comptime!(row.values()) {
         values[i] = 0.0f32;
     }
-    if is_live(0usize, 0usize, row) {
-        note(receive(from + u64::cast_from(line_of(0usize, 0usize, row) * 64), serial), failed);
-    }
-    let mut left = serial.patience;
+    let packed = comptime!(gates_are_positive(source));
+    let bytes = comptime!(if packed { 32 } else { 64 });
+    let mut left = serial.patience + 0u32;
     while left > 0u32 {
         let mut there = true.runtime();
         #[unroll]
@@ -536,14 +568,29 @@ fn gated_values(
             for i in 0..comptime!(row.per_unit) {
                 if is_live(pass, i, row) {
                     let at = comptime!(8 * (pass * row.per_unit + i));
-                    let from = from + u64::cast_from(line_of(pass, i, row) * 64);
-                    let (first, first_there) = glance(from + 0u64, serial);
-                    let (second, second_there) = glance(from + 32u64, serial);
-                    there = there && first_there && second_there;
+                    let from = from + u64::cast_from(line_of(pass, i, row) * bytes);
                     #[unroll]
-                    for j in 0..4usize {
-                        values[comptime!(at + j)] = f32::reinterpret(first.extract(j));
-                        values[comptime!(at + 4 + j)] = f32::reinterpret(second.extract(j));
+                    for half in 0..2usize {
+                        if comptime!(packed) {
+                            let from = from + comptime!(16 * half as u64).runtime();
+                            let (words, here) = glance_parity(from, serial);
+                            there = there && here;
+                            #[unroll]
+                            for j in 0..4usize {
+                                let word = words.extract(j);
+                                let value = low(word, dtype) * gate(high(word, dtype), source);
+                                values[comptime!(at + 4 * half + j)] = value;
+                            }
+                        } else {
+                            let from = from + comptime!(32 * half as u64).runtime();
+                            let (words, here) = glance(from, serial);
+                            there = there && here;
+                            #[unroll]
+                            for j in 0..4usize {
+                                values[comptime!(at + 4 * half + j)] =
+                                    f32::reinterpret(words.extract(j));
+                            }
+                        }
                     }
                 }
             }

@@ -6,4 +6,5 @@ mod kernel;
 mod product;
 mod row;
 
+pub(super) use attend::BLOCKS;
 pub(super) use kernel::{StackExtentsLaunch, stack};

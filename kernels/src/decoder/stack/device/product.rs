@@ -6,10 +6,14 @@ use tritburn_formats::WeightCode;
 use super::super::base::StackPlan;
 use super::super::share::Share;
 use super::handoff::{MISSING, send, store_word};
+use crate::decoder::glu::GatedActivation;
 use crate::decoder::norm::{Source, gate};
 use crate::device_code::MmaType;
 use crate::device_code::decode::rounded_product;
-use crate::device_code::ptx::{load_early, load_floats, load_once, pack_half, prefetch};
+use crate::device_code::ptx::{
+    copy_async, copy_async_commit, copy_async_wait, load_early, load_floats, load_line, load_once,
+    pack_half, prefetch,
+};
 use crate::device_code::ptx::lines::{high, low};
 use crate::operand::FloatType;
 use crate::product::cuda::MmaInput;
@@ -57,7 +61,7 @@ fn offset(piece: &Piece, #[comptime] share: Share) -> u64 {
 /// Starts to bring this cube's words of a weight to L2.
 #[cube]
 pub(super) fn prefetch_words(words: u64, #[comptime] share: Share, #[comptime] cubes: usize) {
-    if UNIT_POS as usize % 8 == 0 {
+    if comptime!(!share.staged) && UNIT_POS as usize % 8 == 0 {
         #[unroll]
         for slot in 0..comptime!(share.slots()) {
             let piece = piece(slot, share, cubes);
@@ -76,9 +80,11 @@ pub(super) fn load_words(
     #[comptime] share: Share,
     #[comptime] cubes: usize,
 ) {
-    #[unroll]
-    for slot in 0..comptime!(StackPlan::ahead(share)) {
-        load_piece(words, held, slot, share, cubes);
+    if comptime!(!share.staged) {
+        #[unroll]
+        for slot in 0..comptime!(StackPlan::ahead(share)) {
+            load_piece(words, held, slot, share, cubes);
+        }
     }
 }
 
@@ -96,6 +102,36 @@ fn load_piece(
     if piece.live {
         held[at] = load_once(words + offset(&piece, share));
     }
+}
+
+/// Starts to copy this warp's words of a weight, if they are staged: each lane to its own lines of `stage`, so
+/// that no barrier stands between the copy and its use.
+#[cube]
+pub(super) fn copy_words(
+    words: u64,
+    stage: u32,
+    wanted: bool,
+    #[comptime] share: Share,
+    #[comptime] cubes: usize,
+) {
+    if comptime!(share.staged) {
+        if wanted {
+            #[unroll]
+            for slot in 0..comptime!(share.slots()) {
+                let piece = piece(slot, share, cubes);
+                let from = select(piece.live, offset(&piece, share), 0u64);
+                let bytes = select(piece.live, 16u32, 0u32);
+                copy_async(own_line(stage, slot), words + from, bytes);
+            }
+        }
+        copy_async_commit();
+    }
+}
+
+/// This lane's line of a staged piece.
+#[cube]
+fn own_line(stage: u32, #[comptime] slot: usize) -> u32 {
+    stage + u32::cast_from(UNIT_POS as usize + comptime!(slot * StackPlan::UNITS)) * 16
 }
 
 /// Row scales of the outputs of this unit, of each matrix: two rows.
@@ -121,8 +157,9 @@ pub(super) fn load_scales(
     }
 }
 
-/// Multiplies the codes at `codes` in shared memory by this cube's strips, whose first words are `held`, and
-/// leaves the sums of its warps at word `sums`.
+/// Multiplies the codes at `codes` in shared memory by this cube's strips, whose first words are `held`, or all of
+/// which are at `stage` once at most `pending` groups of copies are under way, and leaves the sums of its warps
+/// in `shared`.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places of a product")]
 pub(super) fn multiply_strips(
@@ -130,7 +167,8 @@ pub(super) fn multiply_strips(
     held: &mut Array<Vector<u32, Const<4>>>,
     codes: u32,
     shared: &mut [u32],
-    #[comptime] sums: usize,
+    stage: u32,
+    #[comptime] pending: usize,
     #[comptime] share: Share,
     #[comptime] cubes: usize,
     #[comptime] code: WeightCode,
@@ -139,6 +177,9 @@ pub(super) fn multiply_strips(
     let per_group = comptime!(share.per_group());
     let ahead = comptime!(StackPlan::ahead(share));
     let chains = comptime!(share.chains());
+    if comptime!(share.staged) {
+        copy_async_wait(pending);
+    }
     let mut acc = Array::<Vector<i32, Const<4>>>::new(comptime!(per_group * chains));
     #[unroll]
     for i in 0..comptime!(per_group * chains) {
@@ -154,14 +195,17 @@ pub(super) fn multiply_strips(
         #[unroll]
         for j in 0..per_group {
             let slot = comptime!(round * per_group + j);
-            let piece = held[comptime!(slot % ahead)];
+            let piece = match comptime!(share.staged) {
+                true => load_line(own_line(stage, slot)),
+                false => held[comptime!(slot % ahead)],
+            };
             #[unroll]
             for step in 0..4usize {
                 let at = comptime!(j * chains + step % chains);
                 acc[at] = multiply_step::<i32>(piece, &right, acc[at], step, code, INT8);
             }
             let next = comptime!(slot + ahead);
-            if comptime!(next < share.slots()) {
+            if comptime!(!share.staged && next < share.slots()) {
                 load_piece(words, held, next, share, cubes);
             }
         }
@@ -180,7 +224,7 @@ pub(super) fn multiply_strips(
         }
         let number = group + comptime!(j * share.groups);
         if lane % 4 == 0 && number < comptime!(share.per_cube).runtime() {
-            let at = (number * comptime!(share.warps) + member) * 16 + lane / 2 + comptime!(sums);
+            let at = (number * comptime!(share.warps) + member) * 16 + lane / 2;
             shared[at] = u32::reinterpret(sum0);
             shared[at + 1] = u32::reinterpret(sum1);
         }
@@ -251,7 +295,21 @@ pub(super) fn write_rows(
     }
 }
 
-/// As [`write_rows`] for gate and up: hands on `gate(g) · u` of the rounded outputs, as f32.
+/// Whether a negative gate counts as 0.
+pub(super) const fn gates_are_positive(source: Source) -> bool {
+    matches!(source, Source::Gated(GatedActivation::SquaredRelu))
+}
+
+/// The bits of a half-precision gate without a sign: 0 for negative numbers, NaN for NaN.
+#[cube]
+fn positive(bits: u32, #[comptime] dtype: FloatType) -> u32 {
+    let infinity = comptime!(if dtype == FloatType::F16 { 0x7C00u32 } else { 0x7F80 });
+    let magnitude = bits & 0x7FFF;
+    select(bits != magnitude && magnitude <= infinity, 0u32, magnitude)
+}
+
+/// As [`write_rows`] for gate and up: hands on `gate(g) · u` of the rounded outputs as f32, or g without its sign
+/// above u, which are half the bytes.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "operands and places of outputs")]
 pub(super) fn write_gated(
@@ -273,10 +331,20 @@ pub(super) fn write_gated(
         let other = sums + comptime!(64 * share.warps as u32);
         let gates = packed_pair(sums, scales, 0usize, scale, share, dtype);
         let ups = packed_pair(other, scales, 1usize, scale, share, dtype);
-        let first = low(ups, dtype) * gate(low(gates, dtype), source);
-        let second = high(ups, dtype) * gate(high(gates, dtype), source);
-        let to = out + u64::cast_from((strip * 16 + item % 8 * 2) * 8);
-        send(to, u32::reinterpret(first), number);
-        send(to + 8, u32::reinterpret(second), number);
+        let index = u64::cast_from(strip * 16 + item % 8 * 2);
+        if comptime!(gates_are_positive(source)) {
+            // Gates that are negative count as 0, which leaves their sign to the parity.
+            let parity = number << 31u32;
+            let first = (positive(gates & 0xFFFF, dtype) << 16) | (ups & 0xFFFF) | parity;
+            let second = (positive(gates >> 16, dtype) << 16) | (ups >> 16) | parity;
+            store_word(out + index * 4, first);
+            store_word(out + index * 4 + 4, second);
+        } else {
+            let first = low(ups, dtype) * gate(low(gates, dtype), source);
+            let second = high(ups, dtype) * gate(high(gates, dtype), source);
+            let to = out + index * 8;
+            send(to, u32::reinterpret(first), number);
+            send(to + 8, u32::reinterpret(second), number);
+        }
     }
 }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::super::base::{RowPlan, StackPlan};
 use crate::device_code::decode::magnitude_bits;
-use crate::device_code::ptx::lines::largest_of_warp;
+use crate::device_code::ptx::lines::{largest_of_warp, sum_of_warp};
 use crate::device_code::ptx::{load_global, store_word};
 use crate::quantize::activation::kernel::quantized_word;
 use crate::quantize::activation::{rounding_of, scale_of};
@@ -73,7 +73,7 @@ pub(super) fn quantize_row(
                 let v = values[comptime!(pass * per_pass + i)];
                 squares += v * v;
             }
-            let sum = plane_sum(squares);
+            let sum = sum_of_warp(squares);
             let plane = warp + comptime!(pass * StackPlan::WARPS);
             if lane == 0 && plane < planes {
                 folds[plane] = u32::reinterpret(sum);
@@ -81,7 +81,7 @@ pub(super) fn quantize_row(
         }
         sync_cube();
         let part = folds[min(lane, comptime!(planes - 1))];
-        let total = plane_sum(select(lane < planes, f32::reinterpret(part), 0.0f32));
+        let total = sum_of_warp(select(lane < planes, f32::reinterpret(part), 0.0f32));
         let mean = total / f32::cast_from(comptime!(8 * row.lines).runtime());
         let r = 1.0f32 / (mean + eps).sqrt();
         #[unroll]
