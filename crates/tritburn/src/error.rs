@@ -127,7 +127,9 @@ pub enum Error {
     #[error("the weight is kept for float activations and takes no quantised input")]
     FloatActivations,
     /// A layer that does not fit the stack it is to be a part of.
-    #[error("the layer has other codes than the stack, or no int8 weights in the order of its kernel")]
+    #[error(
+        "the layer has other codes than the stack, or no int8 weights in the order of its kernel"
+    )]
     Stack,
     /// CUDA is not installed completely.
     #[cfg(feature = "cuda")]

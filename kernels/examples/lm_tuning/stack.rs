@@ -28,7 +28,8 @@ impl Bench {
         let layers = Layers::new(&client, SHAPE, self.layers, POSITIONS, block);
         let recorded = layers.recorded();
         let positions = words(&client, &[position]);
-        let weights = (HIDDEN * (HEADS + 2 * KV_HEADS) * DIM + HIDDEN * HEADS * DIM + 3 * HIDDEN * INNER) / 4;
+        let weights =
+            (HIDDEN * (HEADS + 2 * KV_HEADS) * DIM + HIDDEN * HEADS * DIM + 3 * HIDDEN * INNER) / 4;
         let cached = (position as usize + 1) * KV_HEADS * DIM * 4;
         let place = if block.is_some() { "blocks" } else { "rows" };
         self.case(

@@ -5,10 +5,10 @@ use cubecl::server::Handle;
 use rand::RngExt;
 use tritburn_formats::{PackedLayout, ScaleGranularity, WeightCode};
 use tritburn_kernels::decoder::attention::{self, AttentionScratch};
+use tritburn_kernels::decoder::glu;
 use tritburn_kernels::decoder::norm::{self, Residual, RowOutput};
 use tritburn_kernels::decoder::rotary::{self, Placement};
 use tritburn_kernels::decoder::stack::{self, ENTRIES, StackLayer, StackScratch, StackShape};
-use tritburn_kernels::decoder::glu;
 use tritburn_kernels::product::{self, Strategy, Weights};
 use tritburn_kernels::{
     BlockTable, Buffer, FloatMatrix, FloatVector, FragmentOrder, KvCache, PrepackedWeights,
@@ -201,7 +201,8 @@ impl Layers {
     fn multiply(&self, x: &QuantizedActivations, weights: &PrepackedWeights) -> Out {
         let y = self.row(weights.layout().out_features());
         let weights = Weights::Prepacked(weights);
-        product::w2a8(&self.client, x, weights, None, &y.matrix, Strategy::Auto).expect("a product");
+        product::w2a8(&self.client, x, weights, None, &y.matrix, Strategy::Auto)
+            .expect("a product");
         y
     }
 
@@ -228,7 +229,8 @@ impl Layers {
                     },
                     None => Residual::None,
                 };
-                norm::launch(client, x, residual, gains, EPS, RowOutput::Int8(&out)).expect("a norm");
+                norm::launch(client, x, residual, gains, EPS, RowOutput::Int8(&out))
+                    .expect("a norm");
                 (if add.is_some() { Some(sum) } else { None }, out)
             };
             let (sum, x) = normed(&stream, delta.as_ref(), &layer.norms[0]);

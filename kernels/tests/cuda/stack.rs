@@ -81,7 +81,11 @@ fn a_stack_over_blocks_has_the_bits_of_the_separate_kernels() {
 /// Root of the mean square of the difference, over that of what is expected.
 fn difference(found: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f64| x * x;
-    let off: f64 = found.iter().zip(expected).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    let off: f64 = found
+        .iter()
+        .zip(expected)
+        .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
+        .sum();
     let all: f64 = expected.iter().map(|&x| square(f64::from(x))).sum();
     (off / all).sqrt()
 }

@@ -33,9 +33,14 @@ fn compile(device: &Device, shape: StackShape, block: Option<usize>) -> Vec<Sour
     device.compile(|client| {
         let width = heads * dim;
         let weight = |n, k| prepacked(client, &layout(n, k, code), FragmentOrder::Int8);
-        let (qkv, output) = (weight(width + 2 * kv_heads * dim, hidden), weight(hidden, width));
+        let (qkv, output) = (
+            weight(width + 2 * kv_heads * dim, hidden),
+            weight(hidden, width),
+        );
         let (gate_up, down) = (weight(2 * inner, hidden), weight(hidden, inner));
-        let gains = |len: usize| FloatVector::new(client.empty(4 * len), len, FloatType::F32).expect("gains");
+        let gains = |len: usize| {
+            FloatVector::new(client.empty(4 * len), len, FloatType::F32).expect("gains")
+        };
         let (of_hidden, of_width, of_inner) = (gains(hidden), gains(width), gains(inner));
         let positions = 1024;
         let cells = || client.empty(kv_heads * positions * dim * dtype.size());
@@ -47,7 +52,13 @@ fn compile(device: &Device, shape: StackShape, block: Option<usize>) -> Vec<Sour
                     blocks: buffer(client, per_row),
                     per_row,
                 };
-                KvCache::paged(cells(), cells(), [per_row, kv_heads, size, dim], table, dtype)
+                KvCache::paged(
+                    cells(),
+                    cells(),
+                    [per_row, kv_heads, size, dim],
+                    table,
+                    dtype,
+                )
             }
         };
         let (cache, rotary) = (cache.expect("a cache"), buffer(client, positions * dim));

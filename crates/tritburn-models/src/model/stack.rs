@@ -46,7 +46,9 @@ fn weights(layer: &DecoderLayer) -> Option<StackWeights<'_>> {
         && layer.input_norm.quantize
         && layer.post_attention_norm.quantize;
     let sub_norms = [&layer.attention_sub_norm, &layer.ffn_sub_norm];
-    let quantize = sub_norms.iter().all(|norm| norm.as_ref().is_none_or(|norm| norm.quantize));
+    let quantize = sub_norms
+        .iter()
+        .all(|norm| norm.as_ref().is_none_or(|norm| norm.quantize));
     let [attention, ffn] = sub_norms.map(|norm| norm.as_ref().unwrap_or(&layer.input_norm));
     (plain && quantize).then_some(())?;
     Some(StackWeights {
@@ -79,7 +81,10 @@ impl CausalLm {
                 && layer.attention_sub_norm.is_some() == sub_norms
                 && layer.ffn_sub_norm.is_some() == sub_norms
                 && layer.activation == activation
-                && norms.into_iter().flatten().all(|norm| norm.epsilon == epsilon)
+                && norms
+                    .into_iter()
+                    .flatten()
+                    .all(|norm| norm.epsilon == epsilon)
         };
         let positions = |index: usize| {
             let table = self.rotary.of_layer(config.slides(index), cache.capacity());
@@ -115,7 +120,10 @@ impl CausalLm {
         let Some((shape, epsilon)) = self.stack_shape(cache) else {
             return Ok(None);
         };
-        let same_dtype = cache.layers.iter().all(|layer| layer.dtype() == shape.dtype);
+        let same_dtype = cache
+            .layers
+            .iter()
+            .all(|layer| layer.dtype() == shape.dtype);
         let Some(stack) = Stack::claim(shape, &device).filter(|_| same_dtype) else {
             return Ok(None);
         };

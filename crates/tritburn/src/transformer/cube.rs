@@ -11,12 +11,12 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use tritburn_formats::layout::activation_words_per_row;
+use tritburn_formats::{PackedLayout, ScaleGranularity};
 use tritburn_kernels::decoder::norm::{Residual as Addend, RowOutput};
 use tritburn_kernels::decoder::rotary::Placement;
 use tritburn_kernels::decoder::{
     argmax, attention, dense, embedding, glu, norm, rotary, stack, step,
 };
-use tritburn_formats::{PackedLayout, ScaleGranularity};
 use tritburn_kernels::{
     BlockTable, FragmentOrder, KvCache, PrepackedWeights, QuantizedActivations, quantize,
 };
@@ -279,11 +279,16 @@ impl TransformerOps for CubeBackend {
         let output = weights(&layer.output, &layer.output_scales, [hidden, width]);
         let gate_up = weights(&layer.gate_up, &layer.gate_up_scales, [2 * inner, hidden]);
         let down = weights(&layer.down, &layer.down_scales, [hidden, inner]);
-        let cache = cache(&layer.keys, &layer.values, &table, CacheLayout {
-            block: None,
-            capacity: layout.stored(),
-            ..layout
-        });
+        let cache = cache(
+            &layer.keys,
+            &layer.values,
+            &table,
+            CacheLayout {
+                block: None,
+                capacity: layout.stored(),
+                ..layout
+            },
+        );
         checked(stack::record(
             &client,
             &shape.into(),

@@ -40,7 +40,11 @@ impl StackLayer<'_> {
     fn check(&self, client: &Client, shape: &StackShape) -> Result<(), KernelError> {
         let width = shape.heads * shape.dim;
         let products = [
-            ("q|k|v", self.qkv, [width + 2 * shape.kv_heads * shape.dim, shape.hidden]),
+            (
+                "q|k|v",
+                self.qkv,
+                [width + 2 * shape.kv_heads * shape.dim, shape.hidden],
+            ),
             ("output projection", self.output, [shape.hidden, width]),
             ("gate and up", self.gate_up, [2 * shape.inner, shape.hidden]),
             ("down", self.down, [shape.hidden, shape.inner]),
@@ -55,7 +59,8 @@ impl StackLayer<'_> {
                     found,
                 });
             }
-            if weights.fragment_layout().order != FragmentOrder::Int8 || layout.code() != shape.code {
+            if weights.fragment_layout().order != FragmentOrder::Int8 || layout.code() != shape.code
+            {
                 return Err(KernelError::NotPrepackable {
                     layout: Box::new(layout.clone()),
                 });
@@ -63,7 +68,11 @@ impl StackLayer<'_> {
         }
         let mut gains = vec![
             ("input norm", self.input_norm, shape.hidden),
-            ("post-attention norm", self.post_attention_norm, shape.hidden),
+            (
+                "post-attention norm",
+                self.post_attention_norm,
+                shape.hidden,
+            ),
         ];
         if shape.sub_norms {
             gains.push(("attention sub-norm", self.attention_sub_norm, width));
@@ -78,7 +87,10 @@ impl StackLayer<'_> {
             }
         }
         shape.dtype.expect("key-value cache", self.cache.dtype())?;
-        let (expected, found) = ([shape.kv_heads, shape.dim], [self.cache.heads(), self.cache.dim()]);
+        let (expected, found) = (
+            [shape.kv_heads, shape.dim],
+            [self.cache.heads(), self.cache.dim()],
+        );
         match found == expected {
             true => Ok(()),
             false => Err(KernelError::Shape {
@@ -181,17 +193,57 @@ fn write_addresses(
     start: usize,
 ) {
     write(table, start, entry::QKV, global_address::<u32>(qkv));
-    write(table, start, comptime!(entry::QKV + 1), global_address::<u32>(qkv_scales));
+    write(
+        table,
+        start,
+        comptime!(entry::QKV + 1),
+        global_address::<u32>(qkv_scales),
+    );
     write(table, start, entry::OUTPUT, global_address::<u32>(output));
-    write(table, start, comptime!(entry::OUTPUT + 1), global_address::<u32>(output_scales));
+    write(
+        table,
+        start,
+        comptime!(entry::OUTPUT + 1),
+        global_address::<u32>(output_scales),
+    );
     write(table, start, entry::GATE_UP, global_address::<u32>(gate_up));
-    write(table, start, comptime!(entry::GATE_UP + 1), global_address::<u32>(gate_up_scales));
+    write(
+        table,
+        start,
+        comptime!(entry::GATE_UP + 1),
+        global_address::<u32>(gate_up_scales),
+    );
     write(table, start, entry::DOWN, global_address::<u32>(down));
-    write(table, start, comptime!(entry::DOWN + 1), global_address::<u32>(down_scales));
-    write(table, start, entry::INPUT_NORM, global_address::<u32>(input_norm));
-    write(table, start, entry::ATTENTION_SUB_NORM, global_address::<u32>(attention_sub_norm));
-    write(table, start, entry::POST_ATTENTION_NORM, global_address::<u32>(post_attention_norm));
-    write(table, start, entry::FFN_SUB_NORM, global_address::<u32>(ffn_sub_norm));
+    write(
+        table,
+        start,
+        comptime!(entry::DOWN + 1),
+        global_address::<u32>(down_scales),
+    );
+    write(
+        table,
+        start,
+        entry::INPUT_NORM,
+        global_address::<u32>(input_norm),
+    );
+    write(
+        table,
+        start,
+        entry::ATTENTION_SUB_NORM,
+        global_address::<u32>(attention_sub_norm),
+    );
+    write(
+        table,
+        start,
+        entry::POST_ATTENTION_NORM,
+        global_address::<u32>(post_attention_norm),
+    );
+    write(
+        table,
+        start,
+        entry::FFN_SUB_NORM,
+        global_address::<u32>(ffn_sub_norm),
+    );
     write(table, start, entry::KEYS, global_address::<u32>(keys));
     write(table, start, entry::VALUES, global_address::<u32>(values));
     write(table, start, entry::ROTARY, global_address::<u32>(rotary));

@@ -113,7 +113,7 @@ impl StackPlan {
 
     /// The plan for `shape`, or `None` where the separate kernels have to run.
     pub fn new(shape: StackShape, positions: Positions, device: &DeviceFacts) -> Option<Self> {
-        let cuda = device.cuda.filter(|cuda| cuda.capability >= 90)?;
+        let cuda = device.cuda.filter(|cuda| cuda.capability == 90)?;
         let StackShape {
             hidden,
             inner,
@@ -126,9 +126,14 @@ impl StackPlan {
         // Each has a share of every product: what it hands on says that it has received what came before.
         let narrowest = (width + 2 * kv_heads * dim).min(hidden).min(inner);
         let cubes = (cuda.multiprocessors as usize).min(narrowest / 16).max(1);
-        let whole = [hidden, inner, width].iter().all(|n| n.is_multiple_of(TILE_COLS));
+        let whole = [hidden, inner, width]
+            .iter()
+            .all(|n| n.is_multiple_of(TILE_COLS));
         let halves = shape.dtype != FloatType::F32;
-        let head = (dim == 64 || dim == 128) && kv_heads > 0 && heads.is_multiple_of(kv_heads);
+        let head = (dim == 64 || dim == 128)
+            && kv_heads > 0
+            && heads > 0
+            && heads.is_multiple_of(kv_heads);
         if !whole || !halves || !head {
             return None;
         }
@@ -156,7 +161,9 @@ impl StackPlan {
         let plan = staged(true, true).or(staged(false, true)).unwrap_or(plan);
         let shares = [plan.qkv, plan.output, plan.gate_up, plan.down];
         let fits = 4 * plan.shared_words() <= device.shared_bytes
-            && shares.iter().all(|share| share.pairs() <= Self::UNITS && share.per_group() <= 16)
+            && shares
+                .iter()
+                .all(|share| share.pairs() <= Self::UNITS && share.per_group() <= 16)
             && [plan.hidden_norm, plan.inner_norm, plan.width_norm]
                 .iter()
                 .all(|row| row.values() <= 32);
@@ -165,11 +172,7 @@ impl StackPlan {
 
     /// How the positions of `per_key` query heads are shared, and by how many cubes at most: by as many as there
     /// are, or over blocks as the separate kernel has it, whose sums depend on all but the heads of a cube.
-    fn attention(
-        per_key: usize,
-        dim: usize,
-        positions: Positions,
-    ) -> (DecodePlan, Option<usize>) {
+    fn attention(per_key: usize, dim: usize, positions: Positions) -> (DecodePlan, Option<usize>) {
         let plan = |group, units, ahead, share, block| DecodePlan {
             dim,
             group,
@@ -242,7 +245,14 @@ impl StackPlan {
         let attention = queries + self.attention.shared_words() + parts + queries;
         let addresses = Self::MAX_LAYERS * super::ENTRIES * 2;
         let staged = self.gate_up.staged_words() + self.down.staged_words();
-        staged + super::device::BLOCKS + self.code_words() + self.sum_words() + self.shape.hidden / 2 + attention + addresses + 128
+        staged
+            + super::device::BLOCKS
+            + self.code_words()
+            + self.sum_words()
+            + self.shape.hidden / 2
+            + attention
+            + addresses
+            + 128
     }
 }
 
@@ -252,7 +262,7 @@ impl StackPlan {
 /// stacks that run side by side could wait for each other for ever, and give up.
 #[derive(Clone, Debug)]
 pub struct StackScratch {
-    /// Words beside serial numbers, see [`super::device`].
+    /// Words beside serial numbers, see `device/handoff.rs`.
     pub(super) handed_on: Buffer,
     /// The serial number of the layer before the first of the next launch.
     pub(super) begin: Buffer,
@@ -279,7 +289,8 @@ impl StackScratch {
 
     /// Checks that a stack of `shape` fits.
     pub(super) fn check(&self, shape: &StackShape) -> Result<(), KernelError> {
-        self.handed_on.check_lines("scratch of a stack", Self::words(shape))?;
+        self.handed_on
+            .check_lines("scratch of a stack", Self::words(shape))?;
         self.begin.check_exact("serial number of a stack", 1)
     }
 }
@@ -292,4 +303,118 @@ const fn parts(shape: &StackShape) -> [usize; 6] {
     let between = attended + shape.hidden / 2;
     let gated = between + shape.inner;
     [0, qkv, attended, between, gated, gated + shape.hidden / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::CudaFacts;
+    use crate::device::test_gpus::{AMPERE, HOPPER};
+
+    const BITNET: StackShape = StackShape {
+        hidden: 2560,
+        inner: 6912,
+        heads: 20,
+        kv_heads: 5,
+        dim: 128,
+        activation: GatedActivation::SquaredRelu,
+        sub_norms: true,
+        code: WeightCode::Ternary,
+        dtype: FloatType::BF16,
+    };
+    const LLAMA: StackShape = StackShape {
+        hidden: 4096,
+        inner: 14_336,
+        heads: 32,
+        kv_heads: 8,
+        sub_norms: false,
+        activation: GatedActivation::Silu,
+        ..BITNET
+    };
+    const POSITIONS: [Positions; 2] = [Positions::Contiguous, Positions::Blocks { size: 64 }];
+
+    fn hopper(multiprocessors: u32) -> DeviceFacts {
+        DeviceFacts {
+            cuda: Some(CudaFacts {
+                capability: 90,
+                multiprocessors,
+            }),
+            ..HOPPER
+        }
+    }
+
+    #[test]
+    fn every_cube_has_a_share_of_every_product() {
+        let small = StackShape {
+            hidden: 256,
+            inner: 384,
+            heads: 4,
+            kv_heads: 2,
+            dim: 64,
+            ..BITNET
+        };
+        for (shape, positions) in [BITNET, LLAMA, small]
+            .iter()
+            .flat_map(|s| POSITIONS.map(|p| (s, p)))
+        {
+            // A partition, H100 PCIe, H100 and H200.
+            for multiprocessors in [16, 114, 132] {
+                let Some(plan) = StackPlan::new(*shape, positions, &hopper(multiprocessors)) else {
+                    assert!(
+                        multiprocessors == 16 && shape.hidden > 256,
+                        "{shape:?} on {multiprocessors}"
+                    );
+                    continue;
+                };
+                assert!(plan.cubes <= multiprocessors as usize);
+                for share in [plan.qkv, plan.output, plan.gate_up, plan.down] {
+                    assert!(share.strips >= plan.cubes, "{plan:?}");
+                }
+                assert!(4 * plan.shared_words() <= HOPPER.shared_bytes, "{plan:?}");
+                let partial = plan.tiles()
+                    * plan.splits
+                    * StackPlan::share_words(plan.attention.group, shape.dim);
+                let words = StackScratch::words(shape) / 2 - parts(shape)[5];
+                assert!(partial <= words, "{plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_staged_where_shared_memory_holds_them() {
+        let staged = |shape| {
+            let plan = StackPlan::new(shape, Positions::Contiguous, &HOPPER).expect("a plan");
+            (plan.gate_up.staged, plan.down.staged, plan.pending())
+        };
+        assert_eq!(staged(BITNET), (true, true, 1));
+        assert_eq!(staged(LLAMA), (false, true, 0));
+    }
+
+    #[test]
+    fn other_devices_and_shapes_run_the_separate_kernels() {
+        let plan = |shape, device| StackPlan::new(shape, Positions::Contiguous, device);
+        assert!(plan(BITNET, &HOPPER).is_some());
+        assert_eq!(plan(BITNET, &AMPERE), None);
+        for shape in [
+            StackShape { dim: 80, ..BITNET },
+            StackShape {
+                hidden: 2600,
+                ..BITNET
+            },
+            StackShape {
+                kv_heads: 6,
+                ..BITNET
+            },
+            StackShape {
+                kv_heads: 0,
+                ..BITNET
+            },
+            StackShape {
+                dtype: FloatType::F32,
+                ..BITNET
+            },
+        ] {
+            assert_eq!(plan(shape, &HOPPER), None, "{shape:?}");
+        }
+    }
 }

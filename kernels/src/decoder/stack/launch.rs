@@ -21,8 +21,10 @@ fn plan(client: &Client, shape: &StackShape, cache: &KvCache) -> Option<StackPla
 /// Whether `client`'s device runs stacks of `shape` and of up to [`StackPlan::MAX_LAYERS`] layers.
 pub fn runs(client: &Client, shape: &StackShape, layers: usize) -> bool {
     let device = DeviceFacts::of(client);
-    let plan = StackPlan::new(*shape, Positions::Contiguous, &device);
-    plan.is_some() && (1..=StackPlan::MAX_LAYERS).contains(&layers)
+    let all = [Positions::Contiguous, Positions::Blocks { size: 64 }];
+    all.iter()
+        .all(|&positions| StackPlan::new(*shape, positions, &device).is_some())
+        && (1..=StackPlan::MAX_LAYERS).contains(&layers)
 }
 
 /// Runs `layers` layers, whose operands [`record`](super::record) wrote to `table`, on the residual stream `x`
@@ -52,7 +54,7 @@ pub fn launch(
     let Some(plan) = plan else {
         return Err(KernelError::Plan {
             reason: format!(
-                "a stack of {layers} layers of {shape:?} wants an NVIDIA GPU of compute capability 9.0 or later, \
+                "a stack of {layers} layers of {shape:?} wants an NVIDIA GPU of compute capability 9.0, \
                  1 to {} layers, half precision, features in multiples of 128 and heads of 64 or 128",
                 StackPlan::MAX_LAYERS
             ),

@@ -40,8 +40,12 @@ impl Share {
             staged: false,
         };
         // Of two equal ones, that whose warps multiply two strips by the codes that they load.
-        let groups = [1, 2, 4, 8].into_iter().filter(|&g| warps.is_multiple_of(g) && g <= per_cube);
-        let best = groups.map(of).min_by_key(|share| (share.slots(), share.per_group().abs_diff(2)));
+        let groups = [1, 2, 4, 8]
+            .into_iter()
+            .filter(|&g| warps.is_multiple_of(g) && g <= per_cube);
+        let best = groups
+            .map(of)
+            .min_by_key(|share| (share.slots(), share.per_group().abs_diff(2)));
         best.unwrap_or(of(1))
     }
 
@@ -94,8 +98,21 @@ mod tests {
 
     #[test]
     fn every_piece_has_one_warp() {
-        for (rows, cols, matrices) in [(3840, 2560, 1), (2560, 6912, 1), (6912, 2560, 2), (64, 128, 1)] {
-            for (cubes, warps) in [(132, 16), (114, 16), (108, 16), (46, 16), (8, 16), (1, 16), (3, 8)] {
+        for (rows, cols, matrices) in [
+            (3840, 2560, 1),
+            (2560, 6912, 1),
+            (6912, 2560, 2),
+            (64, 128, 1),
+        ] {
+            for (cubes, warps) in [
+                (132, 16),
+                (114, 16),
+                (108, 16),
+                (46, 16),
+                (8, 16),
+                (1, 16),
+                (3, 8),
+            ] {
                 let share = Share::new(rows, cols, matrices, cubes, warps);
                 let mut seen = vec![0; share.strips * matrices * share.tiles];
                 for cube in 0..cubes {
@@ -103,10 +120,12 @@ mod tests {
                         let (group, member) = (warp / share.warps, warp % share.warps);
                         for slot in 0..share.slots() {
                             let (round, j) = (slot / share.per_group(), slot % share.per_group());
-                            let (i, tile) = (group + share.groups * j, member + round * share.warps);
+                            let (i, tile) =
+                                (group + share.groups * j, member + round * share.warps);
                             let strip = cube + i / matrices * cubes;
                             if i < share.per_cube && strip < share.strips && tile < share.tiles {
-                                seen[(i % matrices * share.strips + strip) * share.tiles + tile] += 1;
+                                seen[(i % matrices * share.strips + strip) * share.tiles + tile] +=
+                                    1;
                             }
                         }
                     }
@@ -119,7 +138,15 @@ mod tests {
     #[test]
     fn the_products_of_bitnet_2b_are_balanced() {
         let slots = |rows, cols, matrices| Share::new(rows, cols, matrices, 132, 16).slots();
-        let found = [(3840, 2560, 1), (2560, 2560, 1), (6912, 2560, 2), (2560, 6912, 1)];
-        assert_eq!(found.map(|(rows, cols, n)| slots(rows, cols, n)), [3, 3, 10, 7]);
+        let found = [
+            (3840, 2560, 1),
+            (2560, 2560, 1),
+            (6912, 2560, 2),
+            (2560, 6912, 1),
+        ];
+        assert_eq!(
+            found.map(|(rows, cols, n)| slots(rows, cols, n)),
+            [3, 3, 10, 7]
+        );
     }
 }

@@ -4,11 +4,11 @@ use cubecl::prelude::*;
 
 use super::super::base::StackPlan;
 use super::handoff::{Serial, receive, send, store_word};
-use crate::decoder::attention::{LOWEST, combine_planes, combine_splits, DecodePlan};
+use crate::decoder::attention::{DecodePlan, LOWEST, combine_planes, combine_splits};
 use crate::decoder::paging::{HeadPlace, block_of, head_place};
+use crate::device_code::MmaType;
 use crate::device_code::ptx::lines::{high, low, shuffle_xor};
 use crate::device_code::ptx::{load_global, pack_half, prefetch};
-use crate::device_code::MmaType;
 use crate::operand::FloatType;
 
 /// Where the token stands, and the sizes of the cache.
@@ -115,7 +115,13 @@ pub(super) fn prefetch_share(
         let mut i = UNIT_POS as usize;
         while i < (end - start) * per {
             let position = start + i / per;
-            let cell = cell_of(&of, table, row_blocks, position, comptime!(plan.attention.block));
+            let cell = cell_of(
+                &of,
+                table,
+                row_blocks,
+                position,
+                comptime!(plan.attention.block),
+            );
             let part = i % per;
             let to = u64::cast_from(cell * row_bytes + part / 2 * 128);
             if part % 2 == 0 {
@@ -187,7 +193,11 @@ fn rotate(
     let cell = cell_of(&of, table, row_blocks, newest_position, block);
     let is_key = item == group;
     if item < group || (is_key && stored) {
-        let from_head = select(is_key, comptime!(heads).runtime() + head, tile * group + item);
+        let from_head = select(
+            is_key,
+            comptime!(heads).runtime() + head,
+            tile * group + item,
+        );
         let from = memory.qkv + u64::cast_from((from_head * dim + line * 8) * 4);
         let first = receive(from, serial);
         let second = receive(from + comptime!(2 * dim as u64).runtime(), serial);
@@ -200,8 +210,14 @@ fn rotate(
             for j in 0..2usize {
                 let e = comptime!(2 * word + j);
                 let (a, b) = match comptime!(j) {
-                    0 => (low(first.extract(word), dtype), low(second.extract(word), dtype)),
-                    _ => (high(first.extract(word), dtype), high(second.extract(word), dtype)),
+                    0 => (
+                        low(first.extract(word), dtype),
+                        low(second.extract(word), dtype),
+                    ),
+                    _ => (
+                        high(first.extract(word), dtype),
+                        high(second.extract(word), dtype),
+                    ),
                 };
                 let (c, s) = (angles[e], angles[comptime!(8 + e)]);
                 turned[j] = a * c - b * s;
@@ -228,7 +244,8 @@ fn rotate(
         }
     }
     let copied = unit - min(unit, comptime!(StackPlan::UNITS / 2).runtime());
-    let copies = unit >= comptime!(StackPlan::UNITS / 2).runtime() && copied < comptime!(2 * half).runtime();
+    let copies =
+        unit >= comptime!(StackPlan::UNITS / 2).runtime() && copied < comptime!(2 * half).runtime();
     if copies && stored {
         let from_head = comptime!(heads + kv_heads).runtime() + head;
         let from = memory.qkv + u64::cast_from((from_head * dim + copied * 8) * 4);
@@ -236,7 +253,10 @@ fn rotate(
         let to = memory.values + u64::cast_from(cell * comptime!(2 * dim) + copied * 16);
         #[unroll]
         for word in 0..4usize {
-            store_word(to + comptime!(4 * word as u64).runtime(), line.extract(word));
+            store_word(
+                to + comptime!(4 * word as u64).runtime(),
+                line.extract(word),
+            );
         }
     }
     sync_cube();
@@ -276,7 +296,18 @@ pub(super) fn attend_shares<F: Float>(
     while item < comptime!(plan.tiles()).runtime() * at.active {
         let (tile, share) = (item / at.active, item % at.active);
         let last = share + 1 == at.active;
-        rotate(memory, table, row_blocks, at, angles, serial, tile, last, &mut queries, plan);
+        rotate(
+            memory,
+            table,
+            row_blocks,
+            at,
+            angles,
+            serial,
+            tile,
+            last,
+            &mut queries,
+            plan,
+        );
         let mut acc = Array::<f32>::new(comptime!(group * 8));
         let mut top = Array::<f32>::new(group);
         let mut weight = Array::<f32>::new(group);
@@ -337,10 +368,17 @@ pub(super) fn attend_shares<F: Float>(
             );
             sync_cube();
             if unit < comptime!(group * dim / 2).runtime() {
-                let (first, second) = (f32::cast_from(out[2 * unit]), f32::cast_from(out[2 * unit + 1]));
+                let (first, second) = (
+                    f32::cast_from(out[2 * unit]),
+                    f32::cast_from(out[2 * unit + 1]),
+                );
                 let pair = pack_half(first, second, comptime!(half_type(dtype)));
                 let index = tile * comptime!(group * dim / 2) + unit;
-                send(memory.attended + u64::cast_from(index * 8), pair, serial.number);
+                send(
+                    memory.attended + u64::cast_from(index * 8),
+                    pair,
+                    serial.number,
+                );
             }
         } else {
             let mut i = unit;
@@ -402,14 +440,26 @@ fn attend_share(
     let mut first = start;
     let mut k = Array::<Vector<u32, Const<4>>>::new(ahead);
     let mut v = Array::<Vector<u32, Const<4>>>::new(ahead);
-    load_cells(memory, table, row_blocks, &of, first, end, &mut k, &mut v, plan);
+    load_cells(
+        memory, table, row_blocks, &of, first, end, &mut k, &mut v, plan,
+    );
     while first < end {
         // The next positions are on their way while these are computed.
         let next = first + comptime!(ahead * of_plan.positions());
         let mut next_k = Array::<Vector<u32, Const<4>>>::new(ahead);
         let mut next_v = Array::<Vector<u32, Const<4>>>::new(ahead);
         if next < end {
-            load_cells(memory, table, row_blocks, &of, next, end, &mut next_k, &mut next_v, plan);
+            load_cells(
+                memory,
+                table,
+                row_blocks,
+                &of,
+                next,
+                end,
+                &mut next_k,
+                &mut next_v,
+                plan,
+            );
         } else {
             #[unroll]
             for a in 0..ahead {

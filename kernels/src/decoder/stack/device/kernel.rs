@@ -5,9 +5,12 @@ use cubecl::prelude::*;
 use super::super::addresses::{ENTRIES, entry};
 use super::super::base::{RowPlan, StackPlan};
 use super::attend::{BLOCKS, Memory, Standing, attend_shares, load_angles, prefetch_share};
-use super::handoff::{MISSING, Serial, glance, glance_parity, load_word, receive, serial, store_word};
+use super::handoff::{
+    MISSING, Serial, glance, glance_parity, load_word, receive, serial, store_word,
+};
 use super::product::{
-    copy_words, gates_are_positive, load_scales, load_words, multiply_strips, prefetch_words, write_gated, write_rows,
+    copy_words, gates_are_positive, load_scales, load_words, multiply_strips, prefetch_words,
+    write_gated, write_rows,
 };
 use super::row::{is_live, line_of, load_gains, quantize_row};
 use crate::decoder::norm::{Source, gate};
@@ -74,8 +77,7 @@ pub(in super::super) fn stack<F: Float>(
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.gate_up.staged_words().max(4)), 128usize);
     let down_words =
         Shared::<[u32]>::new_aligned_slice(comptime!(plan.down.staged_words().max(4)), 128usize);
-    let mut addresses =
-        Shared::<[u32]>::new_slice(comptime!(2 * ENTRIES * StackPlan::MAX_LAYERS));
+    let mut addresses = Shared::<[u32]>::new_slice(comptime!(2 * ENTRIES * StackPlan::MAX_LAYERS));
     let mut folds = Shared::<[u32]>::new_slice(64usize);
     let mut failed = Shared::<[u32]>::new_slice(1usize);
     let codes = shared_address::<u32>(&code_words);
@@ -109,8 +111,16 @@ pub(in super::super) fn stack<F: Float>(
         i += comptime!(StackPlan::UNITS);
     }
     sync_cube();
-    prefetch_words(address_of(&addresses, 0usize, entry::QKV), comptime!(plan.qkv), cubes);
-    prefetch_words(address_of(&addresses, 0usize, entry::OUTPUT), comptime!(plan.output), cubes);
+    prefetch_words(
+        address_of(&addresses, 0usize, entry::QKV),
+        comptime!(plan.qkv),
+        cubes,
+    );
+    prefetch_words(
+        address_of(&addresses, 0usize, entry::OUTPUT),
+        comptime!(plan.output),
+        cubes,
+    );
 
     let words = address_of(&addresses, 0usize, entry::GATE_UP);
     copy_words(words, gate_up_stage, true, comptime!(plan.gate_up), cubes);
@@ -165,12 +175,25 @@ pub(in super::super) fn stack<F: Float>(
         let from = address_of(&addresses, layer, comptime!(entry::QKV + 1));
         load_scales(from, &mut scales, comptime!(plan.qkv), cubes);
         let mut gains = Array::<f32>::new(comptime!(hidden.values()));
-        load_gains(address_of(&addresses, layer, entry::INPUT_NORM), &mut gains, hidden);
+        load_gains(
+            address_of(&addresses, layer, entry::INPUT_NORM),
+            &mut gains,
+            hidden,
+        );
         let next = address_of(&addresses, layer, entry::GATE_UP);
         prefetch_words(next, comptime!(plan.gate_up), cubes);
         prefetch_share(&memory, blocks, &row_blocks, &standing, plan);
         let mut values = Array::<f32>::new(comptime!(hidden.values()));
-        stream_values(stream, down_at, layer > 0, &before, &mut failed, &mut values, hidden, dtype);
+        stream_values(
+            stream,
+            down_at,
+            layer > 0,
+            &before,
+            &mut failed,
+            &mut values,
+            hidden,
+            dtype,
+        );
         let staged = address_of(&addresses, layer, entry::DOWN);
         copy_words(staged, down_stage, true, comptime!(plan.down), cubes);
         let scale = quantize_row(
@@ -223,7 +246,8 @@ pub(in super::super) fn stack<F: Float>(
 
         // Output.
         let words = address_of(&addresses, layer, entry::OUTPUT);
-        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(StackPlan::ahead(plan.output)));
+        let mut held =
+            Array::<Vector<u32, Const<4>>>::new(comptime!(StackPlan::ahead(plan.output)));
         load_words(words, &mut held, comptime!(plan.output), cubes);
         let mut scales = Array::<f32>::new(2usize);
         let from = address_of(&addresses, layer, comptime!(entry::OUTPUT + 1));
@@ -276,7 +300,8 @@ pub(in super::super) fn stack<F: Float>(
 
         // Gate and up.
         let words = address_of(&addresses, layer, entry::GATE_UP);
-        let mut held = Array::<Vector<u32, Const<4>>>::new(comptime!(StackPlan::ahead(plan.gate_up)));
+        let mut held =
+            Array::<Vector<u32, Const<4>>>::new(comptime!(StackPlan::ahead(plan.gate_up)));
         load_words(words, &mut held, comptime!(plan.gate_up), cubes);
         let mut scales = Array::<f32>::new(4usize);
         let from = address_of(&addresses, layer, comptime!(entry::GATE_UP + 1));
@@ -297,7 +322,16 @@ pub(in super::super) fn stack<F: Float>(
             );
         }
         let mut values = Array::<f32>::new(comptime!(hidden.values()));
-        stream_values(stream, between_at, true, &now, &mut failed, &mut values, hidden, dtype);
+        stream_values(
+            stream,
+            between_at,
+            true,
+            &now,
+            &mut failed,
+            &mut values,
+            hidden,
+            dtype,
+        );
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -356,7 +390,13 @@ pub(in super::super) fn stack<F: Float>(
         // Behind what had to be received: copies would stand in its way.
         let next = min(layer + 1, extents.layers - 1);
         let staged = address_of(&addresses, next, entry::GATE_UP);
-        copy_words(staged, gate_up_stage, !is_last, comptime!(plan.gate_up), cubes);
+        copy_words(
+            staged,
+            gate_up_stage,
+            !is_last,
+            comptime!(plan.gate_up),
+            cubes,
+        );
         let scale = quantize_row(
             &mut values,
             &gains,
@@ -396,7 +436,10 @@ pub(in super::super) fn stack<F: Float>(
     if CUBE_POS == 0 {
         store_row(stream, sum_at, hidden);
         if unit == 0 {
-            store_word(begin_at + 0u64, first_serial + u32::cast_from(extents.layers));
+            store_word(
+                begin_at + 0u64,
+                first_serial + u32::cast_from(extents.layers),
+            );
         }
     }
 }
@@ -444,7 +487,10 @@ fn store_row(from: u32, to: u64, #[comptime] row: RowPlan) {
                 let to = to + u64::cast_from(line * 16);
                 #[unroll]
                 for word in 0..4usize {
-                    store_word(to + comptime!(4 * word as u64).runtime(), held.extract(word));
+                    store_word(
+                        to + comptime!(4 * word as u64).runtime(),
+                        held.extract(word),
+                    );
                 }
             }
         }

@@ -10,11 +10,11 @@ use crate::decoder::glu::GatedActivation;
 use crate::decoder::norm::{Source, gate};
 use crate::device_code::MmaType;
 use crate::device_code::decode::rounded_product;
+use crate::device_code::ptx::lines::{high, low};
 use crate::device_code::ptx::{
     copy_async, copy_async_commit, copy_async_wait, load_early, load_floats, load_line, load_once,
     pack_half, prefetch,
 };
-use crate::device_code::ptx::lines::{high, low};
 use crate::operand::FloatType;
 use crate::product::cuda::MmaInput;
 use crate::product::cuda::skinny::{load_staged, multiply_step};
@@ -161,7 +161,10 @@ pub(super) fn load_scales(
 /// which are at `stage` once at most `pending` groups of copies are under way, and leaves the sums of its warps
 /// in `shared`.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "operands and places of a product")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "operands and places of a product"
+)]
 pub(super) fn multiply_strips(
     words: u64,
     held: &mut Array<Vector<u32, Const<4>>>,
@@ -252,8 +255,15 @@ fn packed_pair(
         sum1 += i32::reinterpret(both.extract(1usize));
     }
     let value0 = rounded_product(f32::cast_from(sum0), scales[comptime!(2 * matrix)] * scale);
-    let value1 = rounded_product(f32::cast_from(sum1), scales[comptime!(2 * matrix + 1)] * scale);
-    pack_half(value0 + 0.0f32, value1 + 0.0f32, comptime!(half_type(dtype)))
+    let value1 = rounded_product(
+        f32::cast_from(sum1),
+        scales[comptime!(2 * matrix + 1)] * scale,
+    );
+    pack_half(
+        value0 + 0.0f32,
+        value1 + 0.0f32,
+        comptime!(half_type(dtype)),
+    )
 }
 
 const fn half_type(dtype: FloatType) -> MmaType {
@@ -284,7 +294,14 @@ pub(super) fn write_rows(
     let strip = CUBE_POS + item / 8 * comptime!(cubes);
     if item < comptime!(share.pairs()).runtime() && strip < comptime!(share.strips).runtime() {
         let at = item / 8 * comptime!(share.warps * 16) + item % 8 * 2;
-        let pair = packed_pair(sums + u32::cast_from(at) * 4, scales, 0usize, scale, share, dtype);
+        let pair = packed_pair(
+            sums + u32::cast_from(at) * 4,
+            scales,
+            0usize,
+            scale,
+            share,
+            dtype,
+        );
         let pair = select(failed, MISSING, pair);
         let index = u64::cast_from(strip * 8 + item % 8);
         if is_last {
@@ -303,7 +320,11 @@ pub(super) const fn gates_are_positive(source: Source) -> bool {
 /// The bits of a half-precision gate without a sign: 0 for negative numbers, NaN for NaN.
 #[cube]
 fn positive(bits: u32, #[comptime] dtype: FloatType) -> u32 {
-    let infinity = comptime!(if dtype == FloatType::F16 { 0x7C00u32 } else { 0x7F80 });
+    let infinity = comptime!(if dtype == FloatType::F16 {
+        0x7C00u32
+    } else {
+        0x7F80
+    });
     let magnitude = bits & 0x7FFF;
     select(bits != magnitude && magnitude <= infinity, 0u32, magnitude)
 }

@@ -11,14 +11,23 @@ use crate::quantize::activation::{rounding_of, scale_of};
 
 /// The line of this unit that `pass` and `i` count.
 #[cube]
-pub(super) fn line_of(#[comptime] pass: usize, #[comptime] i: usize, #[comptime] row: RowPlan) -> usize {
+pub(super) fn line_of(
+    #[comptime] pass: usize,
+    #[comptime] i: usize,
+    #[comptime] row: RowPlan,
+) -> usize {
     UNIT_POS as usize + comptime!(pass * StackPlan::UNITS + i * row.units)
 }
 
 /// Whether the line of this unit that `pass` and `i` count is one of the row.
 #[cube]
-pub(super) fn is_live(#[comptime] pass: usize, #[comptime] i: usize, #[comptime] row: RowPlan) -> bool {
-    let of_virtual = UNIT_POS as usize + comptime!(pass * StackPlan::UNITS) < comptime!(row.units).runtime();
+pub(super) fn is_live(
+    #[comptime] pass: usize,
+    #[comptime] i: usize,
+    #[comptime] row: RowPlan,
+) -> bool {
+    let of_virtual =
+        UNIT_POS as usize + comptime!(pass * StackPlan::UNITS) < comptime!(row.units).runtime();
     of_virtual && line_of(pass, i, row) < comptime!(row.lines).runtime()
 }
 
