@@ -8,7 +8,7 @@
 //! | [`StepLog`] | the loss of every step, in a file that a resumed training continues |
 //! | [`draw_losses`] | the same as a picture |
 //! | [`StepMetric`], [`Gauge`] | what is watched of steps and of the machine |
-//! | [`PlainProgress`] | progress where there is no terminal |
+//! | [`PlainProgress`], [`Heartbeat`] | progress where there is no terminal; what is waited for ahead of it |
 //! | [`Steps`], [`shuffled`], [`Counted`] | how steps make epochs, which items a step has, batches as Burn counts them |
 //! | [`ended`], [`Trained`] | how a training went |
 //! | [`DecayingAdamW`], [`ScheduledRate`] | AdamW and its learning rate, by a [`RateSchedule`] |
@@ -20,6 +20,7 @@ mod error;
 mod folder;
 mod gauge;
 pub mod hash;
+mod heartbeat;
 pub mod logging;
 mod loss_chart;
 mod metric;
@@ -35,6 +36,7 @@ pub use checkpoint::{CheckpointError, Checkpoints, Part};
 pub use error::{RunError, chain, write_atomic};
 pub use folder::{RunData, RunFolder};
 pub use gauge::{Clock, Gauge};
+pub use heartbeat::Heartbeat;
 pub use loss_chart::draw as draw_losses;
 pub use metric::{LOSS, StepMetric};
 pub use optimizer::{DecayingAdamW, RateSchedule, ScheduledRate};

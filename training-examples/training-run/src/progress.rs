@@ -13,6 +13,7 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 
+use crate::heartbeat::Heartbeat;
 use crate::steps::Steps;
 
 /// Time between two lines.
@@ -38,6 +39,8 @@ pub struct PlainProgress {
     valid: Vec<(Label, f64)>,
     /// When the latest line was printed, and the steps that were done then.
     printed: (Instant, usize),
+    /// Until the first step is done.
+    waiting: Option<Heartbeat>,
 }
 
 impl PlainProgress {
@@ -54,6 +57,7 @@ impl PlainProgress {
             train: Vec::new(),
             valid: Vec::new(),
             printed: (Instant::now(), resumed_at),
+            waiting: Some(Heartbeat::start("the first step")),
         }
     }
 
@@ -133,6 +137,7 @@ impl TrainingProgressLogger for PlainProgress {
     }
 
     fn update_split(&mut self, items_processed: usize) {
+        self.waiting = None;
         if !self.training {
             return;
         }

@@ -12,6 +12,9 @@ use super::model::ModelArgs;
 /// sequences of the batch together; prompt rows run prompts of that length through the model. Times
 /// are medians.
 ///
+/// reading: the share of a decode step's time that reading weights, keys and values once would take, at the
+/// speed at which the device is seen to move memory ahead of the rows.
+///
 /// Three numbers tell the memory of each row. weights: projections, embedding and head of the model.
 /// memory: all that is in use behind the row's last run, its key-value cache included. peak: the
 /// most during the row, memory that is free to be used again included. On CUDA and ROCm devices

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::common::*;
 
+/// Bytes of a position of the tiny model: keys and values of two layers of two heads of 32 f32.
+const TINY_POSITION: u64 = 2 * 2 * 2 * 32 * 4;
+
 #[test]
 fn bench_times_prompts_and_steps() {
     let folder = tempfile::tempdir().unwrap();
@@ -46,6 +49,15 @@ fn bench_times_prompts_and_steps() {
         let found = row["tokens_per_s"].as_f64().unwrap();
         assert!((found / rate - 1.0).abs() < 1e-6, "{row}");
         let bytes = |name: &str| row[name].as_u64();
+        match row["phase"].as_str().unwrap() {
+            "prompt" => assert_eq!(bytes("read_bytes"), None, "{row}"),
+            // The table is the head: a step reads all weights.
+            _ => {
+                let positions = row["batch"].as_u64().unwrap() * row["context"].as_u64().unwrap();
+                let expected = bytes("model_bytes").unwrap() + positions * TINY_POSITION;
+                assert_eq!(bytes("read_bytes"), Some(expected), "{row}");
+            }
+        }
         // Only Linux tells, and not every Linux the peak of a row.
         if cfg!(target_os = "linux") {
             assert!(
@@ -57,6 +69,7 @@ fn bench_times_prompts_and_steps() {
             assert!(peak >= bytes("memory_bytes").unwrap(), "{row}");
         }
     }
+    assert!(report["bandwidth"].as_f64().unwrap() > 1e8, "{report}");
     let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(written, report);
     let drawn = fs::read_to_string(&svg).unwrap();

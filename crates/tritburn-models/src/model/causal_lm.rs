@@ -67,6 +67,13 @@ impl CausalLm {
         self.embedding.byte_count() + head + layers
     }
 
+    /// Bytes of weights that a step reads: projections and head. Of an embedding table that is not the head, a step
+    /// reads a row a token.
+    pub fn bytes_read(&self) -> usize {
+        let layers: usize = self.layers.iter().map(DecoderLayer::byte_count).sum();
+        layers + self.head.byte_count()
+    }
+
     /// An empty cache for `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `bench`
 
 use burn::module::Module;
+use training_run::Heartbeat;
 use tritburn::device;
 use tritburn_models::VisionTransformer;
 use tritburn_models::vision::VisionConfig;
@@ -23,8 +24,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     };
     device.seed(1);
     let model = VisionTransformer::new(&sizes, config.dtype(&device), &device)?;
+    let talk = Heartbeat::start("measuring");
     let batches: Vec<usize> = args.batch.iter().map(|batch| batch.get()).collect();
     let costs = Costs::of(&model.no_grad().rounded()?, &batches, &device)?;
+    drop(talk);
     match args.json {
         true => println!("{}", serde_json::json!(costs)),
         false => println!("{costs}"),

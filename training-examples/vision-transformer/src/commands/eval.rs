@@ -1,5 +1,6 @@
 //! `eval`
 
+use training_run::Heartbeat;
 use tritburn::device;
 use tritburn_models::VisionTransformer;
 
@@ -26,7 +27,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
             path.display()
         );
     }
+    let talk = Heartbeat::start("measuring");
     let report = Report::make(&args.output, &data, None, &device)?;
+    drop(talk);
     println!(
         "{report}\n\nwritten to {}",
         args.output.join("report.json").display()

@@ -1,6 +1,7 @@
 //! `bench`: prompt and decode speed.
 
 mod chart;
+mod floor;
 mod measure;
 mod report;
 
@@ -13,7 +14,7 @@ use tritburn_models::model::{LoadOptions, Precision};
 use crate::cli::BenchArgs;
 use crate::model::Source;
 use measure::Measure;
-use report::{Report, Row};
+use report::{Phase, Report, Row};
 use tritburn::device::memory::give_back;
 
 pub fn run(args: &BenchArgs) -> Result<()> {
@@ -27,7 +28,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         "--steps, --repeats, --batch and --prompt start at 1"
     );
     lengths.check(args.steps, limit(&source))?;
-    let mut report = Report::new(&args.model, &source);
+    let bandwidth = floor::bandwidth(&source.device)?;
+    let mut report = Report::new(&args.model, &source, bandwidth);
     let (precision, rows) = variant(args, &lengths, &source, &source.options)?;
     report.rows.extend(rows);
     if args.dense_twin && precision != Precision::Dense {
@@ -81,6 +83,9 @@ fn variant(
         }
     }
     for row in &mut rows {
+        if row.phase == Phase::Decode {
+            row.read_bytes = Some(floor::bytes_of_step(&model, row.batch, row.context));
+        }
         row.precision = model.precision();
         row.load_seconds = loading.as_secs_f64();
         row.model_bytes = model.byte_count();

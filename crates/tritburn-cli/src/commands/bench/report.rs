@@ -19,6 +19,8 @@ pub struct Report {
     pub format: String,
     pub dtype: String,
     pub head: HeadPrecision,
+    /// Bytes a second that the device moves, measured ahead of the rows.
+    pub bandwidth: f64,
     pub version: &'static str,
     pub command: String,
     pub rows: Vec<Row>,
@@ -45,6 +47,8 @@ pub struct Row {
     /// Median time of a prompt or a step.
     pub ms: f64,
     pub spread_ms: f64,
+    /// Bytes that a decode step reads at least: weights, keys and values.
+    pub read_bytes: Option<usize>,
     pub load_seconds: f64,
     /// Weights on the device.
     pub model_bytes: usize,
@@ -73,6 +77,7 @@ impl Row {
             tokens_per_s: tokens as f64 / times.median.as_secs_f64(),
             ms: 1e3 * times.median.as_secs_f64(),
             spread_ms: 1e3 * times.spread.as_secs_f64(),
+            read_bytes: None,
             load_seconds: 0.0,
             model_bytes: 0,
             memory_bytes: memory.held,
@@ -97,7 +102,7 @@ impl Row {
 }
 
 impl Report {
-    pub fn new(args: &ModelArgs, source: &Source) -> Self {
+    pub fn new(args: &ModelArgs, source: &Source, bandwidth: f64) -> Self {
         let model = match args.synthetic {
             Some(_) => format!("synthetic {}", source.name),
             None => source.name.clone(),
@@ -108,6 +113,7 @@ impl Report {
             format: source.checkpoint.format().to_string(),
             dtype: format!("{:?}", source.options.dtype),
             head: source.options.head,
+            bandwidth,
             version: env!("CARGO_PKG_VERSION"),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             rows: Vec::new(),
@@ -115,16 +121,28 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The share of a step's time that reading what it has to read would take.
+    fn reading(&self, row: &Row) -> Option<f64> {
+        let seconds = row.read_bytes? as f64 / self.bandwidth;
+        Some(seconds / (1e-3 * row.ms))
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} ({}) on {}, {} hidden states",
-            self.model, self.format, self.device, self.dtype
+            "{} ({}) on {}, {} hidden states; memory moves {:.0} GB/s",
+            self.model,
+            self.format,
+            self.device,
+            self.dtype,
+            self.bandwidth / 1e9
         )?;
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-            "run", "tokens/s", "ms", "± ms", "load s", "weights", "memory", "peak",
+            "run", "tokens/s", "ms", "± ms", "reading", "load s", "weights", "memory", "peak",
         ]);
         for row in &self.rows {
             table.add_row([
@@ -132,6 +150,8 @@ impl fmt::Display for Report {
                 format!("{:.1}", row.tokens_per_s),
                 format!("{:.3}", row.ms),
                 format!("{:.3}", row.spread_ms),
+                self.reading(row)
+                    .map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
                 format!("{:.1}", row.load_seconds),
                 human(row.model_bytes as u64),
                 row.memory_bytes.map_or("-".into(), human),
