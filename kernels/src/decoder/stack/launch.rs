@@ -18,7 +18,7 @@ fn plan(client: &Client, shape: &StackShape, cache: &KvCache) -> Option<StackPla
     StackPlan::new(*shape, positions, &DeviceFacts::of(client))
 }
 
-/// Whether `client`'s device runs stacks of `shape` and of up to [`StackPlan::MAX_LAYERS`] layers.
+/// Whether `client`'s device runs stacks of `layers` layers of `shape`: 96 at most.
 pub fn runs(client: &Client, shape: &StackShape, layers: usize) -> bool {
     let device = DeviceFacts::of(client);
     let all = [Positions::Contiguous, Positions::Blocks { size: 64 }];
