@@ -204,6 +204,7 @@ pub struct AdamWStep {
     pub time: u32,
 }
 
+#[cfg(feature = "flex")]
 impl AdamWStep {
     /// `1 - betaᵗ` of both moments.
     pub fn corrections(&self) -> (f32, f32) {
