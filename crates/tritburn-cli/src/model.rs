@@ -126,3 +126,8 @@ fn options(args: &ModelArgs, device: &Device) -> LoadOptions {
     options.head = args.head.into();
     options
 }
+
+/// Bytes of the keys and values of a position.
+pub fn position_bytes(model: &CausalLm) -> Result<usize> {
+    Ok(model.cache(1, 1)?.byte_count().max(1))
+}

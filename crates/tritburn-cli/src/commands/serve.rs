@@ -17,7 +17,7 @@ use tritburn_server::{
 
 use crate::cli::{BatchingArgs, HttpArgs, ModelArgs, ServeArgs};
 use crate::error::cannot;
-use crate::model::Source;
+use crate::model::{Source, position_bytes};
 use crate::say::say;
 
 /// Bytes of the cache of keys and values, unless a size is given.
@@ -123,11 +123,6 @@ fn engine_options(args: &BatchingArgs, model: &Arc<CausalLm>) -> Result<EngineOp
         prefix_sharing: !args.no_prefix_sharing,
         ..EngineOptions::default()
     })
-}
-
-/// Bytes of the keys and values of a position.
-fn position_bytes(model: &CausalLm) -> Result<usize> {
-    Ok(model.cache(1, 1)?.byte_count().max(1))
 }
 
 /// What the model brings for its text, and what the command line gives instead.

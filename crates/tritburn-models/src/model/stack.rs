@@ -92,6 +92,10 @@ impl CausalLm {
         };
         let fits = code == WeightCode::Ternary
             && self.layers.iter().all(same)
+            && cache
+                .layers
+                .iter()
+                .all(|layer| layer.dtype() == self.dtype())
             && (1..self.layers.len()).all(|index| positions(index) == positions(0));
         let shape = StackShape {
             layers: self.layers.len(),
@@ -120,11 +124,7 @@ impl CausalLm {
         let Some((shape, epsilon)) = self.stack_shape(cache) else {
             return Ok(None);
         };
-        let same_dtype = cache
-            .layers
-            .iter()
-            .all(|layer| layer.dtype() == shape.dtype);
-        let Some(stack) = Stack::claim(shape, &device).filter(|_| same_dtype) else {
+        let Some(stack) = Stack::claim(shape, &device) else {
             return Ok(None);
         };
         let stack = Rc::new(stack);

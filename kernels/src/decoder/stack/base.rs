@@ -35,15 +35,6 @@ pub struct StackShape {
     pub dtype: FloatType,
 }
 
-/// Positions of a row of a cache that attention shares between cubes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Positions {
-    /// Contiguous rows.
-    Contiguous,
-    /// Blocks of so many positions, and so many cubes of a head at most.
-    Blocks { size: usize },
-}
-
 /// The plan of a stack: a kernel is compiled for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct StackPlan {
@@ -111,8 +102,9 @@ impl StackPlan {
     /// Most layers, whose addresses lie in shared memory.
     pub const MAX_LAYERS: usize = 96;
 
-    /// The plan for `shape`, or `None` where the separate kernels have to run.
-    pub fn new(shape: StackShape, positions: Positions, device: &DeviceFacts) -> Option<Self> {
+    /// The plan for `shape` over contiguous rows, or rows of blocks of `block` positions; `None` where the separate
+    /// kernels have to run.
+    pub fn new(shape: StackShape, block: Option<usize>, device: &DeviceFacts) -> Option<Self> {
         let cuda = device.cuda.filter(|cuda| cuda.capability == 90)?;
         let StackShape {
             hidden,
@@ -137,7 +129,7 @@ impl StackPlan {
         if !whole || !halves || !head {
             return None;
         }
-        let (attention, splits) = Self::attention(heads / kv_heads, dim, positions);
+        let (attention, splits) = Self::attention(heads / kv_heads, dim, block);
         let splits = splits.unwrap_or(cubes * attention.group / heads);
         let share_of = |rows, cols, matrices| Share::new(rows, cols, matrices, cubes, Self::WARPS);
         let plan = Self {
@@ -172,8 +164,8 @@ impl StackPlan {
 
     /// How the positions of `per_key` query heads are shared, and by how many cubes at most: by as many as there
     /// are, or over blocks as the separate kernel has it, whose sums depend on all but the heads of a cube.
-    fn attention(per_key: usize, dim: usize, positions: Positions) -> (DecodePlan, Option<usize>) {
-        let plan = |group, units, ahead, share, block| DecodePlan {
+    fn attention(per_key: usize, dim: usize, block: Option<usize>) -> (DecodePlan, Option<usize>) {
+        let plan = |group, units, ahead, share| DecodePlan {
             dim,
             group,
             units,
@@ -183,16 +175,16 @@ impl StackPlan {
             share,
             block,
         };
-        match positions {
+        match block {
             // Two heads of a cube read keys and values once. More would leave cubes without work.
-            Positions::Contiguous => {
+            None => {
                 let group = if per_key.is_multiple_of(2) { 2 } else { 1 };
-                (plan(group, Self::UNITS, 2, 32, None), None)
+                (plan(group, Self::UNITS, 2, 32), None)
             }
-            Positions::Blocks { size } => {
+            Some(_) => {
                 let ahead = DecodePlan::ahead(per_key.min(DecodePlan::MAX_GROUP));
                 let share = DecodePlan::BLOCK_POSITIONS;
-                let plan = plan(1, 256, ahead, share, Some(size));
+                let plan = plan(1, 256, ahead, share);
                 (plan, Some(DecodePlan::MAX_BLOCK_SPLITS))
             }
         }
@@ -331,7 +323,7 @@ mod tests {
         activation: GatedActivation::Silu,
         ..BITNET
     };
-    const POSITIONS: [Positions; 2] = [Positions::Contiguous, Positions::Blocks { size: 64 }];
+    const BLOCKS: [Option<usize>; 2] = [None, Some(64)];
 
     fn hopper(multiprocessors: u32) -> DeviceFacts {
         DeviceFacts {
@@ -353,13 +345,13 @@ mod tests {
             dim: 64,
             ..BITNET
         };
-        for (shape, positions) in [BITNET, LLAMA, small]
+        for (shape, block) in [BITNET, LLAMA, small]
             .iter()
-            .flat_map(|s| POSITIONS.map(|p| (s, p)))
+            .flat_map(|s| BLOCKS.map(|p| (s, p)))
         {
             // A partition, H100 PCIe, H100 and H200.
             for multiprocessors in [16, 114, 132] {
-                let Some(plan) = StackPlan::new(*shape, positions, &hopper(multiprocessors)) else {
+                let Some(plan) = StackPlan::new(*shape, block, &hopper(multiprocessors)) else {
                     assert!(
                         multiprocessors == 16 && shape.hidden > 256,
                         "{shape:?} on {multiprocessors}"
@@ -383,7 +375,7 @@ mod tests {
     #[test]
     fn weights_are_staged_where_shared_memory_holds_them() {
         let staged = |shape| {
-            let plan = StackPlan::new(shape, Positions::Contiguous, &HOPPER).expect("a plan");
+            let plan = StackPlan::new(shape, None, &HOPPER).expect("a plan");
             (plan.gate_up.staged, plan.down.staged, plan.pending())
         };
         assert_eq!(staged(BITNET), (true, true, 1));
@@ -392,7 +384,7 @@ mod tests {
 
     #[test]
     fn other_devices_and_shapes_run_the_separate_kernels() {
-        let plan = |shape, device| StackPlan::new(shape, Positions::Contiguous, device);
+        let plan = |shape, device| StackPlan::new(shape, None, device);
         assert!(plan(BITNET, &HOPPER).is_some());
         assert_eq!(plan(BITNET, &AMPERE), None);
         for shape in [

@@ -3,34 +3,34 @@
 use cubecl::prelude::*;
 
 use super::addresses::ENTRIES;
-use super::base::{Positions, StackPlan, StackScratch, StackShape};
+use super::base::{StackPlan, StackScratch, StackShape};
 use super::device::{StackExtentsLaunch, stack};
 use crate::decoder::rotary::Placement;
 use crate::device::{DeviceFacts, address};
 use crate::error::KernelError;
 use crate::operand::{Buffer, FloatMatrix, KvCache};
 
-fn plan(client: &Client, shape: &StackShape, cache: &KvCache) -> Option<StackPlan> {
-    let positions = match cache.block() {
-        Some(size) => Positions::Blocks { size },
-        None => Positions::Contiguous,
-    };
-    StackPlan::new(*shape, positions, &DeviceFacts::of(client))
+fn plan(
+    client: &Client,
+    shape: &StackShape,
+    layers: usize,
+    block: Option<usize>,
+) -> Option<StackPlan> {
+    let plan = StackPlan::new(*shape, block, &DeviceFacts::of(client));
+    plan.filter(|_| (1..=StackPlan::MAX_LAYERS).contains(&layers))
 }
 
 /// Whether `client`'s device runs stacks of `layers` layers of `shape`: 96 at most.
 pub fn runs(client: &Client, shape: &StackShape, layers: usize) -> bool {
-    let device = DeviceFacts::of(client);
-    let all = [Positions::Contiguous, Positions::Blocks { size: 64 }];
-    all.iter()
-        .all(|&positions| StackPlan::new(*shape, positions, &device).is_some())
-        && (1..=StackPlan::MAX_LAYERS).contains(&layers)
+    [None, Some(64)]
+        .iter()
+        .all(|&block| plan(client, shape, layers, block).is_some())
 }
 
 /// Runs `layers` layers, whose operands [`record`](super::record) wrote to `table`, on the residual stream `x`
 /// `[1, hidden]` of one token. `sum` and `delta` `[1, hidden]` become the stream and what the last layer adds
 /// to it, of which the next norm takes the sum. Keys and values go to the caches; `cache` is that of any
-/// layer. A cube that has waited for seconds gives up: then `delta` holds NaN, now and from then on.
+/// layer. A cube that has waited for seconds gives up: then `delta` holds NaN.
 ///
 /// # Errors
 /// [`KernelError::Plan`] where [`runs`] is false; otherwise if shapes or types differ.
@@ -50,8 +50,7 @@ pub fn launch(
     sum: &FloatMatrix,
     delta: &FloatMatrix,
 ) -> Result<(), KernelError> {
-    let plan = plan(client, shape, cache).filter(|_| (1..=StackPlan::MAX_LAYERS).contains(&layers));
-    let Some(plan) = plan else {
+    let Some(plan) = plan(client, shape, layers, cache.block()) else {
         return Err(KernelError::Plan {
             reason: format!(
                 "a stack of {layers} layers of {shape:?} wants an NVIDIA GPU of compute capability 9.0, \

@@ -8,6 +8,8 @@ use anyhow::{Result, anyhow};
 use burn::tensor::{DType, Device, Tensor};
 use tritburn_models::model::CausalLm;
 
+use crate::model::position_bytes;
+
 /// Bytes that are moved to find out how fast memory is: more than caches hold.
 const BYTES: usize = 256 << 20;
 /// The fastest of so many runs counts.
@@ -71,12 +73,8 @@ fn read_by_threads() -> f64 {
 
 /// Bytes that a decode step of `batch` sequences behind `context` positions reads at least: the weights once, and
 /// keys and values of every sequence.
-pub fn bytes_of_step(model: &CausalLm, batch: usize, context: usize) -> usize {
-    let (heads, options) = (model.heads(), model.options());
-    let position =
-        2 * heads.key_value_width() * options.cache_dtype.unwrap_or(options.dtype).size();
-    let cached = model.config().num_hidden_layers * position;
-    model.bytes_read() + batch * context * cached
+pub fn bytes_of_step(model: &CausalLm, batch: usize, context: usize) -> Result<usize> {
+    Ok(model.bytes_read() + batch * context * position_bytes(model)?)
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ fn variant(
     }
     for row in &mut rows {
         if row.phase == Phase::Decode {
-            row.read_bytes = Some(floor::bytes_of_step(&model, row.batch, row.context));
+            row.read_bytes = Some(floor::bytes_of_step(&model, row.batch, row.context)?);
         }
         row.precision = model.precision();
         row.load_seconds = loading.as_secs_f64();

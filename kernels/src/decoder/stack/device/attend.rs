@@ -9,7 +9,6 @@ use crate::decoder::paging::{HeadPlace, block_of, head_place};
 use crate::device_code::MmaType;
 use crate::device_code::ptx::lines::{high, low, shuffle_xor};
 use crate::device_code::ptx::{load_global, pack_half, prefetch};
-use crate::operand::FloatType;
 
 /// Where the token stands, and the sizes of the cache.
 #[derive(CubeType, Clone, Copy)]
@@ -223,8 +222,8 @@ fn rotate(
                 turned[j] = a * c - b * s;
                 turned[comptime!(2 + j)] = b * c + a * s;
             }
-            lows[word] = pack_half(turned[0], turned[1], comptime!(half_type(dtype)));
-            highs[word] = pack_half(turned[2], turned[3], comptime!(half_type(dtype)));
+            lows[word] = pack_half(turned[0], turned[1], comptime!(MmaType::of(dtype)));
+            highs[word] = pack_half(turned[2], turned[3], comptime!(MmaType::of(dtype)));
         }
         if is_key {
             let to = memory.keys + u64::cast_from(cell * comptime!(2 * dim) + line * 16);
@@ -260,13 +259,6 @@ fn rotate(
         }
     }
     sync_cube();
-}
-
-const fn half_type(dtype: FloatType) -> MmaType {
-    match dtype {
-        FloatType::F16 => MmaType::F16,
-        _ => MmaType::Bf16,
-    }
 }
 
 /// This cube's shares of all heads: rotates, attends, and hands on what it found to the cube of the last share,
@@ -372,7 +364,7 @@ pub(super) fn attend_shares<F: Float>(
                     f32::cast_from(out[2 * unit]),
                     f32::cast_from(out[2 * unit + 1]),
                 );
-                let pair = pack_half(first, second, comptime!(half_type(dtype)));
+                let pair = pack_half(first, second, comptime!(MmaType::of(dtype)));
                 let index = tile * comptime!(group * dim / 2) + unit;
                 send(
                     memory.attended + u64::cast_from(index * 8),

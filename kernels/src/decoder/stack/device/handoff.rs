@@ -91,8 +91,8 @@ fn load_pairs(address: u64) -> Vector<u32, Const<4>> {
 /// The sign bit of words that carry the parity of their serial number in it, instead of the whole number beside
 /// them: what is handed on at one place has one serial number after the other.
 #[cube]
-pub(super) fn parity(serial: &Serial) -> u32 {
-    serial.number << 31u32
+pub(super) fn parity(number: u32) -> u32 {
+    number << 31u32
 }
 
 /// Loads four words of global memory that carry their parity, and says whether all are those of `serial`,
@@ -105,7 +105,7 @@ pub(super) fn glance_parity(address: u64, serial: &Serial) -> (Vector<u32, Const
         out = out(_) out,
         address = in(_) address,
     );
-    let parity = parity(serial);
+    let parity = parity(serial.number);
     let mut words = Vector::<u32, Const<4>>::empty();
     let mut wrong = 0u32;
     #[unroll]

@@ -11,6 +11,7 @@ mod handoff;
 mod kernel;
 mod product;
 mod row;
+mod values;
 
 pub(super) use attend::BLOCKS;
 pub(super) use kernel::{StackExtentsLaunch, stack};

@@ -5,7 +5,7 @@ use tritburn_formats::WeightCode;
 
 use super::super::base::StackPlan;
 use super::super::share::Share;
-use super::handoff::{MISSING, send, store_word};
+use super::handoff::{MISSING, parity, send, store_word};
 use crate::decoder::glu::GatedActivation;
 use crate::decoder::norm::{Source, gate};
 use crate::device_code::MmaType;
@@ -262,15 +262,8 @@ fn packed_pair(
     pack_half(
         value0 + 0.0f32,
         value1 + 0.0f32,
-        comptime!(half_type(dtype)),
+        comptime!(MmaType::of(dtype)),
     )
-}
-
-const fn half_type(dtype: FloatType) -> MmaType {
-    match dtype {
-        FloatType::F16 => MmaType::F16,
-        _ => MmaType::Bf16,
-    }
 }
 
 /// Adds the sums of the warps and hands on this cube's outputs at `out`, pairs of half-precision floats, with
@@ -355,7 +348,7 @@ pub(super) fn write_gated(
         let index = u64::cast_from(strip * 16 + item % 8 * 2);
         if comptime!(gates_are_positive(source)) {
             // Gates that are negative count as 0, which leaves their sign to the parity.
-            let parity = number << 31u32;
+            let parity = parity(number);
             let first = (positive(gates & 0xFFFF, dtype) << 16) | (ups & 0xFFFF) | parity;
             let second = (positive(gates >> 16, dtype) << 16) | (ups >> 16) | parity;
             store_word(out + index * 4, first);
